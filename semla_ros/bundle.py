@@ -1,0 +1,298 @@
+"""The model bundle: one self-describing folder that holds everything a robot needs to segment.
+
+    bundle.yaml                what is inside, defaults, calibration, sha256 of every other file
+    segmentation.onnx          image (B, 3, S, S), text features (T, D) -> logits (B, T, h, w)
+    text_encoder.onnx          tokens (T, L) int64 -> text features (T, D)
+    navigator.onnx             image (1, 3, N, N) -> embedding (1, E); absent without a navigator
+    tokenizer.json             text encoder's tokenizer, format of the `tokenizers` library
+    weights.safetensors        every base weight under its checkpoint name
+    library/<domain>/          adapters in SemLA's loradb layout
+
+Adapters are not part of the sealed content: a library grows on the robot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from semla_ros.errors import BundleError
+from semla_ros.types import Vocabulary
+
+FORMAT = 1
+MANIFEST = "bundle.yaml"
+MAX_MANIFEST_BYTES = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class GraphWeight:
+    """Where an adaptable layer's weight lives.
+
+    Attributes:
+        name: Module name, as in adapter files.
+        parameter: Key in `weights.safetensors`, shape (out, in).
+        graph: `segmentation` or `text`.
+        initializer: Name in that ONNX graph; an overridable input.
+        transposed: The graph holds (in, out).
+        shape: (out, in).
+    """
+
+    name: str
+    parameter: str
+    graph: str
+    initializer: str
+    transposed: bool
+    shape: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentationSpec:
+    """Input side of the segmentation graph: RGB 0..255 squashed to (size, size), float32."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class TextSpec:
+    """Text side: prompt template with one `{}`, context length in tokens."""
+
+    template: str
+    context_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class NavigatorSpec:
+    """The image encoder that tells domains apart.
+
+    Attributes:
+        identity: Model and preprocessing; centroids made by another identity are refused.
+        size: Side of the square input.
+        resize: `center_crop` (shortest side to `size`, bicubic, centre crop) or `letterbox`.
+        mean, std: Per channel, of RGB in 0..1.
+        dim: Length of an embedding.
+    """
+
+    identity: str
+    size: int
+    resize: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptationDefaults:
+    """What the bundle recommends where the configuration leaves it open.
+
+    Attributes:
+        temperature, top_k, distance, similarity: Retrieval.
+        null_distance: Distance of the null adapter, -1 for none.
+        support_low: Support score below which the level is LOW.
+        out_of_library_distance: Nearest distance above which it is OUT_OF_LIBRARY.
+    """
+
+    temperature: float
+    top_k: int
+    distance: str
+    similarity: str
+    null_distance: float
+    support_low: float
+    out_of_library_distance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """`bundle.yaml`, parsed.
+
+    Attributes:
+        name: What people call it.
+        family: Network family, `catseg`.
+        base_model: Identity of the base weights; adapters name it.
+        segmentation, text, navigator: The graphs; no navigator means explicit mixes only.
+        vocabulary: Default class list.
+        defaults: Adaptation settings and calibration.
+        layers: Every adaptable layer.
+        files: Relative path -> sha256 of each sealed file.
+    """
+
+    name: str
+    family: str
+    base_model: str
+    segmentation: SegmentationSpec
+    text: TextSpec
+    navigator: NavigatorSpec | None
+    vocabulary: Vocabulary
+    defaults: AdaptationDefaults
+    layers: tuple[GraphWeight, ...]
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelBundle:
+    """An opened, verified bundle."""
+
+    root: Path
+    manifest: Manifest
+
+    @property
+    def segmentation_graph(self) -> Path:
+        """Path of the segmentation graph."""
+        return self.root / "segmentation.onnx"
+
+    @property
+    def text_graph(self) -> Path:
+        """Path of the text encoder graph."""
+        return self.root / "text_encoder.onnx"
+
+    @property
+    def navigator_graph(self) -> Path:
+        """Path of the navigator graph."""
+        return self.root / "navigator.onnx"
+
+    @property
+    def tokenizer(self) -> Path:
+        """Path of the tokenizer."""
+        return self.root / "tokenizer.json"
+
+    @property
+    def weights(self) -> Path:
+        """Path of the base weights."""
+        return self.root / "weights.safetensors"
+
+    @property
+    def library(self) -> Path:
+        """Folder of the adapters."""
+        return self.root / "library"
+
+
+def open_bundle(root: Path, *, verify: bool = True) -> ModelBundle:
+    """Return the bundle in folder `root`, every sealed file checked against its sha256.
+
+    Args:
+        root: The bundle folder.
+        verify: False skips the hashes (not the presence) of the files.
+
+    Raises:
+        BundleError: Missing, edited or unknown content; the message names the file.
+    """
+    path = root / MANIFEST
+    if not path.is_file():
+        raise BundleError(
+            f"expected a model bundle with {MANIFEST} in {str(root)!r}, found none: "
+            "give the folder that `semla bundle` or scripts/make_demo_model wrote"
+        )
+    manifest = _parse(path)
+    _check_files(root, manifest.files, verify=verify)
+    return ModelBundle(root, manifest)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the hex sha256 of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _check_files(root: Path, files: Mapping[str, str], *, verify: bool) -> None:
+    inside = root.resolve()
+    for name, expected in files.items():
+        path = root / name
+        if not path.resolve().is_relative_to(inside):
+            raise BundleError(f"bundle file {name!r} points outside {str(root)!r}: refused")
+        if not path.is_file():
+            raise BundleError(f"bundle {str(root)!r} lacks {name!r}: copy the whole folder again")
+        if verify and (got := file_sha256(path)) != expected:
+            raise BundleError(
+                f"bundle file {name!r} was edited or damaged: expected sha256 {expected[:12]}…, "
+                f"got {got[:12]}…: restore it or rebuild the bundle"
+            )
+
+
+def _parse(path: Path) -> Manifest:
+    if path.stat().st_size > MAX_MANIFEST_BYTES:
+        raise BundleError(f"{path.name} is over {MAX_MANIFEST_BYTES} bytes: not a bundle manifest")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BundleError(f"{path.name} is not valid YAML: {error}") from error
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        got = data.get("format") if isinstance(data, dict) else type(data).__name__
+        raise BundleError(
+            f"{path.name}: expected format {FORMAT}, got {got!r}: rebuild the bundle"
+        )
+    try:
+        return _manifest_from_dict(data)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(
+            f"{path.name}: missing or malformed entry {error}: rebuild it"
+        ) from error
+
+
+def _manifest_from_dict(data: Mapping[str, Any]) -> Manifest:
+    classes = data["classes"]
+    colors = np.asarray([c["rgb"] for c in classes], dtype=np.uint8).reshape(-1, 3)
+    navigator = data.get("navigator")
+    layers = tuple(
+        GraphWeight(**{**entry, "shape": (int(entry["shape"][0]), int(entry["shape"][1]))})
+        for entry in data["layers"]
+    )
+    defaults = AdaptationDefaults(**data["defaults"])
+    if not all(math.isfinite(v) for v in (defaults.temperature, defaults.support_low)):
+        raise ValueError("defaults must be finite")
+    return Manifest(
+        name=str(data["name"]),
+        family=str(data["family"]),
+        base_model=str(data["base_model"]),
+        segmentation=SegmentationSpec(**data["segmentation"]),
+        text=TextSpec(**data["text"]),
+        navigator=_navigator(navigator) if navigator else None,
+        vocabulary=Vocabulary(tuple(str(c["name"]) for c in classes), colors),
+        defaults=defaults,
+        layers=layers,
+        files={str(k): str(v) for k, v in data["files"].items()},
+    )
+
+
+def _navigator(data: Mapping[str, Any]) -> NavigatorSpec:
+    mean, std = (tuple(float(v) for v in data[key]) for key in ("mean", "std"))
+    if len(mean) != 3 or len(std) != 3:
+        raise ValueError("navigator mean and std must have three numbers")
+    rest = {k: v for k, v in data.items() if k not in ("mean", "std")}
+    return NavigatorSpec(mean=mean, std=std, **rest)
+
+
+def manifest_to_dict(manifest: Manifest) -> dict[str, Any]:
+    """Return what `bundle.yaml` holds for `manifest`; the inverse of parsing."""
+    navigator = manifest.navigator
+    return {
+        "format": FORMAT,
+        "name": manifest.name,
+        "family": manifest.family,
+        "base_model": manifest.base_model,
+        "segmentation": _plain(manifest.segmentation),
+        "text": _plain(manifest.text),
+        "navigator": _plain(navigator) if navigator else None,
+        "defaults": _plain(manifest.defaults),
+        "classes": [
+            {"id": i, "name": n, "rgb": [int(v) for v in c]}
+            for i, (n, c) in enumerate(
+                zip(manifest.vocabulary.names, manifest.vocabulary.colors, strict=True)
+            )
+        ],
+        "layers": [_plain(layer) for layer in manifest.layers],
+        "files": dict(manifest.files),
+    }
+
+
+def _plain(item: object) -> dict[str, Any]:
+    values = {name: getattr(item, name) for name in item.__slots__}  # type: ignore[attr-defined]
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}

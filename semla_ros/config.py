@@ -1,0 +1,298 @@
+"""Every parameter, declared once: default, unit, range, one line of doc, live or read-only.
+
+ROS declarations, the YAML check, `semla` options and the README table are derived from `Config`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields, replace
+from typing import Any, cast
+
+from semla_ros.errors import ConfigError
+
+Value = bool | int | float | str
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterSpec:
+    """What may be said about one parameter.
+
+    Attributes:
+        name: Its name, everywhere.
+        default: Its default; the type of a value must be the type of the default.
+        doc: One line.
+        unit: Empty where it has none.
+        minimum, maximum: Inclusive range of a number, None where open.
+        choices: Allowed strings, empty where free.
+        live: May change while the node runs.
+    """
+
+    name: str
+    default: Value
+    doc: str
+    unit: str
+    minimum: float | None
+    maximum: float | None
+    choices: tuple[str, ...]
+    live: bool
+
+    def checked(self, value: object) -> Value:
+        """Return `value` as this parameter's type.
+
+        Raises:
+            ConfigError: Wrong type, out of range, or not among the choices.
+        """
+        if (
+            isinstance(self.default, float)
+            and isinstance(value, int)
+            and not isinstance(value, bool)
+        ):
+            value = float(value)
+        if type(value) is not type(self.default):
+            raise ConfigError(
+                f"parameter {self.name!r}: expected {type(self.default).__name__}, got {value!r}"
+            )
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            low = -math.inf if self.minimum is None else self.minimum
+            high = math.inf if self.maximum is None else self.maximum
+            if not low <= value <= high:
+                raise ConfigError(
+                    f"parameter {self.name!r}: expected {low} to {high}, got {value!r}"
+                )
+        if self.choices and value not in self.choices:
+            raise ConfigError(
+                f"parameter {self.name!r}: expected one of {self.choices!r}, got {value!r}"
+            )
+        if not isinstance(value, (bool, int, float, str)):
+            raise ConfigError(f"parameter {self.name!r}: unsupported value {value!r}")
+        return value
+
+
+def _parameter(
+    default: Value,
+    doc: str,
+    *,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    live: bool = False,
+) -> Any:  # noqa: ANN401  a dataclass field is typed by its annotation
+    meta = {"doc": doc, "unit": unit, "low": low, "high": high, "choices": choices, "live": live}
+    return field(default=default, metadata=meta)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Settings of pipeline and node. 0 or `bundle` means: what the model bundle recommends."""
+
+    bundle: str = _parameter(
+        "", "Model bundle folder; empty: the demo bundle that comes with the package"
+    )
+    engine: str = _parameter(
+        "auto",
+        "Inference backend; auto takes the best that works here, an explicit one fails",
+        choices=("auto", "onnx", "torch", "fake"),
+    )
+    threads: int = _parameter(
+        0, "CPU threads of the engine; 0 leaves one core to the rest of the robot", low=0, high=256
+    )
+    adaptation: str = _parameter(
+        "background",
+        "Where navigator and swaps run: background (never delays a mask) or inline (replay)",
+        choices=("background", "inline"),
+    )
+    navigator_rate_hz: float = _parameter(
+        5.0,
+        "How often a frame is embedded, by sensor time; 0: every frame",
+        unit="Hz",
+        low=0.0,
+        high=120.0,
+        live=True,
+    )
+    ema_time_s: float = _parameter(
+        1.0,
+        "Time constant of the embedding filter, by sensor time; 0: no filter",
+        unit="s",
+        low=0.0,
+        high=60.0,
+        live=True,
+    )
+    max_gap_s: float = _parameter(
+        5.0,
+        "A longer gap between frames, or a step back in time, resets the filter",
+        unit="s",
+        low=0.1,
+        high=3600.0,
+        live=True,
+    )
+    retrieval_preset: str = _parameter(
+        "bundle",
+        "Temperature and top_k: the bundle's, or SemLA's published pairs (0.05, 5) and (0.01, 7)",
+        choices=("bundle", "semla_k5", "semla_k7"),
+        live=True,
+    )
+    temperature: float = _parameter(
+        0.0, "Softmax temperature over similarity; 0: the preset's", low=0.0, high=1e6, live=True
+    )
+    top_k: int = _parameter(
+        0, "How many adapters a mix may hold; 0: the preset's", low=0, high=1000, live=True
+    )
+    distance: str = _parameter(
+        "bundle",
+        "Distance of an embedding to a centroid",
+        choices=("bundle", "euclidean", "cosine", "mahalanobis"),
+        live=True,
+    )
+    similarity: str = _parameter(
+        "bundle",
+        "How a distance becomes a similarity: 1/d (SemLA) or -d",
+        choices=("bundle", "inverse", "neg_distance"),
+        live=True,
+    )
+    exclude: str = _parameter("", "Adapters never used: names separated by commas", live=True)
+    null_distance: float = _parameter(
+        0.0,
+        "Distance at which the base itself joins a mix (null adapter); 0: the bundle's, -1: never",
+        low=-1.0,
+        high=1e6,
+        live=True,
+    )
+    swap_policy: str = _parameter(
+        "debounce",
+        "When a wanted mix replaces the active one",
+        choices=("debounce", "always", "never"),
+        live=True,
+    )
+    swap_trigger: float = _parameter(
+        0.3,
+        "Swap when wanted and active mix differ by this total variation",
+        low=0.0,
+        high=1.0,
+        live=True,
+    )
+    swap_release: float = _parameter(
+        0.15,
+        "Below this total variation the counter of wanting observations falls",
+        low=0.0,
+        high=1.0,
+        live=True,
+    )
+    trigger_consecutive: int = _parameter(
+        3,
+        "Observations in a row above the trigger before a swap; 1: no debounce",
+        low=1,
+        high=1000,
+        live=True,
+    )
+    release_consecutive: int = _parameter(
+        2,
+        "Observations in a row below the release that clear the counter",
+        low=1,
+        high=1000,
+        live=True,
+    )
+    min_dwell_s: float = _parameter(
+        1.0, "Shortest sensor time between two swaps", unit="s", low=0.0, high=3600.0, live=True
+    )
+    support_low: float = _parameter(
+        0.0,
+        "Support score below which the level is LOW; 0: the bundle's calibration",
+        low=0.0,
+        high=1e6,
+        live=True,
+    )
+    out_of_library_distance: float = _parameter(
+        0.0,
+        "Nearest distance above which the level is OUT_OF_LIBRARY; 0: the bundle's calibration",
+        low=0.0,
+        high=1e6,
+        live=True,
+    )
+    stale_timeout_s: float = _parameter(
+        1.0,
+        "Without a usable image for this long the support goes STALE",
+        unit="s",
+        low=0.05,
+        high=3600.0,
+        live=True,
+    )
+    image_transport: str = _parameter(
+        "raw", "How the camera stream arrives", choices=("raw", "compressed")
+    )
+    max_image_age: float = _parameter(
+        0.0,
+        "Images older than this on arrival at the engine are dropped and counted; 0: never",
+        unit="s",
+        low=0.0,
+        high=3600.0,
+        live=True,
+    )
+    output_size: str = _parameter(
+        "input",
+        "Size of mask and confidence: the camera image's or the network's",
+        choices=("input", "model"),
+    )
+    overlay_alpha: float = _parameter(
+        0.5, "Opacity of the class colours in the overlay", low=0.0, high=1.0, live=True
+    )
+    max_pixels: int = _parameter(
+        33_177_600,
+        "Larger images are refused before memory is allocated (default 7680 x 4320)",
+        unit="px",
+        low=1,
+        high=1_000_000_000,
+    )
+    diagnostics_period_s: float = _parameter(
+        1.0, "Period of /diagnostics and of the stale check", unit="s", low=0.05, high=60.0
+    )
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            _spec(each).checked(getattr(self, each.name))
+        if self.swap_release > self.swap_trigger:
+            raise ConfigError(
+                f"parameter 'swap_release': expected at most swap_trigger {self.swap_trigger!r}, "
+                f"got {self.swap_release!r}"
+            )
+
+    @property
+    def excluded(self) -> frozenset[str]:
+        """The adapter names of `exclude`."""
+        return frozenset(n.strip() for n in self.exclude.split(",") if n.strip())
+
+
+def _spec(declared: Field[Any]) -> ParameterSpec:
+    meta = declared.metadata
+    return ParameterSpec(
+        declared.name,
+        cast(Value, declared.default),
+        meta["doc"],
+        meta["unit"],
+        meta["low"],
+        meta["high"],
+        meta["choices"],
+        meta["live"],
+    )
+
+
+PARAMETERS: Mapping[str, ParameterSpec] = {f.name: _spec(f) for f in fields(Config)}
+
+
+def updated(config: Config, changes: Mapping[str, object]) -> Config:
+    """Return `config` with `changes`, every value checked.
+
+    Raises:
+        ConfigError: An unknown name (the nearest known one is suggested) or a wrong value.
+    """
+    checked: dict[str, Any] = {}
+    for name, value in changes.items():
+        if name not in PARAMETERS:
+            near = difflib.get_close_matches(name, PARAMETERS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"unknown parameter {name!r}{hint}")
+        checked[name] = PARAMETERS[name].checked(value)
+    return replace(config, **checked)

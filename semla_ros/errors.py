@@ -1,0 +1,68 @@
+"""The exception tree; every message says what was expected, what came, and the remedy.
+
+SemlaError
+├── ConfigError              a parameter or option is wrong: change the value
+├── FrameError               one camera frame cannot be used: the next one may be fine
+├── BundleError              the bundle is incomplete, edited or of another version: restore it
+├── LibraryError             the adapter library cannot answer
+│   ├── AdapterError         one adapter is unusable: repair or remove it, the others still serve
+│   │   └── AdapterMismatchError   it was made for another base model or encoder
+│   └── EmptyLibraryError    there is no adapter to choose from
+├── EngineError              the segmentation engine failed: the old weights keep serving
+│   └── EngineUnavailableError   the requested backend cannot run here: install it or take another
+├── VocabularyError          the class list is unusable: change it
+├── BagError                 a recording cannot be read or written
+└── TrainingError            training or building cannot go on with these inputs
+"""
+
+
+class SemlaError(Exception):
+    """Base of everything this package raises on purpose."""
+
+
+class ConfigError(SemlaError):
+    """A parameter or option has a wrong name, type or value."""
+
+
+class FrameError(SemlaError):
+    """A camera frame is malformed; the stream goes on."""
+
+
+class BundleError(SemlaError):
+    """A model bundle is incomplete, edited, or made for another version."""
+
+
+class LibraryError(SemlaError):
+    """The adapter library cannot do what was asked."""
+
+
+class AdapterError(LibraryError):
+    """One adapter is missing, damaged or of an unsupported kind."""
+
+
+class AdapterMismatchError(AdapterError):
+    """An adapter was made for another base model, or its centroid by another encoder."""
+
+
+class EmptyLibraryError(LibraryError):
+    """There is no adapter to choose from."""
+
+
+class EngineError(SemlaError):
+    """The engine could not prepare, commit or infer."""
+
+
+class EngineUnavailableError(EngineError):
+    """The requested backend cannot run on this machine."""
+
+
+class VocabularyError(SemlaError):
+    """A class list is empty, repeated or too long."""
+
+
+class BagError(SemlaError):
+    """A recording cannot be read or written."""
+
+
+class TrainingError(SemlaError):
+    """Training, evaluating or building cannot go on with these inputs."""

@@ -1,0 +1,337 @@
+"""The data that crosses rooms: frozen, validated, ROS-free."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from semla_ros.errors import ConfigError, FrameError, LibraryError, VocabularyError
+
+UInt8Array = npt.NDArray[np.uint8]
+LabelArray = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+Float32Array = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
+
+BASE = "base"
+"""Reserved name in a mix: weight on the unadapted base model (the null adapter)."""
+
+UNLABELED_NAME = "unlabeled"
+MAX_CLASSES = 65534
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One camera image.
+
+    Attributes:
+        stamp_ns: Time of capture in nanoseconds; time enters the core here and nowhere else.
+        frame_id: The camera's optical frame.
+        rgb: (H, W, 3) uint8, H and W >= 1.
+    """
+
+    stamp_ns: int
+    frame_id: str
+    rgb: UInt8Array
+
+    def __post_init__(self) -> None:
+        rgb = self.rgb
+        if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
+            raise FrameError(
+                f"expected an image (H, W, 3) of uint8, H, W >= 1, got {rgb.shape} of {rgb.dtype}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterMix:
+    """Which adapters, in which proportion.
+
+    Attributes:
+        names: Distinct adapter names, heaviest first; `BASE` stands for the unadapted model.
+        weights: As many weights, each >= 0, of sum 1.
+    """
+
+    names: tuple[str, ...]
+    weights: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.names or len(self.names) != len(self.weights):
+            raise LibraryError(
+                "expected as many names as weights and at least one, "
+                f"got {self.names!r} and {self.weights!r}"
+            )
+        if len(set(self.names)) != len(self.names):
+            raise LibraryError(f"expected distinct adapter names, got {self.names!r}")
+        total = math.fsum(self.weights)
+        if not all(w >= 0 for w in self.weights) or not math.isclose(total, 1.0, abs_tol=1e-6):
+            raise LibraryError(
+                f"expected weights >= 0 of sum 1, got {self.weights!r} (sum {total!r})"
+            )
+
+    @classmethod
+    def base_only(cls) -> AdapterMix:
+        """Return the mix that leaves the base model as it is."""
+        return cls((BASE,), (1.0,))
+
+    @classmethod
+    def from_weights(cls, weights: Mapping[str, float]) -> AdapterMix:
+        """Return the mix of name -> weight, normalised to sum 1, heaviest first, zeros dropped.
+
+        Raises:
+            LibraryError: A weight is negative or not finite, or none is positive.
+        """
+        if (
+            not all(math.isfinite(w) and w >= 0 for w in weights.values())
+            or sum(weights.values()) <= 0
+        ):
+            raise LibraryError(
+                f"expected finite weights >= 0 with at least one above 0, got {dict(weights)!r}"
+            )
+        total = math.fsum(weights.values())
+        kept = sorted(
+            ((w / total, n) for n, w in weights.items() if w > 0), key=lambda x: (-x[0], x[1])
+        )
+        return cls(tuple(n for _, n in kept), tuple(w for w, _ in kept))
+
+    def weight(self, name: str) -> float:
+        """Return the weight of `name`, 0 if it takes no part."""
+        return dict(zip(self.names, self.weights, strict=True)).get(name, 0.0)
+
+    def difference(self, other: AdapterMix) -> float:
+        """Return the total variation distance to `other`, in [0, 1]."""
+        names = set(self.names) | set(other.names)
+        return 0.5 * math.fsum(abs(self.weight(n) - other.weight(n)) for n in names)
+
+    @property
+    def identity(self) -> str:
+        """A short readable key, e.g. `fog-day=0.61,rain-day=0.39`; equal mixes have equal keys."""
+        return ",".join(f"{n}={w:.4g}" for n, w in zip(self.names, self.weights, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class DomainEstimate:
+    """Where the camera is, as seen from the library.
+
+    Attributes:
+        stamp_ns: Stamp of the newest frame in it.
+        embedding: (D,) float32, smoothed image embedding.
+        raw_embedding: (D,) float32, of the newest frame alone.
+        names: The library's adapters, in the library's order.
+        distances: (K,) float64, distance of `embedding` to each centroid; small = near.
+        raw_distances: (K,) float64, the same for `raw_embedding`.
+    """
+
+    stamp_ns: int
+    embedding: Float32Array
+    raw_embedding: Float32Array
+    names: tuple[str, ...]
+    distances: Float64Array
+    raw_distances: Float64Array
+
+    def __post_init__(self) -> None:
+        if self.distances.shape != (len(self.names),) or self.raw_distances.shape != (
+            len(self.names),
+        ):
+            raise LibraryError(
+                f"expected {len(self.names)} distances, got {self.distances.shape} "
+                f"and {self.raw_distances.shape}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class LoraLayer:
+    """Low-rank change of one linear layer: delta = scaling * B @ A.
+
+    Attributes:
+        lora_a: (r, in) float32.
+        lora_b: (out, r) float32.
+        scaling: alpha / r (alpha / sqrt(r) for rank-stabilised LoRA).
+    """
+
+    lora_a: Float32Array
+    lora_b: Float32Array
+    scaling: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoraAdapter:
+    """A domain's adapter: module name (as in the checkpoint, without `.weight`) -> change.
+
+    Attributes:
+        name: The domain.
+        layers: Touched modules only; modules whose B is all zero are left out.
+        base_model: Identity of the base model it was trained on, None where the file is silent.
+    """
+
+    name: str
+    layers: Mapping[str, LoraLayer]
+    base_model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The class list: prompts for the text encoder, colours for people.
+
+    Attributes:
+        names: Class names in id order; the prompt uses the part before the first comma.
+        colors: (T, 3) uint8 RGB.
+    """
+
+    names: tuple[str, ...]
+    colors: UInt8Array
+
+    def __post_init__(self) -> None:
+        cleaned = [n.strip() for n in self.names]
+        if not cleaned or not all(cleaned):
+            raise VocabularyError(
+                f"expected at least one class and no empty name, got {self.names!r}"
+            )
+        if len({n.lower() for n in cleaned}) != len(cleaned):
+            raise VocabularyError(
+                f"expected distinct class names, got {self.names!r}: remove the repeats"
+            )
+        if len(cleaned) > MAX_CLASSES or self.colors.shape != (len(cleaned), 3):
+            raise VocabularyError(
+                f"expected at most {MAX_CLASSES} classes with one RGB each, got {len(cleaned)} "
+                f"classes, colours of shape {self.colors.shape}"
+            )
+
+    @property
+    def unlabeled_id(self) -> int:
+        """The reserved id for "no class": the largest value of the mask's type."""
+        return 255 if len(self.names) <= 254 else 65535
+
+
+@dataclass(frozen=True, slots=True)
+class WeightSet:
+    """Everything an engine needs to serve one mix with one vocabulary.
+
+    Attributes:
+        mix: What the weights were merged from.
+        weights: Layer name -> merged weight (out, in) float32 of every adaptable layer of the
+            segmentation graph; layers left out keep the base weight.
+        text_features: (T, D) float32, L2-normalised, made with the merged text tower.
+        vocabulary: The T classes.
+    """
+
+    mix: AdapterMix
+    weights: Mapping[str, Float32Array]
+    text_features: Float32Array
+    vocabulary: Vocabulary
+
+    def __post_init__(self) -> None:
+        if self.text_features.ndim != 2 or len(self.text_features) != len(self.vocabulary.names):
+            raise VocabularyError(
+                f"expected text features of shape ({len(self.vocabulary.names)}, D), "
+                f"got {self.text_features.shape}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the engine says about one image, at network resolution.
+
+    Attributes:
+        labels: (S, S) uint8 or uint16 class ids.
+        confidence: (S, S) uint8, round(255 * probability of the chosen class).
+        mix: The mix that was active for this very frame.
+        vocabulary: The classes that `labels` index.
+        logits: (T, h, w) float32 before the sigmoid; only where they were asked for.
+    """
+
+    labels: LabelArray
+    confidence: UInt8Array
+    mix: AdapterMix
+    vocabulary: Vocabulary
+    logits: Float32Array | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SwapEvent:
+    """One attempt to change the active weights.
+
+    Attributes:
+        stamp_ns: Stamp of the frame before which it took effect (or failed).
+        from_mix: Active before.
+        to_mix: Wanted.
+        reason: Why: `domain`, `pinned`, `unpinned`, `vocabulary`, `library` or `initial`.
+        committed: False if it failed; the old set then keeps serving.
+        error: Why it failed, empty otherwise.
+        detection_ms: Sensor time from the first frame that wanted the new mix to the request.
+        fuse_ms: LoRA fusion, merge into base weights, text features; in the background.
+        load_ms: Filling the engine's idle slot; in the background.
+        stall_ms: What the frame loop waited for: the commit.
+    """
+
+    stamp_ns: int
+    from_mix: AdapterMix
+    to_mix: AdapterMix
+    reason: str
+    committed: bool
+    error: str = ""
+    detection_ms: float = 0.0
+    fuse_ms: float = 0.0
+    load_ms: float = 0.0
+    stall_ms: float = 0.0
+
+
+SUPPORT_LEVELS: tuple[str, ...] = ("OK", "LOW", "OUT_OF_LIBRARY", "STALE")
+
+
+@dataclass(frozen=True, slots=True)
+class SupportReading:
+    """How far the library covers what the camera sees.
+
+    Attributes:
+        score: Sum of w_i / d_i over the active mix, newest observed frame alone (SemLA, Eq. 15).
+        smoothed: The same of the smoothed embedding.
+        nearest: Name of the nearest adapter.
+        nearest_distance: Its distance, smoothed embedding.
+        level: One of `SUPPORT_LEVELS`.
+        observed_ns: Stamp of the frame that was embedded; older than the mask's where the
+            navigator runs less often.
+    """
+
+    score: float
+    smoothed: float
+    nearest: str
+    nearest_distance: float
+    level: str
+    observed_ns: int
+
+    def __post_init__(self) -> None:
+        if self.level not in SUPPORT_LEVELS:
+            raise ConfigError(
+                f"expected a support level of {SUPPORT_LEVELS!r}, got {self.level!r}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentationResult:
+    """One frame's answer.
+
+    Attributes:
+        stamp_ns, frame_id: Copied from the frame.
+        labels: (H, W) uint8 or uint16 at the image's size.
+        confidence: (H, W) uint8 at the image's size.
+        vocabulary: The classes `labels` index.
+        mix: The mix that made the mask.
+        support: None until the navigator has seen a frame (or without a navigator).
+        estimate: The newest domain estimate, None until there is one.
+        swaps: What was committed or failed before this frame.
+        timings_ms: Stage name -> duration.
+    """
+
+    stamp_ns: int
+    frame_id: str
+    labels: LabelArray
+    confidence: UInt8Array
+    vocabulary: Vocabulary
+    mix: AdapterMix
+    support: SupportReading | None
+    estimate: DomainEstimate | None
+    swaps: Sequence[SwapEvent] = ()
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
