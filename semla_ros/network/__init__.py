@@ -1,0 +1,4 @@
+"""CAT-Seg and its CLIP in plain PyTorch: configuration, towers, aggregator, windows.
+
+Only `config` and `layers` can be imported without torch; every other module here needs it.
+"""
