@@ -12,6 +12,7 @@ SemlaError
 │   └── EngineUnavailableError   the requested backend cannot run here: install it or take another
 ├── VocabularyError          the class list is unusable: change it
 ├── BagError                 a recording cannot be read or written
+├── EvaluationError          results cannot be computed, saved or read
 └── TrainingError            training or building cannot go on with these inputs
 """
 
@@ -62,6 +63,10 @@ class VocabularyError(SemlaError):
 
 class BagError(SemlaError):
     """A recording cannot be read or written."""
+
+
+class EvaluationError(SemlaError):
+    """Results cannot be computed, saved or read with these inputs."""
 
 
 class TrainingError(SemlaError):
