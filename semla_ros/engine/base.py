@@ -1,0 +1,199 @@
+"""The contract of every engine: prepare aside, commit between frames, infer with one set.
+
+Two slots hold weights and text features. One serves; the other may be rewritten by `prepare` on
+any thread, for as long as no frame is still being computed with it. `commit` publishes the
+prepared slot by one assignment. A set that failed to prepare is never published.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from semla_ros.bundle import GraphWeight
+from semla_ros.engine.postprocess import labels_from_logits
+from semla_ros.engine.weights import check_weight_set
+from semla_ros.errors import EngineError, FrameError
+from semla_ros.types import (
+    AdapterMix,
+    Float32Array,
+    Prediction,
+    UInt8Array,
+    Vocabulary,
+    WeightSet,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_SLOTS = 2
+_DRAIN_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """What one frame is computed with; published as a whole.
+
+    Attributes:
+        index: Which of the two buffers, 0 or 1.
+        mix, vocabulary: What is in it.
+    """
+
+    index: int
+    mix: AdapterMix
+    vocabulary: Vocabulary
+
+
+class SegmentationEngine(ABC):
+    """Segments images with one complete weight set at a time.
+
+    Subclasses fill buffers (`_prepare_impl`) and compute logits (`_infer_impl`); all checks and
+    the hand-over between slots are here.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(
+        self, layers: Mapping[str, GraphWeight], *, size: int, feature_dim: int | None
+    ) -> None:
+        """Take the facts of the graph.
+
+        Args:
+            layers: Adaptable layers of the segmentation graph by name.
+            size: Side S of the square network input.
+            feature_dim: Width D of text features; None accepts any.
+        """
+        self.layers = dict(layers)
+        self.size = size
+        self.feature_dim = feature_dim
+        self._active: Slot | None = None
+        self._prepared: Slot | None = None
+        self._readers = [0] * _SLOTS
+        self._gate = threading.Condition()
+        self._preparing = threading.Lock()
+        self._inferring = threading.Lock()
+        self._closed = False
+
+    @property
+    def active(self) -> Slot | None:
+        """What serves now; None before the first commit."""
+        return self._active
+
+    def prepare(self, weight_set: WeightSet) -> None:
+        """Fill the idle slot; slow, any thread; the active slot is not touched.
+
+        A prepared set that was not committed is replaced.
+
+        Raises:
+            EngineError: The set does not fit the graph (then nothing was written), or it could
+                not be written (then nothing is prepared).
+        """
+        check_weight_set(weight_set, self.layers, feature_dim=self.feature_dim)
+        with self._preparing:
+            index = self._claim_idle()
+            self._prepare_impl(index, weight_set)
+            with self._gate:
+                self._prepared = Slot(index, weight_set.mix, weight_set.vocabulary)
+
+    def commit(self) -> None:
+        """Publish the prepared set; fast, between frames.
+
+        Raises:
+            EngineError: Nothing is prepared; the active set stays.
+        """
+        with self._gate:
+            self._require_open()
+            if self._prepared is None:
+                raise EngineError("commit without a prepared weight set: call prepare first")
+            self._commit_impl(self._prepared)
+            self._active, self._prepared = self._prepared, None
+
+    def infer(self, rgb: UInt8Array, *, keep_logits: bool = False) -> Prediction:
+        """Return the segmentation of `rgb` (H, W, 3) uint8 at network resolution.
+
+        Raises:
+            FrameError: The image has another shape or type.
+            EngineError: Nothing was committed yet, or the network failed.
+        """
+        if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
+            raise FrameError(
+                f"expected an image (H, W, 3) of uint8, H, W >= 1, got {rgb.shape} of {rgb.dtype}"
+            )
+        with self._reading() as slot, self._inferring:
+            logits = self._infer_impl(slot.index, rgb)
+            labels, confidence = labels_from_logits(logits, self.size)
+            kept = logits.copy() if keep_logits else None
+        return Prediction(labels, confidence, slot.mix, slot.vocabulary, kept)
+
+    def close(self) -> None:
+        """Release the engine; later calls raise EngineError. Closing twice is allowed."""
+        with self._preparing, self._inferring, self._gate:
+            if not self._closed:
+                self._closed = True
+                self._active = self._prepared = None
+                self._close_impl()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @abstractmethod
+    def _prepare_impl(self, index: int, weight_set: WeightSet) -> None:
+        """Fill buffer `index`; layers missing in the set get the base weight back."""
+
+    @abstractmethod
+    def _infer_impl(self, index: int, rgb: UInt8Array) -> Float32Array:
+        """Return logits (T, h, w) of `rgb` with buffer `index`; may be reused by the next call."""
+
+    @abstractmethod
+    def _close_impl(self) -> None:
+        """Release buffers and sessions."""
+
+    def _commit_impl(self, slot: Slot) -> None:  # noqa: B027  most engines publish by assignment
+        """Do what publishing `slot` needs beyond the assignment."""
+
+    def _claim_idle(self) -> int:
+        """Return the slot that does not serve, once no frame is computed with it any more."""
+        with self._gate:
+            self._require_open()
+            self._prepared = None
+            index = 0 if self._active is None else 1 - self._active.index
+            if not self._gate.wait_for(lambda: self._readers[index] == 0, _DRAIN_TIMEOUT_S):
+                raise EngineError(
+                    f"a frame has been using the old weights for over {_DRAIN_TIMEOUT_S} s: "
+                    "the inference thread hangs"
+                )
+            return index
+
+    @contextmanager
+    def _reading(self) -> Iterator[Slot]:
+        with self._gate:
+            self._require_open()
+            slot = self._active
+            if slot is None:
+                raise EngineError("infer before the first commit: prepare and commit a set first")
+            self._readers[slot.index] += 1
+        try:
+            yield slot
+        finally:
+            with self._gate:
+                self._readers[slot.index] -= 1
+                self._gate.notify_all()
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise EngineError(f"the {self.name} engine is closed: create a new one")

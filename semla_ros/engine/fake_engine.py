@@ -1,0 +1,137 @@
+"""An engine without a network, for tests and for trying the plumbing: colours decide.
+
+It keeps the whole contract, checks included, and can be told to fail at any step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import ClassVar, cast
+
+import cv2
+import numpy as np
+
+from semla_ros.bundle import GraphWeight, ModelBundle
+from semla_ros.engine.base import SegmentationEngine, Slot
+from semla_ros.engine.weights import SEGMENTATION_GRAPH, layers_of
+from semla_ros.errors import ConfigError, EngineError
+from semla_ros.types import Float32Array, UInt8Array, WeightSet
+
+STEPS: tuple[str, ...] = ("prepare", "write", "commit", "infer")
+"""Where `fail_at` can strike: before writing, half-way through, at publication, on a frame."""
+
+_MAP_DIVISOR = 4
+
+_LOOKS: tuple[tuple[str, ...], ...] = (
+    ("road", "sidewalk", "ground"),
+    ("building", "wall", "fence"),
+    ("vegetation", "tree", "terrain", "grass"),
+    ("sky",),
+    ("car", "truck", "bus", "vehicle"),
+    ("person", "rider", "pedestrian"),
+)
+"""Class names that fit each look: dark grey, bright grey, green, blue, saturated red, other."""
+
+
+class FakeEngine(SegmentationEngine):
+    """Deterministic labels from colour thresholds; the weights only move the confidence."""
+
+    name: ClassVar[str] = "fake"
+
+    def __init__(
+        self,
+        layers: Mapping[str, GraphWeight] | None = None,
+        *,
+        size: int = 64,
+        feature_dim: int | None = None,
+        fail_at: Collection[str] = (),
+    ) -> None:
+        """Make an engine that needs no files.
+
+        Args:
+            layers: Adaptable layers it should check weights against.
+            size: Side of its square input.
+            feature_dim: Expected width of text features; None accepts any.
+            fail_at: Steps that raise EngineError, of `STEPS`; see `fail_at`.
+        """
+        super().__init__(layers or {}, size=size, feature_dim=feature_dim)
+        self._fail_at: frozenset[str] = frozenset()
+        self.fail_at = fail_at
+        self._slots: list[tuple[float, tuple[str, ...]]] = [(0.0, ()), (0.0, ())]
+
+    @classmethod
+    def open(cls, bundle: ModelBundle, *, threads: int) -> FakeEngine:
+        """Return an engine with the sizes and layers of `bundle`; `threads` means nothing here."""
+        del threads
+        size = bundle.manifest.segmentation.size
+        return cls(layers_of(bundle, SEGMENTATION_GRAPH), size=size)
+
+    @property
+    def fail_at(self) -> Collection[str]:
+        """Steps that raise EngineError until this is set to something else."""
+        return self._fail_at
+
+    @fail_at.setter
+    def fail_at(self, steps: Collection[str]) -> None:
+        unknown = set(steps) - set(STEPS)
+        if unknown:
+            raise ConfigError(f"expected steps of {STEPS!r}, got {sorted(unknown)!r}")
+        self._fail_at = frozenset(steps)
+
+    def _prepare_impl(self, index: int, weight_set: WeightSet) -> None:
+        self._fail("prepare")
+        names = weight_set.vocabulary.names
+        self._slots[index] = (0.0, names)
+        self._fail("write")
+        total = sum(float(np.abs(w).mean()) for w in weight_set.weights.values())
+        total += float(np.abs(weight_set.text_features).mean())
+        self._slots[index] = (total, names)
+
+    def _commit_impl(self, slot: Slot) -> None:
+        del slot
+        self._fail("commit")
+
+    def _infer_impl(self, index: int, rgb: UInt8Array) -> Float32Array:
+        self._fail("infer")
+        strength, names = self._slots[index]
+        side = max(1, self.size // _MAP_DIVISOR)
+        resized = cv2.resize(rgb, (side, side), interpolation=cv2.INTER_AREA)
+        small = cast(UInt8Array, resized)
+        classes = _classes_of_looks(names)[looks(small)]
+        logits = np.full((len(names), side, side), -2.0, np.float32)
+        np.put_along_axis(logits, classes[None], np.float32(1.0 + np.tanh(strength)), axis=0)
+        return logits
+
+    def _close_impl(self) -> None:
+        self._slots.clear()
+
+    def _fail(self, step: str) -> None:
+        if step in self._fail_at:
+            raise EngineError(f"the fake engine was told to fail at {step!r}")
+
+
+def looks(rgb: UInt8Array) -> np.ndarray[tuple[int, ...], np.dtype[np.intp]]:
+    """Return which look of `_LOOKS` each pixel of `rgb` (H, W, 3) has, (H, W)."""
+    red, green, blue = (rgb[..., i].astype(np.int16) for i in range(3))
+    value = np.maximum(np.maximum(red, green), blue)
+    spread = value - np.minimum(np.minimum(red, green), blue)
+    tests = (
+        (spread < 24) & (value < 128),
+        spread < 24,
+        (green >= red) & (green >= blue),
+        blue >= red,
+        spread > 80,
+    )
+    return np.select(tests, range(len(tests)), default=len(tests))
+
+
+def _classes_of_looks(
+    names: tuple[str, ...],
+) -> np.ndarray[tuple[int, ...], np.dtype[np.intp]]:
+    """Return a class id for each look: the first fitting name, else spread over the classes."""
+    first = [name.split(",")[0].strip().lower() for name in names]
+    ids = [
+        next((first.index(word) for word in words if word in first), look % len(names))
+        for look, words in enumerate(_LOOKS)
+    ]
+    return np.asarray(ids, np.intp)

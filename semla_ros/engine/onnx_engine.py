@@ -1,0 +1,194 @@
+"""ONNX Runtime on the CPU: adaptable weights are graph inputs bound to our own memory.
+
+Two slots, each with its own weight buffers and a binding made once. Swapping changes which
+binding the next frame runs with: no session is created, nothing is copied in the frame loop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import onnxruntime
+
+from semla_ros.bundle import GraphWeight, ModelBundle
+from semla_ros.engine.base import SegmentationEngine
+from semla_ros.engine.preprocess import InputBuffer
+from semla_ros.engine.weights import (
+    SEGMENTATION_GRAPH,
+    graph_shape,
+    in_graph_layout,
+    layers_of,
+    read_base_weights,
+)
+from semla_ros.errors import BundleError, EngineError
+from semla_ros.onnx_session import ORT_ERRORS, open_session
+from semla_ros.types import Float32Array, UInt8Array, WeightSet
+
+_PROBE_CLASSES = 2
+
+
+class OnnxEngine(SegmentationEngine):
+    """The default engine; runs wherever ONNX Runtime does."""
+
+    name: ClassVar[str] = "onnx"
+
+    def __init__(self, bundle: ModelBundle, *, threads: int = 0) -> None:
+        """Open the segmentation graph and allocate both slots.
+
+        Raises:
+            BundleError: Graph, weights and manifest do not fit each other.
+        """
+        layers = layers_of(bundle, SEGMENTATION_GRAPH)
+        size = bundle.manifest.segmentation.size
+        session = open_session(bundle.segmentation_graph, threads=threads)
+        facts = _inspect(session, layers, size=size)
+        super().__init__(layers, size=size, feature_dim=facts.feature_dim)
+        self._session: onnxruntime.InferenceSession | None = session
+        self._input = InputBuffer(size)
+        base = read_base_weights(bundle, list(layers.values()))
+        self._slots = [_BoundSlot(session, layers, base, image=self._input) for _ in range(2)]
+        self._map_size = _probe(session, facts, image=self._input)
+
+    @classmethod
+    def open(cls, bundle: ModelBundle, *, threads: int) -> OnnxEngine:
+        """Return the engine of `bundle`."""
+        return cls(bundle, threads=threads)
+
+    def _prepare_impl(self, index: int, weight_set: WeightSet) -> None:
+        self._slots[index].fill(weight_set, map_size=self._map_size)
+
+    def _infer_impl(self, index: int, rgb: UInt8Array) -> Float32Array:
+        self._input.load(rgb)
+        slot = self._slots[index]
+        try:
+            slot.session.run_with_iobinding(slot.binding)
+        except ORT_ERRORS as error:
+            raise EngineError(f"ONNX Runtime failed on a frame: {error}") from error
+        return slot.logits
+
+    def _close_impl(self) -> None:
+        self._slots.clear()
+        self._session = None
+
+
+class _BoundSlot:
+    """Weight buffers in graph layout, and the binding that reads them."""
+
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        layers: dict[str, GraphWeight],
+        base: dict[str, Float32Array],
+        *,
+        image: InputBuffer,
+    ) -> None:
+        self.session = session
+        self.binding = session.io_binding()
+        self.logits: Float32Array = np.zeros((0, 0, 0), np.float32)
+        self._layers = layers
+        self._base = base
+        self._features: Float32Array = np.zeros((0, 0), np.float32)
+        self._touched: set[str] = set()
+        self._buffers: dict[str, Float32Array] = {}
+        for name, layer in layers.items():
+            buffer = np.ascontiguousarray(in_graph_layout(base[name], layer)).copy()
+            self._buffers[name] = buffer
+            self._bind_input(layer.initializer, buffer)
+        self._bind_input("image", image.tensor)
+
+    def fill(self, weight_set: WeightSet, *, map_size: tuple[int, int]) -> None:
+        """Write weights and text features; layers touched before and not now get W0 back.
+
+        What is touched is noted first, so that a failure in between is repaired by the next fill.
+        """
+        stale = self._touched - weight_set.weights.keys()
+        self._touched |= weight_set.weights.keys()
+        for name, weight in weight_set.weights.items():
+            np.copyto(self._buffers[name], in_graph_layout(weight, self._layers[name]))
+        for name in stale:
+            np.copyto(self._buffers[name], in_graph_layout(self._base[name], self._layers[name]))
+        self._touched -= stale
+        self._write_features(weight_set.text_features, map_size)
+
+    def _write_features(self, features: Float32Array, map_size: tuple[int, int]) -> None:
+        if self._features.shape != features.shape:
+            self._features = np.empty(features.shape, np.float32)
+            batch = np.zeros((1, len(features), *map_size), np.float32)
+            self.logits = batch.reshape(batch.shape[1:])
+            self._bind_input("text_features", self._features)
+            self.binding.bind_ortvalue_output(
+                "logits", onnxruntime.OrtValue.ortvalue_from_numpy(batch)
+            )
+        np.copyto(self._features, features)
+
+    def _bind_input(self, name: str, array: Float32Array) -> None:
+        """Bind `array` without a copy; what is written to it later is what the graph reads."""
+        self.binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+
+
+@dataclass(frozen=True, slots=True)
+class _GraphFacts:
+    """What the graph says: width D of text features, and how many classes to probe it with."""
+
+    feature_dim: int
+    classes: int
+
+
+def _inspect(
+    session: onnxruntime.InferenceSession, layers: dict[str, GraphWeight], *, size: int
+) -> _GraphFacts:
+    """Return the graph's facts, every layer of the manifest found in it.
+
+    Raises:
+        BundleError: An input is missing or has another shape.
+    """
+    required = {each.name: each.shape for each in session.get_inputs()}
+    offered = {each.name: each.shape for each in session.get_overridable_initializers()}
+    image = required.get("image")
+    features = required.get("text_features")
+    if image is None or features is None or "logits" not in _output_names(session):
+        raise BundleError(
+            "segmentation.onnx: expected inputs 'image' and 'text_features' and output 'logits', "
+            f"got {sorted(required)!r} and {_output_names(session)!r}: rebuild the bundle"
+        )
+    if list(image[1:]) != [3, size, size] or not isinstance(features[1], int):
+        raise BundleError(
+            f"segmentation.onnx: expected an image (1, 3, {size}, {size}) and text features "
+            f"(T, D) with fixed D, got {image!r} and {features!r}: rebuild the bundle"
+        )
+    for layer in layers.values():
+        got = (required | offered).get(layer.initializer)
+        if got is None or tuple(got) != graph_shape(layer):
+            raise BundleError(
+                f"segmentation.onnx: expected an overridable weight {layer.initializer!r} of "
+                f"shape {graph_shape(layer)!r}, got {got!r}: rebuild the bundle"
+            )
+    classes = features[0] if isinstance(features[0], int) else _PROBE_CLASSES
+    return _GraphFacts(feature_dim=features[1], classes=classes)
+
+
+def _output_names(session: onnxruntime.InferenceSession) -> list[str]:
+    return [each.name for each in session.get_outputs()]
+
+
+def _probe(
+    session: onnxruntime.InferenceSession, facts: _GraphFacts, *, image: InputBuffer
+) -> tuple[int, int]:
+    """Return (h, w) of the logits, found by one run with the base weights.
+
+    Raises:
+        BundleError: The graph does not run, or gives another kind of output.
+    """
+    features = np.full((facts.classes, facts.feature_dim), facts.feature_dim**-0.5, np.float32)
+    try:
+        (logits,) = session.run(["logits"], {"image": image.tensor, "text_features": features})
+    except ORT_ERRORS as error:
+        raise BundleError(f"segmentation.onnx does not run: {error}: rebuild it") from error
+    if logits.ndim != 4 or logits.shape[:2] != (1, facts.classes) or logits.dtype != np.float32:
+        raise BundleError(
+            f"segmentation.onnx: expected logits (1, {facts.classes}, h, w) of float32, got "
+            f"{logits.shape!r} of {logits.dtype}: rebuild the bundle"
+        )
+    return logits.shape[2], logits.shape[3]

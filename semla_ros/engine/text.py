@@ -1,0 +1,157 @@
+"""Text features of a class list, made with the text tower the active adapters call for."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from semla_ros.bundle import ModelBundle
+from semla_ros.engine.weights import TEXT_GRAPH, in_graph_layout, layers_of
+from semla_ros.errors import BundleError, EngineError, VocabularyError
+from semla_ros.onnx_session import ORT_ERRORS, open_session
+from semla_ros.types import Float32Array, Vocabulary
+
+_BATCH = 64
+_BASE_KEY = "base"
+
+
+class TextFeatures(Protocol):
+    """What the swapper needs of a text encoder."""
+
+    def encode(
+        self,
+        vocabulary: Vocabulary,
+        weights: Mapping[str, Float32Array],
+        *,
+        key: Hashable | None = None,
+    ) -> Float32Array:
+        """Return text features (T, D); see `TextEncoder.encode`."""
+        ...
+
+
+class TextEncoder:
+    """The bundle's text tower; its adaptable weights are given with every call.
+
+    Prompts are cropped to the longest one: attention in the tower is causal, so what stands
+    after the end-of-text token cannot change the result.
+    """
+
+    def __init__(self, bundle: ModelBundle, *, threads: int = 1, cache_size: int = 64) -> None:
+        """Open graph and tokenizer.
+
+        Args:
+            bundle: Where they are.
+            threads: 1 keeps the work on the calling (niced) thread; 0: all cores but one.
+            cache_size: How many results are kept.
+
+        Raises:
+            BundleError: The graph or the tokenizer does not load.
+        """
+        self._spec = bundle.manifest.text
+        if self._spec.template.count("{}") != 1:
+            raise BundleError(
+                f"expected a prompt template with one '{{}}', got {self._spec.template!r}"
+            )
+        self._layers = layers_of(bundle, TEXT_GRAPH)
+        self._session = open_session(bundle.text_graph, threads=threads)
+        self._tokenizer = _open_tokenizer(bundle)
+        self._cache: OrderedDict[Hashable, Float32Array] = OrderedDict()
+        self._cache_size = cache_size
+        self._lock = threading.Lock()
+
+    def encode(
+        self,
+        vocabulary: Vocabulary,
+        weights: Mapping[str, Float32Array],
+        *,
+        key: Hashable | None = None,
+    ) -> Float32Array:
+        """Return L2-normalised text features (T, D) float32, read-only, one row per class.
+
+        Args:
+            vocabulary: The classes; the prompt uses the part of a name before the first comma.
+            weights: Merged weights (out, in) by layer name; layers of other graphs are ignored,
+                missing ones keep the base weight.
+            key: What identifies `weights`; results of equal key and class names are cached.
+                Without text layers in `weights` the result is always cached.
+
+        Raises:
+            VocabularyError: A prompt is longer than the text tower's context.
+            EngineError: The text tower failed.
+        """
+        merged = {n: w for n, w in weights.items() if n in self._layers}
+        if not merged:
+            key = _BASE_KEY
+        cache_key = None if key is None else (key, vocabulary.names)
+        with self._lock:
+            if cache_key is not None and cache_key in self._cache:
+                self._cache.move_to_end(cache_key)
+                return self._cache[cache_key]
+        features = self._run(self.tokens(vocabulary), merged)
+        features.flags.writeable = False
+        if cache_key is not None:
+            with self._lock:
+                self._cache[cache_key] = features
+                while len(self._cache) > self._cache_size:
+                    self._cache.popitem(last=False)
+        return features
+
+    def tokens(self, vocabulary: Vocabulary) -> npt.NDArray[np.int64]:
+        """Return token ids (T, L), zero after the end, L the length of the longest prompt.
+
+        Raises:
+            VocabularyError: A prompt has more tokens than the context.
+        """
+        prompts = [
+            self._spec.template.replace("{}", name.split(",")[0].strip())
+            for name in vocabulary.names
+        ]
+        ids = [each.ids for each in self._tokenizer.encode_batch(prompts)]
+        longest = max(range(len(ids)), key=lambda i: len(ids[i]))
+        length = len(ids[longest])
+        if length > self._spec.context_length:
+            raise VocabularyError(
+                f"class {vocabulary.names[longest]!r}: expected a prompt of at most "
+                f"{self._spec.context_length} tokens, got {length}: shorten the name"
+            )
+        tokens = np.zeros((len(ids), length), np.int64)
+        for row, prompt in zip(tokens, ids, strict=True):
+            row[: len(prompt)] = prompt
+        return tokens
+
+    def _run(
+        self, tokens: npt.NDArray[np.int64], merged: Mapping[str, Float32Array]
+    ) -> Float32Array:
+        feed: dict[str, npt.NDArray[Any]] = {
+            self._layers[name].initializer: np.ascontiguousarray(
+                in_graph_layout(weight, self._layers[name])
+            )
+            for name, weight in merged.items()
+        }
+        parts = []
+        try:
+            for start in range(0, len(tokens), _BATCH):
+                feed["tokens"] = tokens[start : start + _BATCH]
+                parts.append(self._session.run(["text_features"], feed)[0])
+        except ORT_ERRORS as error:
+            raise EngineError(f"the text encoder failed: {error}") from error
+        return np.concatenate(parts).astype(np.float32, copy=False)
+
+
+def _open_tokenizer(bundle: ModelBundle) -> Tokenizer:
+    path = bundle.tokenizer
+    if not path.is_file():
+        raise BundleError(f"expected {path.name!r} in {str(path.parent)!r}, found none: rebuild")
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing narrower
+        raise BundleError(f"{path.name} is not a tokenizer: {error}: rebuild it") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer

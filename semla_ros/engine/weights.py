@@ -1,0 +1,91 @@
+"""What an engine must know about weights before it writes one: names, shapes, values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from semla_ros.bundle import GraphWeight, ModelBundle
+from semla_ros.errors import BundleError, EngineError
+from semla_ros.types import Float32Array, WeightSet
+
+SEGMENTATION_GRAPH = "segmentation"
+TEXT_GRAPH = "text"
+
+
+def layers_of(bundle: ModelBundle, graph: str) -> dict[str, GraphWeight]:
+    """Return the adaptable layers of `graph` (`segmentation` or `text`) by name."""
+    return {layer.name: layer for layer in bundle.manifest.layers if layer.graph == graph}
+
+
+def read_base_weights(
+    bundle: ModelBundle, layers: Sequence[GraphWeight]
+) -> dict[str, Float32Array]:
+    """Return layer name -> base weight (out, in) float32, C-contiguous, read-only.
+
+    Raises:
+        BundleError: A tensor is missing or has another shape than the manifest says.
+    """
+    base: dict[str, Float32Array] = {}
+    try:
+        with safe_open(str(bundle.weights), framework="numpy") as tensors:
+            for layer in layers:
+                tensor = np.ascontiguousarray(tensors.get_tensor(layer.parameter), np.float32)
+                if tensor.shape != layer.shape:
+                    raise BundleError(
+                        f"{bundle.weights.name}: expected {layer.parameter!r} of shape "
+                        f"{layer.shape!r}, got {tensor.shape!r}: rebuild the bundle"
+                    )
+                tensor.flags.writeable = False
+                base[layer.name] = tensor
+    except (SafetensorError, OSError) as error:
+        raise BundleError(
+            f"{bundle.weights.name} cannot be read: {error}: rebuild the bundle"
+        ) from error
+    return base
+
+
+def graph_shape(layer: GraphWeight) -> tuple[int, int]:
+    """Return the shape of the layer's weight as the graph holds it."""
+    out, inner = layer.shape
+    return (inner, out) if layer.transposed else (out, inner)
+
+
+def in_graph_layout(weight: Float32Array, layer: GraphWeight) -> Float32Array:
+    """Return `weight` (out, in) as the graph holds it; a view, no copy."""
+    return weight.T if layer.transposed else weight
+
+
+def check_weight_set(
+    weight_set: WeightSet, layers: Mapping[str, GraphWeight], *, feature_dim: int | None
+) -> None:
+    """Check everything about `weight_set` that a graph with these `layers` relies on.
+
+    Raises:
+        EngineError: An unknown layer, a wrong shape or dtype, or a value that is not finite.
+    """
+    for name, weight in weight_set.weights.items():
+        layer = layers.get(name)
+        if layer is None:
+            raise EngineError(
+                f"expected layers of the segmentation graph, got {name!r}: "
+                "was the adapter made for another model?"
+            )
+        _check_array(f"weight {name!r}", weight, shape=layer.shape)
+    features = weight_set.text_features
+    width = features.shape[1] if feature_dim is None else feature_dim
+    _check_array("text features", features, shape=(len(weight_set.vocabulary.names), width))
+
+
+def _check_array(what: str, array: Float32Array, *, shape: tuple[int, ...]) -> None:
+    if array.dtype != np.float32 or array.shape != shape:
+        raise EngineError(
+            f"{what}: expected {shape!r} of float32, got {array.shape!r} of {array.dtype}"
+        )
+    if not np.isfinite(array).all():
+        raise EngineError(
+            f"{what}: expected finite values, got {int((~np.isfinite(array)).sum())} "
+            "NaN or infinite: the adapter is damaged"
+        )

@@ -1,0 +1,57 @@
+"""ONNX Runtime sessions on the CPU, opened the same way everywhere."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as _state
+
+from semla_ros.errors import BundleError
+
+ORT_ERRORS: tuple[type[Exception], ...] = (
+    RuntimeError,
+    ValueError,
+    *(e for e in vars(_state).values() if isinstance(e, type) and issubclass(e, Exception)),
+)
+"""Whatever ONNX Runtime raises; its exceptions have no common base."""
+
+_ERRORS_ONLY = 3
+
+
+def cpu_threads(threads: int) -> int:
+    """Return how many CPU threads `threads` means: 0 leaves one core to the rest of the robot."""
+    return threads if threads > 0 else max(1, (os.cpu_count() or 2) - 1)
+
+
+def open_session(path: Path, *, threads: int) -> onnxruntime.InferenceSession:
+    """Return a CPU session of the graph `path`.
+
+    Threads sleep between runs instead of spinning: the rest of the robot needs the cores. With
+    one thread a run happens on the calling thread and inherits its niceness.
+
+    Args:
+        path: The graph.
+        threads: Threads inside one operator; 0: all cores but one.
+
+    Raises:
+        BundleError: The graph is missing or does not load.
+    """
+    if not path.is_file():
+        raise BundleError(
+            f"expected the graph {path.name!r} in {str(path.parent)!r}, found none: "
+            "copy the whole bundle again"
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = cpu_threads(threads)
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except ORT_ERRORS as error:
+        raise BundleError(
+            f"graph {path.name!r} does not load in ONNX Runtime {onnxruntime.__version__}: "
+            f"{error}: rebuild the bundle"
+        ) from error
