@@ -1,0 +1,1 @@
+"""The only room with rclpy and messages: lifecycle node, worker, conversions, diagnostics."""
