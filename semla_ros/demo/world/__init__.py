@@ -1,0 +1,25 @@
+"""A seeded procedural driving world: streets, weather, exact labels, depth and captions."""
+
+from semla_ros.demo.world.caption import caption
+from semla_ros.demo.world.classes import CLASSES, DOMAINS, SYNONYMS
+from semla_ros.demo.world.conditions import Conditions, blend, conditions_of
+from semla_ros.demo.world.drive import DEMO_SEGMENTS, Drive, DriveFrame
+from semla_ros.demo.world.render import SceneImage, render
+from semla_ros.demo.world.scene import Scene, sample_scene
+
+__all__ = [
+    "CLASSES",
+    "DEMO_SEGMENTS",
+    "DOMAINS",
+    "SYNONYMS",
+    "Conditions",
+    "Drive",
+    "DriveFrame",
+    "Scene",
+    "SceneImage",
+    "blend",
+    "caption",
+    "conditions_of",
+    "render",
+    "sample_scene",
+]

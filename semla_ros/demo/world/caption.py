@@ -1,0 +1,137 @@
+"""English captions of scenes: place, weather, time of day and what can be seen."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from semla_ros.demo.world.classes import (
+    BUILDING,
+    CAR,
+    CLASSES,
+    DOMAINS,
+    PERSON,
+    POLE,
+    ROAD,
+    SIDEWALK,
+    SIGN,
+    SYNONYMS,
+    VEGETATION,
+)
+from semla_ros.demo.world.conditions import Conditions
+from semla_ros.demo.world.render import SceneImage
+from semla_ros.errors import ConfigError
+
+COUNTED: Final = (CAR, PERSON, SIGN, POLE, BUILDING)
+_PLURALS: Final[dict[str, str]] = {"person": "people"}
+_WEATHER: Final[dict[str, tuple[str, ...]]] = {
+    "clear": ("clear", "dry", "cloudless"),
+    "fog": ("foggy", "misty"),
+    "rain": ("rainy", "wet"),
+    "snow": ("snowy", "snow-covered"),
+}
+_WEATHER_NOUN: Final[dict[str, tuple[str, ...]]] = {
+    "clear": ("clear weather", "good weather"),
+    "fog": ("fog", "dense fog", "mist"),
+    "rain": ("rain", "heavy rain"),
+    "snow": ("snow", "falling snow"),
+}
+_OPENINGS: Final = ("a photo of", "a picture of", "a dash cam image of", "a camera view of", "")
+_SMALL: Final = 0.0006
+_PRESENT: Final = 0.015
+
+
+def _pick(words: tuple[str, ...], rng: np.random.Generator) -> str:
+    return words[int(rng.integers(len(words)))]
+
+
+def instances(labels: NDArray[np.uint8], class_id: int) -> int:
+    """Connected regions of a class that are large enough to be noticed."""
+    mask = (labels == class_id).astype(np.uint8)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    return int((stats[1:, cv2.CC_STAT_AREA] >= _SMALL * labels.size).sum())
+
+
+def _noun(class_id: int, count: int, rng: np.random.Generator) -> str:
+    """A noun phrase for a number of things of one class."""
+    word = _pick(SYNONYMS[CLASSES[class_id]], rng)
+    if count == 1:
+        return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
+    plural = _PLURALS.get(word, word + "s")
+    number = {2: "two", 3: "three"}.get(count) or _pick(("several", "many", "some"), rng)
+    return f"{number} {plural}"
+
+
+def _visible(labels: NDArray[np.uint8], rng: np.random.Generator) -> list[str]:
+    """Noun phrases of what can be seen, in random order."""
+    phrases: list[str] = []
+    share = np.bincount(labels.reshape(-1), minlength=len(CLASSES)) / labels.size
+    for class_id in COUNTED:
+        count = instances(labels, class_id)
+        if class_id == BUILDING:
+            count = min(count, 4) if share[BUILDING] > _PRESENT else 0
+        if count:
+            phrases.append(_noun(class_id, count, rng))
+    if share[VEGETATION] > _PRESENT:
+        phrases.append(_pick(("vegetation", "trees", "a tree"), rng))
+    if share[SIDEWALK] > _PRESENT:
+        phrases.append("a " + _pick(SYNONYMS["sidewalk"], rng))
+    rng.shuffle(phrases)
+    return phrases
+
+
+def _listed(phrases: list[str]) -> str:
+    """Phrases as an English list."""
+    if len(phrases) < 2:
+        return "".join(phrases)
+    return ", ".join(phrases[:-1]) + " and " + phrases[-1]
+
+
+def _weather_and_time(conditions: Conditions | str) -> tuple[str, str]:
+    """(weather, "day" or "night") of conditions or of a domain name."""
+    if isinstance(conditions, Conditions):
+        return conditions.weather, "night" if conditions.night >= 0.5 else "day"
+    if conditions not in DOMAINS:
+        raise ConfigError(
+            f"expected conditions or one of the domains {DOMAINS!r}, got {conditions!r}; "
+            "pick one of them"
+        )
+    weather, time = conditions.split("-")
+    return weather, time
+
+
+def caption(
+    view: SceneImage | NDArray[np.uint8], conditions: Conditions | str, rng: np.random.Generator
+) -> str:
+    """A natural caption.
+
+    Args:
+        view: A rendered image, or its (H, W) uint8 labels.
+        conditions: The conditions of the image, or a domain name.
+        rng: Picks words and what is mentioned.
+
+    Returns:
+        For example "a photo of a street on a foggy night with two cars and a person".
+
+    Raises:
+        ConfigError: The domain name is unknown.
+    """
+    labels = view.labels if isinstance(view, SceneImage) else view
+    weather, time = _weather_and_time(conditions)
+    road = bool((labels == ROAD).mean() > _PRESENT)
+    place = _pick(SYNONYMS["road"], rng) if road else "place outdoors"
+    adjective, noun = _pick(_WEATHER[weather], rng), _pick(_WEATHER_NOUN[weather], rng)
+    setting = (
+        f"a {place} on a {adjective} {time}",
+        f"a {adjective} {place} {'at night' if time == 'night' else 'by day'}",
+        f"a {place} in {noun} {'at night' if time == 'night' else 'during the day'}",
+    )[int(rng.integers(3))]
+    phrases = _visible(labels, rng)
+    kept = phrases[: int(rng.integers(min(2, len(phrases)), len(phrases) + 1))]
+    sentence = f"{_pick(_OPENINGS, rng)} {setting}".strip()
+    if not kept:
+        return sentence
+    return f"{sentence} {_pick(('with', 'showing', 'and'), rng)} {_listed(kept)}"

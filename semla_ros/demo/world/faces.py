@@ -1,0 +1,168 @@
+"""Flat coloured polygons: the only thing the world's objects are made of.
+
+World axes: x to the right, y up, s forward along the street; metres. A face is visible from
+its outer side only, so solid bodies need no sorting of their own faces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semla_ros.demo.world.textures import KIND
+
+MAX_VERTICES: Final = 12
+
+Point = tuple[float, float, float]
+Colour = tuple[float, float, float]
+BLACK: Final[Colour] = (0.02, 0.02, 0.02)
+
+
+@dataclass(frozen=True, eq=False)
+class Faces:
+    """A batch of polygons, F of them.
+
+    Attributes:
+        verts: (F, MAX_VERTICES, 3) float32 world points; the last one repeated as padding.
+        count: (F,) int32, vertices really used.
+        label: (F,) uint8 class ids.
+        colour: (F, 6) float32, the linear RGB of the first and second texture colour.
+        texture: (F,) int32 texture kinds.
+        scale: (F,) float32 texels per metre.
+        origin: (F, 2) float32, world (horizontal, vertical) position of the texture's origin.
+        glow: (F, 2) float32 emitted light of the first and second colour at night.
+        up: (F,) float32, how well lying snow holds on the face, 0 to 1.
+        key: (F,) float32, s at which the face is sorted into the painter's order.
+    """
+
+    verts: NDArray[np.float32]
+    count: NDArray[np.int32]
+    label: NDArray[np.uint8]
+    colour: NDArray[np.float32]
+    texture: NDArray[np.int32]
+    scale: NDArray[np.float32]
+    origin: NDArray[np.float32]
+    glow: NDArray[np.float32]
+    up: NDArray[np.float32]
+    key: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.count)
+
+    def take(self, index: NDArray[np.intp] | slice) -> Faces:
+        """The faces at the given positions, in that order."""
+        return Faces(**{name: value[index] for name, value in vars(self).items()})
+
+    def placed(self, x: float, s: float, *, quarter_turns: int = 0) -> Faces:
+        """The faces turned about the vertical axis, then moved to (x, s)."""
+        verts = self.verts.copy()
+        for _ in range(quarter_turns % 4):
+            verts = np.stack([-verts[..., 2], verts[..., 1], verts[..., 0]], -1)
+        verts += np.asarray((x, 0.0, s), np.float32)
+        key = np.full(len(self), np.float32(s))
+        return replace(self, verts=verts, key=key, origin=self.origin + np.float32(x))
+
+
+def join(batches: Sequence[Faces]) -> Faces:
+    """One batch of all faces, in order."""
+    names = vars(batches[0])
+    return Faces(**{n: np.concatenate([getattr(b, n) for b in batches]) for n in names})
+
+
+def linear(colour: Colour) -> Colour:
+    """A display colour (0 to 1, gamma 2) as linear light."""
+    return (colour[0] ** 2, colour[1] ** 2, colour[2] ** 2)
+
+
+class FaceList:
+    """Collects polygons of one or several objects."""
+
+    def __init__(self) -> None:
+        self._points: list[NDArray[np.float32]] = []
+        self._rows: list[tuple[int, Colour, Colour, int, float, tuple[float, float]]] = []
+        self._more: list[tuple[int, tuple[float, float], float, float]] = []
+
+    def add(
+        self,
+        points: Sequence[Point],
+        label: int,
+        *,
+        colour: Colour,
+        inside: Point | None = None,
+        second: Colour = BLACK,
+        texture: str = "plain",
+        scale: float = 20.0,
+        origin: tuple[float, float] = (0.0, 0.0),
+        glow: tuple[float, float] = (0.0, 0.0),
+        up: float = 0.0,
+        key: float | None = None,
+    ) -> None:
+        """Adds one planar polygon.
+
+        Args:
+            points: 3 to MAX_VERTICES corners in order.
+            label: Class id.
+            colour: Display colour.
+            inside: A point behind the face; without it the face looks towards -s.
+            second: Display colour where the texture says so.
+            texture: A texture kind.
+            scale: Texels per metre.
+            origin: Texture origin (horizontal, vertical) in metres.
+            glow: Light emitted at night by the two colours.
+            up: How well snow holds on it.
+            key: Sorting depth s; the mean of the corners when left out.
+        """
+        corners = np.asarray(points, np.float32)
+        behind = np.asarray(inside, np.float32) if inside else corners[0] + (0.0, 0.0, 1.0)
+        normal = np.cross(corners, np.roll(corners, -1, 0)).sum(0)
+        if float(normal @ (corners.mean(0) - behind)) < 0.0:
+            corners = corners[::-1]
+        padded = np.concatenate([corners, np.repeat(corners[-1:], MAX_VERTICES - len(points), 0)])
+        self._points.append(padded.astype(np.float32))
+        self._rows.append((label, linear(colour), linear(second), KIND[texture], scale, origin))
+        depth = float(corners[:, 2].mean()) if key is None else key
+        self._more.append((len(points), glow, up, depth))
+
+    def build(self) -> Faces:
+        """All polygons as one batch."""
+        size = len(self._points)
+        rows, more = self._rows, self._more
+        return Faces(
+            verts=np.asarray(self._points, np.float32).reshape(size, MAX_VERTICES, 3),
+            count=np.array([m[0] for m in more], np.int32),
+            label=np.array([r[0] for r in rows], np.uint8),
+            colour=np.array([r[1] + r[2] for r in rows], np.float32).reshape(size, 6),
+            texture=np.array([r[3] for r in rows], np.int32),
+            scale=np.array([r[4] for r in rows], np.float32),
+            origin=np.array([r[5] for r in rows], np.float32).reshape(size, 2),
+            glow=np.array([m[1] for m in more], np.float32).reshape(size, 2),
+            up=np.array([m[2] for m in more], np.float32),
+            key=np.array([m[3] for m in more], np.float32),
+        )
+
+
+def upright(
+    x: float, y: float, s: float, *, width: float, height: float
+) -> tuple[Point, Point, Point, Point]:
+    """A camera-facing rectangle with its lower edge centred at (x, y, s)."""
+    half = width / 2
+    return (x - half, y, s), (x + half, y, s), (x + half, y + height, s), (x - half, y + height, s)
+
+
+def disc(
+    x: float, y: float, s: float, *, radius: float, corners: int = 12, turn: float = 0.0
+) -> list[Point]:
+    """A camera-facing regular polygon centred at (x, y, s)."""
+    angles = 2 * np.pi * (np.arange(corners) + 0.5) / corners + turn
+    return [(x + radius * float(np.sin(a)), y - radius * float(np.cos(a)), s) for a in angles]
+
+
+def jitter(colour: Colour, rng: np.random.Generator, amount: float = 0.06) -> Colour:
+    """A colour varied in brightness and tint, kept inside 0.01..1."""
+    value = np.asarray(colour) * (1 + rng.normal(0, amount)) + rng.normal(0, amount / 3, 3)
+    r, g, b = np.clip(value, 0.01, 1.0).tolist()
+    return (r, g, b)

@@ -1,0 +1,116 @@
+"""What stands along a kerb: lamps, poles, signs, street trees and parked cars."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from semla_ros.demo.world import furniture, plants
+from semla_ros.demo.world.faces import FaceList, Faces
+from semla_ros.demo.world.shadows import Sun, shadow_box, shadow_quad
+from semla_ros.demo.world.vehicles import car, footprint
+
+
+@dataclass(frozen=True)
+class Kerb:
+    """One side of a stretch of street.
+
+    Attributes:
+        side: -1 left, +1 right.
+        road: Distance of the end of the driving lanes from the centre line.
+        parking: Distance of the end of the parking lane.
+        verge: Distance of the end of the planted strip.
+        walk: Distance of the end of the sidewalk.
+    """
+
+    side: int
+    road: float
+    parking: float
+    verge: float
+    walk: float
+
+
+@dataclass(frozen=True)
+class Furnishing:
+    """Things that are not part of the shared face list.
+
+    Attributes:
+        cars: Parked cars.
+        lamps: Positions of street lights.
+    """
+
+    cars: list[Faces]
+    lamps: list[tuple[float, float, float]]
+
+
+def _parked(
+    shadows: FaceList, kerb: Kerb, span: tuple[float, float], sun: Sun, rng: np.random.Generator
+) -> list[Faces]:
+    """Parks cars in the parking lane, or now and then at the edge of the road."""
+    lane = kerb.parking - kerb.road
+    chance = 0.75 if lane > 1.0 else float(rng.choice((0.0, 0.0, 0.25)))
+    cars: list[Faces] = []
+    cursor = span[0] + float(rng.uniform(0.5, 5.0))
+    while cursor + 6.0 < span[1]:
+        if rng.random() >= chance:
+            cursor += float(rng.uniform(4.0, 9.0))
+            continue
+        vehicle = car(rng, parked=True)
+        half_wide, half_long = footprint(vehicle)
+        x = kerb.side * (kerb.parking - half_wide - 0.15)
+        turned = 2 if (kerb.side < 0) != (rng.random() < 0.15) else 0
+        s = cursor + half_long
+        cars.append(vehicle.placed(x, s, quarter_turns=turned))
+        shadow_box(shadows, (x, s), (half_wide, half_long), 1.3, sun)
+        cursor = s + half_long + float(rng.uniform(0.6, 4.0))
+    return cars
+
+
+def furnish(
+    faces: FaceList,
+    shadows: FaceList,
+    kerb: Kerb,
+    span: tuple[float, float],
+    sun: Sun,
+    rng: np.random.Generator,
+) -> Furnishing:
+    """Furnishes one side of a stretch of street.
+
+    Args:
+        faces: Receives poles, signs and street trees.
+        shadows: Receives their shadows.
+        kerb: The side.
+        span: From s to s.
+        sun: The sun.
+        rng: Source of the variation.
+
+    Returns:
+        The parked cars and the street lights.
+    """
+    start, end = span
+    lamps: list[tuple[float, float, float]] = []
+    edge = kerb.side * (kerb.parking + 0.55)
+    spacing = float(rng.uniform(14.0, 30.0))
+    if rng.random() < 0.75:
+        at = start + float(rng.uniform(0.0, spacing))
+        while at < end:
+            lamps.append(furniture.street_lamp(faces, edge, at, rng, towards=-kerb.side))
+            shadow_quad(shadows, ((edge, at),), lamps[-1][1], sun)
+            at += spacing
+    for _ in range(int(rng.poisson((end - start) / 22.0))):
+        at = float(rng.uniform(start, end))
+        x = kerb.side * (kerb.parking + float(rng.uniform(0.4, 1.4)))
+        shadow_quad(shadows, ((x, at),), furniture.plain_pole(faces, x, at, rng), sun)
+    for _ in range(int(rng.poisson((end - start) / 18.0))):
+        at = float(rng.uniform(start, end))
+        x = kerb.side * (kerb.parking + float(rng.uniform(0.5, 2.2)))
+        shadow_quad(shadows, ((x, at),), furniture.traffic_sign(faces, x, at, rng), sun)
+    if rng.random() < 0.35 and kerb.walk - kerb.parking > 2.0:
+        at = start + float(rng.uniform(2.0, 8.0))
+        while at < end:
+            x = kerb.side * (kerb.parking + 0.9)
+            height, wide = plants.tree(faces, x, at, rng)
+            shadow_quad(shadows, ((x, at),), height, sun, width=2 * wide)
+            at += float(rng.uniform(7.0, 14.0))
+    return Furnishing(_parked(shadows, kerb, span, sun, rng), lamps)

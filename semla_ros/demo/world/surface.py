@@ -1,0 +1,249 @@
+"""Deferred shading: from painted face numbers to albedo, class, depth and light response."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semla_ros.demo.world.buildings import skyline
+from semla_ros.demo.world.classes import ROAD, SKY
+from semla_ros.demo.world.faces import FaceList, Faces, join, linear
+from semla_ros.demo.world.ground import MATERIAL, MATERIAL_LABEL, MATERIALS, materials
+from semla_ros.demo.world.plants import treeline
+from semla_ros.demo.world.raster import Projected, View, ground_at, paint, view_of, visible
+from semla_ros.demo.world.scene import Scene
+from semla_ros.demo.world.street import VIEW
+from semla_ros.demo.world.textures import KIND, KINDS, LEVELS, TILE, atlas, patches
+
+SKY_DEPTH: Final = 1000.0
+_FIRST: Final = len(MATERIALS)
+_FloatArray = NDArray[np.float32]
+_GROUND_TEXTURE: Final = {
+    "road": "asphalt", "marking": "asphalt", "yellow_marking": "asphalt", "parking": "asphalt",
+    "curb": "concrete", "sidewalk": "paver", "plaza": "paver", "grass": "grass", "field": "grass",
+}  # fmt: skip
+_SNOW_HOLD: Final = np.array([0, 0.86, 0.86, 0.86, 0.9, 0.9, 0.95, 1, 1.05, 1.05], np.float32)
+_WARM: Final = np.array([1.0, 0.72, 0.36], np.float32)
+_MARKINGS: Final = (MATERIAL["marking"], MATERIAL["yellow_marking"])
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """Everything about the visible surfaces that weather and light need; (H, W) each.
+
+    Attributes:
+        view: The pixel rays.
+        albedo: (H, W, 3) float32 linear colour.
+        labels: uint8 class ids.
+        depth: float32 metres along the view axis, SKY_DEPTH in the sky.
+        sunlit: float32, cosine of the sun's incidence, 0 in shadow.
+        open: float32, share of the sky that lights the surface.
+        glow: (H, W, 3) float32 light emitted at night.
+        up: float32, how well snow holds, 0 to 1.
+        ground: bool, where the ground is seen.
+        patch: float32 slow noise of the ground and texture noise elsewhere.
+    """
+
+    view: View
+    albedo: _FloatArray
+    labels: NDArray[np.uint8]
+    depth: _FloatArray
+    sunlit: _FloatArray
+    open: _FloatArray
+    glow: _FloatArray
+    up: _FloatArray
+    ground: NDArray[np.bool_]
+    patch: _FloatArray
+
+
+def _horizon(scene: Scene) -> Faces | None:
+    """The far row that closes the view; it keeps its distance from the camera."""
+    if scene.street.horizon == "open":
+        return None
+    rng = np.random.default_rng([29, int(scene.street.sun.azimuth * 1e6) & 0xFFFF])
+    faces = FaceList()
+    if scene.street.horizon == "trees":
+        treeline(faces, scene.camera.s + VIEW + 25.0, rng, span=190.0)
+    else:
+        skyline(faces, scene.camera.s + VIEW + 25.0, rng, span=190.0)
+    return faces.build()
+
+
+def _seen(scene: Scene) -> tuple[Faces, Faces]:
+    """All faces and all ground shadows within view."""
+    street, s = scene.street, scene.camera.s
+    low, high = np.searchsorted(street.faces.key, (s - 1.0, s + VIEW - 5.0)).tolist()
+    solid, dark = [street.faces.take(slice(low, high))], [street.shadows]
+    for mover in scene.movers:
+        at = mover.at(scene.time)[1] - s
+        if 0.5 < at < VIEW - 20.0:
+            solid.append(mover.faces(scene.time))
+            dark.append(mover.shadow.placed(*mover.at(scene.time)))
+    far = _horizon(scene)
+    return join([*solid, far] if far is not None else solid), join(dark)
+
+
+def _texels(kind: NDArray[np.int32], level: NDArray[np.int32], u: _FloatArray, v: _FloatArray,
+            scale: _FloatArray) -> _FloatArray:  # fmt: skip
+    """(P, 2) texels at metric positions u, v."""
+    column = (u * scale).astype(np.int32) & (TILE - 1)
+    row = (v * scale).astype(np.int32) & (TILE - 1)
+    index = ((level * len(KINDS) + kind) * TILE + row) * TILE + column
+    return np.take(atlas(), index, axis=0)
+
+
+def _levels(depth: _FloatArray, scale: _FloatArray | float, focal: float) -> NDArray[np.int32]:
+    """Blur level at which one texel is about one pixel."""
+    _, exponent = np.frexp(depth * (scale / np.float32(focal)))
+    return np.clip(exponent, 0, LEVELS - 1).astype(np.int32)
+
+
+def shade(scene: Scene, size: tuple[int, int]) -> Surface:
+    """Draws the scene without weather.
+
+    Args:
+        scene: The scene.
+        size: (height, width) in pixels.
+
+    Returns:
+        The visible surfaces.
+    """
+    view = view_of(scene.camera, size)
+    solid, dark = _seen(scene)
+    ids = np.zeros(size, np.int32)
+    shown = visible(view, solid)
+    paint(ids, view, shown, list(range(_FIRST, _FIRST + len(shown.faces))))
+    surface = Surface(
+        view=view,
+        albedo=np.zeros((*size, 3), np.float32),
+        labels=np.full(size, SKY, np.uint8),
+        depth=np.full(size, SKY_DEPTH, np.float32),
+        sunlit=np.zeros(size, np.float32),
+        open=np.ones(size, np.float32),
+        glow=np.zeros((*size, 3), np.float32),
+        up=np.zeros(size, np.float32),
+        ground=(ids == 0) & (view.dv > 0.004),
+        patch=np.zeros(size, np.float32),
+    )
+    _shade_ground(scene, surface, dark)
+    _shade_faces(scene, surface, shown, ids)
+    return surface
+
+
+def _shade_ground(scene: Scene, surface: Surface, dark: Faces) -> None:
+    """Fills the ground pixels of the surface, in place."""
+    view = surface.view
+    at = np.flatnonzero(surface.ground)
+    dv, du = np.take(view.dv, at), np.take(view.du, at)
+    depth = np.asarray(view.camera.height / dv, np.float32)
+    x, s = ground_at(view, depth, du)
+    material = materials(scene.street.profile, x, s)
+    names = MATERIALS[1:]
+    tones = np.array([(0, 0, 0), *(linear(scene.street.tones[n]) for n in names)], np.float32)
+    kinds = np.array([0, *(KIND[_GROUND_TEXTURE[n]] for n in names)], np.int32)
+    labels = np.array([SKY, *(MATERIAL_LABEL[n] for n in names)], np.uint8)
+    levels = np.minimum(_levels(depth, 32.0, view.focal) + 1, LEVELS - 1)
+    texels = _texels(kinds[material], levels, x, s, np.float32(32.0) * np.ones_like(x))
+    cells = patches().reshape(-1)
+    row, column = (s * 3.0).astype(np.int32) & 255, (x * 6.0).astype(np.int32) & 255
+    patch = np.take(cells, row * 256 + column)
+    worn = np.isin(material, _MARKINGS)
+    tone = texels[:, 0] * (1.0 + np.where(worn, 0.16, 0.09) * patch).astype(np.float32)
+    surface.albedo.reshape(-1, 3)[at] = np.take(tones, material, axis=0) * tone[:, None]
+    surface.labels.reshape(-1)[at] = labels[material]
+    surface.depth.reshape(-1)[at] = depth
+    surface.patch.reshape(-1)[at] = patch
+    wheel = np.abs(np.mod(np.abs(x), 3.0) - 1.5)
+    tracks = (labels[material] == ROAD) & (np.abs(wheel - 0.75) < 0.3)
+    surface.up.reshape(-1)[at] = np.where(tracks, np.float32(0.62), np.take(_SNOW_HOLD, material))
+    shadow = np.zeros(surface.labels.shape, np.uint8)
+    cast = visible(view, dark, ordered=False)
+    order = np.argsort(cast.faces.label, kind="stable")
+    cast = Projected(cast.faces.take(order), cast.points[order], cast.normal[order],
+                     cast.pixels[order])  # fmt: skip
+    paint(shadow, view, cast, cast.faces.label.tolist())
+    shaded = np.take(shadow, at)
+    high = scene.street.sun.towards()[1]
+    surface.sunlit.reshape(-1)[at] = np.where(shaded == 0, np.float32(high), np.float32(0))
+    surface.open.reshape(-1)[at] = np.array([1.0, 0.92, 0.35], np.float32)[shaded]
+
+
+def _axes(normal: _FloatArray) -> tuple[_FloatArray, _FloatArray]:
+    """Texture axes of faces: horizontal and the one up the face, (F, 3) each."""
+    across = np.stack([normal[:, 2], np.zeros(len(normal), np.float32), -normal[:, 0]], -1)
+    length = np.linalg.norm(across, axis=1, keepdims=True)
+    across = np.where(length > 0.05, across / (length + 1e-9), np.float32([1, 0, 0]))
+    sign = np.where(across[:, :1] + across[:, 2:] < 0, -1.0, 1.0)
+    across = np.asarray(across * sign, np.float32)
+    along = np.cross(normal, across)
+    flip = np.where(along[:, 1:2] > 0.0, -1.0, 1.0)
+    return across, np.asarray(along * flip, np.float32)
+
+
+def _shade_faces(scene: Scene, surface: Surface, shown: Projected, ids: NDArray[np.int32]) -> None:
+    """Fills the pixels of faces, in place."""
+    at = np.flatnonzero(ids)
+    if not len(at):
+        return
+    faces, view = shown.faces, surface.view
+    k = np.take(ids, at) - _FIRST
+    anchor, world = shown.points[:, 0], faces.verts[:, 0]
+    across, along = _axes(shown.normal)
+    distance = np.einsum("fi,fi->f", shown.normal, anchor)
+    plane = shown.normal / np.where(np.abs(distance) < 1e-6, -1e-6, distance)[:, None]
+    start = np.where(np.abs(across[:, 0]) > np.abs(across[:, 2]), world[:, 0], world[:, 2])
+    shift_u = start - faces.origin[:, 0] - np.einsum("fi,fi->f", across, anchor)
+    rise = np.where(np.abs(along[:, 1]) > 0.5, world[:, 1], 0.0) - faces.origin[:, 1]
+    shift_v = rise - np.einsum("fi,fi->f", along, anchor)
+    nearest, farthest = shown.points[..., 2].min(1), shown.points[..., 2].max(1)
+    table = np.column_stack([plane, across, along, shift_u, shift_v, faces.scale,
+                             np.maximum(nearest, 0.2), farthest + 0.01]).astype(np.float32)  # fmt: skip
+    row = np.take(table, k, axis=0)
+    du, dv = np.take(view.du, at), np.take(view.dv, at)
+    inverse = row[:, 0] * du + row[:, 1] * dv + row[:, 2]
+    depth = np.clip(1.0 / np.maximum(inverse, 1e-4), row[:, 12], row[:, 13])
+    u = depth * (row[:, 3] * du + row[:, 4] * dv + row[:, 5]) + row[:, 9]
+    v = depth * (row[:, 6] * du + row[:, 7] * dv + row[:, 8]) + row[:, 10]
+    scale = row[:, 11]
+    level = _levels(depth, scale, view.focal)
+    texels = _texels(np.take(faces.texture, k), level, u, v, scale)
+    colour = np.take(faces.colour, k, axis=0)
+    mask = texels[:, 1:]
+    first = colour[:, :3] * texels[:, :1]
+    surface.albedo.reshape(-1, 3)[at] = first + (colour[:, 3:] - first) * mask
+    surface.labels.reshape(-1)[at] = np.take(faces.label, k)
+    surface.depth.reshape(-1)[at] = depth
+    _light_up(surface, faces, at, k, first, mask, cells=(u * scale, v * scale), seed=scene.seed)
+    surface.up.reshape(-1)[at] = np.take(faces.up, k)
+    sun = np.asarray(scene.street.sun.towards(), np.float32) * np.float32([1, -1, 1])
+    cosine = np.clip(shown.normal @ sun, 0.0, 1.0)
+    soft = np.isin(faces.texture, (KIND["foliage"],))
+    cosine = np.where(soft, 0.55 * float(-sun[1]) + 0.2, cosine).astype(np.float32)
+    surface.sunlit.reshape(-1)[at] = np.take(cosine, k)
+    surface.patch.reshape(-1)[at] = (texels[:, 0] - 1.0) * 2.0
+    sky_share = np.clip(0.62 - 0.38 * shown.normal[:, 1], 0.2, 1.0).astype(np.float32)
+    surface.open.reshape(-1)[at] = np.take(sky_share, k)
+
+
+def _light_up(
+    surface: Surface,
+    faces: Faces,
+    at: NDArray[np.intp],
+    k: NDArray[np.int32],
+    colour: _FloatArray,
+    mask: _FloatArray,
+    *,
+    cells: tuple[_FloatArray, _FloatArray],
+    seed: int,
+) -> None:
+    """Writes the light of lamps and of those windows that happen to be lit, in place."""
+    glowing = np.flatnonzero(np.take(faces.glow.max(1) > 0, k))
+    glow = np.take(faces.glow, np.take(k, glowing), axis=0)
+    column, row = (np.floor(c[glowing] / TILE).astype(np.int64) for c in cells)
+    dice = ((column * 7919 + row * 104729 + seed * 31) * 2654435761 >> 12 & 255) / 255.0
+    lit = np.where(dice < 0.5 * glow[:, 1], 0.35 + dice, 0.0)[:, None] * mask[glowing]
+    lamp = colour[glowing] * glow[:, :1] * (1 - mask[glowing])
+    surface.glow.reshape(-1, 3)[at[glowing]] = lamp + lit * _WARM
