@@ -1,0 +1,78 @@
+"""Our numbers against the official implementation's, on rule-made weights (about 20 s)."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from semla_ros.network.checkpoint import with_taps
+from semla_ros.network.layers import adaptable_layers
+from semla_ros.network.windows import single_window_scores, sliding_window_scores
+
+LOGIT_TOLERANCE = 2e-3
+LABEL_AGREEMENT = 0.999
+MIX = (0.5, 0.3, 0.2)
+SCALING = 2.0
+
+
+def agreement(labels, expected):
+    return float((labels.numpy() == expected).mean())
+
+
+@pytest.fixture(scope="module")
+def text_features(parity):
+    with torch.no_grad():
+        return parity.model.encode_text(parity.tokens)
+
+
+@pytest.fixture(scope="module")
+def logits(parity, text_features):
+    with torch.no_grad():
+        return parity.model(parity.image("image_384")[None], text_features)[0]
+
+
+def test_text_features_equal_the_official_ones(parity, text_features):
+    np.testing.assert_allclose(text_features, parity.expected["text_features"], atol=1e-5)
+
+
+def test_logits_equal_the_official_ones(parity, logits):
+    assert np.abs(logits.numpy() - parity.expected["logits_384"]).max() <= LOGIT_TOLERANCE
+
+
+def test_labels_of_one_crop_equal_the_official_ones(parity, logits):
+    scores = functional.interpolate(logits.sigmoid()[None], size=(384, 384), mode="bilinear")
+    assert agreement(scores[0].argmax(0), parity.expected["labels_384"]) >= LABEL_AGREEMENT
+
+
+def test_sliding_labels_equal_the_official_ones(parity, text_features):
+    image = parity.image("image_native")
+    scores = sliding_window_scores(parity.model, image, text_features)
+    assert scores.scores.shape == (19, *image.shape[1:])
+    assert agreement(scores.labels, parity.expected["labels_sliding"]) >= LABEL_AGREEMENT
+
+
+def test_padded_labels_equal_the_official_ones(parity, text_features):
+    image = parity.image("image_native")
+    scores = single_window_scores(parity.model, image, text_features, pad_multiple=384)
+    assert agreement(scores.labels, parity.expected["labels_native_padded"]) >= LABEL_AGREEMENT
+
+
+def test_fused_mix_equals_the_official_one(parity, adapter_rule):
+    # The official code reads the first tap twice once adapters are wrapped around the network.
+    first = parity.model.config.taps[0]
+    fused = with_taps(parity.model, (first, first))
+    state = fused.state_dict()
+    for layer in adaptable_layers(fused.config):
+        shapes = parity.adapter_shapes[layer.name]
+        if layer.inert_in_official:
+            continue
+        pairs = [adapter_rule(layer.name, *shapes, index) for index in range(len(MIX))]
+        delta = sum(w * SCALING * b @ a for w, (a, b) in zip(MIX, pairs, strict=True))
+        state[layer.parameter] += torch.from_numpy(delta.astype(np.float32))
+    with torch.no_grad():
+        text = fused.encode_text(parity.tokens)
+        logits = fused(parity.image("image_384")[None], text)[0]
+    np.testing.assert_allclose(text, parity.expected["text_features_mix"], atol=1e-5)
+    assert np.abs(logits.numpy() - parity.expected["logits_384_mix"]).max() <= LOGIT_TOLERANCE
+    base = parity.expected["logits_384"]
+    assert np.abs(logits.numpy() - base).max() > 100 * LOGIT_TOLERANCE
