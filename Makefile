@@ -1,0 +1,20 @@
+.PHONY: demo test setup dev check clean
+
+demo: setup  ## Play a two-minute drive through changing weather into the running node
+	@. scripts/ros_env && exec .venv/bin/python -m semla_ros demo --out demo_out
+
+test: dev  ## scripts/check, then every test
+	@scripts/check
+	@. scripts/ros_env && exec .venv/bin/python -m pytest
+
+setup:  ## .venv with what a robot needs, and the package built with colcon
+	@scripts/setup
+
+dev:  ## the same with what training, building and testing need
+	@scripts/setup --dev
+
+check: dev  ## formatting, lint, types, import rules, spelling
+	@scripts/check
+
+clean:
+	rm -rf build install log demo_out
