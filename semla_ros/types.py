@@ -20,6 +20,10 @@ BASE = "base"
 """Reserved name in a mix: weight on the unadapted base model (the null adapter)."""
 
 UNLABELED_NAME = "unlabeled"
+
+MIN_DISTANCE = 1e-6
+"""Distances are clamped to this, so that 1/d stays finite."""
+
 MAX_CLASSES = 65534
 
 

@@ -1,0 +1,1 @@
+"""Which adapters there are, which of them fit, and how they combine."""

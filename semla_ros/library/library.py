@@ -1,0 +1,290 @@
+"""The adapters on disk with their centroids: a snapshot that never changes under its users."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from semla_ros.bundle import GraphWeight
+from semla_ros.errors import AdapterError, LibraryError
+from semla_ros.library.adapter_config import CONFIG_FILE, MAX_CONFIG_BYTES
+from semla_ros.library.compatibility import check_adapter, check_statistics
+from semla_ros.library.statistics import (
+    MAX_STATISTICS_BYTES,
+    DomainStatistics,
+    read_statistics,
+    statistics_path,
+)
+from semla_ros.library.storage import MAX_TENSOR_BYTES, TENSOR_FILE, check_name, read_adapter
+from semla_ros.types import Float64Array, LoraAdapter
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryContract:
+    """What an adapter must fit to serve.
+
+    Attributes:
+        layers: Adaptable layers by name.
+        base_model: Identity of the base weights.
+        encoder: Identity of the navigator's encoder, None where any will do.
+        dim: Length of a centroid, None without a navigator: centroids are then not read.
+    """
+
+    layers: Mapping[str, GraphWeight]
+    base_model: str
+    encoder: str | None
+    dim: int | None
+
+    def read(self, folder: Path, name: str) -> LoraAdapter:
+        """Return the adapter `name` in `folder`, read and checked.
+
+        Raises:
+            AdapterError: It does not serve.
+        """
+        adapter = read_adapter(folder, name=name)
+        check_adapter(adapter, self.layers, base_model=self.base_model)
+        return adapter
+
+    def statistics(self, folder: Path, name: str) -> DomainStatistics | None:
+        """Return the checked statistics of `name`, None without a navigator.
+
+        Raises:
+            AdapterError: Missing, damaged, or of another encoder.
+        """
+        if self.dim is None:
+            return None
+        statistics = read_statistics(folder, name)
+        check_statistics(statistics, name, encoder=self.encoder, dim=self.dim)
+        return statistics
+
+
+class AdapterLibrary:
+    """A snapshot of a library folder; reading is thread-safe.
+
+    `add`, `remove` and `rename` change the folder and return the next snapshot; this one keeps
+    answering as before for what it has read, so that a running swap never sees half a change.
+    """
+
+    def __init__(self, root: Path, contract: LibraryContract, *, cache_size: int = 32) -> None:
+        if cache_size < 1:
+            raise LibraryError(f"expected a cache of at least 1 adapter, got {cache_size!r}")
+        if not root.is_dir():
+            raise LibraryError(f"expected a library folder, got {str(root)!r}: create it")
+        self.root = root
+        self._contract = contract
+        self._cache_size = cache_size
+        self._cache: OrderedDict[str, LoraAdapter] = OrderedDict()
+        self._lock = threading.Lock()
+        self._statistics: dict[str, DomainStatistics] = {}
+        self._problems: dict[str, str] = {}
+        self.names = self._scan()
+        self.centroids = self._stack_centroids()
+
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        *,
+        layers: Sequence[GraphWeight],
+        base_model: str,
+        encoder: str | None,
+        dim: int | None,
+        cache_size: int = 32,
+    ) -> AdapterLibrary:
+        """Return the library in folder `root`; an empty one is allowed.
+
+        Every adapter is read and checked once; unusable ones go to `problems`.
+
+        Args:
+            root: One folder per adapter, named after it.
+            layers: The bundle's adaptable layers.
+            base_model: The bundle's base identity.
+            encoder: The navigator's identity, None without one.
+            dim: Length of a centroid, None without a navigator.
+            cache_size: Adapters kept in memory.
+
+        Raises:
+            LibraryError: No such folder.
+        """
+        by_name = {layer.name: layer for layer in layers}
+        contract = LibraryContract(by_name, base_model, encoder, dim)
+        return cls(root, contract, cache_size=cache_size)
+
+    @property
+    def statistics(self) -> Mapping[str, DomainStatistics]:
+        """Statistics by adapter name; empty without a navigator."""
+        return MappingProxyType(self._statistics)
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """Adapters that do not serve, with the reason."""
+        return MappingProxyType(self._problems)
+
+    def get(self, name: str) -> LoraAdapter:
+        """Return the adapter `name`, from the cache or from disk.
+
+        Raises:
+            AdapterError: Unknown, unusable, or damaged since the library was opened.
+        """
+        if name not in self.names:
+            reason = self._problems.get(name, f"the library has {self.names!r}")
+            raise AdapterError(f"adapter {name!r} cannot serve: {reason}")
+        with self._lock:
+            if name in self._cache:
+                self._cache.move_to_end(name)
+                return self._cache[name]
+        return self._keep(self._contract.read(self.root / name, name))
+
+    def add(self, folder: Path, name: str) -> AdapterLibrary:
+        """Return the library with the adapter in `folder` copied in as `name`.
+
+        The copy is checked in a hidden folder and appears in one step or not at all.
+
+        Raises:
+            AdapterError: Unusable, or the name is taken.
+        """
+        target = self._free(name)
+        with _disk(f"add adapter {name!r}"), _staging(self.root) as staging:
+            copy = staging / name
+            copy.mkdir()
+            _copy_adapter(folder, copy, name=name)
+            self._contract.read(copy, name)
+            self._contract.statistics(copy, name)
+            copy.rename(target)
+        _LOG.info("added adapter %s", name)
+        return self.reload()
+
+    def remove(self, name: str) -> AdapterLibrary:
+        """Return the library without the adapter `name`; its folder is deleted.
+
+        Raises:
+            AdapterError: No such adapter.
+        """
+        folder = self._existing(name)
+        with _disk(f"remove adapter {name!r}"), _staging(self.root) as staging:
+            # Out of sight in one step; a symbolic link loses the link, never what it points to.
+            folder.rename(staging / name)
+            if (staging / name).is_symlink():
+                (staging / name).unlink()
+        _LOG.info("removed adapter %s", name)
+        return self.reload()
+
+    def rename(self, old: str, new: str) -> AdapterLibrary:
+        """Return the library with the adapter `old` called `new`.
+
+        Raises:
+            AdapterError: No such adapter, or the new name is taken or not allowed.
+        """
+        folder, target = self._existing(old), self._free(new)
+        before = statistics_path(folder, old)
+        with _disk(f"rename adapter {old!r}"):
+            if before.is_file():
+                # Both names exist for a moment: no crash leaves an adapter without centroid.
+                shutil.copyfile(before, statistics_path(folder, new))
+            folder.rename(target)
+            statistics_path(target, old).unlink(missing_ok=True)
+        _LOG.info("renamed adapter %s to %s", old, new)
+        return self.reload()
+
+    def reload(self) -> AdapterLibrary:
+        """Return a new snapshot of the same folder."""
+        return AdapterLibrary(self.root, self._contract, cache_size=self._cache_size)
+
+    def _scan(self) -> tuple[str, ...]:
+        names = []
+        for folder in sorted(self.root.iterdir()):
+            if folder.name.startswith(".") or not folder.is_dir():
+                continue
+            try:
+                adapter = self._contract.read(folder, folder.name)
+                statistics = self._contract.statistics(folder, folder.name)
+            except AdapterError as error:
+                self._problems[folder.name] = str(error)
+                _LOG.warning("adapter %s does not serve: %s", folder.name, error)
+                continue
+            names.append(folder.name)
+            self._keep(adapter)
+            if statistics is not None:
+                self._statistics[folder.name] = statistics
+        return tuple(names)
+
+    def _stack_centroids(self) -> Float64Array:
+        stacked = np.zeros((len(self.names), self._contract.dim or 0), dtype=np.float64)
+        for row, name in zip(stacked, self.names, strict=True):
+            if name in self._statistics:
+                row[:] = self._statistics[name].centroid
+        stacked.setflags(write=False)
+        return stacked
+
+    def _keep(self, adapter: LoraAdapter) -> LoraAdapter:
+        with self._lock:
+            self._cache[adapter.name] = adapter
+            self._cache.move_to_end(adapter.name)
+            while len(self._cache) > self._cache_size:
+                self._cache.popitem(last=False)
+        return adapter
+
+    def _free(self, name: str) -> Path:
+        target = self.root / check_name(name)
+        if target.exists() or target.is_symlink():
+            raise AdapterError(
+                f"adapter {name!r} is already there: remove it or take another name"
+            )
+        return target
+
+    def _existing(self, name: str) -> Path:
+        folder = self.root / name
+        if name not in self.names and name not in self._problems:
+            raise AdapterError(f"expected an adapter of {self.names!r}, got {name!r}")
+        if not folder.is_dir():
+            raise AdapterError(f"adapter {name!r} is gone from {str(self.root)!r}: reload")
+        return folder
+
+
+@contextmanager
+def _disk(action: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LibraryError(f"cannot {action}: {error}: check space and rights") from error
+
+
+@contextmanager
+def _staging(root: Path) -> Iterator[Path]:
+    """Yield a hidden folder on the library's own disk, so that a rename is one step."""
+    folder = Path(tempfile.mkdtemp(prefix=".staging-", dir=root))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _copy_adapter(source: Path, target: Path, *, name: str) -> None:
+    limits = {CONFIG_FILE: MAX_CONFIG_BYTES, TENSOR_FILE: MAX_TENSOR_BYTES}
+    for file, limit in limits.items():
+        _copy_bounded(source / file, target / file, limit=limit)
+    for statistics in (statistics_path(source, name), statistics_path(source, source.name)):
+        if statistics.is_file():
+            _copy_bounded(statistics, statistics_path(target, name), limit=MAX_STATISTICS_BYTES)
+            return
+
+
+def _copy_bounded(source: Path, target: Path, *, limit: int) -> None:
+    if not source.is_file():
+        raise AdapterError(f"expected {source.name} in {str(source.parent)!r}, found none")
+    size = source.stat().st_size
+    if size > limit:
+        raise AdapterError(f"{str(source)!r}: expected at most {limit} bytes, got {size}")
+    shutil.copyfile(source, target)

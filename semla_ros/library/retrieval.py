@@ -1,0 +1,131 @@
+"""Choose adapters: distances in, a mix out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+from semla_ros.bundle import AdaptationDefaults
+from semla_ros.config import Config
+from semla_ros.errors import ConfigError, EmptyLibraryError, LibraryError
+from semla_ros.types import BASE, MIN_DISTANCE, AdapterMix, Float64Array
+
+
+def inverse(distances: Float64Array) -> Float64Array:
+    """Return 1 / d, the similarity SemLA publishes."""
+    return 1.0 / distances
+
+
+def neg_distance(distances: Float64Array) -> Float64Array:
+    """Return -d, a similarity whose temperature does not depend on how near the library is."""
+    return -distances
+
+
+Similarity = Callable[[Float64Array], Float64Array]
+SIMILARITIES: Mapping[str, Similarity] = MappingProxyType(
+    {"inverse": inverse, "neg_distance": neg_distance}
+)
+PRESETS: Mapping[str, tuple[float, int]] = MappingProxyType(
+    {"semla_k5": (0.05, 5), "semla_k7": (0.01, 7)}
+)
+"""Temperature and top_k as published. Source: SemLA (CVPR 2025), Table 6 and supplement B.3."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalSettings:
+    """How distances become a mix.
+
+    Attributes:
+        temperature: Of the softmax over similarity, > 0.
+        top_k: At most so many members, >= 1.
+        similarity: A name of `SIMILARITIES`.
+        null_distance: Distance at which the base itself competes, None: it never does.
+        exclude: Adapters never chosen.
+    """
+
+    temperature: float = 0.05
+    top_k: int = 5
+    similarity: str = "inverse"
+    null_distance: float | None = None
+    exclude: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < math.inf:
+            raise ConfigError(f"expected a temperature above 0, got {self.temperature!r}")
+        if self.top_k < 1:
+            raise ConfigError(f"expected top_k of at least 1, got {self.top_k!r}")
+        if self.similarity not in SIMILARITIES:
+            raise ConfigError(
+                f"expected a similarity of {tuple(SIMILARITIES)!r}, got {self.similarity!r}"
+            )
+        if self.null_distance is not None and not 0 < self.null_distance < math.inf:
+            raise ConfigError(
+                f"expected a null distance above 0 or None, got {self.null_distance!r}"
+            )
+
+
+def settings_from(config: Config, defaults: AdaptationDefaults) -> RetrievalSettings:
+    """Return the settings of `config`, open places filled from the bundle's `defaults`.
+
+    Raises:
+        ConfigError: The bundle recommends something impossible.
+    """
+    temperature, top_k = PRESETS.get(
+        config.retrieval_preset, (defaults.temperature, defaults.top_k)
+    )
+    null = config.null_distance if config.null_distance != 0 else defaults.null_distance
+    bundled = config.similarity == "bundle"
+    return RetrievalSettings(
+        temperature=config.temperature or temperature,
+        top_k=config.top_k or top_k,
+        similarity=defaults.similarity if bundled else config.similarity,
+        null_distance=null if null > 0 else None,
+        exclude=config.excluded,
+    )
+
+
+def retrieve(
+    names: Sequence[str], distances: Float64Array, *, settings: RetrievalSettings
+) -> AdapterMix:
+    """Return the nearest adapters, weighted by softmax(similarity / temperature).
+
+    Args:
+        names: The library's adapters, in its order; ties go to the earlier one.
+        distances: (K,) distance to each, small = near; clamped to at least 1e-6.
+        settings: Which similarity, how many, how sharp.
+
+    Raises:
+        EmptyLibraryError: Nothing to choose from, and no null adapter.
+        LibraryError: Distances of another length, negative or not finite.
+    """
+    values = np.asarray(distances, dtype=np.float64)
+    if values.shape != (len(names),) or not np.isfinite(values).all() or (values < 0).any():
+        raise LibraryError(f"expected {len(names)} finite distances >= 0, got {values!r}")
+    allowed = [i for i, name in enumerate(names) if name not in settings.exclude]
+    candidates = [names[i] for i in allowed]
+    values = values[allowed]
+    if settings.null_distance is not None:
+        candidates.append(BASE)
+        values = np.append(values, settings.null_distance)
+    if not candidates:
+        raise EmptyLibraryError(
+            f"expected an adapter to choose from, got {tuple(names)!r} with "
+            f"{sorted(settings.exclude)!r} excluded: add adapters or set a null distance"
+        )
+    similarity = SIMILARITIES[settings.similarity](np.maximum(values, MIN_DISTANCE))
+    nearest = np.argsort(-similarity, kind="stable")[: settings.top_k]
+    weights = _softmax(similarity[nearest] / settings.temperature)
+    return AdapterMix.from_weights(
+        {candidates[i]: float(w) for i, w in zip(nearest, weights, strict=True)}
+    )
+
+
+def _softmax(logits: Float64Array) -> Float64Array:
+    # 1/d over a small temperature overflows exp() without the shift.
+    shifted: Float64Array = np.exp(logits - logits.max())
+    shifted /= shifted.sum()
+    return shifted

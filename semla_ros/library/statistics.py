@@ -1,0 +1,197 @@
+"""`<domain>_statistics.npz`: where a domain lies in the navigator's embedding space."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from semla_ros.errors import AdapterError
+from semla_ros.types import Float32Array, Float64Array
+
+CENTROID_KEY = "train_average_embedding"
+MAX_DIM = 16_384
+MAX_STATISTICS_BYTES = 512_000_000
+_KEYS = (CENTROID_KEY, "count", "covariance", "encoder", "quantile_levels", "quantiles")
+
+
+@dataclass(frozen=True, slots=True)
+class DistanceQuantiles:
+    """How far a domain's own training images lie from its centroid.
+
+    Attributes:
+        levels: (Q,) float64, ascending in [0, 1].
+        distances: (Q,) float64, ascending.
+    """
+
+    levels: Float64Array
+    distances: Float64Array
+
+    def __post_init__(self) -> None:
+        levels, distances = self.levels, self.distances
+        if levels.ndim != 1 or levels.shape != distances.shape or not len(levels):
+            raise AdapterError(
+                f"expected as many distance quantiles as levels and at least one, got "
+                f"{distances.shape} and {levels.shape}"
+            )
+        ascending = bool((np.diff(levels) > 0).all() and (np.diff(distances) >= 0).all())
+        if not ascending or not (levels[0] >= 0 and levels[-1] <= 1 and distances[0] >= 0):
+            raise AdapterError("expected ascending quantile levels in [0, 1] and distances >= 0")
+
+    def at(self, level: float) -> float:
+        """Return the distance below which the share `level` of the images lies."""
+        return float(np.interp(level, self.levels, self.distances))
+
+
+@dataclass(frozen=True, slots=True)
+class DomainStatistics:
+    """What is known of one domain's embeddings.
+
+    Attributes:
+        centroid: (D,) float32, mean of the raw (not normalised) embeddings.
+        count: Images behind it, None where the file is silent.
+        covariance: (D, D) float64 of the embeddings, or None.
+        encoder: Identity of the image encoder that made them, None where the file is silent.
+        quantiles: Distances of the domain's own images to the centroid, or None.
+    """
+
+    centroid: Float32Array
+    count: int | None = None
+    covariance: Float64Array | None = None
+    encoder: str | None = None
+    quantiles: DistanceQuantiles | None = None
+
+    def __post_init__(self) -> None:
+        shape = self.centroid.shape
+        if self.centroid.ndim != 1 or not 1 <= shape[0] <= MAX_DIM:
+            raise AdapterError(f"expected a centroid (D,), D up to {MAX_DIM}, got {shape}")
+        if not np.isfinite(self.centroid).all():
+            raise AdapterError("expected a finite centroid, got NaN or infinity: compute it again")
+        if self.count is not None and self.count < 1:
+            raise AdapterError(f"expected a count of at least 1 image, got {self.count!r}")
+        cov = self.covariance
+        if cov is not None and (cov.shape != shape * 2 or not np.isfinite(cov).all()):
+            raise AdapterError(f"expected a finite covariance {shape * 2}, got {cov.shape}")
+
+
+def statistics_path(folder: Path, name: str) -> Path:
+    """Return where the statistics of adapter `name` lie."""
+    return folder / f"{name}_statistics.npz"
+
+
+def read_statistics(folder: Path, name: str) -> DomainStatistics:
+    """Return the statistics of adapter `name` in `folder`; unknown keys are ignored.
+
+    Raises:
+        AdapterError: Missing, damaged, too large, pickled, or not finite.
+    """
+    path = statistics_path(folder, name)
+    where = f"{folder.name}/{path.name}"
+    if not path.is_file():
+        raise AdapterError(
+            f"expected the centroid file {where}, found none: generate the domain's statistics"
+        )
+    try:
+        arrays = _read_arrays(path)
+        return _statistics_from_arrays(arrays)
+    except AdapterError as error:
+        raise AdapterError(f"{where}: {error}") from error
+    except (OSError, ValueError, EOFError, RuntimeError, zlib.error) as error:
+        raise AdapterError(f"{where}: damaged ({error}): generate it again") from error
+    except zipfile.BadZipFile as error:
+        raise AdapterError(f"{where}: not an npz file ({error}): generate it again") from error
+
+
+def write_statistics(folder: Path, name: str, statistics: DomainStatistics) -> Path:
+    """Return the path of the file written for `statistics`, readable by SemLA's own tools."""
+    arrays: dict[str, npt.NDArray[np.generic]] = {
+        CENTROID_KEY: statistics.centroid.astype(np.float32)[np.newaxis]
+    }
+    if statistics.count is not None:
+        arrays["count"] = np.asarray(statistics.count, dtype=np.int64)
+    if statistics.covariance is not None:
+        arrays["covariance"] = statistics.covariance.astype(np.float32)
+    if statistics.encoder is not None:
+        arrays["encoder"] = np.asarray(statistics.encoder)
+    if statistics.quantiles is not None:
+        arrays["quantile_levels"] = statistics.quantiles.levels.astype(np.float64)
+        arrays["quantiles"] = statistics.quantiles.distances.astype(np.float64)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = statistics_path(folder, name)
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **arrays)
+    os.replace(partial, path)  # noqa: PTH105  the atomic one
+    return path
+
+
+def _read_arrays(path: Path) -> dict[str, npt.NDArray[np.generic]]:
+    with zipfile.ZipFile(path) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        wanted = {key: members[key] for key in _KEYS if key in members}
+        total = sum(info.file_size for info in wanted.values())
+        if total > MAX_STATISTICS_BYTES:
+            raise AdapterError(f"expected at most {MAX_STATISTICS_BYTES} bytes, got {total}")
+        return {key: _array_from_npy(archive.read(info)) for key, info in wanted.items()}
+
+
+def _array_from_npy(data: bytes) -> npt.NDArray[np.generic]:
+    """Return the array in `data`; the size is checked before numpy is told to allocate it."""
+    stream = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }.get(version)
+    if read is None:
+        raise AdapterError(f"expected npy version 1 or 2, got {version!r}")
+    shape, fortran, dtype = read(stream)
+    if dtype.hasobject:
+        raise AdapterError("expected plain numbers, got pickled objects: generate it again")
+    body = data[stream.tell() :]
+    if any(n < 0 for n in shape) or math.prod(shape) * dtype.itemsize != len(body):
+        raise AdapterError(f"expected an array {shape} of {dtype}, got {len(body)} bytes")
+    flat = np.frombuffer(body, dtype=dtype)
+    return flat.reshape(shape, order="F" if fortran else "C")
+
+
+def _statistics_from_arrays(arrays: Mapping[str, npt.NDArray[np.generic]]) -> DomainStatistics:
+    if CENTROID_KEY not in arrays:
+        raise AdapterError(f"expected the array {CENTROID_KEY!r}, got {sorted(arrays)!r}")
+    numbers = {key: _floats(key, array) for key, array in arrays.items() if key != "encoder"}
+    centroid = numbers[CENTROID_KEY]
+    if centroid.ndim == 2 and centroid.shape[0] == 1:
+        centroid = centroid[0]
+    quantiles = None
+    if "quantiles" in numbers and "quantile_levels" in numbers:
+        quantiles = DistanceQuantiles(numbers["quantile_levels"], numbers["quantiles"])
+    return DomainStatistics(
+        centroid=centroid.astype(np.float32),
+        count=int(numbers["count"].item()) if "count" in numbers else None,
+        covariance=numbers.get("covariance"),
+        encoder=_text(arrays["encoder"]) if "encoder" in arrays else None,
+        quantiles=quantiles,
+    )
+
+
+def _floats(key: str, array: npt.NDArray[np.generic]) -> Float64Array:
+    if array.dtype.kind not in "fiu":
+        raise AdapterError(f"expected {key!r} as numbers, got {array.dtype}")
+    numbers = array.astype(np.float64)
+    if not np.isfinite(numbers).all():
+        raise AdapterError(f"expected finite {key!r}, got NaN or infinity: compute it again")
+    return numbers
+
+
+def _text(array: npt.NDArray[np.generic]) -> str:
+    if array.dtype.kind != "U" or array.size != 1:
+        raise AdapterError(f"expected 'encoder' as one text, got {array.dtype} {array.shape}")
+    return str(array.item())

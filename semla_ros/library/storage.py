@@ -1,0 +1,251 @@
+"""Adapters on disk, in SemLA's loradb layout (PEFT 0.10).
+
+<domain>/adapter_config.json            rank, alpha, what kind of LoRA
+<domain>/adapter_model.safetensors      base_model.model.<module>.lora_{A|B}.weight
+<domain>/<domain>_statistics.npz        centroid in the navigator's embedding space
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from semla_ros.errors import AdapterError
+from semla_ros.library.adapter_config import (
+    CONFIG_FILE,
+    MAX_RANK,
+    AdapterSettings,
+    read_settings,
+)
+from semla_ros.library.statistics import (
+    DomainStatistics,
+    read_statistics,
+    statistics_path,
+    write_statistics,
+)
+from semla_ros.types import BASE, Float32Array, LoraAdapter, LoraLayer
+
+__all__ = [
+    "CONFIG_FILE",
+    "TENSOR_FILE",
+    "DomainStatistics",
+    "check_name",
+    "read_adapter",
+    "read_statistics",
+    "statistics_path",
+    "write_adapter",
+    "write_statistics",
+]
+
+TENSOR_FILE = "adapter_model.safetensors"
+MAX_TENSOR_BYTES = 1_000_000_000
+MAX_HEADER_BYTES = 8_000_000
+MAX_FEATURES = 262_144
+_DTYPES = ("F32", "F16", "F64")
+_NAME = re.compile(r"\w[\w-]{0,127}")
+_KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
+
+_Pairs = dict[str, dict[str, Float32Array]]
+
+
+def check_name(name: str) -> str:
+    """Return `name` if an adapter may bear it.
+
+    Dots corrupt PEFT's keys, slashes leave the library, `,` and `=` end up in parameters and mix
+    identities.
+
+    Raises:
+        AdapterError: Any other character than letters, digits, `_`, `-`, or the reserved name.
+    """
+    if name == BASE:
+        raise AdapterError(f"adapter name {name!r} is reserved for the unadapted model: rename it")
+    if not _NAME.fullmatch(name):
+        raise AdapterError(
+            f"expected an adapter name of letters, digits, '_' and '-' (at most 128), "
+            f"got {name!r}: rename the folder"
+        )
+    return name
+
+
+def read_adapter(folder: Path, *, name: str | None = None) -> LoraAdapter:
+    """Return the adapter in `folder`, every layer float32, layers with an all-zero B left out.
+
+    Args:
+        folder: Holds `adapter_config.json` and `adapter_model.safetensors`.
+        name: The adapter's name; the folder's by default.
+
+    Raises:
+        AdapterError: Missing, damaged, too large, not finite, or not a plain LoRA.
+    """
+    name = check_name(folder.name if name is None else name)
+    settings = read_settings(folder)
+    path = folder / TENSOR_FILE
+    where = f"{folder.name}/{TENSOR_FILE}"
+    pairs = _read_pairs(path, where)
+    _check_targets(settings, pairs, where)
+    layers: dict[str, LoraLayer] = {}
+    for module in sorted(pairs):
+        layer = _layer(pairs[module], module, settings=settings, where=where)
+        if layer.lora_b.any():
+            layers[module] = layer
+    return LoraAdapter(name, layers, base_model=settings.base_model)
+
+
+def write_adapter(folder: Path, adapter: LoraAdapter, *, alpha: float) -> None:
+    """Write `adapter` into `folder` so that PEFT, SemLA and `read_adapter` read the same numbers.
+
+    Args:
+        folder: Made if missing; each file is replaced in one step.
+        adapter: At least one layer; `base_model` goes into `base_model_name_or_path`.
+        alpha: The usual alpha; layers whose scaling * rank differs get an `alpha_pattern`.
+
+    Raises:
+        AdapterError: Nothing to write.
+    """
+    if not adapter.layers:
+        raise AdapterError(f"adapter {adapter.name!r}: expected at least one layer to write")
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors: dict[str, npt.NDArray[np.float32]] = {}
+    for module, layer in adapter.layers.items():
+        for side, array in (("A", layer.lora_a), ("B", layer.lora_b)):
+            key = f"base_model.model.{module}.lora_{side}.weight"
+            tensors[key] = np.ascontiguousarray(array, dtype=np.float32)
+    config = json.dumps(_config(adapter, alpha), indent=2, sort_keys=True)
+    _replace(folder / TENSOR_FILE, save(tensors, metadata={"format": "pt"}))
+    _replace(folder / CONFIG_FILE, (config + "\n").encode())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)  # noqa: PTH105  the atomic one
+
+
+def _config(adapter: LoraAdapter, alpha: float) -> dict[str, Any]:
+    ranks = {module: len(layer.lora_a) for module, layer in adapter.layers.items()}
+    rank = Counter(ranks.values()).most_common(1)[0][0]
+    own_alpha = {m: layer.scaling * ranks[m] for m, layer in adapter.layers.items()}
+    return {
+        "auto_mapping": None,
+        "base_model_name_or_path": adapter.base_model,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+        "init_lora_weights": True,
+        "layer_replication": None,
+        "layers_pattern": None,
+        "layers_to_transform": None,
+        "loftq_config": {},
+        "lora_alpha": alpha,
+        "lora_dropout": 0.0,
+        "megatron_config": None,
+        "megatron_core": "megatron.core",
+        "modules_to_save": None,
+        "peft_type": "LORA",
+        "r": rank,
+        "rank_pattern": {m: r for m, r in ranks.items() if r != rank},
+        "alpha_pattern": {m: a for m, a in own_alpha.items() if a != alpha},
+        "revision": None,
+        "target_modules": sorted(adapter.layers),
+        "task_type": None,
+        "use_dora": False,
+        "use_rslora": False,
+    }
+
+
+def _read_pairs(path: Path, where: str) -> _Pairs:
+    pairs: _Pairs = {}
+    try:
+        _check_size(path, where)
+        with safe_open(path, framework="np") as file:
+            for key in file.keys():  # noqa: SIM118  safe_open is no mapping
+                match = _KEY.fullmatch(key)
+                if match is None:
+                    raise AdapterError(
+                        f"{where}: expected base_model.model.<module>.lora_A|B.weight, "
+                        f"got {key!r}: only plain LoRA of linear layers is supported"
+                    )
+                view = file.get_slice(key)
+                _check_tensor(key, view.get_shape(), dtype=view.get_dtype(), where=where)
+                array = np.array(file.get_tensor(key), dtype=np.float32, order="C")
+                if not np.isfinite(array).all():
+                    raise AdapterError(
+                        f"{where}: {key!r} holds NaN or infinity: train or copy the adapter again"
+                    )
+                pairs.setdefault(match["module"], {})[match["side"]] = array
+    except (OSError, SafetensorError, ValueError) as error:
+        raise AdapterError(
+            f"{where}: damaged or truncated ({error}): copy the adapter again"
+        ) from error
+    if not pairs:
+        raise AdapterError(f"{where}: expected LoRA tensors, got none: copy the adapter again")
+    return pairs
+
+
+def _check_size(path: Path, where: str) -> None:
+    if not path.is_file():
+        raise AdapterError(f"expected {where}, found none: copy the adapter's folder again")
+    size = path.stat().st_size
+    if size > MAX_TENSOR_BYTES:
+        raise AdapterError(
+            f"{where}: expected at most {MAX_TENSOR_BYTES} bytes, got {size}: this is no adapter"
+        )
+    with path.open("rb") as stream:
+        header = int.from_bytes(stream.read(8), "little")
+    if not 2 <= header <= min(MAX_HEADER_BYTES, size - 8):
+        raise AdapterError(
+            f"{where}: damaged or truncated (header of {header} bytes in a file of {size}): "
+            "copy the adapter again"
+        )
+
+
+def _check_tensor(key: str, shape: list[int], *, dtype: str, where: str) -> None:
+    rank_axis = 0 if key.endswith("lora_A.weight") else 1
+    sane = len(shape) == 2 and 1 <= shape[rank_axis] <= MAX_RANK
+    if not sane or not 1 <= shape[1 - rank_axis] <= MAX_FEATURES:
+        raise AdapterError(
+            f"{where}: expected {key!r} as (rank, in) or (out, rank) with rank up to {MAX_RANK} "
+            f"and features up to {MAX_FEATURES}, got {tuple(shape)}"
+        )
+    if dtype not in _DTYPES:
+        raise AdapterError(
+            f"{where}: expected {key!r} as one of {_DTYPES!r}, got {dtype!r}: save it as float32"
+        )
+
+
+def _check_targets(settings: AdapterSettings, pairs: Mapping[str, object], where: str) -> None:
+    ends = {m[i:] for m in pairs for i in (0, *(j + 1 for j, c in enumerate(m) if c == "."))}
+    missing = set(settings.target_modules) - ends
+    if missing:
+        raise AdapterError(
+            f"{where}: lacks {len(missing)} modules that {CONFIG_FILE} lists, "
+            f"e.g. {sorted(missing)[:3]!r}: copy the adapter again"
+        )
+
+
+def _layer(
+    pair: Mapping[str, Float32Array], module: str, *, settings: AdapterSettings, where: str
+) -> LoraLayer:
+    if len(pair) != 2:
+        raise AdapterError(
+            f"{where}: {module!r} has lora_{next(iter(pair))} alone, expected A and B: "
+            "copy the adapter again"
+        )
+    rank = settings.rank_of(module)
+    lora_a, lora_b = pair["A"], pair["B"]
+    if lora_a.shape[0] != rank or lora_b.shape[1] != rank:
+        raise AdapterError(
+            f"{where}: {module!r} expected rank {rank} as in {CONFIG_FILE}, got A "
+            f"{lora_a.shape} and B {lora_b.shape}: the two files do not belong together"
+        )
+    return LoraLayer(lora_a, lora_b, settings.scaling_of(module))
