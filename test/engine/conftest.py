@@ -1,0 +1,185 @@
+"""A small hand-made bundle whose answers can be computed in a few lines of numpy."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import save_file
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+from semla_ros.bundle import (
+    AdaptationDefaults,
+    GraphWeight,
+    Manifest,
+    ModelBundle,
+    SegmentationSpec,
+    TextSpec,
+)
+from semla_ros.types import AdapterMix, Vocabulary, WeightSet
+
+SIZE, POOL, HIDDEN, DIM = 64, 4, 192, 32
+SIDE = SIZE // POOL
+WORDS = ("a", "photo", "of", "road", "sky", "car", "tree", "person", "very", "long")
+CONTEXT = 8
+
+LAYERS = (
+    GraphWeight("head.fc1", "head.fc1.weight", "segmentation", "fc1", True, (HIDDEN, 3)),
+    GraphWeight("head.fc2", "head.fc2.weight", "segmentation", "fc2", False, (DIM, HIDDEN)),
+    GraphWeight("text.fc", "text.fc.weight", "text", "text_fc", True, (DIM, DIM)),
+)
+
+
+@dataclass(frozen=True)
+class HandMade:
+    """The bundle, its base weights, and the same network in numpy."""
+
+    bundle: ModelBundle
+    base: dict[str, np.ndarray]
+
+    def logits(self, rgb: np.ndarray, weights: dict[str, np.ndarray], text: np.ndarray):
+        assert rgb.shape == (SIZE, SIZE, 3)
+        w = {**self.base, **weights}
+        pooled = rgb.astype(np.float64).reshape(SIDE, POOL, SIDE, POOL, 3).mean((1, 3)) / 255
+        hidden = np.maximum(pooled.reshape(-1, 3) @ w["head.fc1"].T, 0)
+        return (text @ (hidden @ w["head.fc2"].T).T).reshape(len(text), SIDE, SIDE)
+
+
+@pytest.fixture(scope="session")
+def hand_made(tmp_path_factory: pytest.TempPathFactory) -> HandMade:
+    root = tmp_path_factory.mktemp("bundle")
+    rng = np.random.default_rng(0)
+    base = {
+        layer.name: rng.normal(0, layer.shape[1] ** -0.5, layer.shape).astype(np.float32)
+        for layer in LAYERS
+    }
+    save_file(
+        {layer.parameter: base[layer.name] for layer in LAYERS}, root / "weights.safetensors"
+    )
+    onnx.save(_segmentation_graph(base), root / "segmentation.onnx")
+    onnx.save(_text_graph(base, rng), root / "text_encoder.onnx")
+    _tokenizer().save(str(root / "tokenizer.json"))
+    manifest = Manifest(
+        name="hand-made",
+        family="catseg",
+        base_model="hand:1",
+        segmentation=SegmentationSpec(SIZE),
+        text=TextSpec("a photo of {}", CONTEXT),
+        navigator=None,
+        vocabulary=vocabulary(),
+        defaults=AdaptationDefaults(0.05, 5, "euclidean", "inverse", -1.0, 0.1, 10.0),
+        layers=LAYERS,
+        files={},
+    )
+    return HandMade(ModelBundle(root, manifest), base)
+
+
+def vocabulary(*names: str) -> Vocabulary:
+    names = names or ("road", "sky", "car", "tree")
+    return Vocabulary(names, np.zeros((len(names), 3), np.uint8))
+
+
+@pytest.fixture(scope="session")
+def make_set() -> Callable[..., WeightSet]:
+    """Return a factory of random weight sets: seed, touched layers, class names."""
+
+    def make(seed: int, layers=("head.fc1", "head.fc2"), names=("road", "sky", "car", "tree")):
+        rng = np.random.default_rng(seed)
+        shapes = {layer.name: layer.shape for layer in LAYERS}
+        weights = {
+            name: rng.normal(0, shapes[name][1] ** -0.5, shapes[name]).astype(np.float32)
+            for name in layers
+        }
+        text = rng.normal(size=(len(names), DIM)).astype(np.float32)
+        mix = AdapterMix((f"adapter-{seed}",), (1.0,))
+        return WeightSet(mix, weights, text, vocabulary(*names))
+
+    return make
+
+
+@pytest.fixture
+def rgb() -> np.ndarray:
+    return np.random.default_rng(7).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+
+
+def _initializer(name: str, value: np.ndarray) -> onnx.TensorProto:
+    return numpy_helper.from_array(np.ascontiguousarray(value), name)
+
+
+def _overridable(name: str, value: np.ndarray) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(value.shape))
+
+
+def _model(nodes, inputs, outputs, initializers) -> onnx.ModelProto:
+    graph = helper.make_graph(nodes, "hand", inputs, outputs, initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    return model
+
+
+def _segmentation_graph(base: dict[str, np.ndarray]) -> onnx.ModelProto:
+    fc1, fc2 = base["head.fc1"].T, base["head.fc2"]
+    node = helper.make_node
+    nodes = [
+        node("Div", ["image", "white"], ["scaled"]),
+        node("AveragePool", ["scaled"], ["p"], kernel_shape=[POOL] * 2, strides=[POOL] * 2),
+        node("Transpose", ["p"], ["last"], perm=[0, 2, 3, 1]),
+        node("Reshape", ["last", "rows"], ["x"]),
+        node("MatMul", ["x", "fc1"], ["h"]),
+        node("Relu", ["h"], ["r"]),
+        node("Gemm", ["r", "fc2"], ["f"], transB=1),
+        node("Gemm", ["text_features", "f"], ["flat"], transB=1),
+        node("Reshape", ["flat", "maps"], ["logits"]),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, SIZE, SIZE]),
+        helper.make_tensor_value_info("text_features", TensorProto.FLOAT, ["T", DIM]),
+        _overridable("fc1", fc1),
+        _overridable("fc2", fc2),
+    ]
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, "T", SIDE, SIDE])]
+    initializers = [
+        _initializer("white", np.float32(255.0)),
+        _initializer("rows", np.array([SIDE * SIDE, 3])),
+        _initializer("maps", np.array([1, -1, SIDE, SIDE])),
+        _initializer("fc1", fc1),
+        _initializer("fc2", fc2),
+    ]
+    return _model(nodes, inputs, outputs, initializers)
+
+
+def _text_graph(base: dict[str, np.ndarray], rng: np.random.Generator) -> onnx.ModelProto:
+    """Token embeddings summed (padding has none), one linear layer, L2-normalised."""
+    table = rng.normal(size=(len(WORDS) + 3, DIM)).astype(np.float32)
+    table[0] = 0
+    weight = base["text.fc"].T
+    nodes = [
+        helper.make_node("Gather", ["table", "tokens"], ["e"]),
+        helper.make_node("ReduceSum", ["e", "axis"], ["s"], keepdims=0),
+        helper.make_node("MatMul", ["s", "text_fc"], ["f"]),
+        helper.make_node("LpNormalization", ["f"], ["text_features"], axis=-1, p=2),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("tokens", TensorProto.INT64, ["T", "L"]),
+        _overridable("text_fc", weight),
+    ]
+    outputs = [helper.make_tensor_value_info("text_features", TensorProto.FLOAT, ["T", DIM])]
+    initializers = [
+        _initializer("table", table),
+        _initializer("axis", np.array([1])),
+        _initializer("text_fc", weight),
+    ]
+    return _model(nodes, inputs, outputs, initializers)
+
+
+def _tokenizer() -> Tokenizer:
+    words = ("<pad>", *WORDS, "<start>", "<end>")
+    ids = {word: index for index, word in enumerate(words)}
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<pad>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<start> $A <end>", special_tokens=[(w, ids[w]) for w in ("<start>", "<end>")]
+    )
+    return tokenizer

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+
+from semla_ros.engine.postprocess import labels_from_logits, restore, restore_confidence
+from semla_ros.errors import EngineError
+
+
+@pytest.mark.parametrize(("classes", "side", "size"), [(19, 24, 96), (1, 8, 32), (5, 32, 32)])
+def test_labels_are_torchs_bilinear_argmax_and_confidence_its_sigmoid(classes, side, size):
+    torch = pytest.importorskip("torch", reason="torch is the reference here")
+    logits = np.random.default_rng(1).normal(0, 3, (classes, side, side)).astype(np.float32)
+    got = labels_from_logits(logits, size)
+    maps = torch.nn.functional.interpolate(
+        torch.from_numpy(logits)[None], size=(size, size), mode="bilinear"
+    )[0]
+    top = maps.sort(dim=0, descending=True)
+    clear = np.ones((size, size), bool)
+    if classes > 1:
+        clear = (top.values[0] - top.values[1]).numpy() > 1e-4
+    assert clear.mean() > 0.99
+    np.testing.assert_array_equal(got.labels[clear], top.indices[0].numpy()[clear])
+    probability = maps.amax(dim=0).sigmoid().numpy()
+    assert np.abs(got.confidence - probability * 255).max() <= 0.51
+
+
+def test_the_first_of_equal_classes_wins():
+    logits = np.zeros((4, 8, 8), np.float32)
+    assert not labels_from_logits(logits, 8).labels.any()
+    assert (labels_from_logits(logits, 8).confidence == 128).all()
+
+
+@pytest.mark.parametrize(
+    ("classes", "dtype"), [(254, np.uint8), (255, np.uint16), (400, np.uint16)]
+)
+def test_labels_are_as_wide_as_the_class_list_needs(classes, dtype):
+    logits = np.zeros((classes, 4, 4), np.float32)
+    logits[-1] = 1
+    got = labels_from_logits(logits, 8)
+    assert got.labels.dtype == dtype
+    assert (got.labels == classes - 1).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("place", [(0, 0, 0), (2, 3, 3)])
+def test_one_bad_logit_anywhere_is_an_error(value, place):
+    logits = np.zeros((3, 4, 4), np.float32)
+    logits[place] = value
+    with pytest.raises(EngineError, match="not finite"):
+        labels_from_logits(logits, 16)
+
+
+def test_the_logits_themselves_are_not_written_to():
+    logits = np.random.default_rng(2).normal(size=(3, 8, 8)).astype(np.float32)
+    copy = logits.copy()
+    labels_from_logits(logits, 8)
+    np.testing.assert_array_equal(logits, copy)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("size", [(48, 64), (17, 5), (32, 32), (31, 99), (1, 1)])
+def test_restored_labels_are_torchs_nearest_exact(dtype, size):
+    torch = pytest.importorskip("torch", reason="torch is the reference here")
+    labels = np.random.default_rng(3).integers(0, 250, (32, 32)).astype(dtype)
+    expected = torch.nn.functional.interpolate(
+        torch.from_numpy(labels.astype(np.float32))[None, None], size=size, mode="nearest-exact"
+    )[0, 0].numpy()
+    got = restore(labels, size)
+    assert got.dtype == dtype
+    rows, columns = (away_from_borders(n, 32) for n in size)
+    assert rows.sum() * columns.sum() >= 0.4 * got.size or size == (1, 1)
+    np.testing.assert_array_equal(got[rows][:, columns], expected[rows][:, columns])
+    assert set(np.unique(got)) <= set(np.unique(labels))
+
+
+def away_from_borders(count: int, source: int) -> np.ndarray:
+    """Return which of `count` pixel centres do not fall on a border of two source pixels."""
+    return ((2 * np.arange(count) + 1) * source) % (2 * count) != 0
+
+
+def test_restored_confidence_is_smooth_and_keeps_constants():
+    assert (restore_confidence(np.full((8, 8), 77, np.uint8), (30, 20)) == 77).all()
+    ramp = np.tile(np.arange(0, 160, 20, dtype=np.uint8), (8, 1))
+    assert (np.diff(restore_confidence(ramp, (8, 64)).astype(int), axis=1) >= 0).all()

@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+
+from semla_ros.bundle import ModelBundle
+from semla_ros.engine.text import TextEncoder
+from semla_ros.errors import BundleError, VocabularyError
+from semla_ros.types import Vocabulary
+
+
+def vocabulary(*names):
+    return Vocabulary(names, np.zeros((len(names), 3), np.uint8))
+
+
+@pytest.fixture
+def encoder(hand_made):
+    return TextEncoder(hand_made.bundle)
+
+
+@pytest.fixture
+def merged():
+    return {"text.fc": np.random.default_rng(5).normal(size=(32, 32)).astype(np.float32)}
+
+
+def test_features_are_normalised_rows_one_per_class(encoder):
+    features = encoder.encode(vocabulary("road", "sky", "car"), {})
+    assert features.shape == (3, 32)
+    assert features.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, atol=1e-6)
+
+
+def test_only_the_first_synonym_is_prompted(encoder):
+    plain = encoder.encode(vocabulary("road", "sky"), {})
+    np.testing.assert_array_equal(
+        encoder.encode(vocabulary("road, car", " sky , tree"), {}), plain
+    )
+
+
+def test_cropping_to_the_longest_prompt_changes_no_class(encoder):
+    short = encoder.encode(vocabulary("road"), {})
+    among_long = encoder.encode(vocabulary("road", "very long car"), {})
+    assert encoder.tokens(vocabulary("road")).shape == (1, 6)
+    assert encoder.tokens(vocabulary("road", "very long car")).shape == (2, 8)
+    np.testing.assert_allclose(among_long[0], short[0], atol=1e-6)
+
+
+def test_merged_text_weights_are_used_and_others_ignored(encoder, merged):
+    classes = vocabulary("road", "sky")
+    base = encoder.encode(classes, {})
+    unrelated = {"head.fc1": np.zeros((2, 2), np.float32)}
+    np.testing.assert_array_equal(encoder.encode(classes, unrelated), base)
+    changed = encoder.encode(classes, merged)
+    assert np.abs(changed - base).max() > 0.1
+    np.testing.assert_array_equal(encoder.encode(classes, {}), base)
+
+
+def test_the_layout_of_the_weight_is_out_in(encoder, hand_made):
+    """A weight that scales one output feature must not scale an input instead."""
+    weight = hand_made.base["text.fc"].copy()
+    weight[3] *= 1000
+    features = encoder.encode(vocabulary("road"), {"text.fc": weight})
+    assert abs(features[0, 3]) > 0.99
+
+
+def test_the_cache_goes_by_key_and_names_and_is_bounded(hand_made, merged):
+    encoder = TextEncoder(hand_made.bundle, cache_size=2)
+    classes = vocabulary("road", "sky")
+    first = encoder.encode(classes, merged, key="fog")
+    assert encoder.encode(classes, {}, key="fog") is not first
+    assert encoder.encode(classes, merged, key="fog") is first
+    assert encoder.encode(vocabulary("sky", "road"), merged, key="fog") is not first
+    encoder.encode(classes, merged, key="rain")
+    again = encoder.encode(classes, merged, key="fog")
+    assert again is not first
+    np.testing.assert_array_equal(again, first)
+
+
+def test_without_a_key_merged_weights_are_never_cached(encoder, merged):
+    classes = vocabulary("road")
+    assert encoder.encode(classes, merged) is not encoder.encode(classes, merged)
+
+
+def test_cached_features_cannot_be_spoilt_by_their_reader(encoder):
+    with pytest.raises(ValueError, match="read-only"):
+        encoder.encode(vocabulary("road"), {})[0, 0] = 1
+
+
+def test_many_classes_are_encoded_in_batches_like_one_by_one(encoder):
+    names = [f"{'very ' * (i % 3)}road{i}" for i in range(150)]
+    features = encoder.encode(vocabulary(*names), {})
+    alone = encoder.encode(vocabulary(names[149]), {})
+    np.testing.assert_allclose(features[149], alone[0], atol=1e-6)
+
+
+def test_a_prompt_that_does_not_fit_says_which_and_how_long(encoder):
+    with pytest.raises(VocabularyError, match=r"'very very long car'.*at most 8.*got 9"):
+        encoder.encode(vocabulary("road", "very very long car"), {})
+
+
+def test_a_broken_tokenizer_is_a_bundle_error(hand_made, tmp_path):
+    for path in hand_made.bundle.root.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    copy = ModelBundle(tmp_path, hand_made.bundle.manifest)
+    copy.tokenizer.write_text("{}")
+    with pytest.raises(BundleError, match="not a tokenizer"):
+        TextEncoder(copy)
+    copy.tokenizer.unlink()
+    with pytest.raises(BundleError, match="found none"):
+        TextEncoder(copy)
