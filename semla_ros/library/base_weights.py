@@ -63,6 +63,6 @@ class BaseWeights:
 
 
 def _frozen(array: Float32Array) -> Float32Array:
-    kept = np.ascontiguousarray(array, dtype=np.float32).view()
+    kept: Float32Array = np.ascontiguousarray(array, dtype=np.float32)[...]
     kept.setflags(write=False)
     return kept

@@ -1,0 +1,134 @@
+"""Distances of an embedding to the library's centroids: small = near."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+from semla_ros.errors import ConfigError, LibraryError
+from semla_ros.types import MIN_DISTANCE, Float32Array, Float64Array
+
+MIN_COVARIANCE_SAMPLES = 500
+"""Fewer images give no covariance worth inverting. Source: SemLA, supplement (Mahalanobis)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CentroidBank:
+    """The domains' places in the embedding space.
+
+    Attributes:
+        names: The adapters, in the library's order.
+        centroids: (K, D) float64.
+        precisions: (K, D, D) float64, inverse regularised covariances for `mahalanobis`, or None.
+    """
+
+    names: tuple[str, ...]
+    centroids: Float64Array
+    precisions: Float64Array | None = None
+
+    def __post_init__(self) -> None:
+        shape = self.centroids.shape
+        if len(shape) != 2 or shape[0] != len(self.names):
+            raise LibraryError(f"expected {len(self.names)} centroids (K, D), got {shape}")
+        if self.precisions is not None and self.precisions.shape != (*shape, shape[1]):
+            raise LibraryError(
+                f"expected precisions {(*shape, shape[1])}, got {self.precisions.shape}"
+            )
+
+
+def mahalanobis_precisions(
+    names: Sequence[str],
+    covariances: Sequence[Float64Array | None],
+    *,
+    counts: Sequence[int | None],
+    ridge: float = 0.1,
+    min_samples: int = MIN_COVARIANCE_SAMPLES,
+) -> Float64Array:
+    """Return inv(covariance + eps I) of each domain, (K, D, D) float64.
+
+    Args:
+        names: The domains, for messages.
+        covariances: (D, D) each; None where unknown.
+        counts: Images behind each; None where unknown.
+        ridge: eps as a share of the domain's mean variance, > 0.
+        min_samples: Domains with fewer images are refused.
+
+    Raises:
+        ConfigError: `ridge` is not above 0.
+        LibraryError: Domains without a covariance, or with too few images; all are named.
+    """
+    if not ridge > 0:
+        raise ConfigError(f"expected a ridge above 0, got {ridge!r}")
+    thin = {
+        name: count
+        for name, covariance, count in zip(names, covariances, counts, strict=True)
+        if covariance is None or count is None or count < min_samples
+    }
+    if thin:
+        raise LibraryError(
+            f"distance 'mahalanobis' expects a covariance of at least {min_samples} images per "
+            f"domain, got image counts {thin!r}: remove those adapters or use 'euclidean'"
+        )
+    inverses = [_regularised_inverse(c, ridge) for c in covariances if c is not None]
+    return np.stack(inverses) if inverses else np.zeros((0, 0, 0))
+
+
+def euclidean(embedding: Float32Array, bank: CentroidBank) -> Float64Array:
+    """Return |e - c| of each centroid, (K,)."""
+    away: Float64Array = np.linalg.norm(bank.centroids - _checked(embedding, bank), axis=1)
+    return _clamped(away)
+
+
+def cosine(embedding: Float32Array, bank: CentroidBank) -> Float64Array:
+    """Return 1 - cos(e, c) of each centroid, (K,) in [0, 2]; small = near."""
+    point = _checked(embedding, bank)
+    lengths = np.linalg.norm(bank.centroids, axis=1) * np.linalg.norm(point)
+    cosines = bank.centroids @ point / np.maximum(lengths, np.finfo(np.float64).tiny)
+    return _clamped(1.0 - cosines)
+
+
+def mahalanobis(embedding: Float32Array, bank: CentroidBank) -> Float64Array:
+    """Return sqrt((e - c)^T P (e - c)) of each centroid, (K,).
+
+    Raises:
+        LibraryError: The bank has no precisions.
+    """
+    if bank.precisions is None:
+        raise LibraryError(
+            "distance 'mahalanobis' expects covariances in the library's statistics, got none: "
+            "generate the statistics with covariances or use 'euclidean'"
+        )
+    away = bank.centroids - _checked(embedding, bank)
+    squared = np.einsum("kd,kde,ke->k", away, bank.precisions, away, optimize=True)
+    return _clamped(np.sqrt(np.maximum(squared, 0.0)))
+
+
+Distance = Callable[[Float32Array, CentroidBank], Float64Array]
+DISTANCES: Mapping[str, Distance] = MappingProxyType(
+    {"euclidean": euclidean, "cosine": cosine, "mahalanobis": mahalanobis}
+)
+
+
+def _clamped(distances: Float64Array) -> Float64Array:
+    clamped: Float64Array = np.maximum(distances, MIN_DISTANCE)
+    return clamped
+
+
+def _checked(embedding: Float32Array, bank: CentroidBank) -> Float64Array:
+    if embedding.shape != bank.centroids.shape[1:]:
+        raise LibraryError(
+            f"expected an embedding of shape {bank.centroids.shape[1:]}, got {embedding.shape}"
+        )
+    return embedding.astype(np.float64)
+
+
+def _regularised_inverse(covariance: Float64Array, ridge: float) -> Float64Array:
+    dim = len(covariance)
+    mean_variance = float(np.trace(covariance)) / dim
+    eps = max(ridge * mean_variance, np.finfo(np.float64).tiny ** 0.25)
+    inverse: Float64Array = np.linalg.inv(covariance + eps * np.eye(dim))
+    symmetric: Float64Array = (inverse + inverse.T) / 2.0
+    return symmetric

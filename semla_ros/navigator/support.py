@@ -1,0 +1,107 @@
+"""How far the library covers what the camera sees."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from semla_ros.errors import LibraryError
+from semla_ros.types import (
+    BASE,
+    MIN_DISTANCE,
+    AdapterMix,
+    DomainEstimate,
+    Float64Array,
+    SupportReading,
+)
+
+
+def support_score(
+    mix: AdapterMix,
+    names: Sequence[str],
+    distances: Float64Array,
+    *,
+    null_distance: float | None = None,
+) -> float:
+    """Return sum of w_i / d_i over the members of `mix`, >= 0; large = well covered.
+
+    Members without a distance contribute nothing: the base where no `null_distance` is given,
+    and an adapter that has left the library while it still serves.
+
+    Args:
+        mix: The active mix.
+        names: The library's adapters.
+        distances: (K,) distance to each.
+        null_distance: Distance of the base, None: it supports nothing.
+
+    Raises:
+        LibraryError: Not one distance per name.
+    Source: SemLA (CVPR 2025), supplement, Eq. 15.
+    """
+    if np.shape(distances) != (len(names),):
+        raise LibraryError(f"expected {len(names)} distances, got {np.shape(distances)}")
+    known = dict(zip(names, (float(d) for d in distances), strict=True))
+    if null_distance is not None:
+        known[BASE] = null_distance
+    return sum(
+        weight / max(known[name], MIN_DISTANCE)
+        for name, weight in zip(mix.names, mix.weights, strict=True)
+        if name in known
+    )
+
+
+def support_level(
+    score: float, nearest_distance: float, *, low: float, out_of_library: float
+) -> str:
+    """Return `OK`, `LOW` or `OUT_OF_LIBRARY`.
+
+    Args:
+        score: Support score.
+        nearest_distance: Distance of the nearest adapter.
+        low: Scores below are LOW; 0 turns this off.
+        out_of_library: A nearest distance above is OUT_OF_LIBRARY; 0 turns this off.
+    """
+    if nearest_distance > out_of_library > 0:
+        return "OUT_OF_LIBRARY"
+    return "LOW" if score < low else "OK"
+
+
+def read_support(
+    estimate: DomainEstimate,
+    mix: AdapterMix,
+    *,
+    low: float,
+    out_of_library: float,
+    null_distance: float | None = None,
+    exclude: Collection[str] = (),
+) -> SupportReading:
+    """Return how far the library covers `estimate`.
+
+    Args:
+        estimate: Where the camera is.
+        mix: The active mix.
+        low: Smoothed scores below are LOW.
+        out_of_library: A nearest distance above is OUT_OF_LIBRARY.
+        null_distance: Distance of the base, None: it supports nothing.
+        exclude: Adapters that may not serve, hence cannot be the nearest.
+    """
+    score, smoothed = (
+        support_score(mix, estimate.names, d, null_distance=null_distance)
+        for d in (estimate.raw_distances, estimate.distances)
+    )
+    allowed = [i for i, name in enumerate(estimate.names) if name not in exclude]
+    nearest, distance = BASE, math.inf
+    if allowed:
+        index = allowed[int(np.argmin(estimate.distances[allowed]))]
+        nearest, distance = estimate.names[index], float(estimate.distances[index])
+    level = support_level(smoothed, distance, low=low, out_of_library=out_of_library)
+    return SupportReading(
+        score=score,
+        smoothed=smoothed,
+        nearest=nearest,
+        nearest_distance=distance,
+        level=level,
+        observed_ns=estimate.stamp_ns,
+    )
