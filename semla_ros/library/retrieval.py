@@ -43,14 +43,14 @@ class RetrievalSettings:
         temperature: Of the softmax over similarity, > 0.
         top_k: At most so many members, >= 1.
         similarity: A name of `SIMILARITIES`.
-        null_distance: Distance at which the base itself competes, None: it never does.
+        null_distance: Distance at which the base itself competes; not above 0: it never does.
         exclude: Adapters never chosen.
     """
 
     temperature: float = 0.05
     top_k: int = 5
     similarity: str = "inverse"
-    null_distance: float | None = None
+    null_distance: float = -1.0
     exclude: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
@@ -62,10 +62,8 @@ class RetrievalSettings:
             raise ConfigError(
                 f"expected a similarity of {tuple(SIMILARITIES)!r}, got {self.similarity!r}"
             )
-        if self.null_distance is not None and not 0 < self.null_distance < math.inf:
-            raise ConfigError(
-                f"expected a null distance above 0 or None, got {self.null_distance!r}"
-            )
+        if not math.isfinite(self.null_distance):
+            raise ConfigError(f"expected a finite null distance, got {self.null_distance!r}")
 
 
 def settings_from(config: Config, defaults: AdaptationDefaults) -> RetrievalSettings:
@@ -83,7 +81,7 @@ def settings_from(config: Config, defaults: AdaptationDefaults) -> RetrievalSett
         temperature=config.temperature or temperature,
         top_k=config.top_k or top_k,
         similarity=defaults.similarity if bundled else config.similarity,
-        null_distance=null if null > 0 else None,
+        null_distance=null,
         exclude=config.excluded,
     )
 
@@ -108,7 +106,7 @@ def retrieve(
     allowed = [i for i, name in enumerate(names) if name not in settings.exclude]
     candidates = [names[i] for i in allowed]
     values = values[allowed]
-    if settings.null_distance is not None:
+    if settings.null_distance > 0:
         candidates.append(BASE)
         values = np.append(values, settings.null_distance)
     if not candidates:

@@ -8,9 +8,11 @@ import numpy as np
 
 from semla_ros.bundle import ModelBundle
 from semla_ros.errors import BundleError, FrameError
-from semla_ros.navigator.preprocess import navigator_input, resize_of
+from semla_ros.navigator.preprocess import preprocess, resize_of
 from semla_ros.onnx_session import open_session
 from semla_ros.types import Float32Array, UInt8Array
+
+__all__ = ["ImageEncoder", "OnnxImageEncoder", "preprocess"]
 
 
 class ImageEncoder(Protocol):
@@ -76,7 +78,7 @@ class OnnxImageEncoder:
             BundleError: The graph answers with another length than the manifest says.
             FrameError: The embedding is not finite.
         """
-        image = navigator_input(rgb, self._spec)
+        image = preprocess(rgb, self._spec)
         (output,) = self._session.run(["embedding"], {"image": image})
         embedding = np.asarray(output, dtype=np.float32).reshape(-1)
         if embedding.shape != (self._spec.dim,):

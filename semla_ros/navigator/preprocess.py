@@ -64,7 +64,7 @@ def resize_of(spec: NavigatorSpec) -> Resize:
     return RESIZES[spec.resize]
 
 
-def navigator_input(rgb: UInt8Array, spec: NavigatorSpec) -> Float32Array:
+def preprocess(rgb: UInt8Array, spec: NavigatorSpec) -> Float32Array:
     """Return the encoder's input for `rgb`.
 
     Args:

@@ -23,18 +23,18 @@ def support_score(
     names: Sequence[str],
     distances: Float64Array,
     *,
-    null_distance: float | None = None,
+    null_distance: float = -1.0,
 ) -> float:
     """Return sum of w_i / d_i over the members of `mix`, >= 0; large = well covered.
 
-    Members without a distance contribute nothing: the base where no `null_distance` is given,
+    Members without a distance contribute nothing: the base without a null distance,
     and an adapter that has left the library while it still serves.
 
     Args:
         mix: The active mix.
         names: The library's adapters.
         distances: (K,) distance to each.
-        null_distance: Distance of the base, None: it supports nothing.
+        null_distance: Distance of the base; not above 0: it supports nothing.
 
     Raises:
         LibraryError: Not one distance per name.
@@ -43,7 +43,7 @@ def support_score(
     if np.shape(distances) != (len(names),):
         raise LibraryError(f"expected {len(names)} distances, got {np.shape(distances)}")
     known = dict(zip(names, (float(d) for d in distances), strict=True))
-    if null_distance is not None:
+    if null_distance > 0:
         known[BASE] = null_distance
     return sum(
         weight / max(known[name], MIN_DISTANCE)
@@ -74,7 +74,7 @@ def read_support(
     *,
     low: float,
     out_of_library: float,
-    null_distance: float | None = None,
+    null_distance: float = -1.0,
     exclude: Collection[str] = (),
 ) -> SupportReading:
     """Return how far the library covers `estimate`.
@@ -84,7 +84,7 @@ def read_support(
         mix: The active mix.
         low: Smoothed scores below are LOW.
         out_of_library: A nearest distance above is OUT_OF_LIBRARY.
-        null_distance: Distance of the base, None: it supports nothing.
+        null_distance: Distance of the base; not above 0: it supports nothing.
         exclude: Adapters that may not serve, hence cannot be the nearest.
     """
     score, smoothed = (
