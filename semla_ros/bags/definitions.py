@@ -1,0 +1,71 @@
+"""Message definitions for writing recordings: rosbags' own, and this package's `.msg` files.
+
+The `.msg` files are the single source: the same ones that ROS builds its messages from are read
+here as text, so recordings are written without ROS.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
+
+from semla_ros.errors import BagError
+
+SOURCES: Mapping[str, str] = {"semla_ros": "msg", "vision_msgs": "compat/vision_msgs/msg"}
+"""Packages besides ROS 2's common interfaces -> where the source tree keeps their `.msg` files."""
+
+
+def message_folder(package: str) -> Path | None:
+    """Return the folder of a package's `.msg` files, None where they are not installed.
+
+    Looked for in the source tree, then in `share/<package>/msg` of every prefix of
+    `AMENT_PREFIX_PATH`, then of the Python environment.
+    """
+    root = Path(__file__).resolve().parents[2]
+    prefixes = [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
+    candidates = [root / SOURCES[package]] if package in SOURCES else []
+    candidates += [p / "share" / package / "msg" for p in (*prefixes, Path(sys.prefix))]
+    return next((c for c in candidates if any(c.glob("*.msg"))), None)
+
+
+def read_definitions(folder: Path, package: str) -> dict[str, str]:
+    """Return message type -> text of every `.msg` file in `folder`."""
+    return {
+        f"{package}/msg/{file.stem}": file.read_text(encoding="utf-8")
+        for file in sorted(folder.glob("*.msg"))
+    }
+
+
+def typestore_with(definitions: Mapping[str, str] | None = None) -> Typestore:
+    """Return a typestore of ROS 2's common interfaces, those of `SOURCES` and `definitions`.
+
+    Raises:
+        BagError: A definition cannot be parsed, or contradicts a known one.
+    """
+    texts: dict[str, str] = {}
+    for package in SOURCES:
+        folder = message_folder(package)
+        if folder is not None:
+            texts.update(read_definitions(folder, package))
+    texts.update(definitions or {})
+    store = get_typestore(Stores.LATEST)
+    _register(store, texts.items())
+    return store
+
+
+def _register(store: Typestore, texts: Iterable[tuple[str, str]]) -> None:
+    types = {}
+    for name, text in texts:
+        try:
+            types.update(get_types_from_msg(text, name))
+        except TypesysError as error:
+            raise BagError(f"message definition {name!r} cannot be parsed: {error}") from error
+    try:
+        store.register(types)
+    except TypesysError as error:
+        raise BagError(f"message definitions contradict known ones: {error}") from error
