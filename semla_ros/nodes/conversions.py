@@ -1,0 +1,204 @@
+"""Messages to core data and back; headers are copied verbatim, rows are never padded."""
+
+from __future__ import annotations
+
+import array
+import functools
+import math
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from builtin_interfaces.msg import Time
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+from vision_msgs.msg import LabelInfo, VisionClass
+
+from semla_ros.errors import FrameError
+from semla_ros.image_codec import check_raw, decode_compressed, decode_raw
+from semla_ros.msg import AdapterMixture, AdapterSwap, SupportScore
+from semla_ros.types import (
+    SUPPORT_LEVELS,
+    UNLABELED_NAME,
+    AdapterMix,
+    DomainEstimate,
+    Frame,
+    SupportReading,
+    SwapEvent,
+    UInt8Array,
+    Vocabulary,
+)
+
+_BILLION = 1_000_000_000
+_BRIDGED = frozenset(
+    {"rgb8", "bgr8", "rgba8", "bgra8", "mono8", "mono16"}
+    | {f"bayer_{p}8" for p in ("rggb", "bggr", "gbrg", "grbg")}
+)
+"""Encodings that cv_bridge converts to rgb8 exactly as `image_codec` does."""
+
+
+def stamp_ns(time: Time) -> int:
+    """Return a message time in nanoseconds."""
+    return int(time.sec) * _BILLION + int(time.nanosec)
+
+
+def time_message(nanoseconds: int) -> Time:
+    """Return nanoseconds as a message time."""
+    seconds, rest = divmod(nanoseconds, _BILLION)
+    return Time(sec=seconds, nanosec=rest)
+
+
+def frame_from_image(message: Image, *, max_pixels: int) -> Frame:
+    """Return the frame in a raw image.
+
+    Raises:
+        FrameError: The image is malformed, too large or of an unknown encoding.
+    """
+    convert = _cv_bridge()
+    if convert is not None and message.encoding in _BRIDGED:
+        check_raw(
+            len(message.data),
+            height=message.height,
+            width=message.width,
+            encoding=message.encoding,
+            step=message.step,
+            max_pixels=max_pixels,
+        )
+        rgb = convert(message)
+    else:
+        rgb = decode_raw(
+            message.data,
+            height=message.height,
+            width=message.width,
+            encoding=message.encoding,
+            step=message.step,
+            is_bigendian=bool(message.is_bigendian),
+            max_pixels=max_pixels,
+        )
+    return Frame(stamp_ns(message.header.stamp), message.header.frame_id, rgb)
+
+
+def frame_from_compressed(message: CompressedImage, *, max_pixels: int) -> Frame:
+    """Return the frame in a JPEG or PNG image.
+
+    Raises:
+        FrameError: The image is damaged, too large or of another kind.
+    """
+    rgb = decode_compressed(message.data, message.format, max_pixels=max_pixels)
+    return Frame(stamp_ns(message.header.stamp), message.header.frame_id, rgb)
+
+
+@functools.cache
+def _cv_bridge() -> Callable[[Image], UInt8Array] | None:
+    """Return cv_bridge's conversion to rgb8, None where it is not installed or does not load."""
+    try:
+        from cv_bridge import CvBridge, CvBridgeError
+    except (ImportError, AttributeError):  # AttributeError: built for another NumPy
+        return None
+    bridge = CvBridge()
+
+    def convert(message: Image) -> UInt8Array:
+        try:
+            rgb: UInt8Array = bridge.imgmsg_to_cv2(message, desired_encoding="rgb8")
+        except CvBridgeError as error:
+            raise FrameError(f"cv_bridge refuses {message.encoding!r}: {error}") from error
+        return rgb
+
+    return convert
+
+
+def image_message(header: Header, pixels: npt.NDArray[Any], encoding: str) -> Image:
+    """Return an image message of `pixels` (H, W) or (H, W, C), step = the row without padding."""
+    packed = np.ascontiguousarray(pixels)
+    # one copy through the buffer protocol: any other type is walked element by element
+    data = array.array("B")
+    data.frombytes(packed.data.cast("B"))
+    return Image(
+        header=header,
+        height=packed.shape[0],
+        width=packed.shape[1],
+        encoding=encoding,
+        is_bigendian=int(sys.byteorder == "big"),
+        step=packed.strides[0],
+        data=data,
+    )
+
+
+def mask_message(header: Header, labels: npt.NDArray[Any]) -> Image:
+    """Return the label image, mono8 or mono16 by the type of `labels` (H, W)."""
+    return image_message(header, labels, "mono8" if labels.dtype == np.uint8 else "mono16")
+
+
+def label_info_message(header: Header, vocabulary: Vocabulary) -> LabelInfo:
+    """Return the meaning of every value a mask can hold, the reserved one included."""
+    classes = [VisionClass(class_id=i, class_name=n) for i, n in enumerate(vocabulary.names)]
+    classes.append(VisionClass(class_id=vocabulary.unlabeled_id, class_name=UNLABELED_NAME))
+    return LabelInfo(header=header, class_map=classes, threshold=0.0)
+
+
+def support_message(header: Header, reading: SupportReading, mix: AdapterMix) -> SupportScore:
+    """Return the support of one frame."""
+    return SupportScore(
+        header=header,
+        score=reading.score,
+        smoothed_score=reading.smoothed,
+        nearest_adapter=reading.nearest,
+        nearest_distance=reading.nearest_distance,
+        level=SUPPORT_LEVELS.index(reading.level),
+        observed=time_message(reading.observed_ns),
+        mix_id=mix.identity,
+    )
+
+
+def stale_message(header: Header, mix: AdapterMix, *, observed_ns: int) -> SupportScore:
+    """Return "there is no usable image": no support whatever the last one was."""
+    return SupportScore(
+        header=header,
+        nearest_distance=math.nan,
+        level=SupportScore.STALE,
+        observed=time_message(observed_ns),
+        mix_id=mix.identity,
+    )
+
+
+def mixture_message(
+    header: Header,
+    mix: AdapterMix,
+    estimate: DomainEstimate | None,
+    *,
+    state: int,
+    since_ns: int,
+) -> AdapterMixture:
+    """Return what serves now; distances are NaN where nothing was measured."""
+    known = {} if estimate is None else dict(zip(estimate.names, estimate.distances, strict=True))
+    return AdapterMixture(
+        header=header,
+        names=list(mix.names),
+        weights=list(mix.weights),
+        distances=[float(known.get(name, math.nan)) for name in mix.names],
+        state=state,
+        since=time_message(since_ns),
+        mix_id=mix.identity,
+    )
+
+
+def swap_message(header: Header, event: SwapEvent) -> AdapterSwap:
+    """Return one attempt to change the adapters."""
+    return AdapterSwap(
+        header=header,
+        from_mix=event.from_mix.identity,
+        to_mix=event.to_mix.identity,
+        from_names=list(event.from_mix.names),
+        from_weights=list(event.from_mix.weights),
+        to_names=list(event.to_mix.names),
+        to_weights=list(event.to_mix.weights),
+        reason=event.reason,
+        committed=event.committed,
+        error=event.error,
+        detection_ms=event.detection_ms,
+        fuse_ms=event.fuse_ms,
+        load_ms=event.load_ms,
+        stall_ms=event.stall_ms,
+    )

@@ -1,0 +1,202 @@
+"""What /diagnostics says: rates, ages, latencies, drops, errors, adapters, support, memory."""
+
+from __future__ import annotations
+
+import math
+import resource
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+from semla_ros.nodes.statistics import FrameValues
+from semla_ros.nodes.worker import WorkerReport
+
+ERROR_AFTER = 5
+"""Errors in a row from which the inference is reported as ERROR instead of WARN."""
+
+_PAGE_BYTES = resource.getpagesize()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything one round of diagnostics is made from.
+
+    Attributes:
+        node: Name of the node, the statuses' prefix and hardware id.
+        state: Lifecycle state.
+        problem: Why the node is not configured, empty otherwise.
+        ignored: Unknown parameters, with the reason.
+        stale: The camera stalled.
+        stale_timeout_s: After how long that is.
+        publishers, incompatible: Publishers of the image topic; of these, seen with other QoS.
+        topic: The image topic, resolved.
+        backend: The engine that serves, empty if none.
+        mix: Identity of the active mix.
+        library: How many adapters serve, and name -> reason of those that do not.
+        worker: The worker's counters, None while there is none.
+        values: Numbers of the stream.
+    """
+
+    node: str
+    state: str
+    problem: str
+    ignored: Mapping[str, str]
+    stale: bool
+    stale_timeout_s: float
+    publishers: int
+    incompatible: int
+    topic: str
+    backend: str
+    mix: str
+    library: int
+    unusable: Mapping[str, str]
+    worker: WorkerReport | None
+    values: FrameValues = field(repr=False)
+
+
+def statuses(snapshot: Snapshot) -> list[DiagnosticStatus]:
+    """Return one status each for node, image, inference, adapters and support."""
+    return [
+        _node(snapshot),
+        _image(snapshot),
+        _inference(snapshot),
+        _adapters(snapshot),
+        _support(snapshot),
+    ]
+
+
+def _node(now: Snapshot) -> DiagnosticStatus:
+    level, message = DiagnosticStatus.OK, now.state
+    if now.ignored:
+        level, message = DiagnosticStatus.WARN, "; ".join(now.ignored.values())
+    if now.problem:
+        level, message = DiagnosticStatus.ERROR, now.problem
+    return _status(
+        now,
+        "node",
+        level,
+        message,
+        {
+            "state": now.state,
+            "unknown_parameters": len(now.ignored),
+            "rss_mib": f"{resident_bytes() / 2**20:.1f}",
+            "threads": threading.active_count(),
+        },
+    )
+
+
+def _image(now: Snapshot) -> DiagnosticStatus:
+    values = now.values
+    level, message = DiagnosticStatus.OK, "receiving"
+    if now.state != "active":
+        message = "not active"
+    elif values.since_last_s is None or now.stale:
+        seen = "no image yet" if values.since_last_s is None else "no usable image"
+        level = DiagnosticStatus.ERROR if now.stale else DiagnosticStatus.WARN
+        message = (
+            f"{seen} for over {now.stale_timeout_s:g} s on {now.topic} "
+            f"(publishers: {now.publishers}, incompatible QoS: {now.incompatible})"
+            if now.stale
+            else f"waiting for the first image on {now.topic}"
+        )
+    worker = now.worker
+    return _status(
+        now,
+        "image",
+        level,
+        message,
+        {
+            "image_rate_hz": f"{values.rate_hz:.2f}",
+            "since_last_image_s": _number(values.since_last_s),
+            "image_age_p50_ms": _number(values.age_p50_ms),
+            "image_age_p95_ms": _number(values.age_p95_ms),
+            "dropped": worker.dropped if worker else 0,
+            "publishers": now.publishers,
+            "incompatible_publishers": now.incompatible,
+        },
+    )
+
+
+def _inference(now: Snapshot) -> DiagnosticStatus:
+    worker, values = now.worker, now.values
+    level, message = DiagnosticStatus.OK, now.backend or "no engine"
+    if worker and worker.consecutive_errors:
+        failing = worker.consecutive_errors >= ERROR_AFTER
+        level = DiagnosticStatus.ERROR if failing else DiagnosticStatus.WARN
+        message = f"{worker.consecutive_errors} errors in a row: {worker.last_error}"
+    counts = {f"errors.{kind}": n for kind, n in sorted(worker.errors.items())} if worker else {}
+    return _status(
+        now,
+        "inference",
+        level,
+        message,
+        {
+            "backend": now.backend,
+            "frames": worker.processed if worker else 0,
+            "processing_p50_ms": _number(values.processing_p50_ms),
+            "processing_p95_ms": _number(values.processing_p95_ms),
+            "last_error": worker.last_error if worker else "",
+            **counts,
+        },
+    )
+
+
+def _adapters(now: Snapshot) -> DiagnosticStatus:
+    level, message = DiagnosticStatus.OK, now.mix or "none"
+    if now.unusable:
+        level = DiagnosticStatus.WARN
+        message = "unusable: " + "; ".join(f"{n}: {why}" for n, why in now.unusable.items())
+    if now.values.last_swap_error:
+        level, message = DiagnosticStatus.WARN, f"swap failed: {now.values.last_swap_error}"
+    return _status(
+        now,
+        "adapters",
+        level,
+        message,
+        {
+            "mix": now.mix,
+            "adapters": now.library,
+            "unusable": len(now.unusable),
+            "swaps": now.values.swaps,
+            "failed_swaps": now.values.failed_swaps,
+        },
+    )
+
+
+def _support(now: Snapshot) -> DiagnosticStatus:
+    levels = {
+        "LOW": DiagnosticStatus.WARN,
+        "OUT_OF_LIBRARY": DiagnosticStatus.ERROR,
+        "STALE": DiagnosticStatus.STALE,
+    }
+    level = now.values.level or "unknown"
+    facts = {"level": level, "smoothed_score": _number(now.values.score)}
+    return _status(now, "support", levels.get(level, DiagnosticStatus.OK), level, facts)
+
+
+def _status(
+    now: Snapshot, part: str, level: bytes, message: str, facts: Mapping[str, object]
+) -> DiagnosticStatus:
+    return DiagnosticStatus(
+        level=level,
+        name=f"{now.node}: {part}",
+        message=message,
+        hardware_id=now.node,
+        values=[KeyValue(key=k, value=str(v)) for k, v in facts.items()],
+    )
+
+
+def resident_bytes() -> float:
+    """Return the resident memory of this process in bytes, NaN where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return math.nan
+    return pages * float(_PAGE_BYTES)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.2f}"

@@ -1,0 +1,172 @@
+"""Every parameter of `config.py` as a ROS parameter: described, ranged, live or read-only.
+
+A wrong value given at the start does not kill the node: it is remembered, and the node refuses to
+configure until it is right. A wrong value given later is refused with its reason.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from semla_ros.config import PARAMETERS, Config, ParameterSpec, updated
+from semla_ros.errors import ConfigError
+
+AUTOSTART = "autostart"
+_KEPT = ("use_sim_time", "start_type_description_service")
+_QOS = "qos_overrides."
+_MAX_FLOAT = 1.7976931348623157e308
+_MAX_INT = 2**63 - 1
+
+
+def descriptor(spec: ParameterSpec) -> ParameterDescriptor:
+    """Return the ROS description of one parameter, its range and choices included."""
+    unit = f" [{spec.unit}]" if spec.unit else ""
+    message = ParameterDescriptor(
+        description=spec.doc + unit,
+        read_only=not spec.live,
+        additional_constraints=f"one of: {', '.join(spec.choices)}" if spec.choices else "",
+    )
+    if spec.minimum is None and spec.maximum is None:
+        return message
+    if isinstance(spec.default, float):
+        low = -_MAX_FLOAT if spec.minimum is None else float(spec.minimum)
+        high = _MAX_FLOAT if spec.maximum is None else float(spec.maximum)
+        message.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
+    else:
+        lowest = -_MAX_INT if spec.minimum is None else int(spec.minimum)
+        highest = _MAX_INT if spec.maximum is None else int(spec.maximum)
+        message.integer_range = [IntegerRange(from_value=lowest, to_value=highest)]
+    return message
+
+
+def unknown_overrides(names: Iterable[str]) -> dict[str, str]:
+    """Return name -> reason for every given parameter that the node does not have."""
+    known = (*PARAMETERS, AUTOSTART)
+    problems: dict[str, str] = {}
+    for name in names:
+        if name in (*known, *_KEPT) or name.startswith(_QOS):
+            continue
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        problems[name] = f"unknown parameter {name!r}{hint}"
+    return problems
+
+
+class NodeParameters:
+    """Declares the parameters on a node and keeps the `Config` that they make.
+
+    Attributes:
+        config: The settings in force.
+        problems: Parameter -> why its value at the start could not be taken; the default stands
+            in, and the node must not be configured with it.
+        ignored: Parameter -> why it was given in vain.
+    """
+
+    def __init__(self, node: Node, *, on_change: Callable[[Config], None]) -> None:
+        """Declare everything on `node`.
+
+        Args:
+            node: Made with `automatically_declare_parameters_from_overrides=True`, so that
+                unknown names can be told.
+            on_change: Called with the new settings after they changed.
+        """
+        self._node = node
+        self._on_change = on_change
+        self.problems: dict[str, str] = {}
+        given = _take_overrides(node)
+        self.ignored = unknown_overrides(given)
+        self._autostart = self._declare_autostart(given.get(AUTOSTART))
+        self._values = {s.name: self._declare(s, given.get(s.name)) for s in PARAMETERS.values()}
+        self.config = self._initial()
+        node.add_pre_set_parameters_callback(_widen)
+        node.add_on_set_parameters_callback(self._validate)
+        node.add_post_set_parameters_callback(self._apply)
+
+    @property
+    def autostart(self) -> bool:
+        """Whether the node configures and activates itself."""
+        return self._autostart
+
+    def _declare_autostart(self, given: Parameter[Any] | None) -> bool:
+        described = ParameterDescriptor(
+            description="Configure and activate without a lifecycle manager", read_only=True
+        )
+        value = True if given is None else given.value
+        if not isinstance(value, bool):
+            self.problems[AUTOSTART] = f"parameter {AUTOSTART!r}: expected bool, got {value!r}"
+            value = False
+        self._node.declare_parameter(AUTOSTART, value, described, ignore_override=True)
+        return value
+
+    def _declare(self, spec: ParameterSpec, given: Parameter[Any] | None) -> object:
+        value: object = spec.default
+        if given is not None:
+            try:
+                value = spec.checked(given.value)
+            except ConfigError as error:
+                self.problems[spec.name] = str(error)
+        self._node.declare_parameter(spec.name, value, descriptor(spec), ignore_override=True)
+        return value
+
+    def _initial(self) -> Config:
+        try:
+            return updated(Config(), self._values)
+        except ConfigError as error:  # each is right, together they are not
+            self.problems["combination"] = str(error)
+            return Config()
+
+    def _changed(self, parameters: Iterable[Parameter[Any]]) -> dict[str, object]:
+        return {p.name: p.value for p in parameters if p.name in PARAMETERS}
+
+    def _validate(self, parameters: list[Parameter[Any]]) -> SetParametersResult:
+        changes = self._changed(parameters)
+        try:
+            updated(Config(), self._values | changes)
+        except ConfigError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def _apply(self, parameters: list[Parameter[Any]]) -> None:
+        changes = self._changed(parameters)
+        if not changes:
+            return
+        self._values |= changes
+        self.config = updated(Config(), self._values)
+        for name in (*changes, "combination"):
+            self.problems.pop(name, None)
+        self._on_change(self.config)
+
+
+def _take_overrides(node: Node) -> dict[str, Parameter[Any]]:
+    """Return what was given at the start, undeclared again so that it can be declared properly."""
+    given = {
+        name: parameter
+        for name, parameter in node.get_parameters_by_prefix("").items()
+        if name not in _KEPT
+    }
+    for name in given:
+        node.undeclare_parameter(name)
+    return given
+
+
+def _widen(parameters: list[Parameter[Any]]) -> list[Parameter[Any]]:
+    """Return the parameters with whole numbers made floats where a float is expected."""
+    return [
+        Parameter(p.name, Parameter.Type.DOUBLE, float(p.value))
+        if p.type_ is Parameter.Type.INTEGER
+        and p.name in PARAMETERS
+        and isinstance(PARAMETERS[p.name].default, float)
+        else p
+        for p in parameters
+    ]

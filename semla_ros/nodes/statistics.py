@@ -1,0 +1,115 @@
+"""Rolling numbers of the stream: rates, ages, latencies, swaps, support.
+
+Nothing here divides by a duration that may be zero: simulated time can stand still.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from semla_ros.timing import now_ms
+from semla_ros.types import SegmentationResult
+
+WINDOW = 300
+"""How many of the newest frames the rates and percentiles are of."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameValues:
+    """Numbers of `FrameStatistics`; NaN where there are none yet.
+
+    Attributes:
+        rate_hz: Arrivals per second over the window.
+        since_last_s: Since the last arrival, None if none came.
+        processing_p50_ms, processing_p95_ms: From taking a frame to its mask being published.
+        age_p50_ms, age_p95_ms: Capture stamp to publication, by the node's clock.
+        swaps, failed_swaps, last_swap_error: Changes of the adapters.
+        level, score: Newest support level and smoothed score.
+    """
+
+    rate_hz: float
+    since_last_s: float | None
+    processing_p50_ms: float
+    processing_p95_ms: float
+    age_p50_ms: float
+    age_p95_ms: float
+    swaps: int
+    failed_swaps: int
+    last_swap_error: str
+    level: str
+    score: float
+
+
+class FrameStatistics:
+    """Rolling record of arrivals and results; thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._arrivals: deque[float] = deque(maxlen=WINDOW)
+        self._processing: deque[float] = deque(maxlen=WINDOW)
+        self._ages: deque[float] = deque(maxlen=WINDOW)
+        self._swaps = 0
+        self._failed_swaps = 0
+        self._last_swap_error = ""
+        self._level = ""
+        self._score = math.nan
+
+    def arrived(self) -> None:
+        """Record that an image came."""
+        with self._lock:
+            self._arrivals.append(now_ms())
+
+    def segmented(
+        self, result: SegmentationResult, *, processing_ms: float, age_ms: float | None
+    ) -> None:
+        """Record a published result; `age_ms` is None where the clocks cannot tell."""
+        with self._lock:
+            self._processing.append(processing_ms)
+            if age_ms is not None:
+                self._ages.append(age_ms)
+            if result.support is not None:
+                self._level, self._score = result.support.level, result.support.smoothed
+
+    def swapped(self, *, committed: bool, error: str) -> None:
+        """Record an attempt to change the adapters."""
+        with self._lock:
+            if committed:
+                self._swaps += 1
+            else:
+                self._failed_swaps += 1
+                self._last_swap_error = error
+
+    def went_stale(self) -> None:
+        """Record that the camera stalled."""
+        with self._lock:
+            self._level, self._score = "STALE", 0.0
+
+    def values(self) -> FrameValues:
+        """Return what is known now."""
+        with self._lock:
+            span = self._arrivals[-1] - self._arrivals[0] if self._arrivals else 0.0
+            return FrameValues(
+                rate_hz=(len(self._arrivals) - 1) / (span * 1e-3) if span > 0 else 0.0,
+                since_last_s=(now_ms() - self._arrivals[-1]) * 1e-3 if self._arrivals else None,
+                processing_p50_ms=percentile(self._processing, 50),
+                processing_p95_ms=percentile(self._processing, 95),
+                age_p50_ms=percentile(self._ages, 50),
+                age_p95_ms=percentile(self._ages, 95),
+                swaps=self._swaps,
+                failed_swaps=self._failed_swaps,
+                last_swap_error=self._last_swap_error,
+                level=self._level,
+                score=self._score,
+            )
+
+
+def percentile(values: Iterable[float], share: float) -> float:
+    """Return the nearest-rank percentile of `values`, NaN if there are none."""
+    ordered = sorted(values)
+    if not ordered:
+        return math.nan
+    return ordered[max(0, math.ceil(share / 100 * len(ordered)) - 1)]

@@ -1,0 +1,172 @@
+"""A one-slot mailbox and the thread that empties it: the newest frame wins, drops are counted."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from semla_ros.errors import SemlaError
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+LOG_EVERY = 100
+"""After the first of a kind, every how many errors are logged again."""
+
+
+class Mailbox(Generic[T]):
+    """Holds at most one item; a newer one replaces it."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._item: T | None = None
+        self._closed = False
+        self._dropped = 0
+
+    @property
+    def dropped(self) -> int:
+        """How many items were replaced before anybody took them."""
+        return self._dropped
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def put(self, item: T) -> None:
+        """Put `item` in the slot, dropping what was not taken; ignored once closed."""
+        with self._condition:
+            if self._closed:
+                return
+            if self._item is not None:
+                self._dropped += 1
+            self._item = item
+            self._condition.notify()
+
+    def take(self, timeout_s: float) -> T | None:
+        """Return the item, waiting at most `timeout_s` s; None if none came or it is closed."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._item is not None or self._closed, timeout_s)
+            item, self._item = self._item, None
+            return None if self._closed else item
+
+    def close(self) -> None:
+        """Wake the taker for good; an item still in the slot is discarded."""
+        with self._condition:
+            self._closed = True
+            self._item = None
+            self._condition.notify_all()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReport:
+    """What a worker has been through.
+
+    Attributes:
+        processed: Items handled without an error.
+        dropped: Items replaced in the mailbox by a newer one.
+        errors: Kind of error -> how often.
+        consecutive_errors: Items in a row that failed, up to now.
+        last_error: Kind and message of the newest error, empty if none.
+    """
+
+    processed: int
+    dropped: int
+    errors: dict[str, int]
+    consecutive_errors: int
+    last_error: str
+
+
+class Worker(Generic[T]):
+    """Runs `handle` on the newest item in a thread of its own, whatever `handle` raises.
+
+    `idle` runs in the same thread whenever no item came for `idle_s`. Both may raise anything:
+    the error is counted by kind and logged, and the thread goes on.
+    """
+
+    def __init__(
+        self,
+        handle: Callable[[T], None],
+        *,
+        idle: Callable[[], None],
+        idle_s: float,
+        name: str = "semla-worker",
+    ) -> None:
+        self._handle = handle
+        self._idle = idle
+        self._idle_s = idle_s
+        self._mailbox: Mailbox[T] = Mailbox()
+        self._lock = threading.Lock()
+        self._errors: Counter[str] = Counter()
+        self._processed = 0
+        self._consecutive = 0
+        self._last_error = ""
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def put(self, item: T) -> None:
+        """Hand over an item; never blocks."""
+        self._mailbox.put(item)
+
+    def stop(self, timeout_s: float = 10.0) -> bool:
+        """End the thread after the item in hand; return whether it ended in time."""
+        self._mailbox.close()
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def count_error(self, kind: str, message: str) -> None:
+        """Count an error found outside the thread (thread-safe) and log it at a bounded rate."""
+        with self._lock:
+            self._errors[kind] += 1
+            self._last_error = f"{kind}: {message}"
+            times = self._errors[kind]
+        if times == 1 or times % LOG_EVERY == 0:
+            _log.warning("%s (%d so far): %s", kind, times, message)
+
+    def report(self) -> WorkerReport:
+        """Return the counters (thread-safe)."""
+        with self._lock:
+            return WorkerReport(
+                self._processed,
+                self._mailbox.dropped,
+                dict(self._errors),
+                self._consecutive,
+                self._last_error,
+            )
+
+    def _run(self) -> None:
+        while not self._mailbox.closed:
+            item = self._mailbox.take(self._idle_s)
+            if item is not None:
+                self._guard(lambda item=item: self._handle(item), counts=True)  # type: ignore[misc]
+            elif not self._mailbox.closed:
+                self._guard(self._idle, counts=False)
+
+    def _guard(self, work: Callable[[], None], *, counts: bool) -> None:
+        try:
+            work()
+        except SemlaError as error:
+            self._failed(type(error).__name__, str(error), counts=counts)
+        except Exception as error:  # noqa: BLE001  the one place where a frame's error ends
+            self._failed(type(error).__name__, str(error), counts=counts)
+            _log.debug("unexpected error in the worker", exc_info=error)
+        else:
+            if counts:
+                with self._lock:
+                    self._processed += 1
+                    self._consecutive = 0
+
+    def _failed(self, kind: str, message: str, *, counts: bool) -> None:
+        if counts:
+            with self._lock:
+                self._consecutive += 1
+        self.count_error(kind, message)
