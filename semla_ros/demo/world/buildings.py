@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Final
 
@@ -79,7 +80,7 @@ def _facade(faces: FaceList, plot: Plot, style: _Style, low: float, high: float)
     """Adds the street wall in modules, so that depth sorting works along it."""
     pieces = max(1, round((plot.end - plot.start) / MODULE))
     edges = np.linspace(plot.start, plot.end, pieces + 1).tolist()
-    for a, b in zip(edges[:-1], edges[1:], strict=True):
+    for a, b in itertools.pairwise(edges):
         quad: list[Point] = [(plot.x, low, a), (plot.x, low, b), (plot.x, high, b),
                              (plot.x, high, a)]  # fmt: skip
         faces.add(quad, BUILDING, colour=style.wall, second=style.pane, texture=style.texture,

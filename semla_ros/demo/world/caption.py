@@ -134,4 +134,5 @@ def caption(
     sentence = f"{_pick(_OPENINGS, rng)} {setting}".strip()
     if not kept:
         return sentence
-    return f"{sentence} {_pick(('with', 'showing', 'and'), rng)} {_listed(kept)}"
+    link = _pick(("with", "showing"), rng)
+    return f"{sentence} {link} {_listed(kept)}"

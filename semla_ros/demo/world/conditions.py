@@ -71,7 +71,7 @@ def conditions_of(domain: str, rng: np.random.Generator) -> Conditions:
         cloud=float(rng.uniform(0.0, 0.6)),
         warmth=float(rng.uniform(-0.3, 0.8)),
         exposure=float(rng.uniform(0.9, 1.12)),
-        noise=float(rng.uniform(0.008, 0.016) if time == "day" else rng.uniform(0.03, 0.055)),
+        noise=float(rng.uniform(0.008, 0.016) if time == "day" else rng.uniform(0.026, 0.046)),
     )
     if weather == "fog":
         return replace(
@@ -123,4 +123,4 @@ def blend(a: Conditions, b: Conditions, t: float) -> Conditions:
         low, high = float(getattr(a, field.name)), float(getattr(b, field.name))
         mixed[field.name] = low + (high - low) * t
     mixed["fog"] = float(np.exp(np.log(a.fog) * (1.0 - t) + np.log(b.fog) * t))
-    return replace(a, weather=a.weather if t < 0.5 else b.weather, **mixed)  # type: ignore[arg-type]
+    return replace(a, weather=a.weather if t < 0.5 else b.weather, **mixed)

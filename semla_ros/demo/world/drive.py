@@ -67,7 +67,7 @@ class Moment:
 
 def _traffic(rng: np.random.Generator, street: Street, seconds: float) -> tuple[Mover, ...]:
     """Cars ahead, oncoming cars, walkers and persons who cross in time before the camera."""
-    left, right = abs(street.kerb(0.0, -1)[0]), street.kerb(0.0, 1)[0]
+    left, right = -street.lane(0.0, -1), street.lane(0.0, 1)
     movers: list[Mover] = []
     for gap in (20.0, 47.0):
         lead = moving_car(rng, street.sun, at=(0.45 * right, gap), speed=(0.0, SPEED), turns=0)
@@ -168,7 +168,7 @@ class Drive:
         a, b, c, d = self._phase
         bend = 0.0028 * float(np.sin(s / 60.0 + a)) + 0.0016 * float(np.sin(s / 23.0 + b))
         camera = Camera(
-            x=0.45 * self._street.kerb(0.0, 1)[0] + 0.22 * float(np.sin(s / 17.0 + c)),
+            x=0.45 * self._street.lane(0.0, 1) + 0.22 * float(np.sin(s / 17.0 + c)),
             s=s,
             height=1.45 + 0.012 * float(np.sin(7.0 * seconds)),
             focal=self._lens[0],

@@ -78,11 +78,25 @@ def linear(colour: Colour) -> Colour:
     return (colour[0] ** 2, colour[1] ** 2, colour[2] ** 2)
 
 
+def newell(points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Normals of polygons (F, V, 3), not of unit length; repeated corners do not matter."""
+    after = np.concatenate([points[:, 1:], points[:, :1]], 1)
+    x, y, z = points[..., 0], points[..., 1], points[..., 2]
+    x1, y1, z1 = after[..., 0], after[..., 1], after[..., 2]
+    parts = (
+        np.einsum("fv,fv->f", y, z1) - np.einsum("fv,fv->f", z, y1),
+        np.einsum("fv,fv->f", z, x1) - np.einsum("fv,fv->f", x, z1),
+        np.einsum("fv,fv->f", x, y1) - np.einsum("fv,fv->f", y, x1),
+    )
+    return np.asarray(np.stack(parts, -1), np.float32)
+
+
 class FaceList:
     """Collects polygons of one or several objects."""
 
     def __init__(self) -> None:
-        self._points: list[NDArray[np.float32]] = []
+        self._points: list[list[Point]] = []
+        self._away: list[list[float]] = []
         self._rows: list[tuple[int, Colour, Colour, int, float, tuple[float, float]]] = []
         self._more: list[tuple[int, tuple[float, float], float, float]] = []
 
@@ -116,24 +130,28 @@ class FaceList:
             up: How well snow holds on it.
             key: Sorting depth s; the mean of the corners when left out.
         """
-        corners = np.asarray(points, np.float32)
-        behind = np.asarray(inside, np.float32) if inside else corners[0] + (0.0, 0.0, 1.0)
-        normal = np.cross(corners, np.roll(corners, -1, 0)).sum(0)
-        if float(normal @ (corners.mean(0) - behind)) < 0.0:
-            corners = corners[::-1]
-        padded = np.concatenate([corners, np.repeat(corners[-1:], MAX_VERTICES - len(points), 0)])
-        self._points.append(padded.astype(np.float32))
+        centre = [sum(axis) / len(points) for axis in zip(*points, strict=True)]
+        behind = inside or (centre[0], centre[1], centre[2] + 1.0)
+        padding = [points[-1]] * (MAX_VERTICES - len(points))
+        self._points.append([*points, *padding])
+        self._away.append([c - b for c, b in zip(centre, behind, strict=True)])
         self._rows.append((label, linear(colour), linear(second), KIND[texture], scale, origin))
-        depth = float(corners[:, 2].mean()) if key is None else key
-        self._more.append((len(points), glow, up, depth))
+        self._more.append((len(points), glow, up, centre[2] if key is None else key))
 
     def build(self) -> Faces:
         """All polygons as one batch."""
         size = len(self._points)
         rows, more = self._rows, self._more
+        verts = np.asarray(self._points, np.float32).reshape(size, MAX_VERTICES, 3)
+        count = np.array([m[0] for m in more], np.int32)
+        outward = np.asarray(self._away, np.float32).reshape(size, 3)
+        wrong = np.einsum("fi,fi->f", newell(verts), outward) < 0
+        steps = np.arange(MAX_VERTICES)
+        backwards = np.maximum(count[wrong, None] - 1 - steps, 0)
+        verts[wrong] = np.take_along_axis(verts[wrong], backwards[..., None], 1)
         return Faces(
-            verts=np.asarray(self._points, np.float32).reshape(size, MAX_VERTICES, 3),
-            count=np.array([m[0] for m in more], np.int32),
+            verts=verts,
+            count=count,
             label=np.array([r[0] for r in rows], np.uint8),
             colour=np.array([r[1] + r[2] for r in rows], np.float32).reshape(size, 6),
             texture=np.array([r[3] for r in rows], np.int32),

@@ -71,46 +71,48 @@ def materials(
     Returns:
         (P,) uint8 positions in MATERIALS.
     """
-    step = np.clip(((s - profile.start) * (1.0 / STEP)).astype(np.int32), 0, len(profile.kind) - 1)
-    side = (x > 0).astype(np.int32)
-    row = step * 2 + side
-    edges = profile.edges.reshape(-1, 4)
+    last = len(profile.kind) - 1
+    step = np.clip(((s - profile.start) * np.float32(1.0 / STEP)).astype(np.intp), 0, last)
+    row = step * 2 + (x > 0)
+    edges = np.take(profile.edges.reshape(-1, 4).T.copy(), row, axis=1)
+    road, parking, verge, sidewalk = edges
     away = np.abs(x)
     material = np.take(profile.outer.reshape(-1), row)
-    sidewalk, verge = np.take(edges[:, 3], row), np.take(edges[:, 2], row)
     material[away < sidewalk] = MATERIAL["sidewalk"]
     material[away < verge] = MATERIAL["grass"]
-    parking, road = np.take(edges[:, 1], row), np.take(edges[:, 0], row)
-    curb = (away < parking + 0.22) & (sidewalk > parking + 0.3)
+    curb = (away < parking + np.float32(0.22)) & (sidewalk > parking + np.float32(0.3))
     material[curb] = MATERIAL["curb"]
     material[away < parking] = MATERIAL["parking"]
     on_road = away < road
     material[on_road] = MATERIAL["road"]
-    kind = np.take(profile.kind, step)
+    kind, marking = np.take(profile.kind, step), np.take(profile.marking, step)
     material[kind == 1] = MATERIAL["road"]
-    _mark(material, np.take(profile.marking, step), kind, on_road, x, s, road)
-    return material
+    at = np.flatnonzero(on_road & ((marking > 0) | (kind == 2)) & (kind != 1))
+    material[at] = _marked(marking[at], kind[at], x[at], s[at], road[at])
+    return np.asarray(material, np.uint8)
 
 
-def _mark(
-    material: NDArray[np.uint8],
+def _marked(
     marking: NDArray[np.uint8],
     kind: NDArray[np.uint8],
-    on_road: NDArray[np.bool_],
     x: NDArray[np.float32],
     s: NDArray[np.float32],
     road: NDArray[np.float32],
-) -> None:
-    """Paints lane markings and zebra crossings into material, in place."""
-    style = marking & 3
-    plain = on_road & (kind == 0)
-    dash = np.mod(s, 6.0) < 3.0
-    lane = np.abs(np.mod(x + 1.6, 3.2) - 1.6)
-    line = (np.abs(x) < 0.09) & ((style == 2) | ((style == 1) & dash))
-    line |= (lane < 0.09) & (style == 3) & dash
-    line &= plain
-    material[line] = MATERIAL["marking"]
-    material[line & (marking >= 8)] = MATERIAL["yellow_marking"]
-    edge = plain & ((marking & 4) > 0) & (np.abs(np.abs(x) - road + 0.25) < 0.08)
-    zebra = on_road & (kind == 2) & (np.mod(x, 1.1) < 0.55)
-    material[edge | zebra] = MATERIAL["marking"]
+) -> NDArray[np.uint8]:
+    """Materials of road positions with lane markings and zebra crossings."""
+    style, away = marking & 3, np.abs(x)
+    dash = _fraction(s * np.float32(1 / 6)) < 0.5
+    lane = np.abs(_fraction(x * np.float32(1 / 3.2) + np.float32(0.5)) - np.float32(0.5))
+    line = (away < 0.09) & ((style == 2) | ((style == 1) & dash))
+    line |= (lane < 0.028) & (style == 3) & dash
+    edge = ((marking & 4) > 0) & (np.abs(away - road + np.float32(0.25)) < 0.08)
+    zebra = (kind == 2) & (_fraction(x * np.float32(1 / 1.1)) < 0.5)
+    white = np.where(kind == 2, zebra, line | edge)
+    out = np.where(white, MATERIAL["marking"], MATERIAL["road"]).astype(np.uint8)
+    out[line & (kind == 0) & (marking >= 8)] = MATERIAL["yellow_marking"]
+    return np.asarray(out, np.uint8)
+
+
+def _fraction(value: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Value modulo 1."""
+    return np.asarray(value - np.floor(value), np.float32)

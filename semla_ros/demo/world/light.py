@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import cv2
@@ -25,7 +26,7 @@ _SOFT_MAX: Final = 6.0
 
 def daylight(conditions: Conditions) -> float:
     """How much daylight there is, 0 to 1."""
-    return (1.0 - conditions.night) ** 2.5
+    return float((1.0 - conditions.night) ** 2.5)
 
 
 def lamplight(conditions: Conditions) -> float:
@@ -37,9 +38,24 @@ def lamplight(conditions: Conditions) -> float:
 def beam(surface: Surface) -> _FloatArray:
     """Angular shape of the low-beam headlights, (H, W) float32, 0 to 1."""
     du, dv = surface.view.du, surface.view.dv
-    below = np.exp(-(((dv - 0.10) / 0.26) ** 2))
-    above = np.maximum(np.exp(-(((dv - 0.02) / 0.10) ** 2)), 0.10)
-    return np.asarray(np.exp(-((du / 0.42) ** 2)) * np.where(dv > 0.04, below, above), np.float32)
+    width = np.where(dv > 0.04, np.float32(1 / 0.26), np.float32(1 / 0.12))
+    offset = (dv - np.where(dv > 0.04, np.float32(0.10), np.float32(0.065))) * width
+    upright = np.exp(-offset * offset)
+    sideways = du * np.float32(1 / 0.42)
+    lobe = np.exp(-sideways * sideways)
+    return np.asarray(lobe * np.maximum(upright, np.float32(0.10)), np.float32)
+
+
+def coloured(sources: Sequence[tuple[_FloatArray, _FloatArray]]) -> _FloatArray:
+    """The sum of fields of one shape, each times its RGB colour; (..., 3) float32."""
+    fields = np.stack([field.reshape(-1) for field, _ in sources])
+    colours = np.stack([np.asarray(colour, np.float32) for _, colour in sources])
+    return np.asarray(fields.T @ colours, np.float32).reshape((*sources[0][0].shape, 3))
+
+
+def grey(field: _FloatArray) -> _FloatArray:
+    """An (H, W) field as three equal channels, (H, W, 3)."""
+    return np.asarray(cv2.merge((field, field, field)), np.float32)
 
 
 def _lamps(scene: Scene, surface: Surface) -> _FloatArray:
@@ -70,40 +86,47 @@ def illuminate(scene: Scene, surface: Surface, conditions: Conditions) -> _Float
     warm = conditions.warmth
     sky = np.array([0.90 + 0.06 * warm, 0.97, 1.08 - 0.08 * warm], np.float32) * diffuse
     sun = np.array([1.06 + 0.10 * warm, 1.0, 0.90 - 0.14 * warm], np.float32) * direct
-    light = surface.open[..., None] * sky
+    sources = [(surface.open, sky + _MOON_COLOUR * (0.022 * lamp))]
     if direct > 0.0:
-        light += surface.sunlit[..., None] * sun
+        sources.append((surface.sunlit, sun))
     if lamp > 0.0:
-        light += surface.open[..., None] * (_MOON_COLOUR * (0.022 * lamp))
-        cone = beam(surface) / (1.0 + (surface.depth * (1 / 15.0)) ** 2)
-        cone *= np.where(surface.labels == SIGN, np.float32(2.4), np.float32(0.85)) * lamp
-        light += cone[..., None] * _BEAM_COLOUR
-        light += (_lamps(scene, surface) * (0.55 * lamp))[..., None] * _LAMP_COLOUR
-    return np.asarray(light, np.float32)
+        path = surface.depth * np.float32(1 / 15.0)
+        cone = beam(surface) / (1.0 + path * path)
+        cone *= np.where(surface.labels == SIGN, np.float32(2.4), np.float32(0.85))
+        sources.append((cone, _BEAM_COLOUR * lamp))
+        sources.append((_lamps(scene, surface), _LAMP_COLOUR * (0.55 * lamp)))
+    return coloured(sources)
 
 
 def sky(scene: Scene, surface: Surface, conditions: Conditions) -> _FloatArray:
     """Colour of the sky pixels, in the order of the flattened image, (P, 3) float32."""
     at = np.flatnonzero(surface.labels == SKY)
-    up = np.maximum(-np.take(surface.view.dv, at), 0.0) + 0.12
+    up = np.maximum(-np.take(surface.view.dv, at), 0.0) + np.float32(0.12)
     du = np.take(surface.view.du, at)
     field = clouds()
-    rows = (26.0 / up + scene.seed * 37 % 256).astype(np.int32) & 255
-    columns = (du * 26.0 / up + scene.seed * 91 % 256 + 3.0 * scene.time).astype(np.int32) & 255
+    rows = (26.0 / up + scene.seed * 37 % 256).astype(np.intp) & 255
+    columns = (du * 26.0 / up + scene.seed * 91 % 256 + 3.0 * scene.time).astype(np.intp) & 255
     noise = field[rows, columns]
-    height = np.clip((up - 0.12) * 1.8, 0.0, 1.0)[:, None]
-    cover = np.clip((noise[:, None] - 1.1 + 2.6 * conditions.cloud) * 0.9, 0.0, 1.0)
-    warm = conditions.warmth
+    height = np.clip((up - np.float32(0.12)) * np.float32(1.8), 0.0, 1.0)
+    offset, lamp = np.float32(2.6 * conditions.cloud - 1.1), lamplight(conditions)
+    cover = np.clip((noise + offset) * np.float32(0.9), 0.0, 1.0)
+    bare, rise, warm = 1 - cover, np.sqrt(height), conditions.warmth
     low = np.array([0.66 + 0.12 * warm, 0.76, 0.86 - 0.10 * warm], np.float32)
     high = np.array([0.14, 0.32, 0.72], np.float32)
     cloud = np.array([0.86, 0.87, 0.89], np.float32) * (1 - 0.38 * conditions.cloud)
-    blue = low + (high - low) * np.sqrt(height)
-    bright = blue + (cloud * (1 + 0.10 * noise[:, None]) - blue) * cover
     town = np.array([0.060, 0.048, 0.040], np.float32)
     dark = np.array([0.008, 0.012, 0.026], np.float32)
-    night = dark + (town - dark) * (1 - height) ** 3 + 0.018 * cover * _LAMP_COLOUR
-    lamp = lamplight(conditions)
-    return np.asarray(bright * daylight(conditions) + night * lamp, np.float32)
+    day = daylight(conditions)
+    return coloured(
+        [
+            (bare * (1 - rise), low * day),
+            (bare * rise, high * day),
+            (cover * (1 + np.float32(0.10) * noise), cloud * day),
+            (cover, 0.018 * lamp * _LAMP_COLOUR),
+            (np.ones_like(cover), dark * lamp),
+            ((1 - height) ** 3, (town - dark) * lamp),
+        ]
+    )
 
 
 def halo(light: _FloatArray, conditions: Conditions) -> _FloatArray:

@@ -105,7 +105,7 @@ def tree(faces: FaceList, x: float, s: float, rng: np.random.Generator) -> tuple
         )
         size = wide * float(rng.uniform(0.42, 0.62)), crown * float(rng.uniform(0.34, 0.46))
         tone = _shade(colour, 0.78 + 0.34 * level + float(rng.normal(0, 0.05)))
-        _blob(faces, centre, size, colour=tone, up=0.25 + 0.6 * level, key=s, rng=rng)
+        _blob(faces, centre, size, colour=tone, up=0.42 + 0.55 * level, key=s, rng=rng)
     return height, wide
 
 
@@ -138,7 +138,7 @@ def bush(faces: FaceList, x: float, s: float, rng: np.random.Generator) -> None:
         centre = (x + float(rng.uniform(-0.6, 0.6)) * size, size * level, s)
         extent = (size * float(rng.uniform(0.45, 0.7)), size * float(rng.uniform(0.35, 0.55)))
         tone = _shade(colour, 0.75 + 0.4 * level)
-        _blob(faces, centre, extent, colour=tone, up=0.3 + 0.5 * level, key=s, rng=rng)
+        _blob(faces, centre, extent, colour=tone, up=0.45 + 0.5 * level, key=s, rng=rng)
 
 
 def hedge(
@@ -153,7 +153,7 @@ def hedge(
     for a, b in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         side: list[Point] = [(x, 0.0, a), (x, 0.0, b), (x, height, b), (x, height, a)]
         faces.add(side, VEGETATION, colour=colour, texture="foliage", scale=26, inside=middle,
-                  up=0.2, key=b)  # fmt: skip
+                  up=0.5, key=b)  # fmt: skip
         top: list[Point] = [(x, height, a), (x, height, b), (x + depth, height, b),
                             (x + depth, height, a)]  # fmt: skip
         faces.add(top, VEGETATION, colour=_shade(colour, 1.2), texture="foliage", scale=26,
@@ -161,7 +161,7 @@ def hedge(
     front: list[Point] = [(x, 0.0, start), (x + depth, 0.0, start), (x + depth, height, start),
                           (x, height, start)]  # fmt: skip
     faces.add(front, VEGETATION, colour=_shade(colour, 0.9), texture="foliage", scale=26,
-              inside=middle, up=0.2, key=start)  # fmt: skip
+              inside=middle, up=0.5, key=start)  # fmt: skip
 
 
 def treeline(faces: FaceList, s: float, rng: np.random.Generator, *, span: float) -> None:

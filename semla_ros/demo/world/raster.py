@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from semla_ros.demo.world.faces import MAX_VERTICES, Faces
+from semla_ros.demo.world.faces import MAX_VERTICES, Faces, newell
 from semla_ros.demo.world.scene import Camera
 
 NEAR: Final = 0.35
@@ -122,7 +122,7 @@ def visible(view: View, faces: Faces, *, ordered: bool = True) -> Projected:
         The visible ones.
     """
     points = to_camera(view.camera, faces.verts)
-    cross = np.cross(points, np.roll(points, -1, 1)).sum(1)
+    cross = newell(points - points[:, :1])
     facing = np.einsum("fi,fi->f", cross, points[:, 0]) > 0
     ahead = points[..., 2].max(1) > NEAR
     keep = np.flatnonzero(facing & ahead)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from semla_ros.demo.world.people import person
 from semla_ros.demo.world.shadows import Sun, shadow_box, shadow_quad
 from semla_ros.demo.world.street import Street, sample_street
 from semla_ros.demo.world.vehicles import car, footprint
+
+_TRIES: Final = 12
 
 
 @dataclass(frozen=True)
@@ -131,11 +134,20 @@ def walker(
     return Mover(person(rng), *at, *speed, 0, shadows.build())
 
 
+def _blocked(faces: Faces, camera: Camera) -> bool:
+    """Whether something stands right in front of the camera."""
+    ahead = faces.verts[..., 2] - camera.s
+    aside = faces.verts[..., 0] - camera.x - camera.slope * ahead
+    low = faces.verts[..., 1] < 4.0
+    wide = 0.9 + 0.12 * np.maximum(ahead, 0.0)
+    return bool(((ahead > -0.5) & (ahead < 4.5) & (np.abs(aside) < wide) & low).any())
+
+
 def sample_camera(rng: np.random.Generator, street: Street, s: float) -> Camera:
     """A random view: mostly from the road, with varied height, lens, heading and bend."""
-    left, right = street.kerb(s, -1)[0], street.kerb(s, 1)[0]
+    left, right = street.lane(s, -1), street.lane(s, 1)
     return Camera(
-        x=float(rng.uniform(0.8 * left, 0.9 * right)),
+        x=float(rng.uniform(0.8 * left, 0.85 * right)),
         s=s,
         height=float(rng.uniform(1.15, 2.3)),
         focal=float(rng.uniform(0.62, 1.05)),
@@ -152,7 +164,7 @@ def _traffic(rng: np.random.Generator, street: Street, camera: Camera) -> list[M
     for side in (-1, 1):
         at = camera.s + float(rng.uniform(5.0, 30.0))
         while at < camera.s + 90.0 and rng.random() < 0.7:
-            lane = side * abs(street.kerb(at, side)[0]) * float(rng.uniform(0.35, 0.6))
+            lane = street.lane(at, side) * float(rng.uniform(0.35, 0.6))
             if abs(lane - camera.x) > 2.2 or at > camera.s + 8.0:
                 movers.append(
                     moving_car(rng, street.sun, at=(lane, at), turns=0 if side > 0 else 2)
@@ -179,5 +191,10 @@ def sample_scene(seed: int) -> Scene:
     rng = np.random.default_rng([17, seed])
     street = sample_street(rng, length=40.0)
     camera = sample_camera(rng, street, float(rng.uniform(0.0, 40.0)))
-    movers = tuple(_traffic(rng, street, camera))
-    return Scene(street, camera, movers, float(rng.uniform(0.0, 1.0)), seed)
+    for _ in range(_TRIES):
+        if not _blocked(street.faces, camera):
+            break
+        camera = sample_camera(rng, street, float(rng.uniform(0.0, 40.0)))
+    time = float(rng.uniform(0.0, 1.0))
+    movers = [m for m in _traffic(rng, street, camera) if not _blocked(m.faces(time), camera)]
+    return Scene(street, camera, tuple(movers), time, seed)

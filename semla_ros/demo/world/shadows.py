@@ -72,8 +72,12 @@ def shadow_quad(
             ]  # fmt: skip
             shadow_quad(shadows, foot, height * 0.5, sun, width=0.35)
         else:
-            corners = [(x - nx, 0.0, s - ns), (x + nx, 0.0, s + ns),
-                       (x + nx + dx, 0.0, s + ns + ds), (x - nx + dx, 0.0, s - ns + ds)]  # fmt: skip
+            corners = [
+                (x - nx, 0.0, s - ns),
+                (x + nx, 0.0, s + ns),
+                (x + nx + dx, 0.0, s + ns + ds),
+                (x - nx + dx, 0.0, s - ns + ds),
+            ]
     else:
         (x0, s0), (x1, s1) = foot
         corners = [(x0, 0.0, s0), (x1, 0.0, s1), (x1 + dx, 0.0, s1 + ds), (x0 + dx, 0.0, s0 + ds)]

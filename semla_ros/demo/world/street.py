@@ -30,7 +30,7 @@ class Street:
         profile: The ground.
         tones: Display colour of every ground material, keyed by its name.
         faces: All standing faces, ordered by key.
-        shadows: Ground polygons; label 1 is a sun shadow, 2 a contact shadow.
+        shadows: Ground polygons, ordered by key; label 1 is a sun shadow, 2 a contact shadow.
         lamps: (L, 3) positions of street lights.
         sun: Where the sun stands.
         horizon: What closes the view: "trees", "buildings" or "open".
@@ -45,6 +45,11 @@ class Street:
     sun: Sun
     horizon: str
     length: float
+
+    def lane(self, s: float, side: int) -> float:
+        """Signed x of the end of the driving lanes on one side (-1, 1), without parking."""
+        row = int(np.clip((s - self.profile.start) / STEP, 0, len(self.profile.kind) - 1))
+        return side * float(self.profile.edges[row, (side + 1) // 2, 0])
 
     def kerb(self, s: float, side: int) -> tuple[float, float]:
         """Signed x of the end of the drivable road and of the sidewalk on one side (-1, 1)."""
@@ -208,12 +213,12 @@ def sample_street(rng: np.random.Generator, *, length: float, steady: bool = Fal
             cursor += width
             fresh = _road_edges(rng)
             edges = fresh + (edges - fresh)[:, :1] if steady else fresh
-    faces = join([draft.faces.build(), *draft.parts])
+    faces, shadows = join([draft.faces.build(), *draft.parts]), draft.shadows.build()
     return Street(
         profile=Profile(-BEHIND, draft.edges, draft.outer, draft.kind, draft.marking),
         tones=_tones(rng),
         faces=faces.take(np.argsort(faces.key, kind="stable")),
-        shadows=draft.shadows.build(),
+        shadows=shadows.take(np.argsort(shadows.key, kind="stable")),
         lamps=np.array(draft.lamps, np.float32).reshape(-1, 3),
         sun=sun,
         horizon=("trees", "buildings", "open")[int(rng.choice(3, p=(0.4, 0.35, 0.25)))],

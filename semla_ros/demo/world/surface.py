@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from semla_ros.demo.world.buildings import skyline
 from semla_ros.demo.world.classes import ROAD, SKY
 from semla_ros.demo.world.faces import FaceList, Faces, join, linear
-from semla_ros.demo.world.ground import MATERIAL, MATERIAL_LABEL, MATERIALS, materials
+from semla_ros.demo.world.ground import MATERIAL_LABEL, MATERIALS, materials
 from semla_ros.demo.world.plants import treeline
 from semla_ros.demo.world.raster import Projected, View, ground_at, paint, view_of, visible
 from semla_ros.demo.world.scene import Scene
 from semla_ros.demo.world.street import VIEW
-from semla_ros.demo.world.textures import KIND, KINDS, LEVELS, TILE, atlas, patches
+from semla_ros.demo.world.textures import KIND, KINDS, LEVELS, PATCH, TILE, atlas, patches
 
 SKY_DEPTH: Final = 1000.0
 _FIRST: Final = len(MATERIALS)
@@ -27,7 +27,7 @@ _GROUND_TEXTURE: Final = {
 }  # fmt: skip
 _SNOW_HOLD: Final = np.array([0, 0.86, 0.86, 0.86, 0.9, 0.9, 0.95, 1, 1.05, 1.05], np.float32)
 _WARM: Final = np.array([1.0, 0.72, 0.36], np.float32)
-_MARKINGS: Final = (MATERIAL["marking"], MATERIAL["yellow_marking"])
+_WEAR: Final = np.array([0, 9, 16, 16, 9, 5, 9, 9, 9, 9], np.float32) / 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,8 @@ def _seen(scene: Scene) -> tuple[Faces, Faces]:
     """All faces and all ground shadows within view."""
     street, s = scene.street, scene.camera.s
     low, high = np.searchsorted(street.faces.key, (s - 1.0, s + VIEW - 5.0)).tolist()
-    solid, dark = [street.faces.take(slice(low, high))], [street.shadows]
+    begin, end = np.searchsorted(street.shadows.key, (s - 15.0, s + 70.0)).tolist()
+    solid, dark = [street.faces.take(slice(low, high))], [street.shadows.take(slice(begin, end))]
     for mover in scene.movers:
         at = mover.at(scene.time)[1] - s
         if 0.5 < at < VIEW - 20.0:
@@ -86,19 +87,19 @@ def _seen(scene: Scene) -> tuple[Faces, Faces]:
     return join([*solid, far] if far is not None else solid), join(dark)
 
 
-def _texels(kind: NDArray[np.int32], level: NDArray[np.int32], u: _FloatArray, v: _FloatArray,
+def _texels(kind: NDArray[np.intp], level: NDArray[np.intp], u: _FloatArray, v: _FloatArray,
             scale: _FloatArray) -> _FloatArray:  # fmt: skip
     """(P, 2) texels at metric positions u, v."""
-    column = (u * scale).astype(np.int32) & (TILE - 1)
-    row = (v * scale).astype(np.int32) & (TILE - 1)
+    column = (u * scale).astype(np.intp) & (TILE - 1)
+    row = (v * scale).astype(np.intp) & (TILE - 1)
     index = ((level * len(KINDS) + kind) * TILE + row) * TILE + column
-    return np.take(atlas(), index, axis=0)
+    return np.asarray(np.take(atlas(), index, axis=0), np.float32)
 
 
-def _levels(depth: _FloatArray, scale: _FloatArray | float, focal: float) -> NDArray[np.int32]:
+def _levels(depth: _FloatArray, scale: _FloatArray | float, focal: float) -> NDArray[np.intp]:
     """Blur level at which one texel is about one pixel."""
     _, exponent = np.frexp(depth * (scale / np.float32(focal)))
-    return np.clip(exponent, 0, LEVELS - 1).astype(np.int32)
+    return np.asarray(np.clip(exponent, 0, LEVELS - 1), np.intp)
 
 
 def shade(scene: Scene, size: tuple[int, int]) -> Surface:
@@ -143,22 +144,24 @@ def _shade_ground(scene: Scene, surface: Surface, dark: Faces) -> None:
     material = materials(scene.street.profile, x, s)
     names = MATERIALS[1:]
     tones = np.array([(0, 0, 0), *(linear(scene.street.tones[n]) for n in names)], np.float32)
-    kinds = np.array([0, *(KIND[_GROUND_TEXTURE[n]] for n in names)], np.int32)
+    kinds = np.array([0, *(KIND[_GROUND_TEXTURE[n]] for n in names)], np.intp)
     labels = np.array([SKY, *(MATERIAL_LABEL[n] for n in names)], np.uint8)
     levels = np.minimum(_levels(depth, 32.0, view.focal) + 1, LEVELS - 1)
     texels = _texels(kinds[material], levels, x, s, np.float32(32.0) * np.ones_like(x))
     cells = patches().reshape(-1)
-    row, column = (s * 3.0).astype(np.int32) & 255, (x * 6.0).astype(np.int32) & 255
-    patch = np.take(cells, row * 256 + column)
-    worn = np.isin(material, _MARKINGS)
-    tone = texels[:, 0] * (1.0 + np.where(worn, 0.16, 0.09) * patch).astype(np.float32)
+    row = (s * np.float32(10.0)).astype(np.intp) & (PATCH - 1)
+    column = (x * np.float32(20.0)).astype(np.intp) & (PATCH - 1)
+    patch = np.take(cells, row * PATCH + column)
+    tone = texels[:, 0] * (np.float32(1.0) + np.take(_WEAR, material) * patch)
     surface.albedo.reshape(-1, 3)[at] = np.take(tones, material, axis=0) * tone[:, None]
     surface.labels.reshape(-1)[at] = labels[material]
     surface.depth.reshape(-1)[at] = depth
     surface.patch.reshape(-1)[at] = patch
-    wheel = np.abs(np.mod(np.abs(x), 3.0) - 1.5)
-    tracks = (labels[material] == ROAD) & (np.abs(wheel - 0.75) < 0.3)
-    surface.up.reshape(-1)[at] = np.where(tracks, np.float32(0.62), np.take(_SNOW_HOLD, material))
+    lane = np.abs(x) * np.float32(1 / 3.0)
+    wheel = np.abs(lane - np.floor(lane) - np.float32(0.5))
+    track = (wheel - np.float32(0.25)) * np.float32(1 / 0.09)
+    worn = np.where(labels[material] == ROAD, np.float32(0.26), np.float32(0.0))
+    surface.up.reshape(-1)[at] = np.take(_SNOW_HOLD, material) - worn * np.exp(-track * track)
     shadow = np.zeros(surface.labels.shape, np.uint8)
     cast = visible(view, dark, ordered=False)
     order = np.argsort(cast.faces.label, kind="stable")
@@ -175,7 +178,7 @@ def _axes(normal: _FloatArray) -> tuple[_FloatArray, _FloatArray]:
     """Texture axes of faces: horizontal and the one up the face, (F, 3) each."""
     across = np.stack([normal[:, 2], np.zeros(len(normal), np.float32), -normal[:, 0]], -1)
     length = np.linalg.norm(across, axis=1, keepdims=True)
-    across = np.where(length > 0.05, across / (length + 1e-9), np.float32([1, 0, 0]))
+    across = np.where(length > 0.05, across / (length + 1e-9), np.array([1, 0, 0], np.float32))
     sign = np.where(across[:, :1] + across[:, 2:] < 0, -1.0, 1.0)
     across = np.asarray(across * sign, np.float32)
     along = np.cross(normal, across)
@@ -189,7 +192,7 @@ def _shade_faces(scene: Scene, surface: Surface, shown: Projected, ids: NDArray[
     if not len(at):
         return
     faces, view = shown.faces, surface.view
-    k = np.take(ids, at) - _FIRST
+    k = np.take(ids, at).astype(np.intp) - _FIRST
     anchor, world = shown.points[:, 0], faces.verts[:, 0]
     across, along = _axes(shown.normal)
     distance = np.einsum("fi,fi->f", shown.normal, anchor)
@@ -199,17 +202,17 @@ def _shade_faces(scene: Scene, surface: Surface, shown: Projected, ids: NDArray[
     rise = np.where(np.abs(along[:, 1]) > 0.5, world[:, 1], 0.0) - faces.origin[:, 1]
     shift_v = rise - np.einsum("fi,fi->f", along, anchor)
     nearest, farthest = shown.points[..., 2].min(1), shown.points[..., 2].max(1)
-    table = np.column_stack([plane, across, along, shift_u, shift_v, faces.scale,
-                             np.maximum(nearest, 0.2), farthest + 0.01]).astype(np.float32)  # fmt: skip
-    row = np.take(table, k, axis=0)
+    bounds = np.column_stack([np.maximum(nearest, 0.2), farthest + 0.01])
+    table = np.column_stack([plane, across, along, shift_u, shift_v, faces.scale, bounds])
+    row = np.take(np.ascontiguousarray(table.T, np.float32), k, axis=1)
     du, dv = np.take(view.du, at), np.take(view.dv, at)
-    inverse = row[:, 0] * du + row[:, 1] * dv + row[:, 2]
-    depth = np.clip(1.0 / np.maximum(inverse, 1e-4), row[:, 12], row[:, 13])
-    u = depth * (row[:, 3] * du + row[:, 4] * dv + row[:, 5]) + row[:, 9]
-    v = depth * (row[:, 6] * du + row[:, 7] * dv + row[:, 8]) + row[:, 10]
-    scale = row[:, 11]
+    inverse = row[0] * du + row[1] * dv + row[2]
+    depth = np.clip(1.0 / np.maximum(inverse, 1e-4), row[12], row[13])
+    u = depth * (row[3] * du + row[4] * dv + row[5]) + row[9]
+    v = depth * (row[6] * du + row[7] * dv + row[8]) + row[10]
+    scale = row[11]
     level = _levels(depth, scale, view.focal)
-    texels = _texels(np.take(faces.texture, k), level, u, v, scale)
+    texels = _texels(np.take(faces.texture.astype(np.intp), k), level, u, v, scale)
     colour = np.take(faces.colour, k, axis=0)
     mask = texels[:, 1:]
     first = colour[:, :3] * texels[:, :1]
@@ -218,7 +221,7 @@ def _shade_faces(scene: Scene, surface: Surface, shown: Projected, ids: NDArray[
     surface.depth.reshape(-1)[at] = depth
     _light_up(surface, faces, at, k, first, mask, cells=(u * scale, v * scale), seed=scene.seed)
     surface.up.reshape(-1)[at] = np.take(faces.up, k)
-    sun = np.asarray(scene.street.sun.towards(), np.float32) * np.float32([1, -1, 1])
+    sun = np.asarray(scene.street.sun.towards(), np.float32) * np.array([1, -1, 1], np.float32)
     cosine = np.clip(shown.normal @ sun, 0.0, 1.0)
     soft = np.isin(faces.texture, (KIND["foliage"],))
     cosine = np.where(soft, 0.55 * float(-sun[1]) + 0.2, cosine).astype(np.float32)
@@ -232,7 +235,7 @@ def _light_up(
     surface: Surface,
     faces: Faces,
     at: NDArray[np.intp],
-    k: NDArray[np.int32],
+    k: NDArray[np.intp],
     colour: _FloatArray,
     mask: _FloatArray,
     *,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 TILE: Final = 64
 LEVELS: Final = 6
+PATCH: Final = 1024
 KINDS: Final[tuple[str, ...]] = (
     "plain",
     "asphalt",
@@ -47,7 +48,7 @@ def fractal(shape: tuple[int, int], slope: float, seed: int) -> FloatArray:
     spectrum /= radius**slope
     spectrum[0, 0] = 0.0
     image = np.fft.irfft2(spectrum, shape)
-    return (image / image.std()).astype(np.float32)
+    return np.asarray(image / image.std(), np.float32)
 
 
 def _bricks(rows: int, columns: int) -> FloatArray:
@@ -133,8 +134,11 @@ def clouds() -> FloatArray:
 
 @lru_cache(maxsize=1)
 def patches() -> FloatArray:
-    """Slow tileable ground variation, (256, 256) float32 of zero mean and unit variance."""
-    return fractal((256, 256), 1.0, 21)
+    """Slow tileable ground variation, (PATCH, PATCH) float32 of zero mean, unit variance."""
+    coarse = np.tile(fractal((256, 256), 1.1, 21), (3, 3))
+    side = 3 * PATCH
+    smooth = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
+    return np.ascontiguousarray(smooth[PATCH : 2 * PATCH, PATCH : 2 * PATCH])
 
 
 @lru_cache(maxsize=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Final
 
@@ -109,7 +110,7 @@ def _hull(faces: FaceList, body: Body, paint: Colour) -> None:
     """Adds roof, hood, front, rear and their glass."""
     middle: Point = (0.0, 0.7, 0.0)
     outline = (*body.outline, (body.length, body.outline[0][1]))
-    for k, ((l0, h0), (l1, h1)) in enumerate(zip(outline[:-1], outline[1:], strict=True)):
+    for k, ((l0, h0), (l1, h1)) in enumerate(itertools.pairwise(outline)):
         w0, w1 = _half_width(body, h0), _half_width(body, h1)
         s0, s1 = l0 - body.length / 2, l1 - body.length / 2
         quad: list[Point] = [(-w0, h0, s0), (w0, h0, s0), (w1, h1, s1), (-w1, h1, s1)]

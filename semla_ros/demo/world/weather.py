@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from semla_ros.demo.world.classes import ROAD, SIDEWALK
 from semla_ros.demo.world.conditions import Conditions
-from semla_ros.demo.world.light import beam, daylight, lamplight
+from semla_ros.demo.world.light import beam, coloured, daylight, grey, lamplight
 from semla_ros.demo.world.surface import Surface
 from semla_ros.demo.world.textures import sensor_noise
 
@@ -29,9 +29,10 @@ def lay_snow(surface: Surface, conditions: Conditions) -> _FloatArray:
         return surface.albedo
     depth = conditions.snow_cover * (surface.up * 1.5) + 0.16 * surface.patch - 0.52
     cover = np.clip(depth * 2.6, 0.0, 0.97)
-    cover = np.where(surface.up > 0.0, cover, 0.0).astype(np.float32)
-    tone = (1.0 + 0.05 * surface.patch)[..., None] * _SNOW
-    return np.asarray(surface.albedo + (tone - surface.albedo) * cover[..., None], np.float32)
+    cover = np.where(surface.up > 0.0, cover, 0.0)
+    tone = coloured([(1.0 + np.float32(0.05) * surface.patch, _SNOW)])
+    share = grey(np.asarray(cover, np.float32))
+    return np.asarray(surface.albedo + (tone - surface.albedo) * share, np.float32)
 
 
 def wet_ground(surface: Surface, light: _FloatArray, conditions: Conditions) -> _FloatArray:
@@ -54,9 +55,9 @@ def wet_ground(surface: Surface, light: _FloatArray, conditions: Conditions) -> 
     paved = surface.ground & ((surface.labels == ROAD) | (surface.labels == SIDEWALK))
     pool = np.clip(0.62 + 0.42 * surface.patch, 0.12, 1.0)
     fresnel = (0.07 + _REFLECTANCE_SKY * np.exp(-np.maximum(surface.view.dv, 0.0) * 6.0)) * pool
-    share = np.where(paved, fresnel * conditions.wet, 0.0).astype(np.float32)[..., None]
+    share = np.where(paved, fresnel * conditions.wet, 0.0).astype(np.float32)
     soaked = np.where(surface.ground, 1.0 - 0.45 * conditions.wet, 1.0 - 0.15 * conditions.wet)
-    return np.asarray(light * soaked.astype(np.float32)[..., None] + mirror * share, np.float32)
+    return np.asarray(light * grey(soaked.astype(np.float32)) + mirror * grey(share), np.float32)
 
 
 def add_fog(surface: Surface, light: _FloatArray, conditions: Conditions) -> _FloatArray:
@@ -66,16 +67,18 @@ def add_fog(surface: Surface, light: _FloatArray, conditions: Conditions) -> _Fl
     what the headlights and the town scatter back.
     """
     path = np.minimum(surface.depth, _SKY_AIR)
-    through = np.exp(path * np.float32(-conditions.fog))[..., None]
+    through = np.exp(path * np.float32(-conditions.fog))
     day, lamp = daylight(conditions), lamplight(conditions)
-    grey = 0.60 if conditions.weather != "snow" else 0.70
+    haze = 0.60 if conditions.weather != "snow" else 0.70
     warm = 0.02 * conditions.warmth
-    air = np.array([grey + warm, grey + 0.015, grey + 0.03 - warm], np.float32) * day
-    air = air + np.array([0.020, 0.021, 0.024], np.float32) * lamp
+    air = np.array([haze + warm, haze + 0.015, haze + 0.03 - warm], np.float32) * day
+    air = air + np.array([0.036, 0.036, 0.038], np.float32) * lamp
+    lost = np.float32(1.0) - through
+    scattered = [(lost, air)]
     if lamp > 0.0:
-        back = beam(surface)[..., None] * np.array([0.12, 0.118, 0.11], np.float32) * lamp
-        return np.asarray(light * through + (air + back) * (1.0 - through), np.float32)
-    return np.asarray(light * through + air * (1.0 - through), np.float32)
+        back = np.array([0.12, 0.118, 0.11], np.float32) * lamp
+        scattered.append((beam(surface) * lost, back))
+    return np.asarray(light * grey(through) + coloured(scattered), np.float32)
 
 
 def add_falling(
@@ -86,6 +89,8 @@ def add_falling(
     scale = width / 320.0
     day, lamp = daylight(conditions), lamplight(conditions)
     out = light
+    lobe = beam(surface) * np.float32(lamp) if lamp > 0.0 else np.zeros_like(surface.depth)
+    ones = np.ones_like(surface.depth)
     if conditions.snow_fall > 0.01:
         mask = np.zeros((height, width), np.uint8)
         count = int(330 * conditions.snow_fall)
@@ -95,10 +100,10 @@ def add_falling(
         value = np.clip(60 + 190 / np.sqrt(radius + 0.4), 90, 215).astype(int).tolist()
         for centre, size, tone in zip(at, (radius * 16).astype(int).tolist(), value, strict=True):
             cv2.circle(mask, centre, size, tone, -1, cv2.LINE_AA, 4)
-        share = cv2.GaussianBlur(mask, (3, 3), 0.7).astype(np.float32)[..., None] * (1 / 255)
-        white = np.array([0.86, 0.88, 0.92], np.float32) * day
-        bright = white + (beam(surface) * (0.42 * lamp) + 0.05 * lamp)[..., None]
-        out = out + (bright - out) * share
+        share = cv2.GaussianBlur(mask, (3, 3), 0.7).astype(np.float32) * np.float32(1 / 255)
+        white = np.array([0.86, 0.88, 0.92], np.float32)
+        bright = coloured([(ones, white * day + 0.05 * lamp), (lobe, white * 0.48)])
+        out = out + (bright - out) * grey(share)
     if conditions.rain > 0.01:
         mask = np.zeros((height, width), np.uint8)
         count = int(190 * conditions.rain)
@@ -110,9 +115,9 @@ def add_falling(
         ends = np.round(np.stack([start, stop], 1)).astype(int).tolist()
         for (a, b), tone in zip(ends, tones, strict=True):
             cv2.line(mask, a, b, tone, 1, cv2.LINE_AA)
-        share = mask.astype(np.float32)[..., None] * np.float32(0.6 / 255)
-        tone_light = 0.72 * day + (beam(surface) * 0.30 + 0.03)[..., None] * lamp
-        out = out + (tone_light - out) * share
+        share = mask.astype(np.float32) * np.float32(0.6 / 255)
+        bright = grey(lobe * np.float32(0.30) + np.float32(0.72 * day + 0.03 * lamp))
+        out = out + (bright - out) * grey(share)
     return np.asarray(out, np.float32)
 
 
@@ -150,13 +155,13 @@ def expose(
     height, width = light.shape[:2]
     gained = light * np.float32(conditions.exposure)
     if conditions.rain > 0.0:
-        grey = gained.mean(2, keepdims=True)
-        gained += (grey - gained) * np.float32(0.35 * conditions.rain)
-    display = np.sqrt(np.maximum(gained, 0.0) * 1.12 / (1.0 + 0.16 * gained))
-    display = cv2.GaussianBlur(display, (3, 3), 0.5)
+        mean = np.asarray(gained @ np.full((3, 3), 1 / 3, np.float32), np.float32)
+        gained += (mean - gained) * np.float32(0.35 * conditions.rain)
+    display: _FloatArray = np.sqrt(np.maximum(gained, 0.0) * 1.12 / (1.0 + 0.16 * gained))
+    display = np.asarray(cv2.GaussianBlur(display, (3, 3), 0.5), np.float32)
     noise = sensor_noise()
     row, column = rng.integers(0, 1024 - height + 1), rng.integers(0, 1024 - width + 1)
     window = noise[row : row + height, column : column + width]
     spread = np.float32(conditions.noise) * (1.0 + 0.5 / (1.0 + 8.0 * display))
     display += window * spread
-    return np.clip(display * 255.0 + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(display * 255.0 + 0.5, 0, 255), np.uint8)
