@@ -47,7 +47,8 @@ class Attention(nn.Module):
     def project(self, x: Tensor, letter: str) -> Tensor:
         """Return queries, keys or values (`letter` q, k or v), (B, L, width)."""
         weight = self.get_parameter(f"{letter}_proj_weight")
-        bias = self.in_proj_bias.chunk(3)["qkv".index(letter)]
+        start = "qkv".index(letter) * weight.shape[1]
+        bias = self.in_proj_bias[start : start + weight.shape[1]]
         if f"{letter}_proj_weight" in self.stored_in_out:
             return x @ weight + bias
         return functional.linear(x, weight, bias)
@@ -137,6 +138,7 @@ class VisionTransformer(nn.Module):
         super().__init__()
         width = config.vision_width
         self.grid = config.grid
+        self.position_grid = config.position_grid
         self.taps = config.taps
         self.conv1 = nn.Conv2d(3, width, config.patch, stride=config.patch, bias=False)
         self.class_embedding = nn.Parameter(torch.empty(width))
@@ -169,7 +171,7 @@ class VisionTransformer(nn.Module):
     def resized_positions(self) -> Tensor:
         """Return position embeddings (1 + grid * grid, width), bicubic where the grids differ."""
         stored = self.positional_embedding
-        side = round((stored.shape[0] - 1) ** 0.5)
+        side = self.position_grid
         if side == self.grid:
             return stored
         grid = stored[1:].T.reshape(1, -1, side, side)

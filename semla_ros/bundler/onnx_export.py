@@ -1,0 +1,210 @@
+"""Export the network as two ONNX graphs whose adaptable weights can be replaced at run time.
+
+Every adaptable weight keeps its parameter name, is stored (in, out) so that a MatMul reads it
+directly, and is listed among the graph inputs as well: an overridable initializer, which a
+runtime may feed with fused weights or leave at its base value.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from semla_ros.bundle import GraphWeight
+from semla_ros.errors import TrainingError
+from semla_ros.network.catseg import CatSeg
+from semla_ros.network.in_out import with_in_out_linears
+from semla_ros.network.layers import AdaptableLayer
+
+OPSET = 18
+"""The oldest opset torch's exporter writes itself."""
+
+_EXAMPLE_CLASSES = 3
+_EXAMPLE_LENGTH = 5
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """What torch is asked to export."""
+
+    name: str
+    module: nn.Module
+    example: tuple[Tensor, ...]
+    inputs: Mapping[str, Mapping[int, torch.export.Dim]]
+    output: str
+
+
+def export_segmentation(
+    model: CatSeg, path: Path, layers: Sequence[AdaptableLayer], *, batch: int = 1
+) -> dict[str, GraphWeight]:
+    """Write `image` (batch, 3, S, S), `text_features` (T, D) -> `logits` (batch, T, h, w).
+
+    T may be anything from 1 to the configuration's `pad_len` at run time; images are float32 RGB
+    0..255, logits come before the sigmoid.
+
+    Args:
+        model: the network; left unchanged.
+        path: the `.onnx` file to write.
+        layers: what can be replaced; those of the text tower are passed over.
+        batch: images per run.
+
+    Returns:
+        Where each layer's weight lies in the graph, by module name.
+
+    Raises:
+        TrainingError: a layer is not used, or the exporter rewrote its weight.
+    """
+    config = model.config
+    chosen = [layer for layer in layers if layer.tower != "text"]
+    _require_used(chosen)
+    changed = with_in_out_linears(model, [layer.name for layer in chosen]).eval()
+    _store_resized_positions(changed)
+    classes = torch.export.Dim("classes", min=1, max=config.pad_len)
+    graph = _Graph(
+        name="segmentation",
+        module=changed,
+        example=(
+            torch.zeros(batch, 3, config.resolution, config.resolution),
+            torch.full((_EXAMPLE_CLASSES, config.embed_dim), config.embed_dim**-0.5),
+        ),
+        inputs={"image": {}, "text_features": {0: classes}},
+        output="logits",
+    )
+    return _export(graph, path, chosen)
+
+
+def export_text_encoder(
+    model: CatSeg, path: Path, layers: Sequence[AdaptableLayer]
+) -> dict[str, GraphWeight]:
+    """Write `tokens` (T, L) int64 -> `text_features` (T, D), L2-normalised.
+
+    L may be anything from 2 to the context length: crop to the longest prompt.
+
+    Args:
+        model: the network; left unchanged.
+        path: the `.onnx` file to write.
+        layers: what can be replaced; only those of the text tower are used.
+
+    Returns:
+        Where each layer's weight lies in the graph, by module name.
+
+    Raises:
+        TrainingError: the exporter rewrote a weight.
+    """
+    chosen = [layer for layer in layers if layer.tower == "text"]
+    changed = with_in_out_linears(model, [layer.name for layer in chosen]).eval()
+    prompts = torch.export.Dim("prompts", min=1, max=65536)
+    length = torch.export.Dim("length", min=2, max=model.config.context_length)
+    graph = _Graph(
+        name="text",
+        module=_TextEncoder(changed).eval(),
+        example=(torch.ones(_EXAMPLE_CLASSES, _EXAMPLE_LENGTH, dtype=torch.int64),),
+        inputs={"tokens": {0: prompts, 1: length}},
+        output="text_features",
+    )
+    return _export(graph, path, chosen)
+
+
+class _TextEncoder(nn.Module):
+    """The text half of the network, its parameters under their full names."""
+
+    def __init__(self, model: CatSeg) -> None:
+        super().__init__()
+        self.sem_seg_head = model.sem_seg_head
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.sem_seg_head.predictor.clip_model.encode_text(tokens)
+
+
+def _store_resized_positions(model: CatSeg) -> None:
+    """Resize the position embedding once, here, instead of at every run of the graph."""
+    visual = model.clip.visual
+    visual.positional_embedding = nn.Parameter(visual.resized_positions().detach())
+    visual.position_grid = visual.grid
+
+
+def _require_used(layers: Sequence[AdaptableLayer]) -> None:
+    unused = [layer.name for layer in layers if not layer.used]
+    if unused:
+        raise TrainingError(
+            f"expected layers that the forward pass reads, got {unused!r}; "
+            "leave out layers with used=False"
+        )
+
+
+def _export(graph: _Graph, path: Path, layers: Sequence[AdaptableLayer]) -> dict[str, GraphWeight]:
+    proto = _trace(graph)
+    parameters = dict(graph.module.named_parameters())
+    for layer in layers:
+        _make_overridable(proto.graph, layer, parameters[layer.parameter])
+    onnx.checker.check_model(proto)
+    onnx.save(proto, str(path))
+    _LOG.info("wrote %s: %d nodes, %d weights", path, len(proto.graph.node), len(layers))
+    return {
+        layer.name: GraphWeight(
+            name=layer.name,
+            parameter=layer.parameter,
+            graph=graph.name,
+            initializer=layer.parameter,
+            transposed=True,
+            shape=layer.shape,
+        )
+        for layer in layers
+    }
+
+
+def _trace(graph: _Graph) -> onnx.ModelProto:
+    with warnings.catch_warnings():
+        # torch's exporter copies one of its own deprecated types.
+        warnings.filterwarnings("ignore", message=r".*LeafSpec", category=FutureWarning)
+        program = torch.onnx.export(
+            graph.module,
+            graph.example,
+            input_names=list(graph.inputs),
+            output_names=[graph.output],
+            opset_version=OPSET,
+            dynamo=True,
+            optimize=True,
+            verbose=False,
+            dynamic_shapes=tuple(dict(axes) for axes in graph.inputs.values()),
+        )
+    if program is None:
+        raise TrainingError(
+            f"expected an exported {graph.name} graph, got none; use torch 2.6 or newer"
+        )
+    proto: onnx.ModelProto = program.model_proto
+    return proto
+
+
+def _make_overridable(graph: onnx.GraphProto, layer: AdaptableLayer, weight: Tensor) -> None:
+    """List the layer's initializer among the graph inputs, once it is sure to be the weight."""
+    name = layer.parameter
+    found = [tensor for tensor in graph.initializer if tensor.name == name]
+    readers = {node.op_type for node in graph.node if name in node.input}
+    if (
+        len(found) != 1
+        or readers != {"MatMul"}
+        or not np.array_equal(numpy_helper.to_array(found[0]), weight.detach().numpy())
+    ):
+        raise TrainingError(
+            f"expected {name!r} once in the graph, read by MatMul only, got {len(found)!r} "
+            f"initializers read by {sorted(readers)!r}; the exporter rewrote the weight: "
+            "export with the torch version this project is tested with"
+        )
+    out_features, in_features = layer.shape
+    graph.input.append(
+        onnx.helper.make_tensor_value_info(
+            name, onnx.TensorProto.FLOAT, [in_features, out_features]
+        )
+    )
