@@ -78,8 +78,10 @@ def _lamps(scene: Scene, surface: Surface) -> _FloatArray:
     return np.asarray(cv2.resize(light, (width, height)), np.float32)
 
 
-def illuminate(scene: Scene, surface: Surface, conditions: Conditions) -> _FloatArray:
-    """Light that falls on every surface pixel, (H, W, 3) float32."""
+def illuminate(
+    scene: Scene, surface: Surface, conditions: Conditions, lobe: _FloatArray
+) -> _FloatArray:
+    """Light that falls on every surface pixel, (H, W, 3) float32; lobe is from beam."""
     day, lamp = daylight(conditions), lamplight(conditions)
     direct = 1.75 * (1.0 - conditions.cloud) ** 1.3 * day
     diffuse = (0.42 + 0.30 * conditions.cloud) * day
@@ -91,7 +93,7 @@ def illuminate(scene: Scene, surface: Surface, conditions: Conditions) -> _Float
         sources.append((surface.sunlit, sun))
     if lamp > 0.0:
         path = surface.depth * np.float32(1 / 15.0)
-        cone = beam(surface) / (1.0 + path * path)
+        cone = lobe / (1.0 + path * path)
         cone *= np.where(surface.labels == SIGN, np.float32(2.4), np.float32(0.85))
         sources.append((cone, _BEAM_COLOUR * lamp))
         sources.append((_lamps(scene, surface), _LAMP_COLOUR * (0.55 * lamp)))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from semla_ros.demo.world.classes import SKY
 from semla_ros.demo.world.conditions import Conditions
-from semla_ros.demo.world.light import halo, illuminate, lamplight, sky
+from semla_ros.demo.world.light import beam, halo, illuminate, lamplight, sky
 from semla_ros.demo.world.scene import Scene
 from semla_ros.demo.world.surface import shade
 from semla_ros.demo.world.weather import (
@@ -65,16 +65,17 @@ def render(
         )
     surface = shade(scene, size)
     rng = np.random.default_rng([53, noise_seed])
-    light = lay_snow(surface, conditions) * illuminate(scene, surface, conditions)
-    light.reshape(-1, 3)[np.flatnonzero(surface.labels == SKY)] = sky(scene, surface, conditions)
     lamp = lamplight(conditions)
+    lobe = beam(surface) if lamp > 0.0 else np.zeros(size, np.float32)
+    light = lay_snow(surface, conditions) * illuminate(scene, surface, conditions, lobe)
+    light.reshape(-1, 3)[np.flatnonzero(surface.labels == SKY)] = sky(scene, surface, conditions)
     if lamp > 0.0:
         light += surface.glow * np.float32(lamp)
     light = wet_ground(surface, light, conditions)
-    light = add_fog(surface, light, conditions)
+    light = add_fog(surface, light, conditions, lobe)
     if lamp > 0.0:
         light += halo(light, conditions)
-    light = add_falling(surface, light, conditions, rng)
+    light = add_falling(light, conditions, lobe, rng)
     rgb = expose(light, conditions, rng)
     if conditions.rain > 0.05:
         drops = np.random.default_rng([59, scene.seed, int(scene.time / _DROP_LIFE)])

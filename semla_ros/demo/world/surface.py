@@ -25,7 +25,7 @@ _GROUND_TEXTURE: Final = {
     "road": "asphalt", "marking": "asphalt", "yellow_marking": "asphalt", "parking": "asphalt",
     "curb": "concrete", "sidewalk": "paver", "plaza": "paver", "grass": "grass", "field": "grass",
 }  # fmt: skip
-_SNOW_HOLD: Final = np.array([0, 0.86, 0.86, 0.86, 0.9, 0.9, 0.95, 1, 1.05, 1.05], np.float32)
+_SNOW_HOLD: Final = np.array([0, 82, 82, 82, 84, 60, 76, 80, 90, 90], np.float32) / 100
 _WARM: Final = np.array([1.0, 0.72, 0.36], np.float32)
 _WEAR: Final = np.array([0, 9, 16, 16, 9, 5, 9, 9, 9, 9], np.float32) / 100
 
@@ -156,7 +156,7 @@ def _shade_ground(scene: Scene, surface: Surface, dark: Faces) -> None:
     surface.albedo.reshape(-1, 3)[at] = np.take(tones, material, axis=0) * tone[:, None]
     surface.labels.reshape(-1)[at] = labels[material]
     surface.depth.reshape(-1)[at] = depth
-    surface.patch.reshape(-1)[at] = patch
+    surface.patch.reshape(-1)[at] = patch * np.float32(0.8) + (texels[:, 0] - 1.0) * 2.6
     lane = np.abs(x) * np.float32(1 / 3.0)
     wheel = np.abs(lane - np.floor(lane) - np.float32(0.5))
     track = (wheel - np.float32(0.25)) * np.float32(1 / 0.09)

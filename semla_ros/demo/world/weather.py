@@ -8,15 +8,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from semla_ros.demo.world.classes import ROAD, SIDEWALK
+from semla_ros.demo.world.classes import CLASSES, ROAD, SIDEWALK
 from semla_ros.demo.world.conditions import Conditions
-from semla_ros.demo.world.light import beam, coloured, daylight, grey, lamplight
+from semla_ros.demo.world.light import coloured, daylight, grey, lamplight
 from semla_ros.demo.world.surface import Surface
 from semla_ros.demo.world.textures import sensor_noise
 
 _FloatArray = NDArray[np.float32]
 _SKY_AIR: Final = 110.0
 _SNOW: Final = np.array([0.80, 0.83, 0.90], np.float32)
+_TRODDEN: Final = np.array(
+    [{"road": 0.80, "sidewalk": 0.90}.get(name, 1.0) for name in CLASSES], np.float32
+)
 _REFLECTANCE_SKY: Final = 0.55
 
 
@@ -30,7 +33,8 @@ def lay_snow(surface: Surface, conditions: Conditions) -> _FloatArray:
     depth = conditions.snow_cover * (surface.up * 1.5) + 0.16 * surface.patch - 0.52
     cover = np.clip(depth * 2.6, 0.0, 0.97)
     cover = np.where(surface.up > 0.0, cover, 0.0)
-    tone = coloured([(1.0 + np.float32(0.05) * surface.patch, _SNOW)])
+    trodden = np.take(_TRODDEN, surface.labels) * (1.0 + np.float32(0.05) * surface.patch)
+    tone = coloured([(trodden, _SNOW)])
     share = grey(np.asarray(cover, np.float32))
     return np.asarray(surface.albedo + (tone - surface.albedo) * share, np.float32)
 
@@ -56,15 +60,18 @@ def wet_ground(surface: Surface, light: _FloatArray, conditions: Conditions) -> 
     pool = np.clip(0.62 + 0.42 * surface.patch, 0.12, 1.0)
     fresnel = (0.07 + _REFLECTANCE_SKY * np.exp(-np.maximum(surface.view.dv, 0.0) * 6.0)) * pool
     share = np.where(paved, fresnel * conditions.wet, 0.0).astype(np.float32)
-    soaked = np.where(surface.ground, 1.0 - 0.45 * conditions.wet, 1.0 - 0.15 * conditions.wet)
-    return np.asarray(light * grey(soaked.astype(np.float32)) + mirror * grey(share), np.float32)
+    drier = np.where(surface.ground, np.float32(0.45), np.float32(0.15))
+    soaked = np.float32(1.0) - drier * np.float32(conditions.wet)
+    return np.asarray(light * grey(soaked) + mirror * grey(share), np.float32)
 
 
-def add_fog(surface: Surface, light: _FloatArray, conditions: Conditions) -> _FloatArray:
+def add_fog(
+    surface: Surface, light: _FloatArray, conditions: Conditions, lobe: _FloatArray
+) -> _FloatArray:
     """Koschmieder's law: light * T + airlight * (1 - T), T = exp(-extinction * depth).
 
     Source: Koschmieder 1924; the sky counts as a fixed length of air. At night the airlight is
-    what the headlights and the town scatter back.
+    what the headlights (lobe, see light.beam) and the town scatter back.
     """
     path = np.minimum(surface.depth, _SKY_AIR)
     through = np.exp(path * np.float32(-conditions.fog))
@@ -77,20 +84,30 @@ def add_fog(surface: Surface, light: _FloatArray, conditions: Conditions) -> _Fl
     scattered = [(lost, air)]
     if lamp > 0.0:
         back = np.array([0.12, 0.118, 0.11], np.float32) * lamp
-        scattered.append((beam(surface) * lost, back))
+        scattered.append((lobe * lost, back))
     return np.asarray(light * grey(through) + coloured(scattered), np.float32)
 
 
 def add_falling(
-    surface: Surface, light: _FloatArray, conditions: Conditions, rng: np.random.Generator
+    light: _FloatArray, conditions: Conditions, lobe: _FloatArray, rng: np.random.Generator
 ) -> _FloatArray:
-    """Draws falling snow and rain over the image; near drops and flakes are larger."""
+    """Draws falling snow and rain over the image; near drops and flakes are larger.
+
+    Args:
+        light: (H, W, 3) radiance.
+        conditions: The weather.
+        lobe: The headlights, see light.beam.
+        rng: Places flakes and streaks.
+
+    Returns:
+        (H, W, 3) radiance.
+    """
     height, width = light.shape[:2]
     scale = width / 320.0
     day, lamp = daylight(conditions), lamplight(conditions)
     out = light
-    lobe = beam(surface) * np.float32(lamp) if lamp > 0.0 else np.zeros_like(surface.depth)
-    ones = np.ones_like(surface.depth)
+    lobe = lobe * np.float32(lamp)
+    ones = np.ones_like(lobe)
     if conditions.snow_fall > 0.01:
         mask = np.zeros((height, width), np.uint8)
         count = int(330 * conditions.snow_fall)
@@ -155,8 +172,9 @@ def expose(
     height, width = light.shape[:2]
     gained = light * np.float32(conditions.exposure)
     if conditions.rain > 0.0:
-        mean = np.asarray(gained @ np.full((3, 3), 1 / 3, np.float32), np.float32)
-        gained += (mean - gained) * np.float32(0.35 * conditions.rain)
+        fade = 0.35 * conditions.rain
+        mix = (1.0 - fade) * np.eye(3, dtype=np.float32) + np.float32(fade / 3)
+        gained = np.asarray(gained @ np.asarray(mix, np.float32), np.float32)
     display: _FloatArray = np.sqrt(np.maximum(gained, 0.0) * 1.12 / (1.0 + 0.16 * gained))
     display = np.asarray(cv2.GaussianBlur(display, (3, 3), 0.5), np.float32)
     noise = sensor_noise()
