@@ -13,7 +13,7 @@ from semla_ros.engine.onnx_engine import OnnxEngine
 from semla_ros.engine.torch_engine import TorchEngine
 from semla_ros.errors import EngineUnavailableError
 
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 AUTO = "auto"
 
@@ -62,7 +62,7 @@ def _best(bundle: ModelBundle, *, threads: int) -> SegmentationEngine:
         except EngineUnavailableError as error:
             refused.append(f"{name}: {error}")
         else:
-            _log.info("engine auto: took %s (not available: %s)", name, refused or "none")
+            _LOG.info("engine auto: took %s (not available: %s)", name, refused or "none")
             return engine
     raise EngineUnavailableError(f"engine auto: none works here: {'; '.join(refused)}")
 

@@ -1,0 +1,184 @@
+"""Which mix should serve: observation, retrieval and swap policy with their live settings."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from functools import partial
+
+from semla_ros.errors import EmptyLibraryError
+from semla_ros.library.library import AdapterLibrary
+from semla_ros.library.retrieval import retrieve
+from semla_ros.navigator.distance import CentroidBank
+from semla_ros.navigator.swap_policy import SWAP_POLICIES
+from semla_ros.pipeline.faults import FaultCounter
+from semla_ros.pipeline.observer import Observer
+from semla_ros.pipeline.settings import LiveSettings, bank_of, same_policy
+from semla_ros.types import AdapterMix, DomainEstimate, Frame, SupportReading
+
+_NS_TO_MS = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A mix to swap to, and the sensor time it took to be sure."""
+
+    mix: AdapterMix
+    detection_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryView:
+    """A library and its centroids as one distance needs them."""
+
+    library: AdapterLibrary
+    distance: str
+    bank: CentroidBank
+
+    @classmethod
+    def of(cls, library: AdapterLibrary, *, distance: str) -> LibraryView:
+        """Return the view of `library`; slow for `mahalanobis`.
+
+        Raises:
+            LibraryError: The library has not what the distance needs.
+        """
+        return cls(library, distance, bank_of(library, distance=distance))
+
+
+class Adaptation:
+    """The deciding half of the pipeline; used by the frame loop alone.
+
+    Attributes:
+        settings: In force.
+        library: Adapters to choose from.
+        observer: None without a navigator: it then decides nothing.
+    """
+
+    def __init__(
+        self,
+        library: AdapterLibrary,
+        observer: Observer | None,
+        settings: LiveSettings,
+        *,
+        faults: FaultCounter,
+    ) -> None:
+        """Start without having seen a frame."""
+        self.library = library
+        self.observer = observer
+        self.settings = settings
+        self._faults = faults
+        self._policy = SWAP_POLICIES[settings.config.swap_policy](settings.config)
+        self._last_ns: int | None = None
+
+    @property
+    def estimate(self) -> DomainEstimate | None:
+        """The newest domain estimate."""
+        return None if self.observer is None else self.observer.estimate
+
+    def observe(self, stamp_ns: int) -> DomainEstimate | None:
+        """Return the estimate that became ready since the last call, None if none has.
+
+        A step back in time (a bag that loops) forgets what was seen.
+        """
+        if self._last_ns is not None and stamp_ns < self._last_ns:
+            self.restart()
+        self._last_ns = stamp_ns
+        if self.observer is None:
+            return None
+        return self._faults.attempt("navigator", self.observer.collect)
+
+    def offer(self, frame: Frame) -> None:
+        """Let the navigator look at `frame` if it is time to."""
+        if self.observer is not None:
+            self.observer.offer(frame, rate_hz=self.settings.config.navigator_rate_hz)
+
+    def decide(
+        self, estimate: DomainEstimate, target: AdapterMix, *, unusable: Collection[str]
+    ) -> Decision | None:
+        """Return the swap that `estimate` is reason enough for, None to keep `target`.
+
+        A target with an adapter that may not serve (excluded, unusable) is left at once.
+
+        Args:
+            estimate: Newest observation.
+            target: The mix that serves or is on its way.
+            unusable: Adapters that failed to load.
+        """
+        wanted = self._faults.attempt(
+            "retrieval", partial(self.wanted, estimate, unusable=unusable)
+        )
+        if wanted is None:
+            return None
+        if self._banned(unusable).intersection(target.names):
+            return None if wanted == target else Decision(wanted, 0.0)
+        chosen = self._policy.decide(wanted, target, estimate.stamp_ns)
+        if chosen is None:
+            return None
+        since_ns = self._policy.wanted_since_ns
+        waited_ns = 0 if since_ns is None else estimate.stamp_ns - since_ns
+        return Decision(chosen, waited_ns * _NS_TO_MS)
+
+    def wanted(self, estimate: DomainEstimate, *, unusable: Collection[str]) -> AdapterMix:
+        """Return the mix retrieval asks for; the base where no adapter may serve.
+
+        Raises:
+            LibraryError: The distances cannot be compared.
+        """
+        settings = replace(self.settings.retrieval, exclude=self._banned(unusable))
+        try:
+            return retrieve(estimate.names, estimate.distances, settings=settings)
+        except EmptyLibraryError:
+            return AdapterMix.base_only()
+
+    def support(self, active: AdapterMix) -> SupportReading | None:
+        """Return how far `active` covers what was seen last, None before the first estimate."""
+        estimate = self.estimate
+        if estimate is None:
+            return None
+        return self._faults.attempt("support", partial(self.settings.support, estimate, active))
+
+    def restart(self) -> None:
+        """Forget what was seen; the active mix is not this class's business and stays."""
+        self._policy.reset()
+        if self.observer is not None:
+            self.observer.reset()
+
+    def restart_policy(self) -> None:
+        """Begin counting anew, as after a choice by hand."""
+        self._policy.reset()
+
+    def apply(self, settings: LiveSettings, view: LibraryView | None) -> None:
+        """Use other settings from now on; the filter and, where it may, the policy go on.
+
+        Args:
+            settings: New.
+            view: The library as the new distance needs it, if it was worth preparing aside.
+        """
+        before, self.settings = self.settings, settings
+        if not same_policy(before.config, settings.config):
+            self._policy = SWAP_POLICIES[settings.config.swap_policy](settings.config)
+        if self.observer is not None:
+            config = settings.config
+            self.observer.navigator.set_filter(
+                time_constant_s=config.ema_time_s, max_gap_s=config.max_gap_s
+            )
+            if before.distance != settings.distance:
+                self._measure(view)
+
+    def adopt(self, view: LibraryView) -> None:
+        """Choose among the adapters of another library from now on."""
+        self.library = view.library
+        if self.observer is not None:
+            self.observer.estimate = None
+            self._measure(view)
+
+    def _measure(self, view: LibraryView | None) -> None:
+        """Measure to the library in force with the distance in force."""
+        distance = self.settings.distance
+        if view is None or view.library is not self.library or view.distance != distance:
+            view = LibraryView.of(self.library, distance=distance)
+        if self.observer is not None:
+            self.observer.navigator.replace_bank(view.bank, distance=distance)
+
+    def _banned(self, unusable: Collection[str]) -> frozenset[str]:
+        return self.settings.retrieval.exclude.union(unusable)

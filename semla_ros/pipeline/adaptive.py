@@ -1,0 +1,280 @@
+"""The main flow: where are we, which adapters, swap aside, segment."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, replace
+
+from semla_ros.bundle import ModelBundle
+from semla_ros.config import Config
+from semla_ros.engine.base import SegmentationEngine
+from semla_ros.engine.postprocess import restore, restore_confidence
+from semla_ros.errors import EngineError, SemlaError
+from semla_ros.library.library import AdapterLibrary
+from semla_ros.pipeline.adaptation import Adaptation, LibraryView
+from semla_ros.pipeline.control import SwapControl
+from semla_ros.pipeline.faults import FaultCounter
+from semla_ros.pipeline.observer import Observer
+from semla_ros.pipeline.settings import LiveSettings, check_live
+from semla_ros.swap import AdapterSwapper
+from semla_ros.timing import StageTimer
+from semla_ros.types import (
+    AdapterMix,
+    Frame,
+    Prediction,
+    SegmentationResult,
+    SupportReading,
+    SwapEvent,
+    Vocabulary,
+)
+from semla_ros.viz.palette import colors_for
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineParts:
+    """What a pipeline is put together from.
+
+    Attributes:
+        bundle: The model.
+        engine: Segments.
+        swapper: Changes the engine's weights.
+        library: Adapters to choose from.
+        observer: Where are we? None without a navigator: explicit mixes only.
+        executors: Where slow work runs; shut down with the pipeline. The first one also
+            reloads the library.
+    """
+
+    bundle: ModelBundle
+    engine: SegmentationEngine
+    swapper: AdapterSwapper
+    library: AdapterLibrary
+    observer: Observer | None
+    executors: tuple[Executor, ...]
+
+
+class AdaptivePipeline:
+    """Frames in, masks out; adapts by itself and never waits for it.
+
+    `step` and `poll` form the frame loop; everything else may be called from any thread and takes
+    effect between two frames.
+    """
+
+    def __init__(self, parts: PipelineParts, config: Config) -> None:
+        """Take over `parts`.
+
+        Raises:
+            SemlaError: The configuration does not fit bundle or library.
+        """
+        self._parts = parts
+        self._swapper = parts.swapper
+        self._faults = FaultCounter()
+        settings = LiveSettings.of(config, parts.bundle.manifest.defaults)
+        self._adaptation = Adaptation(parts.library, parts.observer, settings, faults=self._faults)
+        self._control = SwapControl(
+            parts.swapper, self._adaptation, parts.executors[0], faults=self._faults
+        )
+        self._support: SupportReading | None = None
+        self._changes: queue.SimpleQueue[tuple[LiveSettings, LibraryView | None]] = (
+            queue.SimpleQueue()
+        )
+        self._loop = threading.Lock()
+        self._closed = False
+
+    @property
+    def bundle(self) -> ModelBundle:
+        """The model."""
+        return self._parts.bundle
+
+    @property
+    def engine(self) -> SegmentationEngine:
+        """What segments."""
+        return self._parts.engine
+
+    @property
+    def library(self) -> AdapterLibrary:
+        """The adapters to choose from, as of the last reload."""
+        return self._adaptation.library
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._adaptation.settings.config
+
+    @property
+    def active(self) -> AdapterMix:
+        """The mix that serves."""
+        return self._swapper.active
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The classes that are served."""
+        return self._swapper.vocabulary
+
+    @property
+    def pinned(self) -> AdapterMix | None:
+        """The mix chosen by hand, None while the pipeline chooses."""
+        return self._control.pinned
+
+    @property
+    def busy(self) -> bool:
+        """Whether a swap is under way."""
+        return self._swapper.busy
+
+    @property
+    def errors(self) -> Mapping[str, int]:
+        """Stage (`navigator`, `retrieval`, `swap`, `infer`) -> how often it failed."""
+        return self._faults.counts
+
+    def step(self, frame: Frame) -> SegmentationResult:
+        """Return the mask of `frame`, made with one whole weight set.
+
+        Raises:
+            FrameError: The image is unusable.
+            EngineError: The network failed, or the pipeline is closed.
+        """
+        timer = StageTimer()
+        with self._loop:
+            self._require_open()
+            with timer.stage("adapt"):
+                self._take_changes()
+                self._control.adapt(frame.stamp_ns)
+            with timer.stage("commit"):
+                self._control.advance(frame.stamp_ns)
+            with timer.stage("infer"):
+                prediction = self._infer(frame)
+            with timer.stage("observe"):
+                self._adaptation.offer(frame)
+            return self._result(frame, prediction, timer)
+
+    def poll(self, stamp_ns: int) -> tuple[SwapEvent, ...]:
+        """Return what happened to swaps since the last frame; never waits.
+
+        Carries out commands and publishes prepared sets while no frame flows. Does nothing where
+        a frame is just being computed: its step does the same.
+        """
+        if not self._loop.acquire(blocking=False):
+            return ()
+        try:
+            if self._closed:
+                return ()
+            self._take_changes()
+            self._control.advance(stamp_ns)
+            return self._control.take_events()
+        finally:
+            self._loop.release()
+
+    def pin(self, mix: AdapterMix) -> Future[SwapEvent]:
+        """Return the future of a swap to `mix`, which then stays until `unpin`.
+
+        Raises:
+            LibraryError: An adapter is not in the library, or excluded.
+        """
+        self._require_open()
+        return self._control.pin(mix)
+
+    def unpin(self) -> Future[SwapEvent]:
+        """Return the future of the swap to what the pipeline would have chosen meanwhile."""
+        self._require_open()
+        return self._control.unpin()
+
+    def set_vocabulary(self, names: Sequence[str] | Vocabulary) -> Future[SwapEvent]:
+        """Return the future of a swap to another class list; the mix stays.
+
+        Raises:
+            VocabularyError: The list is empty, too long or repeats a name.
+        """
+        if isinstance(names, Vocabulary):
+            wanted = names
+        else:
+            wanted = Vocabulary(tuple(names), colors_for(names))
+        self._require_open()
+        return self._control.set_vocabulary(wanted)
+
+    def reload_library(self) -> Future[SwapEvent]:
+        """Return the future of the swap that follows reading the library folder again.
+
+        A library that cannot be read leaves the old one serving; the future then has the error.
+        """
+        self._require_open()
+        return self._control.reload_library()
+
+    def configure(self, config: Config) -> None:
+        """Apply the live parameters of `config` before the next frame.
+
+        Raises:
+            ConfigError: A read-only parameter differs.
+            LibraryError: The library has not what the new distance needs.
+        """
+        check_live(self.config, config)
+        settings = LiveSettings.of(config, self.bundle.manifest.defaults)
+        view = None
+        if self._parts.observer is not None:
+            view = LibraryView.of(self.library, distance=settings.distance)
+        self._changes.put((settings, view))
+
+    def stalled(self) -> SupportReading | None:
+        """Return the last support reading as STALE: no frame comes, the score means nothing."""
+        last = self._support
+        return None if last is None else replace(last, level="STALE")
+
+    def close(self) -> None:
+        """Stop: answer what waits, end the background threads, release the engine."""
+        with self._loop:
+            if self._closed:
+                return
+            self._closed = True
+        for executor in self._parts.executors:
+            executor.shutdown(wait=True, cancel_futures=True)
+        self._control.close()
+        self.engine.close()
+
+    def __enter__(self) -> AdaptivePipeline:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _infer(self, frame: Frame) -> Prediction:
+        try:
+            return self.engine.infer(frame.rgb)
+        except SemlaError:
+            self._faults.count("infer")
+            raise
+
+    def _result(
+        self, frame: Frame, prediction: Prediction, timer: StageTimer
+    ) -> SegmentationResult:
+        with timer.stage("restore"):
+            labels, confidence = prediction.labels, prediction.confidence
+            if self.config.output_size == "input":
+                size = frame.rgb.shape[:2]
+                labels = restore(labels, size)
+                confidence = restore_confidence(confidence, size)
+        self._support = self._adaptation.support(prediction.mix)
+        return SegmentationResult(
+            stamp_ns=frame.stamp_ns,
+            frame_id=frame.frame_id,
+            labels=labels,
+            confidence=confidence,
+            vocabulary=prediction.vocabulary,
+            mix=prediction.mix,
+            support=self._support,
+            estimate=self._adaptation.estimate,
+            swaps=self._control.take_events(),
+            timings_ms=timer.durations_ms,
+        )
+
+    def _take_changes(self) -> None:
+        while True:
+            try:
+                settings, view = self._changes.get_nowait()
+            except queue.Empty:
+                return
+            self._adaptation.apply(settings, view)
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise EngineError("the pipeline is closed: build a new one")

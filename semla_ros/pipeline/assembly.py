@@ -1,0 +1,139 @@
+"""From a configuration to a running pipeline."""
+
+from __future__ import annotations
+
+import logging
+import os
+from concurrent.futures import Executor
+from pathlib import Path
+
+import numpy as np
+
+import semla_ros
+from semla_ros.bundle import MANIFEST, ModelBundle, open_bundle
+from semla_ros.config import Config
+from semla_ros.engine import create_engine
+from semla_ros.engine.base import SegmentationEngine
+from semla_ros.engine.text import TextEncoder
+from semla_ros.errors import BundleError
+from semla_ros.executors import InlineExecutor, background_executor
+from semla_ros.library.base_weights import BaseWeights
+from semla_ros.library.library import AdapterLibrary
+from semla_ros.navigator.encoder import OnnxImageEncoder
+from semla_ros.navigator.navigator import Navigator
+from semla_ros.pipeline.adaptive import AdaptivePipeline, PipelineParts
+from semla_ros.pipeline.observer import Observer
+from semla_ros.pipeline.settings import LiveSettings, bank_of
+from semla_ros.swap import AdapterSwapper
+
+_LOG = logging.getLogger(__name__)
+
+BUNDLE_VARIABLE = "SEMLA_BUNDLE"
+_DEMO = Path("models") / "demo"
+_ONE_THREAD = 1
+_WARM_UP_FRAMES = 2
+
+
+def default_bundle() -> Path:
+    """Return the folder of the bundle that comes with the package.
+
+    Looks at the environment variable SEMLA_BUNDLE, beside the package's source, and in the
+    `share/semla_ros` of every prefix in AMENT_PREFIX_PATH; the first one given or found wins.
+
+    Raises:
+        BundleError: There is none; the message names every place.
+    """
+    given = os.environ.get(BUNDLE_VARIABLE)
+    if given:
+        return Path(given)
+    places = [Path(folder).parent / _DEMO for folder in semla_ros.__path__]
+    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+    places += [Path(prefix) / "share" / "semla_ros" / _DEMO for prefix in prefixes if prefix]
+    for place in places:
+        if (place / MANIFEST).is_file():
+            return place
+    looked = ", ".join(str(place) for place in dict.fromkeys(places))
+    raise BundleError(
+        f"expected a model bundle, found none in {looked}: "
+        f"set the parameter `bundle` or {BUNDLE_VARIABLE}"
+    )
+
+
+def build_pipeline(config: Config, *, library: Path | None = None) -> AdaptivePipeline:
+    """Return a pipeline that serves the base weights with the bundle's classes, warmed up.
+
+    Args:
+        config: Everything that can be chosen.
+        library: Adapter folder; by default the bundle's.
+
+    Raises:
+        SemlaError: Bundle, library or engine cannot be used as configured.
+    """
+    bundle = open_bundle(Path(config.bundle) if config.bundle else default_bundle())
+    adapters = _open_library(bundle, library or bundle.library)
+    executors = _executors(config)
+    observer = _observer(bundle, adapters, config, executor=executors[-1])
+    engine = create_engine(config.engine, bundle, threads=config.threads)
+    swapper = AdapterSwapper(
+        engine,
+        adapters,
+        BaseWeights.open(bundle),
+        TextEncoder(bundle, threads=_ONE_THREAD),
+        bundle.manifest.vocabulary,
+        executors[0],
+    )
+    _warm_up(engine)
+    parts = PipelineParts(
+        bundle=bundle,
+        engine=engine,
+        swapper=swapper,
+        library=adapters,
+        observer=observer,
+        executors=executors,
+    )
+    return AdaptivePipeline(parts, config)
+
+
+def _open_library(bundle: ModelBundle, root: Path) -> AdapterLibrary:
+    navigator = bundle.manifest.navigator
+    library = AdapterLibrary.open(
+        root,
+        layers=bundle.manifest.layers,
+        base_model=bundle.manifest.base_model,
+        encoder=navigator.identity if navigator else None,
+        dim=navigator.dim if navigator else None,
+    )
+    _LOG.info(
+        "library %s: %d adapters, %d unusable", root, len(library.names), len(library.problems)
+    )
+    return library
+
+
+def _executors(config: Config) -> tuple[Executor, ...]:
+    """Return where swaps and navigator run, in this order."""
+    if config.adaptation == "inline":
+        return (InlineExecutor(),)
+    return background_executor("semla-swap"), background_executor("semla-navigator")
+
+
+def _observer(
+    bundle: ModelBundle, library: AdapterLibrary, config: Config, *, executor: Executor
+) -> Observer | None:
+    if bundle.manifest.navigator is None:
+        _LOG.info("bundle %s has no navigator: explicit mixes only", bundle.manifest.name)
+        return None
+    settings = LiveSettings.of(config, bundle.manifest.defaults)
+    navigator = Navigator(
+        OnnxImageEncoder(bundle, threads=_ONE_THREAD),
+        bank_of(library, distance=settings.distance),
+        distance=settings.distance,
+        time_constant_s=config.ema_time_s,
+        max_gap_s=config.max_gap_s,
+    )
+    return Observer(navigator, executor)
+
+
+def _warm_up(engine: SegmentationEngine) -> None:
+    blank = np.zeros((engine.size, engine.size, 3), np.uint8)
+    for _ in range(_WARM_UP_FRAMES):
+        engine.infer(blank)

@@ -1,0 +1,155 @@
+"""Everything that changes the active set: decisions, orders from outside, publication."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from functools import partial
+
+from semla_ros.errors import EngineError, LibraryError
+from semla_ros.pipeline.adaptation import Adaptation, LibraryView
+from semla_ros.pipeline.commands import Command, CommandQueue
+from semla_ros.pipeline.faults import FaultCounter
+from semla_ros.swap import AdapterSwapper
+from semla_ros.types import BASE, AdapterMix, SwapEvent, Vocabulary
+
+
+class SwapControl:
+    """Turns observations and orders into swaps, one order after the other.
+
+    `pin`, `unpin`, `set_vocabulary` and `reload_library` may be called from any thread; the rest
+    belongs to the frame loop.
+
+    Attributes:
+        pinned: The mix chosen by hand, None while the pipeline chooses.
+    """
+
+    def __init__(
+        self,
+        swapper: AdapterSwapper,
+        adaptation: Adaptation,
+        executor: Executor,
+        *,
+        faults: FaultCounter,
+    ) -> None:
+        """Let the pipeline choose.
+
+        Args:
+            swapper: Carries swaps out.
+            adaptation: Decides.
+            executor: Where the library is read.
+            faults: Counts failed swaps.
+        """
+        self.pinned: AdapterMix | None = None
+        self._swapper = swapper
+        self._adaptation = adaptation
+        self._executor = executor
+        self._faults = faults
+        self._commands = CommandQueue()
+        self._events: list[SwapEvent] = []
+
+    def pin(self, mix: AdapterMix) -> Future[SwapEvent]:
+        """Return the future of a swap to `mix`, which then stays.
+
+        Raises:
+            LibraryError: An adapter is not in the library, or excluded.
+        """
+        names = {BASE, *self._adaptation.library.names}
+        known = names - self._adaptation.settings.retrieval.exclude
+        unknown = [name for name in mix.names if name not in known]
+        if unknown:
+            raise LibraryError(f"expected adapters of {sorted(known)!r}, got {unknown!r}")
+        return self._order(partial(self._start_pin, mix))
+
+    def unpin(self) -> Future[SwapEvent]:
+        """Return the future of the swap to what retrieval wants now."""
+        return self._order(self._start_unpin)
+
+    def set_vocabulary(self, vocabulary: Vocabulary) -> Future[SwapEvent]:
+        """Return the future of a swap to another class list; the mix stays."""
+        return self._order(partial(self._start_vocabulary, vocabulary))
+
+    def reload_library(self) -> Future[SwapEvent]:
+        """Return the future of the swap that follows reading the library folder again."""
+        answer: Future[SwapEvent] = Future()
+        job = self._executor.submit(self._read_library, answer)
+        job.add_done_callback(lambda done: answer.cancel() if done.cancelled() else None)
+        return answer
+
+    def adapt(self, stamp_ns: int) -> None:
+        """Take in what the navigator found, and ask for a swap where it is reason enough.
+
+        An automatic swap never supersedes another swap: it waits until that one is through.
+        """
+        estimate = self._adaptation.observe(stamp_ns)
+        if estimate is None or self.pinned is not None or self._swapper.busy:
+            return
+        unusable = self._swapper.unusable
+        decision = self._adaptation.decide(estimate, self._swapper.target, unusable=unusable)
+        if decision is not None:
+            self._swapper.request(
+                decision.mix,
+                reason="domain",
+                stamp_ns=stamp_ns,
+                detection_ms=decision.detection_ms,
+            )
+
+    def advance(self, stamp_ns: int) -> None:
+        """Start the next order and publish what is prepared; never waits."""
+        while True:
+            self._commands.start_next(stamp_ns)
+            event = self._swapper.commit_ready(stamp_ns)
+            if event is None:
+                return
+            self._events.append(event)
+            if not event.committed:
+                self._faults.count("swap")
+            elif event.reason == "pinned" or self.pinned is not None:
+                self.pinned = event.to_mix
+
+    def take_events(self) -> tuple[SwapEvent, ...]:
+        """Return what happened since the last call."""
+        events, self._events = tuple(self._events), []
+        return events
+
+    def close(self) -> None:
+        """Answer every order that was not carried out with an error."""
+        self._swapper.close()
+        self._commands.drain(EngineError("the pipeline was closed"))
+
+    def _order(self, start: Callable[[int], Future[SwapEvent]]) -> Future[SwapEvent]:
+        return self._commands.put(Command(start))
+
+    def _start_pin(self, mix: AdapterMix, stamp_ns: int) -> Future[SwapEvent]:
+        return self._swapper.request(mix, reason="pinned", stamp_ns=stamp_ns)
+
+    def _start_unpin(self, stamp_ns: int) -> Future[SwapEvent]:
+        self.pinned = None
+        self._adaptation.restart_policy()
+        estimate, mix = self._adaptation.estimate, self._swapper.target
+        if estimate is not None:
+            mix = self._adaptation.wanted(estimate, unusable=self._swapper.unusable)
+        return self._swapper.request(mix, reason="unpinned", stamp_ns=stamp_ns)
+
+    def _start_vocabulary(self, vocabulary: Vocabulary, stamp_ns: int) -> Future[SwapEvent]:
+        return self._swapper.request(
+            self._swapper.target, reason="vocabulary", stamp_ns=stamp_ns, vocabulary=vocabulary
+        )
+
+    def _read_library(self, answer: Future[SwapEvent]) -> None:
+        """Read the library folder again and hand it to the frame loop; in the background."""
+        try:
+            distance = self._adaptation.settings.distance
+            view = LibraryView.of(self._adaptation.library.reload(), distance=distance)
+            self._commands.put(Command(partial(self._start_library, view), answer))
+        except Exception as error:  # noqa: BLE001  worker boundary: the caller gets the error
+            answer.set_exception(error)
+
+    def _start_library(self, view: LibraryView, stamp_ns: int) -> Future[SwapEvent]:
+        self._adaptation.adopt(view)
+        self._swapper.library = view.library
+        names = {BASE, *view.library.names}
+        target = self._swapper.target
+        kept = {n: target.weight(n) for n in target.names if n in names}
+        mix = AdapterMix.from_weights(kept) if kept else AdapterMix.base_only()
+        return self._swapper.request(mix, reason="library", stamp_ns=stamp_ns)

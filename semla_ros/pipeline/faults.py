@@ -1,0 +1,52 @@
+"""Counts what goes wrong without stopping the stream; logs the first of each streak."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from semla_ros.errors import SemlaError
+
+_T = TypeVar("_T")
+
+_LOG = logging.getLogger(__name__)
+
+
+class FaultCounter:
+    """Failures per stage. One writing thread; reading is allowed from any."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._counts: dict[str, int] = {}
+        self._failing: set[str] = set()
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Stage -> how often it failed."""
+        return dict(self._counts)
+
+    def count(self, stage: str) -> None:
+        """Count a failure that is reported elsewhere."""
+        self._counts[stage] = self._counts.get(stage, 0) + 1
+
+    def note(self, stage: str, error: object) -> None:
+        """Count a failure of `stage`; log it unless the last attempt failed too."""
+        self.count(stage)
+        if stage not in self._failing:
+            self._failing.add(stage)
+            _LOG.error("%s failed, masks go on: %s", stage, error)
+
+    def succeeded(self, stage: str) -> None:
+        """End the streak of `stage`."""
+        self._failing.discard(stage)
+
+    def attempt(self, stage: str, call: Callable[[], _T]) -> _T | None:
+        """Return what `call` returns, None where it raises a SemlaError, which is counted."""
+        try:
+            value = call()
+        except SemlaError as error:
+            self.note(stage, error)
+            return None
+        self.succeeded(stage)
+        return value

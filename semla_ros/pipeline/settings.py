@@ -1,0 +1,104 @@
+"""What the pipeline reads of the configuration, open places filled from the bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from semla_ros.bundle import AdaptationDefaults
+from semla_ros.config import PARAMETERS, Config
+from semla_ros.errors import ConfigError
+from semla_ros.library.library import AdapterLibrary
+from semla_ros.library.retrieval import RetrievalSettings, settings_from
+from semla_ros.navigator.distance import CentroidBank, mahalanobis_precisions
+from semla_ros.navigator.navigator import Navigator
+from semla_ros.types import AdapterMix, DomainEstimate, SupportReading
+
+_POLICY_FIELDS = (
+    "swap_policy",
+    "swap_trigger",
+    "swap_release",
+    "trigger_consecutive",
+    "release_consecutive",
+    "min_dwell_s",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSettings:
+    """Everything that may change while frames flow.
+
+    Attributes:
+        config: Where it came from.
+        retrieval: How distances become a mix.
+        distance: Name of the distance.
+        support_low: Smoothed support below is LOW.
+        out_of_library_distance: A nearest distance above is OUT_OF_LIBRARY.
+    """
+
+    config: Config
+    retrieval: RetrievalSettings
+    distance: str
+    support_low: float
+    out_of_library_distance: float
+
+    @classmethod
+    def of(cls, config: Config, defaults: AdaptationDefaults) -> LiveSettings:
+        """Return the settings of `config`.
+
+        Raises:
+            ConfigError: The bundle recommends something impossible.
+        """
+        return cls(
+            config=config,
+            retrieval=settings_from(config, defaults),
+            distance=defaults.distance if config.distance == "bundle" else config.distance,
+            support_low=config.support_low or defaults.support_low,
+            out_of_library_distance=(
+                config.out_of_library_distance or defaults.out_of_library_distance
+            ),
+        )
+
+    def support(self, estimate: DomainEstimate, mix: AdapterMix) -> SupportReading:
+        """Return how far `mix` covers `estimate`."""
+        return Navigator.read(
+            estimate,
+            mix,
+            low=self.support_low,
+            out_of_library=self.out_of_library_distance,
+            null_distance=self.retrieval.null_distance,
+            exclude=self.retrieval.exclude,
+        )
+
+
+def same_policy(one: Config, other: Config) -> bool:
+    """Return whether both ask for the same swap policy, settings included."""
+    return all(getattr(one, name) == getattr(other, name) for name in _POLICY_FIELDS)
+
+
+def check_live(before: Config, after: Config) -> None:
+    """Check that only live parameters differ.
+
+    Raises:
+        ConfigError: A read-only parameter differs; it is named.
+    """
+    changed = [f.name for f in fields(Config) if getattr(before, f.name) != getattr(after, f.name)]
+    fixed = [name for name in changed if not PARAMETERS[name].live]
+    if fixed:
+        raise ConfigError(f"expected only live parameters to change, got {fixed!r}: restart")
+
+
+def bank_of(library: AdapterLibrary, *, distance: str) -> CentroidBank:
+    """Return the centroids of `library` with what `distance` needs.
+
+    Raises:
+        LibraryError: `mahalanobis` with domains that have too few images.
+    """
+    if distance != "mahalanobis" or not library.names:
+        return CentroidBank(library.names, library.centroids)
+    statistics = [library.statistics[name] for name in library.names]
+    precisions = mahalanobis_precisions(
+        library.names,
+        [each.covariance for each in statistics],
+        counts=[each.count for each in statistics],
+    )
+    return CentroidBank(library.names, library.centroids, precisions)

@@ -1,0 +1,1 @@
+"""Colours for people: palette, overlay, legend; numpy in, numpy out."""
