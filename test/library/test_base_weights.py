@@ -1,0 +1,86 @@
+"""W0: every adaptable layer, read-only, in the shape the bundle promises."""
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from semla_ros.bundle import (
+    AdaptationDefaults,
+    Manifest,
+    ModelBundle,
+    SegmentationSpec,
+    TextSpec,
+)
+from semla_ros.errors import BundleError
+from semla_ros.library.base_weights import BaseWeights
+from semla_ros.types import Vocabulary
+
+
+@pytest.fixture
+def bundle(tmp_path, layers):
+    manifest = Manifest(
+        name="tiny",
+        family="catseg",
+        base_model="x",
+        segmentation=SegmentationSpec(32),
+        text=TextSpec("a {}", 8),
+        navigator=None,
+        vocabulary=Vocabulary(("road",), np.zeros((1, 3), np.uint8)),
+        defaults=AdaptationDefaults(0.05, 5, "euclidean", "inverse", -1.0, 0.1, 9.0),
+        layers=layers,
+        files={},
+    )
+    return ModelBundle(tmp_path, manifest)
+
+
+@pytest.fixture
+def tensors(layers):
+    rng = np.random.default_rng(0)
+    return {w.parameter: rng.standard_normal(w.shape).astype(np.float32) for w in layers}
+
+
+def test_every_adaptable_layer_is_there(bundle, tensors, layers):
+    save_file({**tensors, "conv.weight": np.ones((1, 2, 3, 3), np.float32)}, bundle.weights)
+    base = BaseWeights.open(bundle)
+    assert base.layers == tuple(layer.name for layer in layers)
+    for layer in layers:
+        np.testing.assert_array_equal(base.get(layer.name), tensors[layer.parameter])
+
+
+def test_half_precision_is_widened(bundle, tensors, layers):
+    save_file({k: v.astype(np.float16) for k, v in tensors.items()}, bundle.weights)
+    assert BaseWeights.open(bundle).get(layers[0].name).dtype == np.float32
+
+
+def test_nobody_can_change_them(bundle, tensors, layers):
+    save_file(tensors, bundle.weights)
+    with pytest.raises(ValueError, match="read-only"):
+        BaseWeights.open(bundle).get(layers[0].name)[0, 0] = 1.0
+
+
+def test_an_unknown_layer_is_refused(bundle, tensors):
+    save_file(tensors, bundle.weights)
+    with pytest.raises(BundleError, match="'nose'"):
+        BaseWeights.open(bundle).get("nose")
+
+
+def test_a_missing_parameter_is_named(bundle, tensors, layers):
+    del tensors[layers[1].parameter]
+    save_file(tensors, bundle.weights)
+    with pytest.raises(BundleError, match=layers[1].parameter):
+        BaseWeights.open(bundle)
+
+
+def test_another_shape_is_named(bundle, tensors, layers):
+    tensors[layers[1].parameter] = np.ones((2, 2), np.float32)
+    save_file(tensors, bundle.weights)
+    with pytest.raises(BundleError, match=r"of shape \(8, 12\), got \(2, 2\)"):
+        BaseWeights.open(bundle)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"rubbish" * 9])
+def test_a_damaged_file_is_named(bundle, content):
+    if content is not None:
+        bundle.weights.write_bytes(content)
+    with pytest.raises(BundleError, match=r"weights\.safetensors"):
+        BaseWeights.open(bundle)

@@ -1,0 +1,274 @@
+"""The library folder as a snapshot: usable adapters serve, the others are told apart."""
+
+import shutil
+import threading
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from semla_ros.errors import AdapterError, LibraryError
+from semla_ros.library import library as module
+from semla_ros.library.statistics import DomainStatistics, statistics_path, write_statistics
+from semla_ros.library.storage import TENSOR_FILE
+
+
+def hidden(root):
+    return [p.name for p in root.iterdir() if p.name.startswith(".")]
+
+
+def test_names_are_sorted_and_centroids_in_their_order(root, open_library):
+    library = open_library(root)
+    assert library.names == ("fog", "night", "rain")
+    assert library.centroids.dtype == np.float64
+    assert library.centroids.shape == (3, 5)
+    for row, name in zip(library.centroids, library.names, strict=True):
+        np.testing.assert_array_equal(row, library.statistics[name].centroid)
+    assert not library.problems
+    assert not library.centroids.flags.writeable
+
+
+def test_get_returns_the_adapter(root, open_library, make_adapter):
+    layer = open_library(root).get("fog").layers["head.attn.q"]
+    np.testing.assert_array_equal(layer.lora_a, make_adapter(seed=1).layers["head.attn.q"].lora_a)
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones(root, open_library):
+    with pytest.raises(AdapterError, match=r"'snow'.*'fog', 'night', 'rain'"):
+        open_library(root).get("snow")
+
+
+def test_no_folder_is_refused(tmp_path, open_library):
+    with pytest.raises(LibraryError, match="create it"):
+        open_library(tmp_path / "nowhere")
+
+
+def test_an_empty_library_opens(tmp_path, open_library):
+    library = open_library(tmp_path)
+    assert library.names == ()
+    assert library.centroids.shape == (0, 5)
+
+
+def test_files_and_hidden_folders_are_no_adapters(root, open_library):
+    (root / "README.md").write_text("adapters")
+    (root / ".staging-x").mkdir()
+    library = open_library(root)
+    assert library.names == ("fog", "night", "rain")
+    assert not library.problems
+
+
+def break_statistics(folder):
+    statistics_path(folder, "fog").unlink()
+
+
+def break_encoder(folder):
+    other = DomainStatistics(np.ones(5, np.float32), encoder="dino")
+    write_statistics(folder, "fog", other)
+
+
+def break_dim(folder):
+    write_statistics(folder, "fog", DomainStatistics(np.ones(7, np.float32)))
+
+
+def break_tensors(folder):
+    (folder / TENSOR_FILE).write_bytes(b"not safetensors")
+
+
+PROBLEMS = {
+    "found none": break_statistics,
+    "got 'dino'": break_encoder,
+    "length 5, got 7": break_dim,
+    "damaged or truncated": break_tensors,
+}
+
+
+@pytest.mark.parametrize("reason", PROBLEMS)
+def test_an_unusable_adapter_is_a_problem_and_the_others_serve(root, open_library, reason):
+    PROBLEMS[reason](root / "fog")
+    library = open_library(root)
+    assert library.names == ("night", "rain")
+    assert reason in library.problems["fog"]
+    assert library.centroids.shape == (2, 5)
+    with pytest.raises(AdapterError, match=r"'fog' cannot serve"):
+        library.get("fog")
+    assert library.get("rain").name == "rain"
+
+
+def test_wrong_base_and_a_bad_folder_name_are_problems(root, open_library, store, edit_config):
+    edit_config(root / "fog", base_model_name_or_path="other")
+    store(root, "night").rename(root / "night.v2")
+    problems = open_library(root).problems
+    assert "got 'other'" in problems["fog"]
+    assert "rename the folder" in problems["night.v2"]
+
+
+def test_inert_qkv_tensors_are_skipped_and_live_ones_refused(root, open_library):
+    path = root / "fog" / TENSOR_FILE
+    key = "base_model.model.clip.blocks.0.attn.q_proj.lora_{}.weight"
+    tensors = {
+        **load_file(path),
+        key.format("A"): np.ones((4, 8), np.float32),
+        key.format("B"): np.zeros((8, 4), np.float32),
+    }
+    save_file(tensors, path)
+    assert "clip.blocks.0.attn.q_proj" not in open_library(root).get("fog").layers
+    tensors[key.format("B")][0, 0] = 1e-3
+    save_file(tensors, path)
+    assert "q_proj" in open_library(root).problems["fog"]
+
+
+def test_without_a_navigator_no_centroid_is_needed(root, open_library):
+    statistics_path(root / "fog", "fog").unlink()
+    library = open_library(root, encoder=None, dim=None)
+    assert library.names == ("fog", "night", "rain")
+    assert library.centroids.shape == (3, 0)
+    assert not library.statistics
+
+
+def test_the_cache_is_bounded_and_keeps_the_recent_ones(root, open_library, monkeypatch):
+    library = open_library(root, cache_size=2)
+    reads = []
+    real = module.read_adapter
+
+    def counting(folder, *, name):
+        reads.append(name)
+        return real(folder, name=name)
+
+    monkeypatch.setattr(module, "read_adapter", counting)
+    for name in ("night", "rain", "fog", "rain", "fog", "night"):
+        assert library.get(name).name == name
+    assert reads == ["fog", "night"]
+
+
+def test_a_cache_of_none_is_refused(root, open_library):
+    with pytest.raises(LibraryError, match="cache"):
+        open_library(root, cache_size=0)
+
+
+def test_many_threads_get_the_same_numbers(root, open_library):
+    library = open_library(root, cache_size=1)
+    expected = {n: library.get(n).layers["head.attn.q"].lora_a.copy() for n in library.names}
+    wrong = []
+
+    def work(seed):
+        for i in range(30):
+            name = library.names[(i * seed) % 3]
+            if not np.array_equal(library.get(name).layers["head.attn.q"].lora_a, expected[name]):
+                wrong.append(name)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in (1, 2, 5, 7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_damage_after_opening_is_reported_not_served(root, open_library):
+    library = open_library(root, cache_size=1)
+    (root / "fog" / TENSOR_FILE).write_bytes(b"")
+    with pytest.raises(AdapterError, match="damaged or truncated"):
+        library.get("fog")
+
+
+def test_add_gives_a_new_snapshot(root, tmp_path, open_library, store):
+    before = open_library(root)
+    after = before.add(store(tmp_path / "elsewhere", "snow", seed=5), "snow-day")
+    assert before.names == ("fog", "night", "rain")
+    assert after.names == ("fog", "night", "rain", "snow-day")
+    assert after.get("snow-day").name == "snow-day"
+    assert statistics_path(root / "snow-day", "snow-day").is_file()
+    assert not hidden(root)
+
+
+def test_add_never_overwrites(root, tmp_path, open_library, store):
+    with pytest.raises(AdapterError, match="already there"):
+        open_library(root).add(store(tmp_path / "elsewhere", "fog", seed=5), "fog")
+
+
+@pytest.mark.parametrize("reason", PROBLEMS)
+def test_an_unusable_adapter_is_not_added(root, tmp_path, open_library, store, reason):
+    folder = store(tmp_path / "elsewhere", "fog", seed=5)
+    PROBLEMS[reason](folder)
+    with pytest.raises(AdapterError, match=reason):
+        open_library(root).add(folder, "snow")
+    assert not (root / "snow").exists()
+    assert not hidden(root)
+
+
+def test_add_refuses_names_and_sources_that_are_none(root, tmp_path, open_library):
+    library = open_library(root)
+    with pytest.raises(AdapterError, match="adapter name"):
+        library.add(root / "fog", "../fog")
+    with pytest.raises(AdapterError, match="found none"):
+        library.add(tmp_path / "nowhere", "snow")
+
+
+def test_a_full_disk_is_reported_and_leaves_nothing(root, open_library, monkeypatch):
+    library = open_library(root)
+    monkeypatch.setattr(
+        module.shutil, "copyfile", lambda *_: (_ for _ in ()).throw(OSError("disk full"))
+    )
+    with pytest.raises(LibraryError, match="disk full"):
+        library.add(root / "fog", "snow")
+    assert not (root / "snow").exists()
+    assert not hidden(root)
+
+
+def test_remove_keeps_the_running_snapshot(root, open_library):
+    before = open_library(root)
+    after = before.remove("fog")
+    assert after.names == ("night", "rain")
+    assert before.get("fog").name == "fog"
+    assert not (root / "fog").exists()
+    assert not hidden(root)
+
+
+def test_remove_of_a_link_leaves_its_target(root, tmp_path, open_library):
+    target = tmp_path / "target"
+    shutil.move(root / "fog", target)
+    (root / "fog").symlink_to(target)
+    assert open_library(root).remove("fog").names == ("night", "rain")
+    assert (target / TENSOR_FILE).is_file()
+
+
+def test_a_problem_can_be_removed(root, open_library):
+    break_tensors(root / "fog")
+    assert not open_library(root).remove("fog").problems
+
+
+@pytest.mark.parametrize("name", ["snow", "..", "", "."])
+def test_remove_of_no_adapter_is_refused(root, open_library, name):
+    with pytest.raises(AdapterError, match="expected an adapter"):
+        open_library(root).remove(name)
+    assert root.is_dir()
+
+
+def test_remove_twice_is_reported(root, open_library):
+    library = open_library(root)
+    library.remove("fog")
+    with pytest.raises(AdapterError, match="gone"):
+        library.remove("fog")
+
+
+def test_rename_takes_the_statistics_along(root, open_library):
+    before = open_library(root)
+    after = before.rename("fog", "mist")
+    assert after.names == ("mist", "night", "rain")
+    np.testing.assert_array_equal(
+        after.statistics["mist"].centroid, before.statistics["fog"].centroid
+    )
+    assert not statistics_path(root / "mist", "fog").exists()
+
+
+def test_rename_onto_another_is_refused(root, open_library):
+    with pytest.raises(AdapterError, match="already there"):
+        open_library(root).rename("fog", "rain")
+
+
+def test_reload_sees_what_came_and_went(root, open_library, store):
+    library = open_library(root)
+    store(root, "snow", seed=8)
+    shutil.rmtree(root / "fog")
+    assert library.reload().names == ("night", "rain", "snow")
+    assert library.names == ("fog", "night", "rain")

@@ -1,0 +1,148 @@
+"""Centroid files: SemLA's own, ours with more in them, and damaged ones."""
+
+import contextlib
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from semla_ros.errors import AdapterError
+from semla_ros.library import statistics as module
+from semla_ros.library.statistics import (
+    DistanceQuantiles,
+    DomainStatistics,
+    read_statistics,
+    statistics_path,
+    write_statistics,
+)
+
+
+def write_npz(folder, **arrays):
+    np.savez(statistics_path(folder, "fog"), **arrays)
+
+
+@pytest.mark.parametrize("shape", [(1, 6), (6,)])
+def test_semla_files_hold_one_array(tmp_path, shape):
+    write_npz(tmp_path, train_average_embedding=np.arange(6, dtype=np.float32).reshape(shape))
+    statistics = read_statistics(tmp_path, "fog")
+    np.testing.assert_array_equal(statistics.centroid, np.arange(6))
+    assert statistics.centroid.dtype == np.float32
+    assert (statistics.count, statistics.encoder, statistics.covariance) == (None, None, None)
+
+
+def test_everything_written_is_read(tmp_path):
+    rng = np.random.default_rng(0)
+    quantiles = DistanceQuantiles(np.array([0.5, 0.99]), np.array([1.5, 4.0]))
+    written = DomainStatistics(
+        centroid=rng.standard_normal(4).astype(np.float32),
+        count=612,
+        covariance=np.eye(4) * 3,
+        encoder="clip:überall",
+        quantiles=quantiles,
+    )
+    path = write_statistics(tmp_path / "new", "fog", written)
+    read = read_statistics(tmp_path / "new", "fog")
+    np.testing.assert_array_equal(read.centroid, written.centroid)
+    np.testing.assert_array_equal(read.covariance, written.covariance)
+    assert (read.count, read.encoder) == (612, "clip:überall")
+    np.testing.assert_array_equal(read.quantiles.distances, quantiles.distances)
+    with np.load(path, allow_pickle=False) as archive:
+        assert archive["train_average_embedding"].shape == (1, 4)
+        assert archive["train_average_embedding"].dtype == np.float32
+
+
+def test_quantiles_interpolate():
+    quantiles = DistanceQuantiles(np.array([0.0, 1.0]), np.array([2.0, 4.0]))
+    assert quantiles.at(0.25) == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize(
+    ("levels", "distances"),
+    [([0.5], [1.0, 2.0]), ([], []), ([0.9, 0.1], [1, 2]), ([0.1, 0.9], [2, 1]), ([0, 2], [1, 2])],
+)
+def test_impossible_quantiles_are_refused(levels, distances):
+    with pytest.raises(AdapterError, match="quantile"):
+        DistanceQuantiles(np.array(levels, float), np.array(distances, float))
+
+
+def test_unknown_arrays_are_ignored(tmp_path):
+    write_npz(tmp_path, train_average_embedding=np.ones(3), of_tomorrow=np.ones((9, 9)))
+    assert read_statistics(tmp_path, "fog").centroid.shape == (3,)
+
+
+def test_compressed_files_are_read(tmp_path):
+    np.savez_compressed(statistics_path(tmp_path, "fog"), train_average_embedding=np.ones(3))
+    assert read_statistics(tmp_path, "fog").centroid.shape == (3,)
+
+
+BAD = {
+    "train_average_embedding": {"other": np.ones(3)},
+    "NaN": {"train_average_embedding": np.array([1.0, np.nan])},
+    "expected a centroid": {"train_average_embedding": np.ones((2, 3))},
+    "expected a centroid ": {"train_average_embedding": np.ones(())},
+    "as numbers": {"train_average_embedding": np.array(["a"])},
+    "pickled": {"train_average_embedding": np.array([{}], dtype=object)},
+    "covariance": {"train_average_embedding": np.ones(3), "covariance": np.eye(4)},
+    "at least 1 image": {"train_average_embedding": np.ones(3), "count": np.asarray(0)},
+    "one text": {"train_average_embedding": np.ones(3), "encoder": np.asarray(["a", "b"])},
+    "one text ": {"train_average_embedding": np.ones(3), "encoder": np.ones(3)},
+    "damaged": {"train_average_embedding": np.ones(3), "count": np.ones(3, np.int64)},
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_bad_arrays_are_refused_by_file_name(tmp_path, message):
+    write_npz(tmp_path, **BAD[message])
+    with pytest.raises(AdapterError, match=message.strip()) as raised:
+        read_statistics(tmp_path, "fog")
+    assert "fog_statistics.npz" in str(raised.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(AdapterError, match=r"fog_statistics\.npz, found none"):
+        read_statistics(tmp_path, "fog")
+
+
+@given(share=st.floats(0.0, 0.98))
+def test_a_truncated_file_is_refused(tmp_path_factory, share):
+    folder = tmp_path_factory.mktemp("statistics")
+    write_npz(folder, train_average_embedding=np.ones(50))
+    path = statistics_path(folder, "fog")
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(AdapterError, match="fog_statistics"):
+        read_statistics(folder, "fog")
+
+
+@given(position=st.integers(0, 700), value=st.integers(0, 255))
+def test_a_flipped_byte_never_escapes_as_another_error(tmp_path_factory, position, value):
+    folder = tmp_path_factory.mktemp("statistics")
+    np.savez_compressed(statistics_path(folder, "fog"), train_average_embedding=np.ones(50))
+    path = statistics_path(folder, "fog")
+    data = bytearray(path.read_bytes())
+    data[position % len(data)] = value
+    path.write_bytes(bytes(data))
+    with contextlib.suppress(AdapterError):
+        assert read_statistics(folder, "fog").centroid.shape == (50,)
+
+
+def npy(shape, body=b"\0" * 8):
+    header = repr({"descr": "<f8", "fortran_order": False, "shape": shape}).encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + body
+
+
+@pytest.mark.parametrize("shape", [(10**12,), (10**9, 10**9), (2,), (-1,), (0, 10**15)])
+def test_a_lying_shape_is_refused_before_memory_is_taken(tmp_path, shape):
+    with zipfile.ZipFile(statistics_path(tmp_path, "fog"), "w") as archive:
+        archive.writestr("train_average_embedding.npy", npy(shape))
+    with pytest.raises(AdapterError, match="fog_statistics"):
+        read_statistics(tmp_path, "fog")
+
+
+def test_a_zip_bomb_is_refused_unread(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MAX_STATISTICS_BYTES", 100)
+    np.savez_compressed(statistics_path(tmp_path, "fog"), train_average_embedding=np.zeros(10_000))
+    with pytest.raises(AdapterError, match="at most 100 bytes"):
+        read_statistics(tmp_path, "fog")
