@@ -41,6 +41,23 @@ class Conditions:
     noise: float
 
 
+def _clear(weather: str, rng: np.random.Generator, *, at_night: bool) -> Conditions:
+    """Clear conditions by day or night, under the given weather name."""
+    return Conditions(
+        weather=weather,
+        night=float(rng.uniform(0.85, 1.0) if at_night else rng.uniform(0.0, 0.12)),
+        fog=float(rng.uniform(0.0005, 0.002)),
+        rain=0.0,
+        wet=0.0,
+        snow_fall=0.0,
+        snow_cover=0.0,
+        cloud=float(rng.uniform(0.0, 0.6)),
+        warmth=float(rng.uniform(-0.3, 0.8)),
+        exposure=float(rng.uniform(0.9, 1.12)),
+        noise=float(rng.uniform(0.026, 0.046) if at_night else rng.uniform(0.008, 0.016)),
+    )
+
+
 def conditions_of(domain: str, rng: np.random.Generator) -> Conditions:
     """Samples the natural variation inside one domain.
 
@@ -59,46 +76,20 @@ def conditions_of(domain: str, rng: np.random.Generator) -> Conditions:
             f"expected one of the domains {DOMAINS!r}, got {domain!r}; pick one of them"
         )
     weather, time = domain.split("-")
-    night = float(rng.uniform(0.85, 1.0)) if time == "night" else float(rng.uniform(0.0, 0.12))
-    base = Conditions(
-        weather=weather,
-        night=night,
-        fog=float(rng.uniform(0.0005, 0.002)),
-        rain=0.0,
-        wet=0.0,
-        snow_fall=0.0,
-        snow_cover=0.0,
-        cloud=float(rng.uniform(0.0, 0.6)),
-        warmth=float(rng.uniform(-0.3, 0.8)),
-        exposure=float(rng.uniform(0.9, 1.12)),
-        noise=float(rng.uniform(0.008, 0.016) if time == "day" else rng.uniform(0.026, 0.046)),
-    )
+    base = _clear(weather, rng, at_night=time == "night")
     if weather == "fog":
-        return replace(
-            base,
-            fog=float(np.exp(rng.uniform(np.log(0.022), np.log(0.055)))),
-            cloud=1.0,
-            wet=float(rng.uniform(0.0, 0.15)),
-            warmth=float(rng.uniform(-0.4, 0.2)),
-        )
+        fog = float(np.exp(rng.uniform(np.log(0.022), np.log(0.055))))
+        wet, warmth = float(rng.uniform(0.0, 0.15)), float(rng.uniform(-0.4, 0.2))
+        return replace(base, fog=fog, cloud=1.0, wet=wet, warmth=warmth)
     if weather == "rain":
-        return replace(
-            base,
-            fog=float(rng.uniform(0.005, 0.012)),
-            rain=float(rng.uniform(0.5, 1.0)),
-            wet=float(rng.uniform(0.7, 1.0)),
-            cloud=1.0,
-            warmth=float(rng.uniform(-0.7, -0.2)),
-        )
+        fog, rain = float(rng.uniform(0.005, 0.012)), float(rng.uniform(0.5, 1.0))
+        wet, warmth = float(rng.uniform(0.7, 1.0)), float(rng.uniform(-0.7, -0.2))
+        return replace(base, fog=fog, rain=rain, wet=wet, cloud=1.0, warmth=warmth)
     if weather == "snow":
-        return replace(
-            base,
-            fog=float(rng.uniform(0.006, 0.014)),
-            snow_fall=float(rng.uniform(0.4, 1.0)),
-            snow_cover=float(rng.uniform(0.75, 1.0)),
-            cloud=float(rng.uniform(0.85, 1.0)),
-            warmth=float(rng.uniform(-0.8, -0.2)),
-        )
+        fog, fall = float(rng.uniform(0.006, 0.014)), float(rng.uniform(0.4, 1.0))
+        cover, cloud = float(rng.uniform(0.75, 1.0)), float(rng.uniform(0.85, 1.0))
+        base = replace(base, snow_fall=fall, snow_cover=cover)
+        return replace(base, fog=fog, cloud=cloud, warmth=float(rng.uniform(-0.8, -0.2)))
     return base
 
 

@@ -67,6 +67,27 @@ def _parked(
     return cars
 
 
+def _lamps(
+    faces: FaceList,
+    shadows: FaceList,
+    kerb: Kerb,
+    span: tuple[float, float],
+    sun: Sun,
+    rng: np.random.Generator,
+) -> list[tuple[float, float, float]]:
+    """Puts up lamp posts at even distances, or none; returns the positions of the lights."""
+    lamps: list[tuple[float, float, float]] = []
+    edge = kerb.side * (kerb.parking + 0.55)
+    spacing = float(rng.uniform(14.0, 30.0))
+    if rng.random() < 0.75:
+        at = span[0] + float(rng.uniform(0.0, spacing))
+        while at < span[1]:
+            lamps.append(furniture.street_lamp(faces, edge, at, rng, towards=-kerb.side))
+            shadow_quad(shadows, ((edge, at),), lamps[-1][1], sun)
+            at += spacing
+    return lamps
+
+
 def furnish(
     faces: FaceList,
     shadows: FaceList,
@@ -88,27 +109,18 @@ def furnish(
     Returns:
         The parked cars and the street lights.
     """
-    start, end = span
-    lamps: list[tuple[float, float, float]] = []
-    edge = kerb.side * (kerb.parking + 0.55)
-    spacing = float(rng.uniform(14.0, 30.0))
-    if rng.random() < 0.75:
-        at = start + float(rng.uniform(0.0, spacing))
-        while at < end:
-            lamps.append(furniture.street_lamp(faces, edge, at, rng, towards=-kerb.side))
-            shadow_quad(shadows, ((edge, at),), lamps[-1][1], sun)
-            at += spacing
-    for _ in range(int(rng.poisson((end - start) / 22.0))):
-        at = float(rng.uniform(start, end))
-        x = kerb.side * (kerb.parking + float(rng.uniform(0.4, 1.4)))
-        shadow_quad(shadows, ((x, at),), furniture.plain_pole(faces, x, at, rng), sun)
-    for _ in range(int(rng.poisson((end - start) / 18.0))):
-        at = float(rng.uniform(start, end))
-        x = kerb.side * (kerb.parking + float(rng.uniform(0.5, 2.2)))
-        shadow_quad(shadows, ((x, at),), furniture.traffic_sign(faces, x, at, rng), sun)
+    lamps = _lamps(faces, shadows, kerb, span, sun, rng)
+    for build, spacing, reach in (
+        (furniture.plain_pole, 22.0, 1.4),
+        (furniture.traffic_sign, 18.0, 2.2),
+    ):
+        for _ in range(int(rng.poisson((span[1] - span[0]) / spacing))):
+            at = float(rng.uniform(*span))
+            x = kerb.side * (kerb.parking + float(rng.uniform(0.45, reach)))
+            shadow_quad(shadows, ((x, at),), build(faces, x, at, rng), sun)
     if rng.random() < 0.35 and kerb.walk - kerb.parking > 2.0:
-        at = start + float(rng.uniform(2.0, 8.0))
-        while at < end:
+        at = span[0] + float(rng.uniform(2.0, 8.0))
+        while at < span[1]:
             x = kerb.side * (kerb.parking + 0.9)
             height, wide = plants.tree(faces, x, at, rng)
             shadow_quad(shadows, ((x, at),), height, sun, width=2 * wide)

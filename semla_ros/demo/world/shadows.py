@@ -65,19 +65,15 @@ def shadow_quad(
         corners: list[Point]
         if width > 1.0:
             angles = 2 * np.pi * np.arange(10) / 10
+            across, along = np.cos(angles).tolist(), (0.7 + 0.3 * np.sin(angles)).tolist()
             corners = [
-                (x + dx * 0.7 + nx * float(np.cos(a)) + dx * 0.3 * float(np.sin(a)), 0.0,
-                 s + ds * 0.7 + ns * float(np.cos(a)) + ds * 0.3 * float(np.sin(a)))
-                for a in angles
-            ]  # fmt: skip
+                (x + dx * b + nx * a, 0.0, s + ds * b + ns * a)
+                for a, b in zip(across, along, strict=True)
+            ]
             shadow_quad(shadows, foot, height * 0.5, sun, width=0.35)
         else:
-            corners = [
-                (x - nx, 0.0, s - ns),
-                (x + nx, 0.0, s + ns),
-                (x + nx + dx, 0.0, s + ns + ds),
-                (x - nx + dx, 0.0, s - ns + ds),
-            ]
+            ends = ((-1, 0), (1, 0), (1, 1), (-1, 1))
+            corners = [(x + nx * a + dx * b, 0.0, s + ns * a + ds * b) for a, b in ends]
     else:
         (x0, s0), (x1, s1) = foot
         corners = [(x0, 0.0, s0), (x1, 0.0, s1), (x1 + dx, 0.0, s1 + ds), (x0 + dx, 0.0, s0 + ds)]

@@ -183,6 +183,24 @@ def _block(
         draft.lamps.extend(pieces.lamps)
 
 
+def _lay_out(draft: _Draft, end: float, rng: np.random.Generator, *, steady: bool) -> None:
+    """Strings plots and junctions together from the start of the draft to s = end."""
+    cursor, edges = draft.start, _road_edges(rng)
+    while cursor < end:
+        stop = min(cursor + float(rng.uniform(16.0, 55.0)), end)
+        _block(draft, (cursor, stop), edges, rng)
+        cursor = stop
+        if rng.random() < 0.45 and cursor < end:
+            width = float(rng.uniform(6.0, 12.0))
+            rows = draft.rows(cursor, min(cursor + width, end))
+            draft.edges[rows], draft.kind[rows] = edges, 1
+            if rng.random() < 0.6:
+                draft.kind[draft.rows(cursor - 4.0, cursor - 0.8)] = 2
+            cursor += width
+            fresh = _road_edges(rng)
+            edges = fresh + (edges - fresh)[:, :1] if steady else fresh
+
+
 def sample_street(rng: np.random.Generator, *, length: float, steady: bool = False) -> Street:
     """Samples a street.
 
@@ -199,20 +217,7 @@ def sample_street(rng: np.random.Generator, *, length: float, steady: bool = Fal
     draft = _Draft(-BEHIND, np.ones((count, 2, 4), np.float32), np.zeros((count, 2), np.uint8),
                    np.zeros(count, np.uint8), np.zeros(count, np.uint8), sun)  # fmt: skip
     draft.outer[:] = MATERIAL["grass"]
-    end, cursor, edges = length + VIEW, -BEHIND, _road_edges(rng)
-    while cursor < end:
-        stop = min(cursor + float(rng.uniform(16.0, 55.0)), end)
-        _block(draft, (cursor, stop), edges, rng)
-        cursor = stop
-        if rng.random() < 0.45 and cursor < end:
-            width = float(rng.uniform(6.0, 12.0))
-            rows = draft.rows(cursor, min(cursor + width, end))
-            draft.edges[rows], draft.kind[rows] = edges, 1
-            if rng.random() < 0.6:
-                draft.kind[draft.rows(cursor - 4.0, cursor - 0.8)] = 2
-            cursor += width
-            fresh = _road_edges(rng)
-            edges = fresh + (edges - fresh)[:, :1] if steady else fresh
+    _lay_out(draft, length + VIEW, rng, steady=steady)
     faces, shadows = join([draft.faces.build(), *draft.parts]), draft.shadows.build()
     return Street(
         profile=Profile(-BEHIND, draft.edges, draft.outer, draft.kind, draft.marking),

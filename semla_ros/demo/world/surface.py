@@ -221,12 +221,20 @@ def _shade_faces(scene: Scene, surface: Surface, shown: Projected, ids: NDArray[
     surface.depth.reshape(-1)[at] = depth
     _light_up(surface, faces, at, k, first, mask, cells=(u * scale, v * scale), seed=scene.seed)
     surface.up.reshape(-1)[at] = np.take(faces.up, k)
+    surface.patch.reshape(-1)[at] = (texels[:, 0] - 1.0) * 2.0
+    _expose_faces(scene, surface, shown, at, k)
+
+
+def _expose_faces(
+    scene: Scene, surface: Surface, shown: Projected, at: NDArray[np.intp], k: NDArray[np.intp]
+) -> None:
+    """Writes how sun and sky reach the faces, in place."""
+    faces = shown.faces
     sun = np.asarray(scene.street.sun.towards(), np.float32) * np.array([1, -1, 1], np.float32)
     cosine = np.clip(shown.normal @ sun, 0.0, 1.0)
     soft = np.isin(faces.texture, (KIND["foliage"],))
     cosine = np.where(soft, 0.55 * float(-sun[1]) + 0.2, cosine).astype(np.float32)
     surface.sunlit.reshape(-1)[at] = np.take(cosine, k)
-    surface.patch.reshape(-1)[at] = (texels[:, 0] - 1.0) * 2.0
     sky_share = np.clip(0.62 - 0.38 * shown.normal[:, 1], 0.2, 1.0).astype(np.float32)
     surface.open.reshape(-1)[at] = np.take(sky_share, k)
 

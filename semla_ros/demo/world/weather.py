@@ -102,40 +102,49 @@ def add_falling(
     Returns:
         (H, W, 3) radiance.
     """
-    height, width = light.shape[:2]
-    scale = width / 320.0
     day, lamp = daylight(conditions), lamplight(conditions)
+    beams, ones = lobe * np.float32(lamp), np.ones_like(lobe)
     out = light
-    lobe = lobe * np.float32(lamp)
-    ones = np.ones_like(lobe)
     if conditions.snow_fall > 0.01:
-        mask = np.zeros((height, width), np.uint8)
-        count = int(330 * conditions.snow_fall)
-        depth = 1.0 + 17.0 * rng.random(count) ** 1.4
-        at = (rng.random((count, 2)) * (width, height) * 16).astype(np.int64).tolist()
-        radius = np.clip(scale * 5.5 / depth, 0.45, 3.6)
-        value = np.clip(60 + 190 / np.sqrt(radius + 0.4), 90, 215).astype(int).tolist()
-        for centre, size, tone in zip(at, (radius * 16).astype(int).tolist(), value, strict=True):
-            cv2.circle(mask, centre, size, tone, -1, cv2.LINE_AA, 4)
-        share = cv2.GaussianBlur(mask, (3, 3), 0.7).astype(np.float32) * np.float32(1 / 255)
+        share = _flakes(light.shape[:2], conditions.snow_fall, rng)
         white = np.array([0.86, 0.88, 0.92], np.float32)
-        bright = coloured([(ones, white * day + 0.05 * lamp), (lobe, white * 0.48)])
+        bright = coloured([(ones, white * day + 0.05 * lamp), (beams, white * 0.48)])
         out = out + (bright - out) * grey(share)
     if conditions.rain > 0.01:
-        mask = np.zeros((height, width), np.uint8)
-        count = int(190 * conditions.rain)
-        tilt = float(rng.normal(0.0, 0.05))
-        start = rng.random((count, 2)) * (width, height)
-        length = scale * (4.0 + 22.0 * rng.random(count) ** 2)
-        stop = start + np.stack([length * tilt, length], -1)
-        tones = rng.integers(40, 150, count).tolist()
-        ends = np.round(np.stack([start, stop], 1)).astype(int).tolist()
-        for (a, b), tone in zip(ends, tones, strict=True):
-            cv2.line(mask, a, b, tone, 1, cv2.LINE_AA)
-        share = mask.astype(np.float32) * np.float32(0.6 / 255)
-        bright = grey(lobe * np.float32(0.30) + np.float32(0.72 * day + 0.03 * lamp))
+        share = _streaks(light.shape[:2], conditions.rain, rng)
+        bright = grey(beams * np.float32(0.30) + np.float32(0.72 * day + 0.03 * lamp))
         out = out + (bright - out) * grey(share)
     return np.asarray(out, np.float32)
+
+
+def _flakes(size: tuple[int, ...], amount: float, rng: np.random.Generator) -> _FloatArray:
+    """Opacity of falling flakes, (H, W) float32; the near ones are large and blurred."""
+    height, width = size
+    mask = np.zeros((height, width), np.uint8)
+    count = int(330 * amount)
+    depth = 1.0 + 17.0 * rng.random(count) ** 1.4
+    at = (rng.random((count, 2)) * (width, height) * 16).astype(np.int64).tolist()
+    radius = np.clip(width / 320.0 * 5.5 / depth, 0.45, 3.6)
+    value = np.clip(60 + 190 / np.sqrt(radius + 0.4), 90, 215).astype(int).tolist()
+    for centre, reach, tone in zip(at, (radius * 16).astype(int).tolist(), value, strict=True):
+        cv2.circle(mask, centre, reach, tone, -1, cv2.LINE_AA, 4)
+    return np.asarray(cv2.GaussianBlur(mask, (3, 3), 0.7) * np.float32(1 / 255), np.float32)
+
+
+def _streaks(size: tuple[int, ...], amount: float, rng: np.random.Generator) -> _FloatArray:
+    """Opacity of falling rain, (H, W) float32."""
+    height, width = size
+    mask = np.zeros((height, width), np.uint8)
+    count = int(190 * amount)
+    tilt = float(rng.normal(0.0, 0.05))
+    start = rng.random((count, 2)) * (width, height)
+    length = width / 320.0 * (4.0 + 22.0 * rng.random(count) ** 2)
+    stop = start + np.stack([length * tilt, length], -1)
+    tones = rng.integers(40, 150, count).tolist()
+    ends = np.round(np.stack([start, stop], 1)).astype(int).tolist()
+    for (a, b), tone in zip(ends, tones, strict=True):
+        cv2.line(mask, a, b, tone, 1, cv2.LINE_AA)
+    return np.asarray(mask * np.float32(0.6 / 255), np.float32)
 
 
 def add_lens_drops(
@@ -175,11 +184,17 @@ def expose(
         fade = 0.35 * conditions.rain
         mix = (1.0 - fade) * np.eye(3, dtype=np.float32) + np.float32(fade / 3)
         gained = np.asarray(gained @ np.asarray(mix, np.float32), np.float32)
-    display: _FloatArray = np.sqrt(np.maximum(gained, 0.0) * 1.12 / (1.0 + 0.16 * gained))
+    np.maximum(gained, np.float32(0.0), out=gained)
+    shoulder = np.float32(1 / 1.12) + np.float32(0.16 / 1.12) * gained
+    gained /= shoulder
+    display = np.sqrt(gained, out=gained)
     display = np.asarray(cv2.GaussianBlur(display, (3, 3), 0.5), np.float32)
     noise = sensor_noise()
     row, column = rng.integers(0, 1024 - height + 1), rng.integers(0, 1024 - width + 1)
     window = noise[row : row + height, column : column + width]
-    spread = np.float32(conditions.noise) * (1.0 + 0.5 / (1.0 + 8.0 * display))
-    display += window * spread
-    return np.asarray(np.clip(display * 255.0 + 0.5, 0, 255), np.uint8)
+    spread = np.float32(1.4) - np.float32(0.35) * np.minimum(display, np.float32(1.0))
+    spread *= window
+    spread *= np.float32(conditions.noise)
+    display += spread
+    np.maximum(display, np.float32(0.0), out=display)
+    return np.asarray(cv2.convertScaleAbs(display, alpha=255.0), np.uint8)
