@@ -2,7 +2,8 @@
 
 CLIP's preprocessing resizes with Pillow; published centroids depend on it, and OpenCV has no
 antialiased bicubic. Only the wanted window of the output is computed.
-Source: Pillow's `Resample.c` (a = -0.5; rounds to 8 bit between the horizontal and vertical pass).
+Source: Pillow's `Resample.c` (a = -0.5; across first, then down, rounded to 8 bit in between;
+Pillow 13 sometimes turns the order, which moves single pixels by a grey level or two).
 """
 
 from __future__ import annotations
