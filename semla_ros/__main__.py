@@ -1,0 +1,7 @@
+"""`python -m semla_ros` is `semla`."""
+
+import sys
+
+from semla_ros.cli import main
+
+sys.exit(main())

@@ -1,0 +1,288 @@
+"""The `semla` command: parses, calls one function, prints; a SemlaError becomes one line.
+
+Verbs import what they need when they run, so `semla --help` needs neither torch nor rclpy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from semla_ros import __version__
+from semla_ros.errors import ConfigError, SemlaError
+
+if TYPE_CHECKING:
+    from semla_ros.library.library import AdapterLibrary
+
+EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One word after `semla`: what it is for, its arguments, what it does (an exit code)."""
+
+    help: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one `semla` command and return its exit code: 0, 1 for "no", 2 for an error."""
+    args = _parser().parse_args(argv)
+    level = logging.INFO if args.verbose else logging.WARNING
+    logging.basicConfig(level=level, format="semla: %(levelname)s: %(message)s")
+    try:
+        return VERBS[args.verb].run(args)
+    except SemlaError as error:
+        print(f"semla: error: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        print("semla: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="semla",
+        description="Open-vocabulary segmentation that hot-loads adapters as the world changes.",
+    )
+    parser.add_argument("--version", action="version", version=f"semla {__version__}")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say more on the way")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, verb in VERBS.items():
+        verb.arguments(verbs.add_parser(name, help=verb.help, description=verb.help))
+    return parser
+
+
+def _replay_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bag", type=Path, help="rosbag2 folder, or a .mcap, .db3 or .bag file")
+    parser.add_argument("--bundle", type=Path, help="model bundle; default: the demo bundle")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--topic", help="image topic; default: the only one")
+    parser.add_argument("--no-video", action="store_true", help="do not write overlay.mp4")
+    _engine_arguments(parser)
+
+
+def _engine_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--engine", help="auto, onnx, torch or fake; default: auto")
+    parser.add_argument("--policy", help="swap policy: debounce, always or never")
+    parser.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any parameter of `semla params`; repeatable",
+    )
+
+
+def _changes(args: argparse.Namespace) -> dict[str, object]:
+    """Return the parameters given on the command line."""
+    changes: dict[str, object] = {}
+    for text in args.param:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"expected --param NAME=VALUE, got {text!r}")
+        changes[name.strip()] = _parsed(name.strip(), value.strip())
+    shortcuts = {"engine": args.engine, "swap_policy": args.policy}
+    return changes | {name: value for name, value in shortcuts.items() if value is not None}
+
+
+def _parsed(name: str, text: str) -> object:
+    """Return `text` as the type of parameter `name`; left as it is where it does not fit."""
+    from semla_ros.config import PARAMETERS
+
+    default = PARAMETERS[name].default if name in PARAMETERS else text
+    if isinstance(default, bool):
+        return {"true": True, "false": False}.get(text.lower(), text)
+    if isinstance(default, (int, float)):
+        try:
+            return int(text) if isinstance(default, int) else float(text)
+        except ValueError:
+            return text
+    return text
+
+
+def _replay(args: argparse.Namespace) -> int:
+    from semla_ros.evaluation.run import ReplayRequest, run_replay
+
+    request = ReplayRequest(
+        bag=args.bag,
+        out=args.out,
+        bundle=args.bundle,
+        topic=args.topic,
+        changes=_changes(args),
+        video=not args.no_video,
+    )
+    outcome = run_replay(request)
+    frames = outcome.result.summary()["frames"]
+    print(
+        f"{frames['segmented']} of {frames['read']} frames segmented, {frames['skipped']} skipped"
+    )
+    for reason, count in outcome.result.summary()["skipped_why"].items():
+        print(f"  skipped {count}: {reason}")
+    for note in outcome.result.notes:
+        print(f"  note: {note}")
+    for path in outcome.files:
+        print(f"wrote {path}")
+    if outcome.result.ended_early:
+        print(f"semla: error: ended early: {outcome.result.ended_early}", file=sys.stderr)
+        return EXIT_ERROR
+    return 0 if outcome.result.frames else 1
+
+
+def _drive_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bundle", type=Path, help="model bundle; default: the demo bundle")
+    parser.add_argument("--image", help="image topic to subscribe, e.g. /camera/image_raw")
+    parser.add_argument("--params-file", type=Path, help="ROS parameter file (YAML)")
+    parser.add_argument("--namespace", help="ROS namespace of the node")
+    _engine_arguments(parser)
+
+
+def _drive(args: argparse.Namespace) -> int:
+    from semla_ros.drive import DriveRequest, run_node
+
+    request = DriveRequest(
+        changes=_changes(args) | ({"bundle": str(args.bundle)} if args.bundle else {}),
+        image=args.image,
+        params_file=args.params_file,
+        namespace=args.namespace,
+    )
+    return run_node(request)
+
+
+def _bundle_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("show", "verify"))
+    parser.add_argument("folder", type=Path, help="the bundle folder")
+
+
+def _bundle(args: argparse.Namespace) -> int:
+    from semla_ros.bundle import open_bundle
+
+    manifest = open_bundle(args.folder, verify=args.action == "verify").manifest
+    if args.action == "verify":
+        print(f"{manifest.name}: {len(manifest.files)} files as they were built")
+        return 0
+    navigator, layers = manifest.navigator, manifest.layers
+    print(f"{manifest.name}: {manifest.family}, {manifest.segmentation.size} px")
+    print(f"base model    {manifest.base_model}")
+    print(f"navigator     {navigator.identity if navigator else 'none: explicit mixes only'}")
+    print(f"classes       {', '.join(manifest.vocabulary.names)}")
+    graphs = sorted({layer.graph for layer in layers})
+    print(f"adaptable     {len(layers)} layers in {', '.join(graphs)}")
+    library = _open_library(args.folder)
+    print(f"adapters      {', '.join(library.names) or 'none'}")
+    for name, problem in library.problems.items():
+        print(f"unusable      {name}: {problem}")
+    return 0
+
+
+def _library_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for action, (text, names) in _LIBRARY_ACTIONS.items():
+        each = actions.add_parser(action, help=text, description=text)
+        each.add_argument("folder", type=Path, help="the bundle folder that holds the library")
+        for name in names:
+            each.add_argument(name, type=Path if name == "source" else str)
+        if action == "add":
+            each.add_argument("--name", help="default: the source folder's name")
+
+
+_LIBRARY_ACTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "list": ("name every adapter, and what is wrong with unusable ones", ()),
+    "add": ("copy an adapter folder (SemLA's loradb layout) into the library", ("source",)),
+    "remove": ("delete an adapter", ("name",)),
+    "rename": ("give an adapter another name", ("old", "new")),
+}
+
+
+def _open_library(folder: Path) -> AdapterLibrary:
+    from semla_ros.bundle import open_bundle
+    from semla_ros.library.library import AdapterLibrary
+
+    bundle = open_bundle(folder, verify=False)
+    navigator = bundle.manifest.navigator
+    return AdapterLibrary.open(
+        bundle.library,
+        layers=bundle.manifest.layers,
+        base_model=bundle.manifest.base_model,
+        encoder=navigator.identity if navigator else None,
+        dim=navigator.dim if navigator else None,
+    )
+
+
+def _library(args: argparse.Namespace) -> int:
+    library = _open_library(args.folder)
+    if args.action == "add":
+        library = library.add(args.source, args.name or args.source.resolve().name)
+    elif args.action == "remove":
+        library = library.remove(args.name)
+    elif args.action == "rename":
+        library = library.rename(args.old, args.new)
+    for name in library.names:
+        print(name)
+    for name, problem in library.problems.items():
+        print(f"{name}  unusable: {problem}")
+    return 1 if library.problems else 0
+
+
+def _topics_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bag", type=Path, help="rosbag2 folder, or a .mcap, .db3 or .bag file")
+
+
+def _topics(args: argparse.Namespace) -> int:
+    from semla_ros.bags.reader import image_topics
+
+    topics = image_topics(args.bag)
+    for topic in topics:
+        print(f"{topic.name}  {topic.msgtype}  {topic.count}")
+    return 0 if topics else 1
+
+
+def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=Path("demo_out"), help="default: demo_out")
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from semla_ros.demo import showcase
+
+    return int(showcase.run(args.out))
+
+
+def _no_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add nothing."""
+
+
+def _params(args: argparse.Namespace) -> int:
+    from semla_ros.config import PARAMETERS
+
+    print("| parameter | default | range | live | meaning |\n| --- | --- | --- | --- | --- |")
+    for spec in PARAMETERS.values():
+        low, high = ("" if v is None else f"{v:g}" for v in (spec.minimum, spec.maximum))
+        allowed = ", ".join(f"`{c}`" for c in spec.choices) or (f"{low} to {high}" if low else "")
+        unit = f" {spec.unit}" if spec.unit else ""
+        default = str(spec.default).lower() if isinstance(spec.default, bool) else spec.default
+        shown = f"`{default}`{unit}" if default != "" else "empty"
+        live = "yes" if spec.live else "no"
+        print(
+            f"| `{spec.name}` | {shown} | {allowed}{unit if low else ''} | {live} | {spec.doc} |"
+        )
+    return 0
+
+
+VERBS: Mapping[str, Verb] = {
+    "demo": Verb("drive through changing weather over ROS 2 and show it", _demo_arguments, _demo),
+    "drive": Verb("run the ROS 2 node", _drive_arguments, _drive),
+    "replay": Verb("segment a recording without ROS", _replay_arguments, _replay),
+    "topics": Verb("list the image topics of a recording", _topics_arguments, _topics),
+    "bundle": Verb("show or verify a model bundle", _bundle_arguments, _bundle),
+    "library": Verb("list or change a bundle's adapters", _library_arguments, _library),
+    "params": Verb("print every parameter as a Markdown table", _no_arguments, _params),
+}

@@ -1,0 +1,190 @@
+"""The page of one replay, from its result and its film."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePath
+
+from semla_ros.bags.messages import encoded
+from semla_ros.evaluation.film import FILM_ROWS, Moment, film_frames, mix_text
+from semla_ros.evaluation.page import (
+    Cell,
+    Headline,
+    Picture,
+    class_legend,
+    columns,
+    film,
+    headlines,
+    page,
+    picture,
+    section,
+    table,
+    warning,
+)
+from semla_ros.evaluation.result import ReplayResult
+from semla_ros.evaluation.timeline import points_of, timeline
+from semla_ros.types import UInt8Array, Vocabulary
+
+
+def replay_page(
+    result: ReplayResult,
+    *,
+    moments: Sequence[Moment] = (),
+    strip: UInt8Array | None = None,
+    vocabulary: Vocabulary | None = None,
+) -> str:
+    """Return the page as HTML.
+
+    Args:
+        result: The replay.
+        moments: Its film; without them the page has no pictures.
+        strip: Film strip (h, w, 3) RGB.
+        vocabulary: Names and colours of the mask's classes, for the legend.
+    """
+    start = result.frames[0].stamp_ns if result.frames else 0
+    info = result.info
+    sections = []
+    if moments:
+        body = film(film_frames(moments, start_ns=start), FILM_ROWS)
+        if vocabulary is not None:
+            body += class_legend(vocabulary)
+        if strip is not None:
+            data = encoded(strip[..., ::-1], ".jpg", quality=80).tobytes()
+            body += picture(Picture(data, "image/jpeg"), alt="Film strip of the drive")
+        sections.append(section("What the camera saw", body))
+    if result.frames:
+        drawing = timeline(points_of(result), swaps=result.swaps, support_low=info.support_low)
+        note = (
+            "Which adapters made the masks, how well the library covers the scene, and when the "
+            "active mix was swapped (numbered)."
+        )
+        sections.append(section("Adapters and support over time", drawing, note=note))
+        sections.append(section("Swaps", _swaps(result)))
+        sections.append(columns(_latency(result), _mix(result)))
+    if result.skipped:
+        sections.append(section("Skipped frames", _skipped(result)))
+    sections.append(section("How this was made", _origin(result)))
+    top = headlines(_headlines(result)) + "".join(
+        warning(line) for line in (*_early(result), *result.notes)
+    )
+    subtitle = (
+        f"{info.source}, topic {info.topic or '(none)'}, "
+        f"segmented with {info.bundle} on the {info.engine} engine."
+    )
+    return page(
+        f"Replay of {PurePath(info.source).name}",
+        subtitle,
+        sections,
+        top=top,
+        footer=_versions(result),
+    )
+
+
+def _early(result: ReplayResult) -> tuple[str, ...]:
+    return (f"The replay ended early: {result.ended_early}",) if result.ended_early else ()
+
+
+def _headlines(result: ReplayResult) -> list[Headline]:
+    summary = result.summary()
+    frames, latency = summary["frames"], summary["latency_ms"].get("step", {})
+    levels = summary["support"]["levels"]
+    items = [
+        Headline(
+            str(frames["segmented"]),
+            "frames segmented",
+            f"{frames['skipped']} skipped of {frames['read']} read",
+        ),
+        Headline(
+            str(summary["swaps"]["committed"]),
+            "adapter swaps",
+            f"{summary['swaps']['failed']} failed",
+        ),
+    ]
+    if latency:
+        detail = f"p95 {latency['p95']:.0f} ms, p99 {latency['p99']:.0f} ms"
+        items.append(Headline(f"{latency['p50']:.0f} ms", "per frame, median", detail))
+    if levels:
+        covered = levels.get("OK", 0) / sum(levels.values())
+        lowest = summary["support"]["lowest"]
+        items.append(
+            Headline(
+                f"{100 * covered:.0f} %",
+                "of frames covered by the library",
+                f"lowest support {lowest:.2f}",
+            )
+        )
+    return items
+
+
+def _swaps(result: ReplayResult) -> str:
+    if not result.swaps:
+        return '<p class="note">The active mix never changed.</p>'
+    start = result.frames[0].stamp_ns
+    rows: list[list[Cell]] = [
+        [
+            number,
+            (swap.stamp_ns - start) * 1e-9,
+            mix_text(swap.from_mix),
+            mix_text(swap.to_mix),
+            swap.reason if swap.committed else f"{swap.reason}, failed: {swap.error}",
+            swap.detection_ms,
+            swap.fuse_ms,
+            swap.load_ms,
+            swap.stall_ms,
+        ]
+        for number, swap in enumerate(result.swaps, start=1)
+    ]
+    header = ("#", "at s", "from", "to", "reason")
+    durations = ("detection ms", "fuse ms", "load ms", "stall ms")
+    return table((*header, *durations), rows)
+
+
+def _latency(result: ReplayResult) -> str:
+    rows: list[list[Cell]] = [
+        [
+            "whole step" if stage == "step" else stage,
+            *(values[k] for k in ("p50", "p95", "p99", "max")),
+        ]
+        for stage, values in result.latency_ms().items()
+    ]
+    body = table(("stage", "p50 ms", "p95 ms", "p99 ms", "max ms"), rows)
+    note = "Computation only; in a replay adaptation runs inside the step."
+    return section("Latency", body, note=note)
+
+
+def _mix(result: ReplayResult) -> str:
+    rows: list[list[Cell]] = [[n, 100.0 * w] for n, w in result.mean_mix().items()]
+    levels = result.levels()
+    total = sum(levels.values())
+    body = table(("adapter", "mean weight %"), rows, sortable=True)
+    if levels:
+        shares: list[list[Cell]] = [
+            [level.replace("_", " ").lower(), count, 100.0 * count / total]
+            for level, count in levels.items()
+        ]
+        body += table(("support level", "frames", "%"), shares)
+    return section("Adapters and support in numbers", body)
+
+
+def _skipped(result: ReplayResult) -> str:
+    why = result.summary()["skipped_why"]
+    return table(("reason", "frames"), [[reason, count] for reason, count in why.items()])
+
+
+def _origin(result: ReplayResult) -> str:
+    info = result.info
+    rows: list[list[Cell]] = [
+        ["recording", info.source],
+        ["topic", info.topic],
+        ["bundle", info.bundle],
+        ["engine", info.engine],
+        ["classes", ", ".join(info.classes)],
+        ["parameters", ", ".join(f"{k} = {v}" for k, v in info.parameters.items()) or "defaults"],
+        ["sensor time", f"{result.duration_s:.1f} s"],
+        ["digest of all decisions and masks", result.digest()],
+    ]
+    return table(("", ""), rows)
+
+
+def _versions(result: ReplayResult) -> str:
+    return ", ".join(f"{name} {version}" for name, version in result.info.versions.items())

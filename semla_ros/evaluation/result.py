@@ -1,0 +1,291 @@
+"""What a replay leaves behind: frozen, saved as JSON, read again without bag or model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from semla_ros.errors import EvaluationError, SemlaError
+from semla_ros.evaluation.metrics import percentiles
+from semla_ros.types import AdapterMix, SupportReading, SwapEvent
+
+FORMAT = 1
+MAX_RESULT_BYTES = 2_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRecord:
+    """One segmented frame.
+
+    Attributes:
+        index: Its place in the recording's stream, skipped frames counted too.
+        stamp_ns, frame_id: The frame's.
+        mix: What made the mask.
+        support: None without a navigator or before its first observation.
+        timings_ms: Stage -> duration; `step` is the whole.
+        mask_crc32: Checksum of the labels; equal masks have equal checksums.
+    """
+
+    index: int
+    stamp_ns: int
+    frame_id: str
+    mix: AdapterMix
+    support: SupportReading | None
+    timings_ms: Mapping[str, float]
+    mask_crc32: int
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedRecord:
+    """One frame that was not segmented, and why."""
+
+    index: int
+    stamp_ns: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What was replayed, by what.
+
+    Attributes:
+        source: The recording, as the user named it.
+        topic: The image topic.
+        bundle: Name of the model bundle.
+        engine: Name of the engine that ran.
+        classes: The class names, in id order.
+        parameters: Every parameter that was not at its default.
+        versions: Component -> version; also `machine`.
+        support_low: Score below which the support level is LOW; 0 if unknown.
+    """
+
+    source: str
+    topic: str = ""
+    bundle: str = ""
+    engine: str = ""
+    classes: tuple[str, ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    support_low: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayResult:
+    """Everything a report needs.
+
+    Attributes:
+        info: What was replayed.
+        frames: Segmented frames in order.
+        skipped: Frames that were not.
+        swaps: Every swap, failed ones too.
+        notes: What a reader should know about the recording.
+        ended_early: Why the replay stopped before the end; empty if it did not.
+    """
+
+    info: RunInfo
+    frames: tuple[FrameRecord, ...]
+    skipped: tuple[SkippedRecord, ...] = ()
+    swaps: tuple[SwapEvent, ...] = ()
+    notes: tuple[str, ...] = ()
+    ended_early: str = ""
+
+    @property
+    def duration_s(self) -> float:
+        """Sensor time from the first to the last segmented frame."""
+        if not self.frames:
+            return 0.0
+        return (self.frames[-1].stamp_ns - self.frames[0].stamp_ns) * 1e-9
+
+    def digest(self) -> str:
+        """Return a sha256 over masks, mixes, support and swaps, durations left out.
+
+        Two replays of one recording with one configuration have equal digests.
+        """
+        decided = [
+            [f.index, f.stamp_ns, f.mask_crc32, _mix_to_json(f.mix), _support_to_json(f.support)]
+            for f in self.frames
+        ]
+        swaps = [[s.stamp_ns, s.to_mix.identity, s.reason, s.committed] for s in self.swaps]
+        skipped = [[s.index, s.reason] for s in self.skipped]
+        text = json.dumps([decided, swaps, skipped], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def latency_ms(self) -> dict[str, dict[str, float]]:
+        """Return stage -> percentiles of its duration, `step` (the whole) first."""
+        stages: dict[str, list[float]] = {"step": []}
+        for frame in self.frames:
+            for name, duration in frame.timings_ms.items():
+                stages.setdefault(name, []).append(duration)
+        return {name: percentiles(values) for name, values in stages.items() if values}
+
+    def mean_mix(self) -> dict[str, float]:
+        """Return adapter -> mean weight over the frames, heaviest first."""
+        sums: Counter[str] = Counter()
+        for frame in self.frames:
+            for name, weight in zip(frame.mix.names, frame.mix.weights, strict=True):
+                sums[name] += weight  # type: ignore[assignment]
+        return {name: total / len(self.frames) for name, total in sums.most_common()}
+
+    def levels(self) -> dict[str, int]:
+        """Return support level -> number of frames."""
+        return dict(Counter(f.support.level for f in self.frames if f.support).most_common())
+
+    def summary(self) -> dict[str, Any]:
+        """Return the headline numbers as plain data."""
+        scores = [f.support.smoothed for f in self.frames if f.support]
+        return {
+            "frames": {
+                "read": len(self.frames) + len(self.skipped),
+                "segmented": len(self.frames),
+                "skipped": len(self.skipped),
+            },
+            "skipped_why": dict(Counter(s.reason for s in self.skipped).most_common()),
+            "ended_early": self.ended_early,
+            "duration_s": self.duration_s,
+            "swaps": {
+                "committed": sum(s.committed for s in self.swaps),
+                "failed": sum(not s.committed for s in self.swaps),
+            },
+            "latency_ms": self.latency_ms(),
+            "mean_mix": self.mean_mix(),
+            "support": {
+                "levels": self.levels(),
+                "mean": math.fsum(scores) / len(scores) if scores else None,
+                "lowest": min(scores) if scores else None,
+            },
+            "digest": self.digest(),
+        }
+
+
+def result_to_json(result: ReplayResult) -> dict[str, Any]:
+    """Return what `results.json` holds."""
+    return {
+        "format": FORMAT,
+        "info": asdict(result.info),
+        "summary": _finite(result.summary()),
+        "notes": list(result.notes),
+        "swaps": [_swap_to_json(s) for s in result.swaps],
+        "skipped": [asdict(s) for s in result.skipped],
+        "frames": [_frame_to_json(f) for f in result.frames],
+    }
+
+
+def save_result(result: ReplayResult, path: Path) -> None:
+    """Write `results.json`; the file appears when it is whole.
+
+    Raises:
+        EvaluationError: The place cannot be written.
+    """
+    temporary = path.with_suffix(path.suffix + ".tmp")
+    text = json.dumps(result_to_json(result), indent=1, allow_nan=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise EvaluationError(f"cannot write {str(path)!r}: {error}") from error
+
+
+def load_result(path: Path) -> ReplayResult:
+    """Return the result that `save_result` wrote.
+
+    Raises:
+        EvaluationError: Missing, of another format, or edited beyond reading.
+    """
+    try:
+        if path.stat().st_size > MAX_RESULT_BYTES:
+            raise EvaluationError(f"{str(path)!r} is over {MAX_RESULT_BYTES} bytes: no result")
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise EvaluationError(f"cannot read results from {str(path)!r}: {error}") from error
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise EvaluationError(
+            f"expected results of format {FORMAT} in {str(path)!r}: replay the recording again"
+        )
+    try:
+        return _result_from_json(data)
+    except (KeyError, TypeError, ValueError, AttributeError, SemlaError) as error:
+        raise EvaluationError(f"{str(path)!r} is damaged at {error}: replay again") from error
+
+
+def _result_from_json(data: Mapping[str, Any]) -> ReplayResult:
+    info = dict(data["info"])
+    info["classes"] = tuple(info["classes"])
+    return ReplayResult(
+        info=RunInfo(**info),
+        frames=tuple(_frame_from_json(f) for f in data["frames"]),
+        skipped=tuple(SkippedRecord(**s) for s in data["skipped"]),
+        swaps=tuple(_swap_from_json(s) for s in data["swaps"]),
+        notes=tuple(data["notes"]),
+        ended_early=str(data["summary"]["ended_early"]),
+    )
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401  any JSON value
+    """Return `value` with NaN and infinities as None; JSON has neither."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_finite(v) for v in value]
+    return value
+
+
+def _mix_to_json(mix: AdapterMix) -> dict[str, float]:
+    return dict(zip(mix.names, mix.weights, strict=True))
+
+
+def _mix_from_json(data: Mapping[str, float]) -> AdapterMix:
+    return AdapterMix(tuple(data), tuple(float(v) for v in data.values()))
+
+
+def _support_to_json(support: SupportReading | None) -> dict[str, Any] | None:
+    return None if support is None else dict(_finite(asdict(support)))
+
+
+def _support_from_json(data: Mapping[str, Any] | None) -> SupportReading | None:
+    if data is None:
+        return None
+    known: dict[str, Any] = {k: math.nan if v is None else v for k, v in data.items()}
+    return SupportReading(**known)
+
+
+def _frame_to_json(frame: FrameRecord) -> dict[str, Any]:
+    return {
+        "index": frame.index,
+        "stamp_ns": frame.stamp_ns,
+        "frame_id": frame.frame_id,
+        "mix": _mix_to_json(frame.mix),
+        "support": _support_to_json(frame.support),
+        "timings_ms": {k: round(v, 4) for k, v in frame.timings_ms.items()},
+        "mask_crc32": frame.mask_crc32,
+    }
+
+
+def _frame_from_json(data: Mapping[str, Any]) -> FrameRecord:
+    return FrameRecord(
+        index=int(data["index"]),
+        stamp_ns=int(data["stamp_ns"]),
+        frame_id=str(data["frame_id"]),
+        mix=_mix_from_json(data["mix"]),
+        support=_support_from_json(data["support"]),
+        timings_ms={str(k): float(v) for k, v in data["timings_ms"].items()},
+        mask_crc32=int(data["mask_crc32"]),
+    )
+
+
+def _swap_to_json(swap: SwapEvent) -> dict[str, Any]:
+    plain = dict(_finite(asdict(swap)))
+    return {**plain, "from_mix": _mix_to_json(swap.from_mix), "to_mix": _mix_to_json(swap.to_mix)}
+
+
+def _swap_from_json(data: Mapping[str, Any]) -> SwapEvent:
+    mixes = {k: _mix_from_json(data[k]) for k in ("from_mix", "to_mix")}
+    return SwapEvent(**{**data, **mixes})

@@ -1,0 +1,193 @@
+"""One replay from request to files: pipeline, recording, results, pictures, page."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, fields
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from semla_ros import __version__
+from semla_ros.bags.reader import choose_topic, read_frames
+from semla_ros.bags.writer import BagWriter
+from semla_ros.config import Config, updated
+from semla_ros.errors import EvaluationError
+from semla_ros.evaluation.film import FilmSink
+from semla_ros.evaluation.page import write_page
+from semla_ros.evaluation.replay import FrameSink, Progress, replay, with_notes
+from semla_ros.evaluation.replay_page import replay_page
+from semla_ros.evaluation.result import ReplayResult, RunInfo, save_result
+from semla_ros.evaluation.sinks import PredictionSink, VideoSink
+from semla_ros.evaluation.strip import film_strip
+from semla_ros.pipeline import AdaptivePipeline, build_pipeline
+from semla_ros.types import UInt8Array
+
+RESULTS, PAGE, STRIP = "results.json", "index.html", "strip.png"
+VIDEO, PREDICTIONS = "overlay.mp4", "predictions.mcap"
+_COMPONENTS = ("numpy", "opencv-python-headless", "onnxruntime", "rosbags", "torch")
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayRequest:
+    """What `semla replay` was asked for.
+
+    Attributes:
+        bag: The recording.
+        out: Folder of the results, made where missing.
+        bundle: Model bundle, None for the demo bundle.
+        topic: Image topic, None for the only one.
+        changes: Parameters that differ from the default.
+        video: Write the overlay video.
+    """
+
+    bag: Path
+    out: Path
+    bundle: Path | None = None
+    topic: str | None = None
+    changes: Mapping[str, object] = field(default_factory=dict)
+    video: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOutcome:
+    """The result and the files that were written."""
+
+    result: ReplayResult
+    files: tuple[Path, ...]
+
+
+def run_replay(request: ReplayRequest) -> ReplayOutcome:
+    """Replay a recording and write `results.json`, `predictions.mcap`, pictures and the page.
+
+    Raises:
+        SemlaError: Bundle, recording or parameters are unusable, or `out` cannot be written.
+    """
+    changes = dict(request.changes) | {"adaptation": "inline"}
+    if request.bundle is not None:
+        changes["bundle"] = str(request.bundle)
+    config = updated(Config(), changes)
+    _make_folder(request.out)
+    notes: list[str] = []
+    topic = choose_topic(request.bag, request.topic, on_note=notes.append)
+    film = FilmSink()
+    with ExitStack() as stack:
+        pipeline = stack.enter_context(_opened(config))
+        sinks = _file_sinks(request, stack)
+        frames = read_frames(
+            request.bag,
+            topic=topic.name,
+            max_pixels=config.max_pixels,
+            on_note=lambda text: None if text in notes else notes.append(text),
+        )
+        result = replay(
+            pipeline,
+            frames,
+            info=_info(request, topic.name, pipeline),
+            sinks=(film, *sinks),
+            progress=stack.enter_context(_progress(topic.count)),
+            alpha=config.overlay_alpha,
+        )
+    result = with_notes(result, notes)
+    _write_pictures(request.out, result, film)
+    written = (RESULTS, PAGE, STRIP, VIDEO, PREDICTIONS)
+    paths = [request.out / name for name in written]
+    return ReplayOutcome(result, tuple(p for p in paths if p.exists()))
+
+
+def _make_folder(out: Path) -> None:
+    """Make `out` and take old results away, so that what lies there is of this run."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name in (RESULTS, PAGE, STRIP, VIDEO, PREDICTIONS):
+            (out / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise EvaluationError(f"cannot write to {str(out)!r}: {error}") from error
+
+
+@contextmanager
+def _opened(config: Config) -> Iterator[AdaptivePipeline]:
+    pipeline = build_pipeline(config)
+    try:
+        yield pipeline
+    finally:
+        pipeline.close()
+
+
+def _file_sinks(request: ReplayRequest, stack: ExitStack) -> list[FrameSink]:
+    bag = stack.enter_context(BagWriter(request.out / PREDICTIONS))
+    sinks: list[FrameSink] = [PredictionSink(bag)]
+    if request.video:
+        sinks.append(stack.enter_context(VideoSink(request.out / VIDEO)))
+    return sinks
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Progress]:
+    """Yield a progress callback that shows rate and time left on a terminal."""
+    with tqdm(total=total, unit="frame", disable=None, leave=False) as bar:
+
+        def show(segmented: int, skipped: int) -> None:
+            bar.update(segmented + skipped - bar.n)
+
+        yield show
+
+
+def _info(request: ReplayRequest, topic: str, pipeline: AdaptivePipeline) -> RunInfo:
+    config, manifest = pipeline.config, pipeline.bundle.manifest
+    default = Config()
+    changed = {
+        f.name: getattr(config, f.name)
+        for f in fields(config)
+        if getattr(config, f.name) != getattr(default, f.name) and f.name != "bundle"
+    }
+    return RunInfo(
+        source=str(request.bag),
+        topic=topic,
+        bundle=manifest.name,
+        engine=pipeline.engine.name,
+        classes=pipeline.vocabulary.names,
+        parameters=changed,
+        versions=versions(),
+        support_low=config.support_low or manifest.defaults.support_low,
+    )
+
+
+def versions() -> dict[str, str]:
+    """Return component -> version of everything that can change a result, and the machine."""
+    found = {"semla_ros": __version__, "python": platform.python_version()}
+    for name in _COMPONENTS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found | {"machine": f"{platform.system()} {platform.machine()}"}
+
+
+def _write_pictures(out: Path, result: ReplayResult, film: FilmSink) -> None:
+    strip: UInt8Array | None = None
+    if film.moments and film.vocabulary is not None:
+        strip = film_strip(film.moments, film.vocabulary)
+        write_image(out / STRIP, strip)
+    save_result(result, out / RESULTS)
+    page = replay_page(result, moments=film.moments, strip=strip, vocabulary=film.vocabulary)
+    write_page(out / PAGE, page)
+
+
+def write_image(path: Path, rgb: UInt8Array) -> None:
+    """Write (H, W, 3) RGB as the kind of image that the file's ending names.
+
+    Raises:
+        EvaluationError: It cannot be written.
+    """
+    try:
+        done = cv2.imwrite(str(path), np.ascontiguousarray(rgb[..., ::-1]))
+    except cv2.error as error:
+        raise EvaluationError(f"cannot write {str(path)!r}: {error}") from error
+    if not done:
+        raise EvaluationError(f"cannot write {str(path)!r}: no room, or no right to")

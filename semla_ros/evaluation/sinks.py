@@ -1,0 +1,157 @@
+"""Files written while a replay runs: the overlay video and the recording of predictions."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+
+from semla_ros.bags import messages
+from semla_ros.bags.writer import BagWriter
+from semla_ros.errors import EvaluationError
+from semla_ros.evaluation.film import mix_text, support_text
+from semla_ros.evaluation.replay import FrameView
+from semla_ros.types import AdapterMix, UInt8Array, Vocabulary
+
+_LOG = logging.getLogger(__name__)
+NODE = "/segmenter"
+"""Topics are those of the live node of this name, so views made for one open the other."""
+
+
+class PredictionSink:
+    """Records mask, overlay, support, mix and swaps under the node's topic names.
+
+    Everything carries the frame's own stamp; mix and class list are written when they change.
+    """
+
+    def __init__(self, bag: BagWriter) -> None:
+        self._bag = bag
+        self._mix: AdapterMix | None = None
+        self._vocabulary: Vocabulary | None = None
+
+    def add(self, view: FrameView) -> None:
+        """Write one frame."""
+        result = view.result
+        stamp, frame_id = result.stamp_ns, result.frame_id
+        write = self._bag.write
+        if result.vocabulary is not self._vocabulary:
+            info = messages.label_info_fields(result.vocabulary, stamp_ns=stamp, frame_id=frame_id)
+            write(f"{NODE}/label_info", messages.LABEL_INFO, info, stamp)
+            self._vocabulary = result.vocabulary
+        mask = messages.image_fields(result.labels, stamp_ns=stamp, frame_id=frame_id)
+        write(f"{NODE}/mask", messages.IMAGE, mask, stamp)
+        overlay = messages.jpeg_fields(view.overlay, stamp_ns=stamp, frame_id=frame_id)
+        write(f"{NODE}/overlay/compressed", messages.COMPRESSED_IMAGE, overlay, stamp)
+        if result.support is not None:
+            support = messages.support_fields(
+                result.support, result.mix, stamp_ns=stamp, frame_id=frame_id
+            )
+            write(f"{NODE}/support", messages.SUPPORT_SCORE, support, stamp)
+        for swap in result.swaps:
+            fields = messages.swap_fields(swap, frame_id=frame_id)
+            write(f"{NODE}/swap", messages.ADAPTER_SWAP, fields, stamp)
+        if result.mix != self._mix:
+            mixture = messages.mixture_fields(
+                result.mix, result.estimate, stamp_ns=stamp, frame_id=frame_id, since_ns=stamp
+            )
+            write(f"{NODE}/adapters", messages.ADAPTER_MIXTURE, mixture, stamp)
+            self._mix = result.mix
+
+
+class VideoSink:
+    """Writes overlays with a line about mix and support as mp4, where OpenCV has the codec.
+
+    The frame rate is that of the first two stamps. A context manager: the file appears when it is
+    whole; without the codec nothing is written, which is logged.
+    """
+
+    _BAR = 26
+
+    def __init__(self, path: Path, *, max_width: int = 1280) -> None:
+        self.path = path
+        self.written = 0
+        self._partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+        self._max_width = max_width
+        self._first: tuple[int, UInt8Array] | None = None
+        self._writer: cv2.VideoWriter | None = None
+        self._unavailable = False
+        self._size = (0, 0)
+        self._start_ns = 0
+
+    def __enter__(self) -> VideoSink:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._writer is None and self._first is not None:
+            self._start(fps=10.0)
+        if self._writer is not None:
+            self._writer.release()
+        if not self._partial.exists():
+            return
+        if kind is None and self.written:
+            try:
+                self._partial.replace(self.path)
+            except OSError as error:
+                raise EvaluationError(f"cannot write {str(self.path)!r}: {error}") from error
+        else:
+            self._partial.unlink()
+
+    def add(self, view: FrameView) -> None:
+        """Write one frame; frames of another size are scaled to the first one's."""
+        if self._unavailable:
+            return
+        if self._writer is None and self._first is None:
+            self._start_ns = view.result.stamp_ns
+            self._first = (view.result.stamp_ns, self._picture(view))
+            return
+        if self._first is not None:
+            gap_s = (view.result.stamp_ns - self._first[0]) * 1e-9
+            self._start(fps=min(60.0, max(1.0, 1.0 / gap_s)) if gap_s > 0 else 10.0)
+        if self._writer is not None:
+            self._write(self._picture(view))
+
+    def _start(self, *, fps: float) -> None:
+        if self._first is None:
+            return
+        picture, self._first = self._first[1], None
+        self._size = (picture.shape[1], picture.shape[0])
+        self._partial.parent.mkdir(parents=True, exist_ok=True)
+        code = cv2.VideoWriter.fourcc(*"mp4v")
+        writer = cv2.VideoWriter(str(self._partial), code, fps, self._size)
+        if not writer.isOpened():
+            _LOG.warning("no video: OpenCV cannot write mp4 here")
+            self._unavailable = True
+            return
+        self._writer = writer
+        self._write(picture)
+
+    def _write(self, picture: UInt8Array) -> None:
+        if self._writer is None:
+            return
+        if picture.shape[1::-1] != self._size:
+            picture = np.asarray(cv2.resize(picture, self._size), dtype=np.uint8)
+        self._writer.write(np.ascontiguousarray(picture[..., ::-1]))
+        self.written += 1
+
+    def _picture(self, view: FrameView) -> UInt8Array:
+        """Return overlay and caption, sides even as video codecs want them."""
+        image = view.overlay
+        scale = min(1.0, self._max_width / image.shape[1])
+        width = max(2, round(image.shape[1] * scale) // 2 * 2)
+        height = max(2, round(image.shape[0] * scale) // 2 * 2)
+        canvas = np.full((height + self._BAR, width, 3), 255, dtype=np.uint8)
+        canvas[:height] = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        result = view.result
+        seconds = (result.stamp_ns - self._start_ns) * 1e-9
+        line = f"{seconds:6.1f} s   {mix_text(result.mix)}   {support_text(result.support)}"
+        origin = (8, height + 18)
+        cv2.putText(canvas, line, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.42, (31, 41, 51), 1, 16)
+        return canvas
