@@ -1,0 +1,426 @@
+import shutil
+import threading
+import time
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from semla_ros.errors import (
+    ConfigError,
+    EngineError,
+    FrameError,
+    LibraryError,
+    VocabularyError,
+)
+from semla_ros.types import AdapterMix, Frame
+
+
+def only(name: str) -> AdapterMix:
+    return AdapterMix((name,), (1.0,))
+
+
+def run(pipeline, frames):
+    return [pipeline.step(frame) for frame in frames]
+
+
+def mixes(results):
+    return [result.mix.names[0] for result in results]
+
+
+def test_it_follows_the_domain_one_frame_behind(world, make_frames):
+    with world.pipeline() as pipeline:
+        results = run(pipeline, make_frames("red", "red", "red", "blue", "blue", "blue"))
+    assert mixes(results) == ["base", "red", "red", "red", "blue", "blue"]
+    swaps = [swap for result in results for swap in result.swaps]
+    assert [(s.from_mix.names[0], s.to_mix.names[0], s.reason) for s in swaps] == [
+        ("base", "red", "domain"),
+        ("red", "blue", "domain"),
+    ]
+    assert [len(result.swaps) for result in results] == [0, 1, 0, 0, 1, 0]
+    assert results[1].swaps[0].stamp_ns == results[1].stamp_ns
+
+
+def test_a_result_says_everything_about_its_frame(world, make_frames):
+    (frame,) = make_frames("red", size=(30, 50))
+    with world.pipeline() as pipeline:
+        pipeline.step(frame)
+        result = pipeline.step(Frame(5, "front", frame.rgb))
+        assert (result.stamp_ns, result.frame_id) == (5, "front")
+        assert result.labels.shape == result.confidence.shape == (30, 50)
+        assert result.vocabulary.names == ("road", "sky")
+        assert result.support.nearest == "red"
+        assert result.support.level == "OK"
+        assert result.support.observed_ns == 0
+        assert result.estimate.names == ("blue", "green", "red")
+        assert {"adapt", "commit", "infer", "observe", "restore"} <= result.timings_ms.keys()
+
+
+def test_output_may_stay_at_network_size(world, make_frames):
+    with world.pipeline(output_size="model") as pipeline:
+        (result,) = run(pipeline, make_frames("red"))
+    assert result.labels.shape == (world.engine.size, world.engine.size)
+
+
+def test_two_runs_over_the_same_frames_give_the_same_bytes(world, make_frames):
+    frames = make_frames(*(["red"] * 4 + ["blue"] * 5 + ["green"] * 3 + ["grey"] * 2))
+
+    def once():
+        with world.pipeline(ema_time_s=0.3, trigger_consecutive=2, top_k=3) as pipeline:
+            return run(pipeline, frames)
+
+    for first, second in zip(once(), once(), strict=True):
+        assert first.labels.tobytes() == second.labels.tobytes()
+        assert first.confidence.tobytes() == second.confidence.tobytes()
+        assert (first.mix, first.support) == (second.mix, second.support)
+        assert [s.to_mix for s in first.swaps] == [s.to_mix for s in second.swaps]
+
+
+def test_debounce_reports_how_long_it_took(world, make_frames):
+    with world.pipeline(trigger_consecutive=3) as pipeline:
+        results = run(pipeline, make_frames(*["red"] * 6))
+    assert mixes(results) == ["base"] * 3 + ["red"] * 3
+    assert results[3].swaps[0].detection_ms == pytest.approx(200)
+
+
+def test_far_from_everything_is_out_of_library(world, make_frames):
+    grey = Frame(0, "camera", np.full((8, 8, 3), 255, np.uint8))
+    with world.pipeline() as pipeline:
+        pipeline.step(grey)
+        assert pipeline.step(grey).support.level == "OUT_OF_LIBRARY"
+
+
+def test_the_navigator_runs_at_its_own_rate_of_sensor_time(world, make_frames):
+    frames = make_frames(*["red"] * 61, period_ns=33_333_333)
+    with world.pipeline(navigator_rate_hz=5.0) as pipeline:
+        run(pipeline, frames)
+    assert world.encoder.seen == pytest.approx(11, abs=1)
+
+
+def test_backward_time_starts_the_filter_anew_and_keeps_the_mix(world, make_frames):
+    config = {"ema_time_s": 30.0, "max_gap_s": 3600.0, "trigger_consecutive": 2}
+    with world.pipeline(**config) as pipeline:
+        run(pipeline, make_frames(*["red"] * 6))
+        assert pipeline.active == only("red")
+        first_again = pipeline.step(make_frames("blue")[0])
+        assert first_again.mix == only("red")
+        assert first_again.support is None
+        assert first_again.estimate is None
+        second = pipeline.step(make_frames("blue", start=1)[0])
+        np.testing.assert_array_equal(second.estimate.embedding, second.estimate.raw_embedding)
+        assert second.support.nearest == "blue"
+
+
+def test_a_pinned_mix_stays_while_support_goes_on(world, make_frames):
+    with world.pipeline() as pipeline:
+        run(pipeline, make_frames("red", "red"))
+        future = pipeline.pin(only("green"))
+        results = run(pipeline, make_frames("blue", "blue", "blue", start=2))
+        assert future.result(0).committed
+        assert results[0].swaps[-1].reason == "pinned"
+        assert mixes(results) == ["green"] * 3
+        assert pipeline.pinned == only("green")
+        assert results[-1].support.nearest == "blue"
+        future = pipeline.unpin()
+        (after,) = run(pipeline, make_frames("blue", start=5))
+        assert future.result(0).reason == "unpinned"
+        assert after.mix == only("blue")
+        assert pipeline.pinned is None
+
+
+def test_a_pin_that_fails_does_not_pin(world, make_frames):
+    with world.pipeline() as pipeline:
+        (world.root / "library" / "green" / "adapter_model.safetensors").write_bytes(b"torn")
+        pipeline.library._cache.clear()
+        future = pipeline.pin(only("green"))
+        (result,) = run(pipeline, make_frames("red"))
+        assert not future.result(0).committed
+        assert result.mix == AdapterMix.base_only()
+        assert pipeline.pinned is None
+        assert pipeline.errors["swap"] == 1
+        assert mixes(run(pipeline, make_frames("red", "red", start=1)))[-1] == "red"
+
+
+def test_what_cannot_be_pinned_is_refused_at_once(world):
+    with world.pipeline(exclude="red") as pipeline:
+        for name in ("nonsense", "red"):
+            with pytest.raises(LibraryError, match=name):
+                pipeline.pin(only(name))
+        pipeline.pin(AdapterMix.base_only())
+
+
+def test_poll_commits_when_no_frame_flows(world):
+    with world.pipeline() as pipeline:
+        future = pipeline.pin(only("red"))
+        assert not future.done()
+        events = pipeline.poll(123)
+        assert [event.stamp_ns for event in events] == [123]
+        assert future.result(0) is events[0]
+        assert pipeline.poll(124) == ()
+        assert pipeline.active == only("red")
+
+
+def test_orders_are_carried_out_one_after_the_other_and_none_is_lost(world, make_frames):
+    with world.pipeline() as pipeline:
+        futures = [
+            pipeline.pin(only("red")),
+            pipeline.set_vocabulary(["car"]),
+            pipeline.pin(only("blue")),
+            pipeline.set_vocabulary(["car", "tree"]),
+        ]
+        events = pipeline.poll(1)
+        assert [future.result(0) for future in futures] == list(events)
+        assert all(event.committed for event in events)
+        (result,) = run(pipeline, make_frames("red"))
+        assert result.mix == only("blue")
+        assert result.vocabulary.names == ("car", "tree")
+
+
+def test_a_new_vocabulary_changes_the_labels_from_the_next_frame(world, make_frames):
+    with world.pipeline() as pipeline:
+        pipeline.set_vocabulary([f"class {i}" for i in range(300)])
+        (result,) = run(pipeline, make_frames("red"))
+        assert result.labels.dtype == np.uint16
+        assert len(result.vocabulary.names) == 300
+        with pytest.raises(VocabularyError):
+            pipeline.set_vocabulary(["a", "A"])
+        failed = pipeline.set_vocabulary(["endless"])
+        (result,) = run(pipeline, make_frames("red", start=1))
+        assert "shorter prompt" in failed.result(0).error
+        assert len(result.vocabulary.names) == 300
+
+
+def test_excluding_the_active_adapter_swaps_away_at_the_next_observation(world, make_frames):
+    config = {"trigger_consecutive": 3, "min_dwell_s": 3600.0}
+    with world.pipeline(**config) as pipeline:
+        run(pipeline, make_frames(*["red"] * 6))
+        assert pipeline.active == only("red")
+        pipeline.configure(world_config(pipeline, exclude="red"))
+        results = run(pipeline, make_frames("red", "red", start=6))
+        assert pipeline.config.exclude == "red"
+        assert mixes(results)[-1] in ("blue", "green")
+        pipeline.configure(world_config(pipeline, exclude="red,green,blue"))
+        assert mixes(run(pipeline, make_frames("red", "red", start=8)))[-1] == "base"
+
+
+def world_config(pipeline, **changes):
+    from semla_ros.config import updated
+
+    return updated(pipeline.config, changes)
+
+
+def test_live_parameters_change_without_forgetting_the_stream(world, make_frames):
+    with world.pipeline(ema_time_s=30.0) as pipeline:
+        run(pipeline, make_frames(*["red"] * 4))
+        before = pipeline.step(make_frames("red", start=4)[0]).estimate
+        pipeline.configure(world_config(pipeline, distance="cosine", support_low=1e5))
+        after = pipeline.step(make_frames("red", start=5)[0])
+        assert after.estimate.distances.max() <= 2 < before.distances.max()
+        np.testing.assert_allclose(after.estimate.embedding, before.embedding, atol=1)
+        assert after.support.level == "LOW"
+        pipeline.configure(world_config(pipeline, distance="euclidean"))
+        pipeline.configure(world_config(pipeline, distance="cosine"))
+        assert pipeline.step(make_frames("red", start=6)[0]).estimate.distances.max() <= 2
+
+
+def test_a_change_that_cannot_be_is_refused_and_changes_nothing(world, make_frames):
+    with world.pipeline() as pipeline:
+        with pytest.raises(ConfigError, match="threads"):
+            pipeline.configure(world_config(pipeline, threads=3))
+        with pytest.raises(LibraryError, match="mahalanobis"):
+            pipeline.configure(world_config(pipeline, distance="mahalanobis"))
+        run(pipeline, make_frames("red", "red"))
+        assert pipeline.config.distance == "bundle"
+
+
+def test_the_policies_never_and_always(world, make_frames):
+    colors = ("red", "blue", "red", "blue")
+    with world.pipeline(swap_policy="never") as pipeline:
+        assert mixes(run(pipeline, make_frames(*colors))) == ["base"] * 4
+        pipeline.configure(world_config(pipeline, swap_policy="always"))
+        results = run(pipeline, make_frames(*colors, start=4))
+        assert mixes(results) == ["blue", "red", "blue", "red"]
+
+
+def test_a_failing_navigator_is_counted_and_logged_once(world, make_frames, caplog):
+    with world.pipeline() as pipeline:
+        world.encoder.error = FrameError("no finite embedding")
+        results = run(pipeline, make_frames(*["red"] * 5))
+        assert pipeline.errors == {"navigator": 4}
+        assert mixes(results) == ["base"] * 5
+        assert sum("no finite embedding" in r.getMessage() for r in caplog.records) == 1
+        world.encoder.error = None
+        assert mixes(run(pipeline, make_frames(*["red"] * 3, start=5)))[-1] == "red"
+
+
+def test_an_unexpected_failure_of_the_navigator_does_not_stop_masks(world, make_frames):
+    with world.pipeline() as pipeline:
+        world.encoder.error = ZeroDivisionError("bug")
+        assert len(run(pipeline, make_frames("red", "red"))) == 2
+        assert pipeline.errors == {"navigator": 1}
+
+
+def test_a_damaged_adapter_is_reported_and_then_left_out(world, make_frames):
+    with world.pipeline() as pipeline:
+        (world.root / "library" / "red" / "adapter_model.safetensors").write_bytes(b"torn")
+        pipeline.library._cache.clear()
+        results = run(pipeline, make_frames(*["red"] * 6))
+    swaps = [swap for result in results for swap in result.swaps]
+    assert [swap.committed for swap in swaps[:2]] == [False, True]
+    assert "red" in swaps[0].error
+    assert all(swap.committed and "red" not in swap.to_mix.names for swap in swaps[1:])
+    assert mixes(results)[-1] in ("blue", "green")
+
+
+def test_a_frame_the_engine_fails_on_is_counted_and_the_next_one_works(world, make_frames):
+    with world.pipeline() as pipeline:
+        pipeline.pin(only("red"))
+        world.engine.fail_at = {"infer"}
+        with pytest.raises(EngineError, match="infer"):
+            pipeline.step(make_frames("red")[0])
+        world.engine.fail_at = ()
+        assert pipeline.errors == {"infer": 1}
+        result = pipeline.step(make_frames("red", start=1)[0])
+        assert result.mix == only("red")
+        assert [s.reason for s in result.swaps] == ["pinned"], "the swap event must not be lost"
+
+
+def test_reloading_finds_a_new_adapter(world, make_frames, add_domain):
+    with world.pipeline() as pipeline:
+        run(pipeline, make_frames("grey", "grey"))
+        add_domain("grey", (130, 130, 130))
+        future = pipeline.reload_library()
+        results = run(pipeline, make_frames("grey", "grey", "grey", start=2))
+        assert future.result(0).reason == "library"
+        assert "grey" in pipeline.library.names
+        assert mixes(results)[-1] == "grey"
+
+
+def test_reloading_without_the_active_adapter_leaves_it(world, make_frames):
+    with world.pipeline(swap_policy="never") as pipeline:
+        pipeline.pin(AdapterMix(("red", "blue"), (0.5, 0.5)))
+        run(pipeline, make_frames("red"))
+        shutil.rmtree(world.root / "library" / "red")
+        pipeline.reload_library()
+        (result,) = run(pipeline, make_frames("red", start=1))
+        assert result.mix == only("blue")
+        assert pipeline.pinned == only("blue")
+
+
+def test_a_library_that_cannot_be_read_leaves_the_old_one(world, make_frames):
+    with world.pipeline() as pipeline:
+        shutil.move(world.root / "library", world.root / "away")
+        future = pipeline.reload_library()
+        with pytest.raises(LibraryError, match="library"):
+            future.result(0)
+        assert mixes(run(pipeline, make_frames("red", "red")))[-1] == "red"
+
+
+def test_an_empty_library_serves_the_base(world, make_frames):
+    shutil.rmtree(world.root / "library")
+    (world.root / "library").mkdir()
+    with world.pipeline() as pipeline:
+        results = run(pipeline, make_frames("red", "red", "blue"))
+        assert mixes(results) == ["base"] * 3
+        assert results[-1].support.level == "OUT_OF_LIBRARY"
+        assert pipeline.errors == {}
+
+
+def test_without_a_navigator_only_explicit_mixes(world, make_frames):
+    blind = type(world)(world.root, navigator=False)
+    with blind.pipeline() as pipeline:
+        results = run(pipeline, make_frames("red", "red"))
+        assert mixes(results) == ["base", "base"]
+        assert results[-1].support is None
+        assert pipeline.stalled() is None
+        pipeline.pin(only("red"))
+        assert mixes(run(pipeline, make_frames("red", start=2))) == ["red"]
+
+
+def test_a_stalled_camera_makes_the_reading_stale(world, make_frames):
+    with world.pipeline() as pipeline:
+        assert pipeline.stalled() is None
+        run(pipeline, make_frames("red", "red"))
+        reading = pipeline.stalled()
+        assert reading.level == "STALE"
+        assert reading.nearest == "red"
+
+
+def test_a_closed_pipeline_refuses_and_answers(world, make_frames):
+    pipeline = world.pipeline()
+    waiting = pipeline.pin(only("red"))
+    pipeline.close()
+    pipeline.close()
+    with pytest.raises(EngineError, match="closed"):
+        waiting.result(0)
+    for call in (
+        lambda: pipeline.step(make_frames("red")[0]),
+        lambda: pipeline.pin(only("red")),
+        pipeline.unpin,
+        pipeline.reload_library,
+        lambda: pipeline.set_vocabulary(["car"]),
+    ):
+        with pytest.raises(EngineError, match="closed"):
+            call()
+    assert pipeline.poll(1) == ()
+
+
+def test_a_step_never_waits_for_navigator_or_swap(world, make_frames):
+    """The background is blocked on purpose; frames must keep coming."""
+    gate = threading.Event()
+    with ThreadPoolExecutor(1) as swap, ThreadPoolExecutor(1) as navigate:
+        pipeline = world.pipeline(swap, navigate, adaptation="background")
+        slow_encode, slow_prepare = world.encoder.encode, world.engine._prepare_impl
+        world.encoder.encode = lambda rgb: (gate.wait(20), slow_encode(rgb))[1]
+        world.engine._prepare_impl = lambda i, s: (gate.wait(20), slow_prepare(i, s))[1]
+        future = pipeline.pin(only("red"))
+        started = time.monotonic()
+        results = run(pipeline, make_frames(*["blue"] * 50))
+        assert time.monotonic() - started < 10, "50 frames waited for the background"
+        assert mixes(results) == ["base"] * 50
+        assert world.encoder.seen == 0
+        gate.set()
+        while not future.done():
+            pipeline.poll(1)
+        assert future.result(0).committed
+        (result,) = run(pipeline, make_frames("blue", start=50))
+        assert result.mix == only("red")
+        pipeline.close()
+
+
+def test_orders_from_many_threads_while_frames_flow(world, make_frames):
+    with ThreadPoolExecutor(1) as swap, ThreadPoolExecutor(1) as navigate:
+        pipeline = world.pipeline(swap, navigate, adaptation="background")
+
+        def user(number: int):
+            done = []
+            for i in range(10):
+                name = ("red", "green", "blue")[(number + i) % 3]
+                done.append(pipeline.pin(only(name)).result(20))
+                done.append(pipeline.set_vocabulary(["road", f"thing {i}"]).result(20))
+            return done
+
+        with ThreadPoolExecutor(3) as users:
+            jobs = [users.submit(user, number) for number in range(3)]
+            index = 0
+            while not all(job.done() for job in jobs):
+                (frame,) = make_frames("red", start=index)
+                result = pipeline.step(frame)
+                assert int(result.labels.max()) < len(result.vocabulary.names)
+                index += 1
+        answers = [event for job in jobs for event in job.result()]
+        assert len(answers) == 60
+        assert all(answer.committed for answer in answers)
+        pipeline.close()
+
+
+def test_closing_while_the_library_is_read_answers_too(world):
+    gate = threading.Event()
+    with ThreadPoolExecutor(1) as swap, ThreadPoolExecutor(1) as navigate:
+        pipeline = world.pipeline(swap, navigate, adaptation="background")
+        swap.submit(gate.wait, 20)
+        waiting = pipeline.reload_library()
+        threading.Timer(0.05, gate.set).start()
+        pipeline.close()
+        with pytest.raises((EngineError, CancelledError)):
+            waiting.result(5)
