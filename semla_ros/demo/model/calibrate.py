@@ -1,0 +1,108 @@
+"""Choose temperature, top_k, null distance and support thresholds on validation scenes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+
+from semla_ros.bundle import AdaptationDefaults
+from semla_ros.demo.model.experiment import score
+from semla_ros.demo.model.runner import Runner
+from semla_ros.demo.model.scenes import DomainScenes
+from semla_ros.library.retrieval import RetrievalSettings, retrieve
+from semla_ros.navigator.support import support_score
+from semla_ros.types import Float64Array
+
+logger = logging.getLogger(__name__)
+
+SHARPNESS = (0.15, 0.3, 0.5, 0.8, 1.3)
+"""Temperatures to try, in units of the spread of 1/d across adapters."""
+TOP_K = (3, 5)
+NULL_QUANTILES = (0.5, 0.9)
+"""Null distances to try: quantiles of the distance to the nearest foreign adapter."""
+SUPPORT_QUANTILE = 0.05
+OUT_OF_LIBRARY_MARGIN = 1.15
+"""OUT_OF_LIBRARY starts this far beyond the farthest validation frame of a known domain."""
+
+
+def calibrate(runner: Runner, scenes: Sequence[DomainScenes]) -> AdaptationDefaults:
+    """Return the settings that serve unseen domains best, and the support thresholds.
+
+    Temperature, top_k and null distance maximise the h-mean with the target's own adapter left
+    out; thresholds come from frames of known domains.
+    """
+    distances = {
+        d.domain: np.stack([runner.distances(runner.embed(rgb)) for rgb in d.images.rgb])
+        for d in scenes
+    }
+    best = _best_settings(runner, scenes, distances)
+    nearest = np.concatenate([d.min(axis=1) for d in distances.values()])
+    supports = [
+        support_score(
+            retrieve(runner.library.names, row, settings=best),
+            runner.library.names,
+            row,
+            null_distance=best.null_distance,
+        )
+        for rows in distances.values()
+        for row in rows
+    ]
+    return AdaptationDefaults(
+        temperature=best.temperature,
+        top_k=best.top_k,
+        distance="euclidean",
+        similarity=best.similarity,
+        null_distance=best.null_distance,
+        support_low=float(np.quantile(supports, SUPPORT_QUANTILE)),
+        out_of_library_distance=float(OUT_OF_LIBRARY_MARGIN * nearest.max()),
+    )
+
+
+def _best_settings(
+    runner: Runner, scenes: Sequence[DomainScenes], distances: dict[str, Float64Array]
+) -> RetrievalSettings:
+    spread = float(np.mean([np.std(1 / rows, axis=1).mean() for rows in distances.values()]))
+    candidates = [
+        _settings(sharpness * spread, top_k, -1.0) for sharpness in SHARPNESS for top_k in TOP_K
+    ]
+    best = _argmax(runner, scenes, candidates)
+    foreign = np.concatenate(
+        [
+            np.delete(rows, runner.library.names.index(domain), axis=1).min(axis=1)
+            for domain, rows in distances.items()
+        ]
+    )
+    with_null = [
+        _settings(best.temperature, best.top_k, float(np.quantile(foreign, q)))
+        for q in NULL_QUANTILES
+    ]
+    return _argmax(runner, scenes, [best, *with_null])
+
+
+def _settings(temperature: float, top_k: int, null_distance: float) -> RetrievalSettings:
+    return RetrievalSettings(
+        temperature=temperature,
+        top_k=top_k,
+        similarity="inverse",
+        null_distance=null_distance,
+        exclude=frozenset(),
+    )
+
+
+def _argmax(
+    runner: Runner, scenes: Sequence[DomainScenes], candidates: Sequence[RetrievalSettings]
+) -> RetrievalSettings:
+    scores = []
+    for settings in candidates:
+        result = score(runner, scenes, settings, strategies=("semla-loo",), title="calibrate")
+        scores.append(result.h_mean("semla-loo"))
+        logger.info(
+            "temperature %.4g, top_k %d, null %.3g: leave-one-out h-mean %.2f",
+            settings.temperature,
+            settings.top_k,
+            settings.null_distance,
+            scores[-1],
+        )
+    return candidates[int(np.argmax(scores))]

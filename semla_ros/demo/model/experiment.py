@@ -1,0 +1,93 @@
+"""The held-out experiment: five strategies on the same images, one confusion matrix a domain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from semla_ros.demo.model.runner import Runner
+from semla_ros.demo.model.scenes import DomainScenes
+from semla_ros.demo.world import CLASSES
+from semla_ros.evaluation.metrics import ConfusionMatrix, harmonic_mean
+from semla_ros.library.retrieval import RetrievalSettings, retrieve
+from semla_ros.types import AdapterMix, UInt8Array
+
+STRATEGIES = ("zero-shot", "uniform", "semla-loo", "semla", "oracle")
+"""Base alone; all foreign adapters equally; SemLA without the target's own; SemLA; own alone."""
+
+MixOf = Callable[[str, UInt8Array], AdapterMix]
+
+
+@dataclass(frozen=True, slots=True)
+class SeedScores:
+    """Scores of one disjoint test set.
+
+    Attributes:
+        miou: Strategy -> domain -> mIoU in percent.
+        iou: Strategy -> domain -> IoU per class in percent, NaN for classes that do not occur.
+    """
+
+    miou: dict[str, dict[str, float]]
+    iou: dict[str, dict[str, tuple[float, ...]]]
+
+    def h_mean(self, strategy: str) -> float:
+        """Return the harmonic mean over domains, percent."""
+        return harmonic_mean(list(self.miou[strategy].values()))
+
+
+def mixes(runner: Runner, settings: RetrievalSettings) -> dict[str, MixOf]:
+    """Return strategy -> (target domain, image) -> mix."""
+    names = runner.library.names
+
+    def semla(exclude: frozenset[str], rgb: UInt8Array) -> AdapterMix:
+        chosen = RetrievalSettings(
+            temperature=settings.temperature,
+            top_k=settings.top_k,
+            similarity=settings.similarity,
+            null_distance=settings.null_distance,
+            exclude=exclude,
+        )
+        return retrieve(names, runner.distances(runner.embed(rgb)), settings=chosen)
+
+    return {
+        "zero-shot": lambda _, __: AdapterMix.base_only(),
+        "uniform": lambda d, _: AdapterMix.from_weights({n: 1.0 for n in names if n != d}),
+        "semla-loo": lambda d, rgb: semla(frozenset({d}), rgb),
+        "semla": lambda _, rgb: semla(frozenset(), rgb),
+        "oracle": lambda d, _: AdapterMix((d,), (1.0,)),
+    }
+
+
+def score(
+    runner: Runner,
+    scenes: Sequence[DomainScenes],
+    settings: RetrievalSettings,
+    *,
+    strategies: Sequence[str] = STRATEGIES,
+    title: str = "evaluate",
+) -> SeedScores:
+    """Return the scores of `strategies` on `scenes`."""
+    mix_of = mixes(runner, settings)
+    miou: dict[str, dict[str, float]] = {s: {} for s in strategies}
+    iou: dict[str, dict[str, tuple[float, ...]]] = {s: {} for s in strategies}
+    total = len(strategies) * sum(len(d.images) for d in scenes)
+    with tqdm(total=total, desc=title, mininterval=5.0) as bar:
+        for strategy in strategies:
+            for domain in scenes:
+                matrix = ConfusionMatrix(len(CLASSES))
+                for rgb, labels in zip(domain.images.rgb, domain.images.labels, strict=True):
+                    mix = mix_of[strategy](domain.domain, rgb)
+                    matrix.update(labels, runner.segment(rgb, mix))
+                    bar.update()
+                miou[strategy][domain.domain] = 100 * matrix.mean_iou
+                iou[strategy][domain.domain] = tuple(float(100 * v) for v in matrix.iou)
+    return SeedScores(miou, iou)
+
+
+def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
+    """Return mean and standard deviation (n - 1) over test sets; spread 0 for a single one."""
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return float(np.mean(values)), spread

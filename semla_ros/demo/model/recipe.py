@@ -1,0 +1,60 @@
+"""The settings of the demo model: seeds, sizes, steps. Change here, then run the make script."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from semla_ros.bundler.clip import ClipSize
+from semla_ros.training.segmentation import FitOptions
+
+TEMPLATE = "A photo of a {} in the scene"
+BASE_DOMAIN = "clear-day"
+"""The only domain that the base network is trained on."""
+
+IMAGE_SIZE = (192, 320)
+"""Height and width of rendered images."""
+
+
+CLIP_OPTIONS = FitOptions(400, 64, 1e-3, title="CLIP")
+BASE_OPTIONS = FitOptions(800, 8, 1e-3, title="base network")
+ADAPTER_OPTIONS = FitOptions(180, 6, 4e-3, title="adapter")
+
+
+@dataclass(frozen=True, slots=True)
+class SceneSeeds:
+    """First scene seed of each split; splits lie far apart, so no scene is seen twice."""
+
+    train: int = 0
+    validation: int = 5_000_000
+    test: int = 9_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that decides the demo model.
+
+    Attributes:
+        seeds: Scene seeds of the splits.
+        base_scenes: Rendered base-domain scenes for the base network.
+        domain_scenes: Rendered scenes per domain for CLIP, adapters and centroids.
+        clip_size: The small CLIP.
+        clip, base, adapter: Optimisation.
+        validation_scenes: Per domain, for choosing temperature and thresholds.
+        test_scenes: Per domain and test seed.
+        test_seeds: Number of disjoint test sets; their spread is reported.
+    """
+
+    seeds: SceneSeeds = field(default_factory=SceneSeeds)
+    base_scenes: int = 800
+    domain_scenes: int = 240
+    clip_size: ClipSize = field(default_factory=ClipSize)
+    clip: FitOptions = CLIP_OPTIONS
+    base: FitOptions = BASE_OPTIONS
+    adapter: FitOptions = ADAPTER_OPTIONS
+    validation_scenes: int = 8
+    test_scenes: int = 30
+    test_seeds: int = 3
+
+    def adapter_options(self, number: int, domain: str) -> FitOptions:
+        """Return the settings of the adapter of one domain: same length, a seed of its own."""
+        return replace(self.adapter, seed=100 + number, title=f"adapter {domain}")

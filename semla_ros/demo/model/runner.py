@@ -1,0 +1,96 @@
+"""The run-time parts of a bundle without the stream: embed an image, segment it under a mix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from semla_ros.bundle import ModelBundle
+from semla_ros.engine import create_engine
+from semla_ros.engine.base import SegmentationEngine
+from semla_ros.engine.postprocess import restore
+from semla_ros.engine.text import TextEncoder
+from semla_ros.errors import BundleError
+from semla_ros.library.base_weights import BaseWeights
+from semla_ros.library.fusion import merge
+from semla_ros.library.library import AdapterLibrary
+from semla_ros.navigator.distance import DISTANCES, CentroidBank
+from semla_ros.navigator.encoder import OnnxImageEncoder
+from semla_ros.types import (
+    BASE,
+    AdapterMix,
+    Float32Array,
+    Float64Array,
+    LabelArray,
+    UInt8Array,
+    WeightSet,
+)
+
+
+@dataclass(slots=True)
+class Runner:
+    """Segments single images under any mix with the very code that runs on the robot."""
+
+    bundle: ModelBundle
+    encoder: OnnxImageEncoder
+    library: AdapterLibrary
+    base: BaseWeights
+    text: TextEncoder
+    engine: SegmentationEngine
+    active: AdapterMix | None = None
+
+    @classmethod
+    def open(cls, bundle: ModelBundle, *, threads: int = 2) -> Runner:
+        """Return a runner on ONNX Runtime.
+
+        Raises:
+            BundleError: The bundle has no navigator, or an adapter is unusable.
+        """
+        spec = bundle.manifest.navigator
+        if spec is None:
+            raise BundleError("expected a bundle with a navigator, got one without")
+        library = AdapterLibrary.open(
+            bundle.library,
+            layers=bundle.manifest.layers,
+            base_model=bundle.manifest.base_model,
+            encoder=spec.identity,
+            dim=spec.dim,
+        )
+        if library.problems:
+            raise BundleError(f"expected a sound library, got problems {dict(library.problems)!r}")
+        return cls(
+            bundle,
+            OnnxImageEncoder(bundle, threads=threads),
+            library,
+            BaseWeights.open(bundle),
+            TextEncoder(bundle, threads=threads),
+            create_engine("onnx", bundle, threads=threads),
+        )
+
+    def embed(self, rgb: UInt8Array) -> Float32Array:
+        """Return the image's embedding (D,)."""
+        return self.encoder.encode(rgb)
+
+    def distances(self, embedding: Float32Array) -> Float64Array:
+        """Return the Euclidean distance to each centroid (K,), in the library's order."""
+        bank = CentroidBank(self.library.names, self.library.centroids)
+        return DISTANCES["euclidean"](embedding, bank)
+
+    def segment(self, rgb: UInt8Array, mix: AdapterMix) -> LabelArray:
+        """Return labels (H, W) of the image under `mix`."""
+        if self.active is None or self.active != mix:
+            self._activate(mix)
+        labels = self.engine.infer(rgb).labels
+        return restore(labels, (rgb.shape[0], rgb.shape[1]))
+
+    def _activate(self, mix: AdapterMix) -> None:
+        adapters = [self.library.get(name) for name in mix.names if name != BASE]
+        merged = merge(self.base, adapters, mix)
+        vocabulary = self.bundle.manifest.vocabulary
+        features = self.text.encode(vocabulary, merged)
+        graph = {x.name for x in self.bundle.manifest.layers if x.graph == "segmentation"}
+        weights = {k: v for k, v in merged.items() if k in graph}
+        self.engine.prepare(WeightSet(mix, weights, np.asarray(features), vocabulary))
+        self.engine.commit()
+        self.active = mix
