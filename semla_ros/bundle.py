@@ -222,24 +222,22 @@ def _parse(path: Path) -> Manifest:
         raise BundleError(f"{path.name} is over {MAX_MANIFEST_BYTES} bytes: not a bundle manifest")
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{path.name} is not valid YAML: {error}") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         got = data.get("format") if isinstance(data, dict) else type(data).__name__
-        raise BundleError(
-            f"{path.name}: expected format {FORMAT}, got {got!r}: rebuild the bundle"
-        )
+        raise BundleError(f"{path.name}: expected format {FORMAT}, got {got!r}: rebuild it")
     try:
         return _manifest_from_dict(data)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BundleError(
-            f"{path.name}: missing or malformed entry {error}: rebuild it"
-        ) from error
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(f"{path.name}: missing or malformed entry {error}: rebuild") from error
 
 
 def _manifest_from_dict(data: Mapping[str, Any]) -> Manifest:
     classes = data["classes"]
-    colors = np.asarray([c["rgb"] for c in classes], dtype=np.uint8).reshape(-1, 3)
+    colors = np.asarray([c["rgb"] for c in classes], dtype=np.int64).reshape(-1, 3)
+    if ((colors < 0) | (colors > 255)).any():
+        raise ValueError("rgb must be 0 to 255")
     navigator = data.get("navigator")
     layers = tuple(
         GraphWeight(**{**entry, "shape": (int(entry["shape"][0]), int(entry["shape"][1]))})
@@ -249,17 +247,23 @@ def _manifest_from_dict(data: Mapping[str, Any]) -> Manifest:
     if not all(math.isfinite(v) for v in (defaults.temperature, defaults.support_low)):
         raise ValueError("defaults must be finite")
     return Manifest(
-        name=str(data["name"]),
-        family=str(data["family"]),
-        base_model=str(data["base_model"]),
+        name=_text(data["name"]),
+        family=_text(data["family"]),
+        base_model=_text(data["base_model"]),
         segmentation=SegmentationSpec(**data["segmentation"]),
         text=TextSpec(**data["text"]),
         navigator=_navigator(navigator) if navigator else None,
-        vocabulary=Vocabulary(tuple(str(c["name"]) for c in classes), colors),
+        vocabulary=Vocabulary(tuple(_text(c["name"]) for c in classes), colors.astype(np.uint8)),
         defaults=defaults,
         layers=layers,
-        files={str(k): str(v) for k, v in data["files"].items()},
+        files={_text(k): _text(v) for k, v in data["files"].items()},
     )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected text, got {type(value).__name__}")
+    return value
 
 
 def _navigator(data: Mapping[str, Any]) -> NavigatorSpec:
@@ -272,7 +276,7 @@ def _navigator(data: Mapping[str, Any]) -> NavigatorSpec:
 
 def manifest_to_dict(manifest: Manifest) -> dict[str, Any]:
     """Return what `bundle.yaml` holds for `manifest`; the inverse of parsing."""
-    navigator = manifest.navigator
+    navigator, classes = manifest.navigator, manifest.vocabulary
     return {
         "format": FORMAT,
         "name": manifest.name,
@@ -284,9 +288,7 @@ def manifest_to_dict(manifest: Manifest) -> dict[str, Any]:
         "defaults": _plain(manifest.defaults),
         "classes": [
             {"id": i, "name": n, "rgb": [int(v) for v in c]}
-            for i, (n, c) in enumerate(
-                zip(manifest.vocabulary.names, manifest.vocabulary.colors, strict=True)
-            )
+            for i, (n, c) in enumerate(zip(classes.names, classes.colors, strict=True))
         ],
         "layers": [_plain(layer) for layer in manifest.layers],
         "files": dict(manifest.files),

@@ -176,21 +176,21 @@ class Config:
     )
     swap_release: float = _parameter(
         0.15,
-        "Below this total variation the counter of wanting observations falls",
+        "Below this total variation an observation speaks against a swap",
         low=0.0,
         high=1.0,
         live=True,
     )
     trigger_consecutive: int = _parameter(
         3,
-        "Observations in a row above the trigger before a swap; 1: no debounce",
+        "Observations above the trigger, in one run, before a swap; 1: no debounce",
         low=1,
         high=1000,
         live=True,
     )
     release_consecutive: int = _parameter(
         2,
-        "Observations in a row below the release that clear the counter",
+        "Observations in a row below the release that end such a run",
         low=1,
         high=1000,
         live=True,

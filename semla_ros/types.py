@@ -87,16 +87,14 @@ class AdapterMix:
         Raises:
             LibraryError: A weight is negative or not finite, or none is positive.
         """
-        if (
-            not all(math.isfinite(w) and w >= 0 for w in weights.values())
-            or sum(weights.values()) <= 0
-        ):
+        if not all(w >= 0 for w in weights.values()) or not 0 < sum(weights.values()) < math.inf:
             raise LibraryError(
                 f"expected finite weights >= 0 with at least one above 0, got {dict(weights)!r}"
             )
         total = math.fsum(weights.values())
         kept = sorted(
-            ((w / total, n) for n, w in weights.items() if w > 0), key=lambda x: (-x[0], x[1])
+            ((w / total, n) for n, w in weights.items() if w / total > 0),
+            key=lambda x: (-x[0], x[1]),
         )
         return cls(tuple(n for _, n in kept), tuple(w for w, _ in kept))
 
