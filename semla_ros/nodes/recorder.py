@@ -1,0 +1,137 @@
+"""Records topics of any type into an mcap, as serialized messages with their time of arrival.
+
+    python -m semla_ros.nodes.recorder drive.mcap /segmenter/mask /segmenter/support
+
+Ends on Ctrl-C, SIGTERM or after `--duration`, leaving a whole file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib
+import json
+import logging
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+
+from semla_ros.bags.writer import BagWriter
+from semla_ros.errors import SemlaError
+from semla_ros.nodes.signals import POLL_S, StopFlag
+
+_log = logging.getLogger(__name__)
+
+_DEPTH = 200
+
+
+def message_class(msgtype: str) -> Any:  # noqa: ANN401  a generated class
+    """Return the Python class of a message type such as `std_msgs/msg/String`."""
+    package, _, name = msgtype.split("/")
+    return getattr(importlib.import_module(f"{package}.msg"), name)
+
+
+class Recorder(Node):
+    """Subscribes to topics as they appear, with the QoS that their publishers offer."""
+
+    def __init__(self, writer: BagWriter, topics: Sequence[str]) -> None:
+        """Wait for `topics` (absolute names) and write what they carry."""
+        super().__init__("semla_recorder", start_parameter_services=False)
+        self._writer = writer
+        self._waiting = list(topics)
+        self.counts: Counter[str] = Counter(dict.fromkeys(topics, 0))
+        self.create_timer(POLL_S, self._look)
+        self._look()
+
+    def _look(self) -> None:
+        for topic in list(self._waiting):
+            offered = self.get_publishers_info_by_topic(topic)
+            if not offered:
+                continue
+            msgtype = offered[0].topic_type
+            if not self._writer.knows(msgtype):
+                _log.error("topic %s of unknown type %s is not recorded", topic, msgtype)
+                self._waiting.remove(topic)
+                continue
+            qos = [each.qos_profile for each in offered]
+            reliable = all(q.reliability == ReliabilityPolicy.RELIABLE for q in qos)
+            latched = all(q.durability == DurabilityPolicy.TRANSIENT_LOCAL for q in qos)
+            profile = QoSProfile(
+                history=HistoryPolicy.KEEP_LAST,
+                depth=_DEPTH,
+                reliability=ReliabilityPolicy.RELIABLE
+                if reliable
+                else ReliabilityPolicy.BEST_EFFORT,
+                durability=DurabilityPolicy.TRANSIENT_LOCAL
+                if latched
+                else DurabilityPolicy.VOLATILE,
+            )
+            self.create_subscription(
+                message_class(msgtype),
+                topic,
+                functools.partial(self._write, topic, msgtype),
+                profile,
+                raw=True,
+            )
+            self._waiting.remove(topic)
+
+    def _write(self, topic: str, msgtype: str, data: bytes) -> None:
+        self._writer.write_raw(topic, msgtype, data, self.get_clock().now().nanoseconds)
+        self.counts[topic] += 1
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="semla_ros.nodes.recorder", description=__doc__)
+    parser.add_argument("out", type=Path, help="the .mcap to write")
+    parser.add_argument("topics", nargs="+", help="topics, absolute names")
+    parser.add_argument("--duration", type=float, default=0.0, help="end after so long [s]")
+    parser.add_argument("--report", type=Path, help="write the counts per topic as JSON")
+    return parser.parse_args(argv)
+
+
+def _record(args: argparse.Namespace, stop: StopFlag) -> dict[str, int]:
+    topics = [t if t.startswith("/") else f"/{t}" for t in args.topics]
+    with BagWriter(args.out) as writer:
+        recorder = Recorder(writer, topics)
+        executor = SingleThreadedExecutor()
+        executor.add_node(recorder)
+        end = time.monotonic() + args.duration
+        try:
+            while not stop and (args.duration <= 0 or time.monotonic() < end):
+                executor.spin_once(timeout_sec=POLL_S)
+        finally:
+            executor.shutdown()
+            recorder.destroy_node()
+        return dict(recorder.counts)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Record until told to end; return the exit code."""
+    args = _arguments(argv)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    stop = StopFlag()
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        counts = _record(args, stop)
+    except SemlaError as error:
+        _log.error("%s", error)
+        return 1
+    finally:
+        rclpy.try_shutdown()
+    if args.report:
+        args.report.write_text(json.dumps(counts), encoding="utf-8")
+    _log.info("recorded %d messages of %d topics", sum(counts.values()), len(counts))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
