@@ -145,7 +145,7 @@ def film(frames: Sequence[FilmFrame], rows: Sequence[str]) -> str:
         {"seconds": f.seconds, "caption": f.caption, "images": [p.uri for p in f.pictures]}
         for f in frames
     ]
-    script = json.dumps(data).replace("</", "<\\/")
+    script = json.dumps(data).replace("<", "\\u003c")
     return (
         f'<div class="film"><div class="film-images">{figures}</div>'
         '<div class="film-controls"><button type="button">Play</button>'

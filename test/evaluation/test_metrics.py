@@ -1,0 +1,156 @@
+"""Numbers against brute force and hand-worked cases; laws of the means."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from semla_ros.errors import EvaluationError
+from semla_ros.evaluation.metrics import (
+    ConfusionMatrix,
+    arithmetic_mean,
+    class_iou,
+    confusion_counts,
+    harmonic_mean,
+    mean_iou,
+    percentiles,
+    pixel_accuracy,
+)
+
+
+def labels(seed, classes, shape=(13, 17), extra=()):
+    values = [*range(classes), *extra]
+    rng = np.random.default_rng(seed)
+    return rng.choice(np.array(values, dtype=np.uint8), size=shape)
+
+
+def brute_iou(truth, predicted, classes, ignore):
+    """IoU of each class by sets of pixels."""
+    ious = []
+    scored = [p for p in np.ndindex(*truth.shape) if truth[p] != ignore]
+    for c in range(classes):
+        true = {p for p in scored if truth[p] == c}
+        said = {p for p in scored if predicted[p] == c}
+        ious.append(len(true & said) / len(true | said) if true else math.nan)
+    return np.array(ious)
+
+
+@pytest.mark.parametrize(("classes", "seed"), list(itertools.product((1, 2, 7), range(4))))
+def test_iou_equals_brute_force(classes, seed):
+    truth = labels(seed, classes, extra=(255,))
+    predicted = labels(seed + 100, classes + 1, extra=(255,))
+    counts = confusion_counts(truth, predicted, classes=classes)
+    expected = brute_iou(truth, predicted, classes, 255)
+    np.testing.assert_allclose(class_iou(counts), expected)
+    assert mean_iou(counts) == pytest.approx(np.nanmean(expected))
+    assert counts.dtype == np.int64
+    assert counts.sum() == (truth != 255).sum()
+
+
+def test_hand_worked_case():
+    truth = np.array([[0, 0, 1, 1, 255]], np.uint8)
+    predicted = np.array([[0, 1, 1, 2, 0]], np.uint8)
+    counts = confusion_counts(truth, predicted, classes=3)
+    np.testing.assert_allclose(class_iou(counts), [1 / 2, 1 / 3, math.nan])
+    assert mean_iou(counts) == pytest.approx((1 / 2 + 1 / 3) / 2)
+    assert pixel_accuracy(counts) == pytest.approx(2 / 4)
+
+
+def test_an_unlabelled_prediction_is_a_miss_not_a_hole():
+    truth = np.zeros((1, 4), np.uint8)
+    predicted = np.array([[0, 0, 255, 255]], np.uint8)
+    assert mean_iou(confusion_counts(truth, predicted, classes=2)) == pytest.approx(0.5)
+
+
+def test_one_matrix_over_all_images_is_not_the_mean_of_image_values():
+    pairs = [(labels(i, 4), labels(i + 9, 4)) for i in range(5)]
+    matrix = ConfusionMatrix(4)
+    for truth, predicted in pairs:
+        matrix.update(truth, predicted)
+    joined = [np.concatenate([p[k].ravel() for p in pairs])[None] for k in (0, 1)]
+    whole = confusion_counts(joined[0], joined[1], classes=4)
+    np.testing.assert_array_equal(matrix.counts, whole)
+    assert matrix.mean_iou == mean_iou(whole)
+    np.testing.assert_array_equal(matrix.iou, class_iou(whole))
+
+
+def test_merging_equals_updating():
+    one, other, both = (ConfusionMatrix(3) for _ in range(3))
+    for matrix, seed in ((one, 1), (other, 2)):
+        matrix.update(labels(seed, 3), labels(seed + 5, 3))
+        both.update(labels(seed, 3), labels(seed + 5, 3))
+    one.merge(other)
+    np.testing.assert_array_equal(one.counts, both.counts)
+    assert one.pixels == 2 * 13 * 17
+    with pytest.raises(EvaluationError, match="3 classes, got 4"):
+        one.merge(ConfusionMatrix(4))
+
+
+def test_sixteen_bit_labels_and_another_ignore():
+    truth = np.array([[300, 0, 7]], np.uint16)
+    predicted = np.array([[300, 300, 300]], np.uint16)
+    counts = confusion_counts(truth, predicted, classes=301, ignore=7)
+    assert counts.sum() == 2
+    assert counts[300, 300] == 1
+
+
+@pytest.mark.parametrize(
+    ("truth", "predicted", "classes", "message"),
+    [
+        (np.zeros((2, 2), np.uint8), np.zeros((2, 3), np.uint8), 2, "one size"),
+        (np.full((2, 2), 9, np.uint8), np.zeros((2, 2), np.uint8), 2, r"got \[9\]"),
+        (np.zeros((2, 2)), np.zeros((2, 2), np.uint8), 2, "integer type"),
+        (np.zeros((2, 2), np.uint8), np.zeros((2, 2), np.uint8), 0, "at least one class"),
+    ],
+)
+def test_bad_labels_are_refused(truth, predicted, classes, message):
+    with pytest.raises(EvaluationError, match=message):
+        confusion_counts(truth, predicted, classes=classes)
+
+
+def test_nothing_scored_is_nan():
+    matrix = ConfusionMatrix(2)
+    assert math.isnan(matrix.mean_iou)
+    assert math.isnan(pixel_accuracy(matrix.counts))
+    with pytest.raises(EvaluationError, match="at least one class"):
+        ConfusionMatrix(0)
+
+
+positive = st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=20)
+
+
+@settings(max_examples=50, deadline=None)
+@given(positive)
+def test_means_lie_between_the_extremes_and_in_order(values):
+    harmonic, arithmetic = harmonic_mean(values), arithmetic_mean(values)
+    slack = 1e-9 * max(values)
+    assert min(values) - slack <= harmonic <= arithmetic + slack <= max(values) + 2 * slack
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(1e-3, 1e3), st.integers(1, 9))
+def test_means_of_equal_values(value, count):
+    assert harmonic_mean([value] * count) == pytest.approx(value)
+    assert arithmetic_mean([value] * count) == pytest.approx(value)
+
+
+def test_semla_zero_shot_row():
+    """Source: SemLA (CVPR 2025), supplementary: two domains by hand."""
+    assert harmonic_mean([40.0, 60.0]) == pytest.approx(48.0)
+    assert harmonic_mean([40.0, 0.0]) == 0.0
+
+
+@pytest.mark.parametrize("values", [[], [1.0, -1.0], [math.nan], [math.inf, 1.0]])
+def test_means_refuse_what_has_no_mean(values):
+    for mean in (harmonic_mean, arithmetic_mean):
+        with pytest.raises(EvaluationError, match="not scored"):
+            mean(values)
+
+
+def test_percentiles():
+    got = percentiles(range(101))
+    assert got == {"p50": 50.0, "p95": 95.0, "p99": 99.0, "mean": 50.0, "max": 100.0}
+    assert percentiles([]) == {}

@@ -1,0 +1,97 @@
+"""Results survive the disk, and their summary counts right."""
+
+import dataclasses
+import json
+
+import pytest
+
+from semla_ros.errors import EvaluationError
+from semla_ros.evaluation.result import load_result, result_to_json, save_result
+
+
+def test_a_saved_result_comes_back_equal(result, tmp_path):
+    path = tmp_path / "sub" / "results.json"
+    save_result(result, path)
+    again = load_result(path)
+    assert result_to_json(again) == result_to_json(result)
+    assert again.digest() == result.digest()
+    assert again.frames[1].mix == result.frames[1].mix
+    assert again.swaps == result.swaps
+    assert [f.name for f in path.parent.iterdir()] == ["results.json"]
+
+
+def test_the_file_is_strict_json(result, tmp_path):
+    save_result(result, tmp_path / "r.json")
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    data = json.loads((tmp_path / "r.json").read_text(), parse_constant=refuse)
+    assert data["frames"][1]["support"]["nearest_distance"] is None
+
+
+def test_summary(result):
+    summary = result.summary()
+    assert summary["frames"] == {"read": 8, "segmented": 6, "skipped": 2}
+    assert summary["skipped_why"] == {"<broken> JPEG": 2}
+    assert summary["swaps"] == {"committed": 1, "failed": 1}
+    assert list(summary["latency_ms"]) == ["step", "infer"]
+    assert summary["latency_ms"]["step"]["p50"] == pytest.approx(12.5)
+    assert summary["mean_mix"] == pytest.approx({"fog": 0.7 * 4 / 6, "base": 2 / 6, "rain": 0.2})
+    assert summary["support"] == {"levels": {"LOW": 5}, "mean": 0.5, "lowest": 0.5}
+    assert summary["duration_s"] == pytest.approx(0.5)
+    assert summary["ended_early"] == "the disk is full"
+
+
+def test_an_empty_result_has_a_summary(result):
+    empty = dataclasses.replace(result, frames=(), swaps=(), skipped=())
+    summary = empty.summary()
+    assert summary["frames"]["read"] == 0
+    assert summary["latency_ms"] == {}
+    assert summary["support"]["mean"] is None
+
+
+def test_the_digest_sees_masks_and_mixes_but_not_durations(result):
+    first, *rest = result.frames
+
+    def digest_with(**changes):
+        frames = (dataclasses.replace(first, **changes), *rest)
+        return dataclasses.replace(result, frames=frames).digest()
+
+    assert digest_with(timings_ms={"step": 99.0}) == result.digest()
+    assert digest_with(mask_crc32=12345) != result.digest()
+    assert digest_with(mix=result.frames[2].mix) != result.digest()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "cannot read"),
+        ("[]", "format 1"),
+        ('{"format": 7}', "format 1"),
+        ('{"format": 1}', "damaged at 'info'"),
+    ],
+)
+def test_other_files_are_refused(tmp_path, text, message):
+    path = tmp_path / "r.json"
+    path.write_text(text)
+    with pytest.raises(EvaluationError, match=message):
+        load_result(path)
+
+
+def test_an_edited_result_is_refused(result, tmp_path):
+    path = tmp_path / "r.json"
+    save_result(result, path)
+    data = json.loads(path.read_text())
+    data["frames"][0]["mix"] = {"fog": 0.4}
+    path.write_text(json.dumps(data))
+    with pytest.raises(EvaluationError, match="sum 1"):
+        load_result(path)
+    with pytest.raises(EvaluationError, match="cannot read"):
+        load_result(tmp_path / "nowhere.json")
+
+
+def test_a_place_that_cannot_be_written(result, tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(EvaluationError, match="cannot write"):
+        save_result(result, tmp_path / "file" / "r.json")

@@ -1,0 +1,71 @@
+"""The recording of predictions and the overlay video."""
+
+import cv2
+import numpy as np
+from rosbags.highlevel import AnyReader
+
+from semla_ros.bags.writer import BagWriter
+from semla_ros.evaluation.sinks import PredictionSink, VideoSink
+
+
+def test_predictions_carry_the_frames_stamps_and_labels(support, tmp_path):
+    path = tmp_path / "predictions.mcap"
+    views = support.views(4)
+    with BagWriter(path) as bag:
+        sink = PredictionSink(bag)
+        for view in views:
+            sink.add(view)
+    topics = {}
+    with AnyReader([path]) as reader:
+        for connection, stamp, data in reader.messages():
+            message = reader.deserialize(data, connection.msgtype)
+            topics.setdefault(connection.topic, []).append((stamp, message))
+    counts = {topic: len(messages) for topic, messages in topics.items()}
+    assert counts == {
+        "/segmenter/mask": 4,
+        "/segmenter/overlay/compressed": 4,
+        "/segmenter/support": 3,
+        "/segmenter/adapters": 2,
+        "/segmenter/swap": 1,
+        "/segmenter/label_info": 1,
+    }
+    for view, (stamp, mask) in zip(views, topics["/segmenter/mask"], strict=True):
+        assert stamp == view.frame.stamp_ns
+        header = mask.header.stamp
+        assert header.sec * 10**9 + header.nanosec == stamp
+        labels = mask.data.reshape(mask.height, mask.width)
+        np.testing.assert_array_equal(labels, view.result.labels)
+    assert topics["/segmenter/adapters"][1][1].names == ["fog", "rain"]
+
+
+def test_video_has_every_frame_at_the_recordings_rate(support, tmp_path):
+    path = tmp_path / "overlay.mp4"
+    with VideoSink(path) as sink:
+        for view in support.views(7, height=48, width=65):
+            sink.add(view)
+    video = cv2.VideoCapture(str(path))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 7
+    assert abs(video.get(cv2.CAP_PROP_FPS) - 10.0) < 0.01
+    done, image = video.read()
+    assert done
+    assert image.shape == (48 + 26, 64, 3)
+    video.release()
+    assert [f.name for f in tmp_path.iterdir()] == ["overlay.mp4"]
+
+
+def test_video_of_one_frame_and_of_changing_sizes(support, tmp_path):
+    with VideoSink(tmp_path / "one.mp4") as sink:
+        sink.add(support.views(1)[0])
+    with VideoSink(tmp_path / "sizes.mp4") as sink:
+        for view in (*support.views(2), *support.views(2, height=60, width=80)):
+            sink.add(view)
+    for name, count in (("one.mp4", 1), ("sizes.mp4", 4)):
+        video = cv2.VideoCapture(str(tmp_path / name))
+        assert video.get(cv2.CAP_PROP_FRAME_COUNT) == count
+        video.release()
+
+
+def test_no_frame_no_video(tmp_path):
+    with VideoSink(tmp_path / "none.mp4"):
+        pass
+    assert list(tmp_path.iterdir()) == []
