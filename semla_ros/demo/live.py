@@ -1,0 +1,136 @@
+"""Runs node, camera and recorder as three processes over real ROS 2 topics."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from semla_ros.drive import DriveRequest, node_command, node_environment
+from semla_ros.errors import SemlaError
+
+logger = logging.getLogger(__name__)
+
+CAMERA = "/camera/image_raw"
+MASK = "/segmenter/mask"
+CONFIDENCE = "/segmenter/confidence"
+SUPPORT = "/segmenter/support"
+ADAPTERS = "/segmenter/adapters"
+SWAP = "/segmenter/swap"
+TOPICS = (
+    CAMERA,
+    MASK,
+    CONFIDENCE,
+    SUPPORT,
+    ADAPTERS,
+    SWAP,
+    "/segmenter/label_info",
+    "/diagnostics",
+)
+GRACE_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRun:
+    """What one live run left behind.
+
+    Attributes:
+        recording: The mcap with every topic.
+        sent: Header stamps of the images that the camera published, ns.
+    """
+
+    recording: Path
+    sent: tuple[int, ...]
+
+
+def play_live(camera: Path, out: Path, *, seconds: float, bundle: Path | None = None) -> LiveRun:
+    """Play the recording `camera` into the running node and record everything into `out`.
+
+    Args:
+        camera: A recording with one image topic, played in real time.
+        out: The mcap to write.
+        seconds: How long the recording lasts; for the progress bar.
+        bundle: Model bundle, None for the one that comes with the package.
+
+    Raises:
+        SemlaError: A process ended with an error; its last lines say why.
+    """
+    environment = node_environment() | {"ROS_DOMAIN_ID": str(random.randint(10, 100))}
+    environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    logs = out.parent / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    sent = logs / "player.json"
+    request = DriveRequest(changes={"bundle": str(bundle)} if bundle else {}, image=CAMERA)
+    modules = "semla_ros.nodes"
+    record = [sys.executable, "-m", f"{modules}.recorder", str(out), *TOPICS]
+    play = [sys.executable, "-m", f"{modules}.player", str(camera), "--to", CAMERA]
+    play += ["--subscribers", "2", "--wait", "60", "--report", str(sent)]
+    with (
+        _process("node", node_command(request), environment, logs),
+        _process("recorder", record, environment, logs),
+        _process("player", play, environment, logs) as player,
+    ):
+        _wait(player, seconds)
+        time.sleep(1.0)  # the last frame is still on its way through the node
+    stamps = json.loads(sent.read_text(encoding="utf-8"))["stamps_ns"]
+    return LiveRun(out, tuple(int(s) for s in stamps))
+
+
+def _wait(player: subprocess.Popen[bytes], seconds: float) -> None:
+    """Show the drive's progress until the player ends.
+
+    Raises:
+        SemlaError: The player failed or hangs.
+    """
+    limit = time.monotonic() + seconds + 60.0 + GRACE_S
+    with tqdm(desc="live drive", unit="s", mininterval=5.0) as bar:
+        while player.poll() is None:
+            if time.monotonic() > limit:
+                raise SemlaError(f"the camera did not finish {seconds:g} s of driving in time")
+            time.sleep(1.0)
+            bar.update(1)
+    if player.returncode:
+        raise SemlaError(f"the camera process ended with code {player.returncode}: see logs/")
+
+
+@contextmanager
+def _process(
+    name: str, command: Sequence[str], environment: Mapping[str, str], logs: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    path = logs / f"{name}.log"
+    with path.open("wb") as log:
+        process = subprocess.Popen(
+            command, env=dict(environment), stdout=log, stderr=subprocess.STDOUT, cwd=Path.cwd()
+        )
+    try:
+        yield process
+    except SemlaError as error:
+        tail = path.read_text(encoding="utf-8", errors="replace").splitlines()[-8:]
+        raise SemlaError(f"{error}; {name} says: {' / '.join(tail)}") from error
+    finally:
+        _stop(process)
+    if process.returncode:
+        tail = path.read_text(encoding="utf-8", errors="replace").splitlines()[-8:]
+        raise SemlaError(
+            f"the {name} process ended with code {process.returncode}: {' / '.join(tail)}"
+        )
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    try:
+        process.wait(GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
