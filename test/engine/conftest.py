@@ -1,6 +1,6 @@
 """A small hand-made bundle whose answers can be computed in a few lines of numpy."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,19 +61,22 @@ def hand_made(tmp_path_factory: pytest.TempPathFactory) -> HandMade:
     onnx.save(_segmentation_graph(base), root / "segmentation.onnx")
     onnx.save(_text_graph(base, rng), root / "text_encoder.onnx")
     _tokenizer().save(str(root / "tokenizer.json"))
-    manifest = Manifest(
+    return HandMade(ModelBundle(root, manifest_of(LAYERS, size=SIZE)), base)
+
+
+def manifest_of(layers: tuple[GraphWeight, ...], *, size: int) -> Manifest:
+    return Manifest(
         name="hand-made",
         family="catseg",
         base_model="hand:1",
-        segmentation=SegmentationSpec(SIZE),
+        segmentation=SegmentationSpec(size),
         text=TextSpec("a photo of {}", CONTEXT),
         navigator=None,
         vocabulary=vocabulary(),
         defaults=AdaptationDefaults(0.05, 5, "euclidean", "inverse", -1.0, 0.1, 10.0),
-        layers=LAYERS,
+        layers=layers,
         files={},
     )
-    return HandMade(ModelBundle(root, manifest), base)
 
 
 def vocabulary(*names: str) -> Vocabulary:
@@ -82,17 +85,69 @@ def vocabulary(*names: str) -> Vocabulary:
 
 
 @pytest.fixture(scope="session")
-def make_set() -> Callable[..., WeightSet]:
-    """Return a factory of random weight sets: seed, touched layers, class names."""
+def network_bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
+    """Return the weights and the manifest of a tiny random CAT-Seg; no graphs."""
+    pytest.importorskip("torch", reason="needs PyTorch to make a CAT-Seg")
+    from safetensors.torch import save_file as save_tensors
 
-    def make(seed: int, layers=("head.fc1", "head.fc2"), names=("road", "sky", "car", "tree")):
+    from semla_ros.network.checkpoint import create_catseg
+    from semla_ros.network.config import CatSegConfig
+    from semla_ros.network.layers import adaptable_layers
+
+    small = {"vision_width": 64, "vision_layers": 3, "vision_heads": 1, "taps": (0, 1)}
+    config = CatSegConfig(
+        resolution=32,
+        patch=8,
+        position_grid=4,
+        **small,
+        embed_dim=DIM,
+        text_width=64,
+        text_layers=1,
+        text_heads=1,
+        vocab_size=20,
+        context_length=CONTEXT,
+        tap_dims=(8, 8),
+        hidden_dim=16,
+        aggregator_layers=1,
+        window=2,
+        appearance_dim=8,
+        text_guidance_dim=8,
+        decoder_dims=(8, 8),
+        decoder_guidance_dims=(4, 4),
+        crop_size=32,
+    )
+    root = tmp_path_factory.mktemp("network")
+    model = create_catseg(config, seed=0)
+    save_tensors(model.state_dict(), root / "weights.safetensors")
+    layers = tuple(
+        GraphWeight(x.name, x.parameter, "segmentation", x.parameter, True, x.shape)
+        for x in adaptable_layers(config)
+        if x.tower != "text" and not x.inert_in_official
+    )
+    return ModelBundle(root, manifest_of(layers, size=config.resolution))
+
+
+@pytest.fixture(scope="session")
+def make_set() -> Callable[..., WeightSet]:
+    """Return a factory of random sets for the hand-made bundle."""
+    return set_maker(LAYERS[:2])
+
+
+@pytest.fixture(scope="session")
+def maker_for() -> Callable[[Sequence[GraphWeight]], Callable[..., WeightSet]]:
+    return set_maker
+
+
+def set_maker(layers: Sequence[GraphWeight]) -> Callable[..., WeightSet]:
+    """Return a factory of random weight sets: seed, how many of `layers` to touch, names."""
+
+    def make(seed: int, touched: int = 2, names=("road", "sky", "car", "tree")) -> WeightSet:
         rng = np.random.default_rng(seed)
-        shapes = {layer.name: layer.shape for layer in LAYERS}
         weights = {
-            name: rng.normal(0, shapes[name][1] ** -0.5, shapes[name]).astype(np.float32)
-            for name in layers
+            layer.name: rng.normal(0, layer.shape[1] ** -0.5, layer.shape).astype(np.float32)
+            for layer in layers[:touched]
         }
-        text = rng.normal(size=(len(names), DIM)).astype(np.float32)
+        text = rng.normal(0, DIM**-0.5, (len(names), DIM)).astype(np.float32)
         mix = AdapterMix((f"adapter-{seed}",), (1.0,))
         return WeightSet(mix, weights, text, vocabulary(*names))
 
