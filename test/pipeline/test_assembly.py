@@ -1,11 +1,15 @@
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import semla_ros
 from semla_ros.bundle import MANIFEST
+from semla_ros.config import Config
 from semla_ros.errors import BundleError
-from semla_ros.pipeline import default_bundle
+from semla_ros.pipeline import build_pipeline, default_bundle
+from semla_ros.types import AdapterMix, Frame
 
 
 @pytest.fixture
@@ -44,3 +48,56 @@ def test_without_any_the_message_names_every_place(no_bundle, monkeypatch):
         default_bundle()
     assert str(no_bundle / "source" / "models" / "demo") in str(caught.value)
     assert str(no_bundle / "ros" / "share" / "semla_ros" / "models" / "demo") in str(caught.value)
+
+
+def built(tiny, **changes):
+    config = replace(Config(), bundle=str(tiny.root), threads=1, **changes)
+    return build_pipeline(config)
+
+
+def drive(count: int) -> list[Frame]:
+    rng = np.random.default_rng(0)
+    shape = (24, 40, 3)
+    return [
+        Frame(i * 10**8, "camera", rng.integers(0, 256, shape, dtype=np.uint8))
+        for i in range(count)
+    ]
+
+
+def test_a_real_bundle_becomes_a_pipeline_that_adapts_the_same_way_every_time(tiny):
+    runs = []
+    for _ in range(2):
+        with built(tiny, adaptation="inline", swap_policy="always") as pipeline:
+            assert pipeline.engine.name == "onnx"
+            assert pipeline.vocabulary.names == tiny.manifest.vocabulary.names
+            runs.append([pipeline.step(frame) for frame in drive(6)])
+            assert pipeline.errors == {}
+    for one, other in zip(*runs, strict=True):
+        assert one.labels.tobytes() == other.labels.tobytes()
+        assert one.confidence.tobytes() == other.confidence.tobytes()
+        assert one.mix == other.mix
+    assert runs[0][0].mix == AdapterMix.base_only()
+    assert runs[0][-1].mix != AdapterMix.base_only()
+    assert runs[0][-1].support.observed_ns > 0
+
+
+def test_in_the_background_it_gets_there_too_and_back_to_the_same_bits(tiny):
+    (frame,) = drive(1)
+    with built(tiny, swap_policy="never") as pipeline:
+        before = pipeline.step(frame)
+        for mix in (AdapterMix(("fog", "rain"), (0.5, 0.5)), AdapterMix.base_only()):
+            future = pipeline.pin(mix)
+            while not future.done():
+                pipeline.poll(1)
+            assert future.result().committed, future.result().error
+            assert pipeline.step(frame).mix == mix
+        after = pipeline.step(frame)
+    assert after.confidence.tobytes() == before.confidence.tobytes()
+
+
+def test_an_explicit_engine_and_a_library_elsewhere(tiny, tmp_path):
+    config = replace(Config(), bundle=str(tiny.root), engine="fake", adaptation="inline")
+    with build_pipeline(config, library=tmp_path) as pipeline:
+        assert pipeline.engine.name == "fake"
+        assert pipeline.library.names == ()
+        assert [pipeline.step(f).mix for f in drive(3)] == [AdapterMix.base_only()] * 3
