@@ -248,12 +248,16 @@ def _topics(args: argparse.Namespace) -> int:
 
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("demo_out"), help="default: demo_out")
+    parser.add_argument("--seconds", type=float, default=120.0, help="length; default: 120")
+    parser.add_argument("--bundle", type=Path, help="model bundle; default: the demo bundle")
 
 
 def _demo(args: argparse.Namespace) -> int:
     from semla_ros.demo import showcase
 
-    return int(showcase.run(args.out))
+    shown = showcase.run(args.out, seconds=args.seconds, bundle=args.bundle)
+    print(f"{shown.page}: {shown.shows}")
+    return 0
 
 
 def _no_arguments(parser: argparse.ArgumentParser) -> None:

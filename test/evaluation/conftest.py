@@ -112,15 +112,14 @@ def write_bag(path, frames):
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tmp_path_factory):
-    """A real bundle with random weights and three adapters."""
-    for module in ("torch", "onnx"):
-        pytest.importorskip(module)
-    path = Path(__file__).resolve().parents[1] / "fakes.py"
-    spec = importlib.util.spec_from_file_location("semla_test_fakes", path)
-    fakes = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fakes)
-    return fakes.tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle").root
+def bundle(tmp_path_factory):
+    """The folder of a real bundle with three adapters."""
+    pytest.importorskip("onnx")
+    path = Path(__file__).resolve().parents[1] / "small_bundle.py"
+    spec = importlib.util.spec_from_file_location("semla_small_bundle", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.small_bundle(tmp_path_factory.mktemp("small") / "bundle")
 
 
 @pytest.fixture
@@ -128,7 +127,7 @@ def result():
     return make_result()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def support():
     """What the tests of this folder build with; conftest modules cannot be imported by name."""
 

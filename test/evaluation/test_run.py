@@ -1,0 +1,93 @@
+"""A whole replay with a real pipeline, from a recording to its files."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from semla_ros.bags.reader import image_topics
+from semla_ros.errors import BagError, BundleError, ConfigError, EvaluationError
+from semla_ros.evaluation.result import load_result
+from semla_ros.evaluation.run import ReplayRequest, run_replay, versions, write_image
+
+FILES = ["index.html", "overlay.mp4", "predictions.mcap", "results.json", "strip.png"]
+
+
+@pytest.fixture(scope="module")
+def outcomes(bundle, support, tmp_path_factory):
+    """Two replays of the same recording, the onnx engine, a swap policy that swaps soon."""
+    root = tmp_path_factory.mktemp("run")
+    bag = support.write_bag(root / "drive.mcap", support.frames(12))
+    changes = {"engine": "onnx", "threads": 1, "navigator_rate_hz": 0.0, "swap_policy": "always"}
+    requests = [
+        ReplayRequest(bag, root / name, bundle=bundle, changes=changes) for name in ("one", "two")
+    ]
+    return [(request, run_replay(request)) for request in requests]
+
+
+def test_every_file_is_written_and_true(outcomes):
+    request, outcome = outcomes[0]
+    assert sorted(f.name for f in request.out.iterdir()) == FILES
+    assert sorted(p.name for p in outcome.files) == FILES
+    result = load_result(request.out / "results.json")
+    assert result.digest() == outcome.result.digest()
+    summary = json.loads((request.out / "results.json").read_text())["summary"]
+    assert summary["frames"] == {"read": 12, "segmented": 12, "skipped": 0}
+    assert summary["swaps"]["committed"] >= 1
+    assert result.info.engine == "onnx"
+    assert result.info.classes == ("road", "car", "sky", "tree")
+    assert result.info.parameters["swap_policy"] == "always"
+    assert result.frames[-1].support is not None
+    counts = {t.name: t.count for t in image_topics(request.out / "predictions.mcap")}
+    assert counts == {"/segmenter/mask": 12, "/segmenter/overlay/compressed": 12}
+    assert cv2.imread(str(request.out / "strip.png")).shape[0] > 100
+
+
+def test_two_replays_decide_the_same(outcomes):
+    (_, one), (_, two) = outcomes
+    assert one.result.digest() == two.result.digest()
+    assert [f.mask_crc32 for f in one.result.frames] == [f.mask_crc32 for f in two.result.frames]
+
+
+def test_old_results_do_not_survive_a_new_run(bundle, support, tmp_path):
+    bag = support.write_bag(tmp_path / "drive.mcap", support.frames(2))
+    out = tmp_path / "out"
+    changes = {"engine": "fake"}
+    run_replay(ReplayRequest(bag, out, bundle=bundle, changes=changes))
+    assert (out / "overlay.mp4").exists()
+    run_replay(ReplayRequest(bag, out, bundle=bundle, changes=changes, video=False))
+    assert not (out / "overlay.mp4").exists()
+
+
+def test_a_damaged_recording_is_noted_once(bundle, support, tmp_path):
+    whole = support.write_bag(tmp_path / "whole.mcap", support.frames(30, 200, 300))
+    cut = tmp_path / "cut.mcap"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
+    request = ReplayRequest(
+        cut, tmp_path / "out", bundle=bundle, changes={"engine": "fake"}, video=False
+    )
+    result = run_replay(request).result
+    assert 5 < len(result.frames) < 30
+    assert len(result.notes) == 1
+    assert "cut off" in result.notes[0]
+
+
+def test_unusable_requests_are_refused_before_anything_runs(bundle, support, tmp_path):
+    bag = support.write_bag(tmp_path / "drive.mcap", support.frames(2))
+    out = tmp_path / "out"
+    with pytest.raises(BagError, match="found nothing"):
+        run_replay(ReplayRequest(tmp_path / "no.mcap", out, bundle=bundle))
+    with pytest.raises(BundleError, match=r"bundle\.yaml"):
+        run_replay(ReplayRequest(bag, out, bundle=tmp_path))
+    with pytest.raises(ConfigError, match="did you mean 'top_k'"):
+        run_replay(ReplayRequest(bag, out, bundle=bundle, changes={"topk": 1}))
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(EvaluationError, match="cannot write"):
+        run_replay(ReplayRequest(bag, tmp_path / "file" / "out", bundle=bundle))
+    with pytest.raises(EvaluationError, match="cannot write"):
+        write_image(tmp_path / "nowhere" / "x.png", np.zeros((2, 2, 3), np.uint8))
+
+
+def test_versions_name_what_can_change_a_result():
+    assert {"semla_ros", "python", "numpy", "onnxruntime", "machine"} <= versions().keys()
