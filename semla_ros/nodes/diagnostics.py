@@ -35,8 +35,10 @@ class Snapshot:
         topic: The image topic, resolved.
         backend: The engine that serves, empty if none.
         mix: Identity of the active mix.
-        library: How many adapters serve, and name -> reason of those that do not.
+        library: How many adapters serve.
+        unusable: Adapter -> why it does not serve.
         worker: The worker's counters, None while there is none.
+        errors: Stage of the pipeline -> how often it failed.
         values: Numbers of the stream.
     """
 
@@ -54,6 +56,7 @@ class Snapshot:
     library: int
     unusable: Mapping[str, str]
     worker: WorkerReport | None
+    errors: Mapping[str, int]
     values: FrameValues = field(repr=False)
 
 
@@ -128,6 +131,7 @@ def _inference(now: Snapshot) -> DiagnosticStatus:
         level = DiagnosticStatus.ERROR if failing else DiagnosticStatus.WARN
         message = f"{worker.consecutive_errors} errors in a row: {worker.last_error}"
     counts = {f"errors.{kind}": n for kind, n in sorted(worker.errors.items())} if worker else {}
+    counts |= {f"stage_errors.{stage}": n for stage, n in sorted(now.errors.items())}
     return _status(
         now,
         "inference",

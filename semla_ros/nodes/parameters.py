@@ -20,9 +20,10 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from semla_ros.config import PARAMETERS, Config, ParameterSpec, updated
-from semla_ros.errors import ConfigError
+from semla_ros.errors import ConfigError, SemlaError
 
 AUTOSTART = "autostart"
+COMBINATION = "combination"
 _KEPT = ("use_sim_time", "start_type_description_service")
 _QOS = "qos_overrides."
 _MAX_FLOAT = 1.7976931348623157e308
@@ -79,7 +80,8 @@ class NodeParameters:
         Args:
             node: Made with `automatically_declare_parameters_from_overrides=True`, so that
                 unknown names can be told.
-            on_change: Called with the new settings after they changed.
+            on_change: Called with new settings before they are accepted; refuses them by a
+                SemlaError.
         """
         self._node = node
         self._on_change = on_change
@@ -90,8 +92,7 @@ class NodeParameters:
         self._values = {s.name: self._declare(s, given.get(s.name)) for s in PARAMETERS.values()}
         self.config = self._initial()
         node.add_pre_set_parameters_callback(_widen)
-        node.add_on_set_parameters_callback(self._validate)
-        node.add_post_set_parameters_callback(self._apply)
+        node.add_on_set_parameters_callback(self._accept)
 
     @property
     def autostart(self) -> bool:
@@ -123,29 +124,24 @@ class NodeParameters:
         try:
             return updated(Config(), self._values)
         except ConfigError as error:  # each is right, together they are not
-            self.problems["combination"] = str(error)
+            self.problems[COMBINATION] = str(error)
             return Config()
 
-    def _changed(self, parameters: Iterable[Parameter[Any]]) -> dict[str, object]:
-        return {p.name: p.value for p in parameters if p.name in PARAMETERS}
-
-    def _validate(self, parameters: list[Parameter[Any]]) -> SetParametersResult:
-        changes = self._changed(parameters)
-        try:
-            updated(Config(), self._values | changes)
-        except ConfigError as error:
-            return SetParametersResult(successful=False, reason=str(error))
-        return SetParametersResult(successful=True)
-
-    def _apply(self, parameters: list[Parameter[Any]]) -> None:
-        changes = self._changed(parameters)
+    def _accept(self, parameters: list[Parameter[Any]]) -> SetParametersResult:
+        """Check and apply in one step, so that a value which is shown is always in force."""
+        changes = {p.name: p.value for p in parameters if p.name in PARAMETERS}
         if not changes:
-            return
-        self._values |= changes
-        self.config = updated(Config(), self._values)
-        for name in (*changes, "combination"):
+            return SetParametersResult(successful=True)
+        values = self._values | changes
+        try:
+            config = updated(Config(), values)
+            self._on_change(config)
+        except SemlaError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        self._values, self.config = values, config
+        for name in (*changes, COMBINATION):
             self.problems.pop(name, None)
-        self._on_change(self.config)
+        return SetParametersResult(successful=True)
 
 
 def _take_overrides(node: Node) -> dict[str, Parameter[Any]]:

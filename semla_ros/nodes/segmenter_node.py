@@ -1,0 +1,238 @@
+"""The lifecycle node: camera topic in, adapted masks and a support score out.
+
+Heavy work is in `configure` (opening the bundle, warming up); `activate` only subscribes. Unless
+`autostart` is false the node does both by itself. Whatever is wrong with parameters, bundle or
+images, the node lives and /diagnostics says what to mend.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.signals import SignalHandlerOptions
+
+from semla_ros.config import Config
+from semla_ros.errors import ConfigError, SemlaError
+from semla_ros.nodes.diagnostics import Snapshot, statuses
+from semla_ros.nodes.outputs import Outputs
+from semla_ros.nodes.parameters import NodeParameters
+from semla_ros.nodes.ros_logging import attach, detach
+from semla_ros.nodes.services import OrderServices
+from semla_ros.nodes.signals import POLL_S, StopFlag
+from semla_ros.nodes.statistics import FrameStatistics
+from semla_ros.nodes.stream import FrameStream
+from semla_ros.pipeline import AdaptivePipeline, build_pipeline
+
+_log = logging.getLogger(__name__)
+
+NODE_NAME = "segmenter"
+FINALIZED = "finalized"
+
+
+class SegmenterNode(LifecycleNode):
+    """Segments a camera topic.
+
+    Parameters, services and diagnostics are there always, pipeline and publishers once it is
+    configured, subscription and worker while it is active.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(NODE_NAME, automatically_declare_parameters_from_overrides=True)
+        self._log_handler = attach(self.get_logger())
+        self._pipeline: AdaptivePipeline | None = None
+        self._outputs: Outputs | None = None
+        self._stream: FrameStream | None = None
+        self._problem = ""
+        self._settings = NodeParameters(self, on_change=self._reconfigure)
+        self._statistics = FrameStatistics()
+        self._orders = OrderServices(self)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        for reason in self._settings.ignored.values():
+            _log.error("%s: ignored", reason)
+        self.create_timer(
+            self._settings.config.diagnostics_period_s,
+            self._check,
+            callback_group=MutuallyExclusiveCallbackGroup(),
+            clock=Clock(clock_type=ClockType.STEADY_TIME),  # simulated time may stand still
+        )
+
+    @property
+    def state(self) -> str:
+        """Label of the lifecycle state."""
+        return str(self._state_machine.current_state[1])
+
+    def start(self) -> None:
+        """Configure and activate, unless `autostart` is false; a refusal is logged, not raised."""
+        if not self._settings.autostart:
+            _log.info("autostart is false: waiting for a lifecycle manager")
+        elif self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+            self.trigger_activate()
+
+    def close(self) -> None:
+        """Release everything, in whatever state the node is."""
+        self._halt()
+        self._release()
+        detach(self._log_handler)
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Open the bundle and create the publishers."""
+        return self._transition(super().on_configure, state, before=self._build)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start receiving images."""
+        return self._transition(super().on_activate, state, after=self._run)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop receiving images; the model stays."""
+        return self._transition(super().on_deactivate, state, before=self._halt)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release the model and the publishers."""
+        return self._transition(super().on_cleanup, state, after=self._release)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release everything."""
+        return self._transition(super().on_shutdown, state, before=self._halt, after=self._release)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release everything; the node is unconfigured again."""
+        return self._transition(super().on_error, state, before=self._halt, after=self._release)
+
+    def _transition(
+        self,
+        entities: Callable[[LifecycleState], TransitionCallbackReturn],
+        state: LifecycleState,
+        *,
+        before: Callable[[], None] | None = None,
+        after: Callable[[], None] | None = None,
+    ) -> TransitionCallbackReturn:
+        """Run a transition; rclpy would swallow what it raises, so it is logged and kept."""
+        try:
+            if before:
+                before()
+            result = entities(state)
+            if after:
+                after()
+        except SemlaError as error:
+            self._problem = str(error)
+            _log.error("%s", error)
+            return TransitionCallbackReturn.FAILURE
+        except Exception as error:  # noqa: BLE001  an edge: rclpy would hide it
+            self._problem = f"{type(error).__name__}: {error}"
+            _log.error("unexpected error in a transition\n%s", traceback.format_exc())
+            return TransitionCallbackReturn.FAILURE
+        self._problem = ""
+        return result
+
+    def _build(self) -> None:
+        if self._settings.problems:
+            raise ConfigError("; ".join(self._settings.problems.values()))
+        try:
+            self._outputs = Outputs(self, lambda text: _log.error("%s", text))
+            self._pipeline = build_pipeline(self._settings.config)
+        except BaseException:
+            self._release()
+            raise
+        gc.collect()
+        gc.freeze()  # what lives as long as the model need not be looked at again
+        _log.info(
+            "bundle %r with %d adapters, engine %s",
+            self._pipeline.bundle.manifest.name,
+            len(self._pipeline.library.names),
+            self._pipeline.engine.name,
+        )
+        for name, reason in self._pipeline.library.problems.items():
+            _log.error("adapter %s does not serve: %s", name, reason)
+
+    def _run(self) -> None:
+        if self._pipeline is None or self._outputs is None:
+            raise ConfigError("expected a configured node: configure it first")
+        self._statistics = FrameStatistics()
+        self._stream = FrameStream(
+            self, self._pipeline, self._outputs, self._statistics, lambda: self._settings.config
+        )
+        self._orders.serve(self._pipeline)
+        _log.info("segmenting %s", self._stream.topic)
+
+    def _halt(self) -> None:
+        self._orders.refuse()
+        if self._stream is not None:
+            self._stream.stop()
+            self._stream = None
+
+    def _release(self) -> None:
+        if self._pipeline is not None:
+            self._pipeline.close()
+            self._pipeline = None
+        if self._outputs is not None:
+            self._outputs.destroy()
+            self._outputs = None
+
+    def _reconfigure(self, config: Config) -> None:
+        if self._pipeline is not None:
+            self._pipeline.configure(config)
+
+    def _check(self) -> None:
+        if self._stream is not None:
+            self._stream.check()
+        message = DiagnosticArray(status=statuses(self._snapshot()))
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
+
+    def _snapshot(self) -> Snapshot:
+        stream, pipeline = self._stream, self._pipeline
+        return Snapshot(
+            node=self.get_fully_qualified_name(),
+            state=self.state,
+            problem=self._problem,
+            ignored=self._settings.ignored,
+            stale=stream is not None and stream.stale,
+            stale_timeout_s=self._settings.config.stale_timeout_s,
+            publishers=stream.publishers() if stream else 0,
+            incompatible=stream.incompatible if stream else 0,
+            topic=stream.topic if stream else "",
+            backend=pipeline.engine.name if pipeline else "",
+            mix=pipeline.active.identity if pipeline else "",
+            library=len(pipeline.library.names) if pipeline else 0,
+            unusable=dict(pipeline.library.problems) if pipeline else {},
+            worker=stream.report() if stream else None,
+            errors=dict(pipeline.errors) if pipeline else {},
+            values=self._statistics.values(),
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the node until SIGINT, SIGTERM or the lifecycle's shutdown; return the exit code."""
+    stop = StopFlag()
+    rclpy.init(
+        args=None if argv is None else list(argv),
+        signal_handler_options=SignalHandlerOptions.NO,
+    )
+    executor = SingleThreadedExecutor()
+    node = SegmenterNode()
+    executor.add_node(node)
+    try:
+        node.start()
+        while not stop and node.state != FINALIZED:
+            executor.spin_once(timeout_sec=POLL_S)
+    finally:
+        node.close()
+        executor.shutdown()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,218 @@
+"""From camera messages to published masks while the node is active."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.lifecycle import LifecycleNode
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from semla_ros.config import Config
+from semla_ros.msg import AdapterMixture
+from semla_ros.nodes import conversions, qos
+from semla_ros.nodes.outputs import Outputs
+from semla_ros.nodes.statistics import FrameStatistics
+from semla_ros.nodes.worker import Worker, WorkerReport
+from semla_ros.pipeline import AdaptivePipeline
+from semla_ros.timing import now_ms
+from semla_ros.types import DomainEstimate, Frame, SwapEvent
+
+_log = logging.getLogger(__name__)
+
+IDLE_S = 0.02
+"""How often swaps are looked after while no image comes."""
+
+ANNOUNCE_EVERY_MS = 5000.0
+"""How often the class list is repeated for recordings that start late."""
+
+TOO_OLD = "TooOld"
+
+
+class FrameStream:
+    """Subscription, worker and pipeline, wired for as long as the node is active.
+
+    Attributes:
+        topic: Resolved name of the image topic.
+        incompatible: Publishers seen whose QoS does not fit.
+        stale: Whether the camera has stalled.
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        pipeline: AdaptivePipeline,
+        outputs: Outputs,
+        statistics: FrameStatistics,
+        config: Callable[[], Config],
+    ) -> None:
+        """Start receiving; `config` returns the settings in force."""
+        self._node = node
+        self._pipeline = pipeline
+        self._outputs = outputs
+        self._statistics = statistics
+        self._config = config
+        self._header = Header(stamp=node.get_clock().now().to_msg())
+        self._since_ns = conversions.stamp_ns(self._header.stamp)
+        self._estimate: DomainEstimate | None = None
+        self._usable = self._moment()
+        self._before_check = self._moment()
+        self._announced_ms = now_ms()
+        self._published_ms: float | None = None
+        self.stale = False
+        self.incompatible = 0
+        self.announce()
+        self._worker: Worker[Image | CompressedImage] = Worker(
+            self._handle, idle=self._idle, idle_s=IDLE_S
+        )
+        self._worker.start()
+        self._subscription = self._subscribe()
+        self.topic: str = self._subscription.topic_name
+
+    def announce(self) -> None:
+        """Publish class list and mixture, whether or not they changed."""
+        self._outputs.announce(self._pipeline.vocabulary, self._header, again=True)
+        self._announce_mixture(again=True)
+
+    def stop(self) -> None:
+        """Stop receiving; the frame in hand is finished, none is kept."""
+        self._node.destroy_subscription(self._subscription)
+        if not self._worker.stop():
+            _log.error("the frame in hand does not end: the inference hangs")
+
+    def report(self) -> WorkerReport:
+        """Return the worker's counters."""
+        return self._worker.report()
+
+    def publishers(self) -> int:
+        """Return how many publishers the image topic has."""
+        return int(self._node.count_publishers(self.topic))
+
+    def check(self) -> None:
+        """Notice a stalled camera and say so for as long as it lasts; called periodically."""
+        now, before = self._moment(), self._before_check
+        self._before_check = now
+        clock_s = (now[0] - self._usable[0]) * 1e-9
+        wall_s = (now[1] - self._usable[1]) * 1e-3
+        stands_still = now[0] == before[0]
+        elapsed = wall_s if stands_still or clock_s < 0 else clock_s
+        self.stale = elapsed > self._config().stale_timeout_s
+        if self.stale:
+            self._statistics.went_stale()
+            reading = self._pipeline.stalled()
+            header = Header(
+                stamp=self._node.get_clock().now().to_msg(), frame_id=self._header.frame_id
+            )
+            observed_ns = 0 if reading is None else reading.observed_ns
+            self._outputs.publish_stale(header, self._pipeline.active, observed_ns=observed_ns)
+        if now_ms() - self._announced_ms > ANNOUNCE_EVERY_MS:
+            self._announced_ms = now_ms()
+            self._outputs.announce(self._pipeline.vocabulary, self._header, again=True)
+
+    def _subscribe(self) -> Subscription[Any]:
+        node, compressed = self._node, self._config().image_transport == "compressed"
+        topic = node.resolve_topic_name("image")
+        if compressed and not topic.endswith("/compressed"):
+            topic += "/compressed"
+        return node.create_subscription(
+            CompressedImage if compressed else Image,
+            topic,
+            self._receive,
+            qos.camera_qos(),
+            callback_group=MutuallyExclusiveCallbackGroup(),
+            event_callbacks=qos.subscription_events(topic, self._mismatch),
+            qos_overriding_options=qos.overridable(),
+        )
+
+    def _mismatch(self, text: str) -> None:
+        self.incompatible += 1
+        _log.error("%s", text)
+
+    def _receive(self, message: Image | CompressedImage) -> None:
+        self._statistics.arrived()
+        self._worker.put(message)
+
+    def _handle(self, message: Image | CompressedImage) -> None:
+        started, config = now_ms(), self._config()
+        if self._is_too_old(message.header, config.max_image_age):
+            return
+        frame = self._frame(message, config)
+        result = self._pipeline.step(frame)
+        self._header = message.header
+        self._estimate = result.estimate
+        self._tell(result.swaps)
+        self._outputs.publish(message.header, frame, result, alpha=config.overlay_alpha)
+        self._announce_mixture()
+        self._usable = self._moment()
+        self._measure(started, message.header)
+        self._statistics.segmented(
+            result, processing_ms=now_ms() - started, age_ms=self._age_ms(message.header)
+        )
+
+    def _idle(self) -> None:
+        self._tell(self._pipeline.poll(conversions.stamp_ns(self._header.stamp)))
+        self._outputs.announce(self._pipeline.vocabulary, self._header)
+        self._announce_mixture()
+
+    def _frame(self, message: Image | CompressedImage, config: Config) -> Frame:
+        if isinstance(message, CompressedImage):
+            return conversions.frame_from_compressed(message, max_pixels=config.max_pixels)
+        return conversions.frame_from_image(message, max_pixels=config.max_pixels)
+
+    def _tell(self, events: Sequence[SwapEvent]) -> None:
+        for event in events:
+            self._statistics.swapped(committed=event.committed, error=event.error)
+            if event.committed:
+                self._since_ns = event.stamp_ns
+            self._outputs.publish_swap(event, frame_id=self._header.frame_id)
+
+    def _announce_mixture(self, *, again: bool = False) -> None:
+        pipeline = self._pipeline
+        if pipeline.busy:
+            state = AdapterMixture.SWAPPING
+        elif pipeline.pinned is not None:
+            state = AdapterMixture.PINNED
+        else:
+            state = AdapterMixture.FOLLOWING
+        self._outputs.announce_mixture(
+            pipeline.active,
+            self._estimate,
+            self._header,
+            state=state,
+            since_ns=self._since_ns,
+            again=again,
+        )
+
+    def _is_too_old(self, header: Header, limit_s: float) -> bool:
+        age_ms = self._age_ms(header)
+        if limit_s <= 0 or age_ms is None or age_ms <= limit_s * 1e3:
+            return False
+        self._worker.count_error(
+            TOO_OLD, f"expected an image at most {limit_s:g} s old, got {age_ms * 1e-3:.3f} s"
+        )
+        return True
+
+    def _age_ms(self, header: Header) -> float | None:
+        """Return the image's age by the node's clock, None before simulated time has begun."""
+        now_ns = self._node.get_clock().now().nanoseconds
+        return (now_ns - conversions.stamp_ns(header.stamp)) * 1e-6 if now_ns else None
+
+    def _measure(self, started: float, header: Header) -> None:
+        now, before = now_ms(), self._published_ms
+        self._published_ms = now
+        self._outputs.publish_debug(
+            processing_time_ms=now - started,
+            cyclic_time_ms=None if before is None else now - before,
+            pipeline_latency_ms=self._age_ms(header),
+        )
+
+    def _moment(self) -> tuple[int, float]:
+        """Return the node's time in ns (simulated, or a steady clock) and the steady one in ms."""
+        steady = now_ms()
+        simulated = self._node.get_parameter("use_sim_time").value
+        clock = self._node.get_clock().now().nanoseconds if simulated else round(steady * 1e6)
+        return int(clock), steady
