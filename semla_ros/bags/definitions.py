@@ -24,12 +24,14 @@ def message_folder(package: str) -> Path | None:
     """Return the folder of a package's `.msg` files, None where they are not installed.
 
     Looked for in the source tree, then in `share/<package>/msg` of every prefix of
-    `AMENT_PREFIX_PATH`, then of the Python environment.
+    `AMENT_PREFIX_PATH`, then where `pip install` of this package puts them.
     """
-    root = Path(__file__).resolve().parents[2]
     prefixes = [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
-    candidates = [root / SOURCES[package]] if package in SOURCES else []
-    candidates += [p / "share" / package / "msg" for p in (*prefixes, Path(sys.prefix))]
+    candidates = [p / "share" / package / "msg" for p in prefixes]
+    if package in SOURCES:
+        own = SOURCES[package]
+        installed = [Path(sys.prefix) / "share" / "semla_ros" / own]
+        candidates = [Path(__file__).resolve().parents[2] / own, *candidates, *installed]
     return next((c for c in candidates if any(c.glob("*.msg"))), None)
 
 
