@@ -156,7 +156,7 @@ def film(frames: Sequence[FilmFrame], rows: Sequence[str]) -> str:
 
 
 def picture(image: Picture, *, alt: str) -> str:
-    """Return one image in full width."""
+    """Return one image, at most as wide as the page."""
     return (
         f'<figure class="strip"><img src="{image.uri}" alt="{escape(alt, quote=True)}"></figure>'
     )

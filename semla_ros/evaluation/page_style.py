@@ -57,7 +57,7 @@ th[aria-sort="descending"]::after { content: " \\2193"; }
 .film-controls button { font: inherit; min-width: 76px; padding: 4px 12px; border-radius: 6px;
   border: 1px solid #b8c2cc; background: #fff; cursor: pointer; }
 .film-caption { margin: 10px 0 0; font-variant-numeric: tabular-nums; min-height: 1.5em; }
-.strip { margin: 14px 0 0; } .strip img { width: 100%; border: 1px solid var(--line); }
+.strip { margin: 14px 0 0; } .strip img { max-width: 100%; border: 1px solid var(--line); }
 .cursor { stroke: #b5432e; stroke-width: 1.4; visibility: hidden; }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(340px, 1fr)); gap: 28px; }
 code { font: 13px ui-monospace, "DejaVu Sans Mono", monospace; background: var(--soft);

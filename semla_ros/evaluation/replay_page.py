@@ -48,7 +48,7 @@ def replay_page(
         body = film(film_frames(moments, start_ns=start), FILM_ROWS)
         if vocabulary is not None:
             body += class_legend(vocabulary)
-        if strip is not None:
+        if strip is not None and len(moments) > 1:
             data = encoded(strip[..., ::-1], ".jpg", quality=80).tobytes()
             body += picture(Picture(data, "image/jpeg"), alt="Film strip of the drive")
         sections.append(section("What the camera saw", body))
