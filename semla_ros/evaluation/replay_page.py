@@ -41,17 +41,8 @@ def replay_page(
         strip: Film strip (h, w, 3) RGB.
         vocabulary: Names and colours of the mask's classes, for the legend.
     """
-    start = result.frames[0].stamp_ns if result.frames else 0
     info = result.info
-    sections = []
-    if moments:
-        body = film(film_frames(moments, start_ns=start), FILM_ROWS)
-        if vocabulary is not None:
-            body += class_legend(vocabulary)
-        if strip is not None and len(moments) > 1:
-            data = encoded(strip[..., ::-1], ".jpg", quality=80).tobytes()
-            body += picture(Picture(data, "image/jpeg"), alt="Film strip of the drive")
-        sections.append(section("What the camera saw", body))
+    sections = [_film(result, moments, strip, vocabulary)] if moments else []
     if result.frames:
         drawing = timeline(points_of(result), swaps=result.swaps, support_low=info.support_low)
         note = (
@@ -71,13 +62,24 @@ def replay_page(
         f"{info.source}, topic {info.topic or '(none)'}, "
         f"segmented with {info.bundle} on the {info.engine} engine."
     )
-    return page(
-        f"Replay of {PurePath(info.source).name}",
-        subtitle,
-        sections,
-        top=top,
-        footer=_versions(result),
-    )
+    title = f"Replay of {PurePath(info.source).name}"
+    return page(title, subtitle, sections, top=top, footer=_versions(result))
+
+
+def _film(
+    result: ReplayResult,
+    moments: Sequence[Moment],
+    strip: UInt8Array | None,
+    vocabulary: Vocabulary | None,
+) -> str:
+    start = result.frames[0].stamp_ns if result.frames else 0
+    body = film(film_frames(moments, start_ns=start), FILM_ROWS)
+    if vocabulary is not None:
+        body += class_legend(vocabulary)
+    if strip is not None and len(moments) > 1:
+        data = encoded(strip[..., ::-1], ".jpg", quality=80).tobytes()
+        body += picture(Picture(data, "image/jpeg"), alt="Film strip of the drive")
+    return section("What the camera saw", body)
 
 
 def _early(result: ReplayResult) -> tuple[str, ...]:
