@@ -1,7 +1,28 @@
 """Settings for every test: the same examples in every run, however slow the machine."""
 
+import importlib.util
+import warnings
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
+
+from semla_ros.bundle import ModelBundle
 
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile("steady")
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
+    """Return a tiny real bundle, made once for all tests; treat it as read-only."""
+    for module in ("torch", "onnx"):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"needs {module} to make the tiny bundle: pip install -e .[dev]")
+    spec = importlib.util.spec_from_file_location("fakes", Path(__file__).with_name("fakes.py"))
+    fakes = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fakes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's exporters deprecate each other
+        return fakes.tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
