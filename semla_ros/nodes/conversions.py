@@ -1,4 +1,8 @@
-"""Messages to core data and back; headers are copied verbatim, rows are never padded."""
+"""Messages to core data and back; headers are copied verbatim, rows are never padded.
+
+The generated C code aborts the process on a field of another Python type (an int where a float
+is declared), so every number is converted here.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +50,7 @@ def stamp_ns(time: Time) -> int:
 
 def time_message(nanoseconds: int) -> Time:
     """Return nanoseconds as a message time."""
-    seconds, rest = divmod(nanoseconds, _BILLION)
+    seconds, rest = divmod(int(nanoseconds), _BILLION)
     return Time(sec=seconds, nanosec=rest)
 
 
@@ -142,10 +146,10 @@ def support_message(header: Header, reading: SupportReading, mix: AdapterMix) ->
     """Return the support of one frame."""
     return SupportScore(
         header=header,
-        score=reading.score,
-        smoothed_score=reading.smoothed,
+        score=float(reading.score),
+        smoothed_score=float(reading.smoothed),
         nearest_adapter=reading.nearest,
-        nearest_distance=reading.nearest_distance,
+        nearest_distance=float(reading.nearest_distance),
         level=SUPPORT_LEVELS.index(reading.level),
         observed=time_message(reading.observed_ns),
         mix_id=mix.identity,
@@ -176,7 +180,7 @@ def mixture_message(
     return AdapterMixture(
         header=header,
         names=list(mix.names),
-        weights=list(mix.weights),
+        weights=[float(w) for w in mix.weights],
         distances=[float(known.get(name, math.nan)) for name in mix.names],
         state=state,
         since=time_message(since_ns),
@@ -191,14 +195,14 @@ def swap_message(header: Header, event: SwapEvent) -> AdapterSwap:
         from_mix=event.from_mix.identity,
         to_mix=event.to_mix.identity,
         from_names=list(event.from_mix.names),
-        from_weights=list(event.from_mix.weights),
+        from_weights=[float(w) for w in event.from_mix.weights],
         to_names=list(event.to_mix.names),
-        to_weights=list(event.to_mix.weights),
+        to_weights=[float(w) for w in event.to_mix.weights],
         reason=event.reason,
-        committed=event.committed,
+        committed=bool(event.committed),
         error=event.error,
-        detection_ms=event.detection_ms,
-        fuse_ms=event.fuse_ms,
-        load_ms=event.load_ms,
-        stall_ms=event.stall_ms,
+        detection_ms=float(event.detection_ms),
+        fuse_ms=float(event.fuse_ms),
+        load_ms=float(event.load_ms),
+        stall_ms=float(event.stall_ms),
     )

@@ -103,7 +103,7 @@ class Outputs:
         for name, value in values_ms.items():
             publisher = self._debug[name]
             if value is not None and publisher.get_subscription_count():
-                publisher.publish(Float64(data=value))
+                publisher.publish(Float64(data=float(value)))
 
     def destroy(self) -> None:
         """Remove all publishers."""

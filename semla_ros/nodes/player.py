@@ -99,6 +99,7 @@ class Player(Node):
         """Create the publisher of `msgtype` on `topic`, and of /clock if asked for."""
         super().__init__("semla_player", start_parameter_services=False)
         self._stop = stop
+        self._msgtype = msgtype
         profile = QoSProfile(
             history=HistoryPolicy.KEEP_LAST,
             depth=10,
@@ -116,11 +117,18 @@ class Player(Node):
         end = time.monotonic() + timeout_s
         while self._images.get_subscription_count() < count and not self._stop:
             if time.monotonic() > end:
-                raise SemlaError(
-                    f"expected {count} subscribers of {self._images.topic_name!r} within "
-                    f"{timeout_s:g} s, found {self._images.get_subscription_count()}"
-                )
+                raise SemlaError(self._nobody(count, timeout_s))
             time.sleep(0.02)
+
+    def _nobody(self, count: int, timeout_s: float) -> str:
+        topic = self._images.topic_name
+        there = self.get_subscriptions_info_by_topic(topic)
+        kinds = ", ".join(sorted({each.topic_type for each in there})) or "none at all"
+        return (
+            f"expected {count} subscribers of {topic!r} within {timeout_s:g} s, matched "
+            f"{self._images.get_subscription_count()}: this recording holds {self._msgtype}, "
+            f"subscribers there want {kinds} (the node's parameter `image_transport`?)"
+        )
 
     def play(
         self, messages: Sequence[SerializedMessage], *, hz: float, speed: float

@@ -34,7 +34,7 @@ from semla_ros.nodes.statistics import FrameStatistics
 from semla_ros.nodes.stream import FrameStream
 from semla_ros.pipeline import AdaptivePipeline, build_pipeline
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("semla_ros.nodes.segmenter_node")  # also when run as __main__
 
 NODE_NAME = "segmenter"
 FINALIZED = "finalized"
