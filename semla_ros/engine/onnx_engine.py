@@ -17,10 +17,11 @@ from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.preprocess import InputBuffer
 from semla_ros.engine.weights import (
     SEGMENTATION_GRAPH,
+    graph_array,
     graph_shape,
-    in_graph_layout,
     layers_of,
     read_base_weights,
+    write_weight,
 )
 from semla_ros.errors import BundleError, EngineError
 from semla_ros.onnx_session import ORT_ERRORS, open_session
@@ -93,9 +94,8 @@ class _BoundSlot:
         self._touched: set[str] = set()
         self._buffers: dict[str, Float32Array] = {}
         for name, layer in layers.items():
-            buffer = np.ascontiguousarray(in_graph_layout(base[name], layer)).copy()
-            self._buffers[name] = buffer
-            self._bind_input(layer.initializer, buffer)
+            self._buffers[name] = graph_array(base[name], layer)
+            self._bind_input(layer.initializer, self._buffers[name])
         self._bind_input("image", image.tensor)
 
     def fill(self, weight_set: WeightSet, *, map_size: tuple[int, int]) -> None:
@@ -106,9 +106,9 @@ class _BoundSlot:
         stale = self._touched - weight_set.weights.keys()
         self._touched |= weight_set.weights.keys()
         for name, weight in weight_set.weights.items():
-            np.copyto(self._buffers[name], in_graph_layout(weight, self._layers[name]))
+            write_weight(weight, self._layers[name], out=self._buffers[name])
         for name in stale:
-            np.copyto(self._buffers[name], in_graph_layout(self._base[name], self._layers[name]))
+            write_weight(self._base[name], self._layers[name], out=self._buffers[name])
         self._touched -= stale
         self._write_features(weight_set.text_features, map_size)
 

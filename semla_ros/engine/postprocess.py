@@ -24,7 +24,8 @@ def labels_from_logits(logits: Float32Array, size: int) -> Labels:
     """Return labels and confidence (size, size) of `logits` (T, h, w).
 
     Each class map is resized bilinearly (half-pixel centres) and compared with the best so far,
-    so that no (T, size, size) array is made; the first of equal logits wins, as in argmax.
+    so that no (T, size, size) array is made; the first of equal logits wins, as in argmax. Ids
+    grow from map to map, so the label is the largest id that was better when its turn came.
     Labels are uint8 up to 254 classes, else uint16; confidence is round(255 * sigmoid(max)).
 
     Raises:
@@ -34,10 +35,12 @@ def labels_from_logits(logits: Float32Array, size: int) -> Labels:
     best = _resized(logits[0], size).copy()
     labels = np.zeros(shape, np.uint8 if len(logits) <= MAX_UINT8_CLASSES else np.uint16)
     better = np.empty(shape, np.bool_)
+    chosen = np.empty_like(labels)
     for class_id, plane in enumerate(logits[1:], start=1):
         candidate = _resized(plane, size)
         np.greater(candidate, best, out=better)
-        np.copyto(labels, labels.dtype.type(class_id), where=better)
+        np.multiply(better, labels.dtype.type(class_id), out=chosen)
+        np.maximum(labels, chosen, out=labels)
         np.maximum(candidate, best, out=best)
     if not np.isfinite(best).all():
         raise EngineError("the network's output is not finite: the frame has no usable mask")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from semla_ros.bundle import ModelBundle
-from semla_ros.engine.weights import TEXT_GRAPH, in_graph_layout, layers_of
+from semla_ros.engine.weights import TEXT_GRAPH, graph_array, layers_of
 from semla_ros.errors import BundleError, EngineError, VocabularyError
 from semla_ros.onnx_session import ORT_ERRORS, open_session
 from semla_ros.types import Float32Array, Vocabulary
@@ -129,9 +129,7 @@ class TextEncoder:
         self, tokens: npt.NDArray[np.int64], merged: Mapping[str, Float32Array]
     ) -> Float32Array:
         feed: dict[str, npt.NDArray[Any]] = {
-            self._layers[name].initializer: np.ascontiguousarray(
-                in_graph_layout(weight, self._layers[name])
-            )
+            self._layers[name].initializer: graph_array(weight, self._layers[name])
             for name, weight in merged.items()
         }
         parts = []
