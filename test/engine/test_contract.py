@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import replace
 from pathlib import Path
 
@@ -243,6 +244,35 @@ def test_every_frame_is_computed_with_one_whole_set(engine, make_set, rgb):
         worker.result()
     assert seen == set(expected)
     assert swaps > 10
+
+
+def test_a_slot_is_not_rewritten_while_a_frame_is_still_computed_with_it(
+    engine, make_set, rgb, monkeypatch
+):
+    """The frame began before the commit; the next prepare must wait for it, not spoil it."""
+    serve(engine, make_set(1))
+    expected = answer(engine, rgb)
+    entered, leave = threading.Event(), threading.Event()
+    whole = engine._infer_impl
+
+    def slow(index, image):
+        entered.set()
+        assert leave.wait(20)
+        return whole(index, image)
+
+    monkeypatch.setattr(engine, "_infer_impl", slow)
+    with ThreadPoolExecutor(2) as pool:
+        frame = pool.submit(engine.infer, rgb, keep_logits=True)
+        assert entered.wait(20)
+        serve(engine, make_set(2))
+        preparing = pool.submit(engine.prepare, make_set(3))
+        with pytest.raises(FutureTimeout):
+            preparing.result(0.1)
+        leave.set()
+        prediction = frame.result(20)
+        preparing.result(20)
+    assert prediction.mix == make_set(1).mix
+    np.testing.assert_array_equal(prediction.logits, expected)
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc/self/statm")

@@ -13,6 +13,7 @@ from semla_ros.errors import (
     LibraryError,
     VocabularyError,
 )
+from semla_ros.executors import InlineExecutor
 from semla_ros.types import AdapterMix, Frame
 
 
@@ -386,6 +387,34 @@ def test_a_step_never_waits_for_navigator_or_swap(world, make_frames):
         (result,) = run(pipeline, make_frames("blue", start=50))
         assert result.mix == only("red")
         pipeline.close()
+
+
+def test_what_the_camera_sees_supersedes_neither_a_swap_nor_an_order(world, make_frames):
+    gate = threading.Event()
+    with ThreadPoolExecutor(1) as swap:
+        pipeline = world.pipeline(swap, InlineExecutor(), adaptation="background")
+        slow_prepare = world.engine._prepare_impl
+        world.engine._prepare_impl = lambda i, s: (gate.wait(20), slow_prepare(i, s))[1]
+        run(pipeline, make_frames("red", "red", "blue", "blue", "blue"))
+        gate.set()
+        events = wait_for_event(pipeline)
+        assert [(e.to_mix, e.committed) for e in events] == [(only("red"), True)]
+        gate.clear()
+        future = pipeline.pin(only("green"))
+        run(pipeline, make_frames("blue", "blue", "blue", start=5))
+        gate.set()
+        assert [e.to_mix for e in wait_for_event(pipeline)] == [only("green")]
+        assert future.result(0).committed
+        pipeline.close()
+
+
+def wait_for_event(pipeline):
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        events = pipeline.poll(1)
+        if events:
+            return events
+    raise AssertionError("no swap came through")
 
 
 def test_orders_from_many_threads_while_frames_flow(world, make_frames):
