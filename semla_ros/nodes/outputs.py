@@ -23,6 +23,7 @@ from semla_ros.types import (
     UInt8Array,
     Vocabulary,
 )
+from semla_ros.viz.legend import legend
 from semla_ros.viz.overlay import lut_of, overlay
 
 _DEBUG = ("processing_time_ms", "cyclic_time_ms", "pipeline_latency_ms")
@@ -42,6 +43,7 @@ class Outputs:
         self._support = self._publisher(SupportScore, "~/support", qos.output_qos())
         self._swap = self._publisher(AdapterSwap, "~/swap", qos.output_qos())
         self._label_info = self._publisher(LabelInfo, "~/label_info", qos.latched_qos())
+        self._legend = self._publisher(Image, "~/legend", qos.latched_qos())
         self._adapters = self._publisher(AdapterMixture, "~/adapters", qos.latched_qos())
         self._debug = {
             name: self._publisher(Float64, f"~/debug/{name}", qos.output_qos()) for name in _DEBUG
@@ -51,10 +53,12 @@ class Outputs:
         self._mixture: tuple[str, int] | None = None
 
     def announce(self, vocabulary: Vocabulary, header: Header, *, again: bool = False) -> None:
-        """Publish the class list if it changed, or `again`."""
+        """Publish the class list if it changed, or `again`; the legend only if it changed."""
         same = self._vocabulary is not None and vocabulary.names == self._vocabulary.names
         if not same:
             self._vocabulary, self._lut = vocabulary, lut_of(vocabulary)
+            picture = legend(vocabulary)
+            self._legend.publish(conversions.image_message(header, picture, "rgb8"))
         if again or not same:
             self._label_info.publish(conversions.label_info_message(header, vocabulary))
 

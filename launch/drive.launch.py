@@ -1,0 +1,92 @@
+"""Starts the segmenter on a camera topic: `ros2 launch semla_ros drive.launch.py image:=...`."""
+
+import os
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+from launch import LaunchContext, LaunchDescription
+
+SHARE = Path(get_package_share_directory("semla_ros"))
+DDS_PROFILE = "FASTDDS_DEFAULT_PROFILES_FILE"
+NODE = "segmenter"
+
+ARGUMENTS = (
+    ("image", "image", "Camera topic; with image_transport compressed, without /compressed"),
+    ("bundle", "", "Model bundle folder; empty: as in params_file"),
+    ("engine", "", "auto, onnx, torch or fake; empty: as in params_file"),
+    ("image_transport", "", "raw or compressed; empty: as in params_file"),
+    ("params_file", str(SHARE / "config" / "drive.yaml"), "ROS parameter file"),
+    ("namespace", "", "Namespace of the node"),
+    ("use_sim_time", "false", "Take time from /clock"),
+    ("autostart", "true", "Configure and activate without a lifecycle manager"),
+    ("rviz", "false", "Show camera, overlay, mask and legend in RViz"),
+    ("log_level", "info", "debug, info, warn, error or fatal"),
+)
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Return the node, and RViz if wanted, with the DDS profile for large images."""
+    declared = [
+        DeclareLaunchArgument(name, default_value=default, description=description)
+        for name, default, description in ARGUMENTS
+    ]
+    return LaunchDescription([*declared, OpaqueFunction(function=_start)])
+
+
+def _start(context: LaunchContext) -> list:
+    given = {name: LaunchConfiguration(name).perform(context) for name, _, _ in ARGUMENTS}
+    parameters = {
+        name: given[name] for name in ("bundle", "engine", "image_transport") if given[name]
+    }
+    parameters |= {
+        name: given[name].lower() in ("true", "1", "yes") for name in ("use_sim_time", "autostart")
+    }
+    node = Node(
+        package="semla_ros",
+        executable="segmenter_node",
+        name=NODE,
+        namespace=given["namespace"],
+        parameters=[given["params_file"], parameters],
+        remappings=[("image", given["image"])],
+        arguments=["--ros-args", "--log-level", f"{_logger(given)}:={given['log_level']}"],
+        output="screen",
+        emulate_tty=True,
+    )
+    return [*_dds_profile(), node, _rviz(given)]
+
+
+def _logger(given: dict[str, str]) -> str:
+    """Return the name of the node's logger: namespace and node, joined by dots."""
+    return ".".join([*(part for part in given["namespace"].split("/") if part), NODE])
+
+
+def _dds_profile() -> list:
+    """Return what sets the DDS profile, nothing where the user has chosen one."""
+    if DDS_PROFILE in os.environ:
+        return []
+    return [
+        SetEnvironmentVariable(DDS_PROFILE, str(SHARE / "config" / "fastdds_large_images.xml"))
+    ]
+
+
+def _rviz(given: dict[str, str]) -> Node:
+    prefix = f"/{given['namespace'].strip('/')}" if given["namespace"] else ""
+    image = given["image"]
+    camera = image if image.startswith("/") else f"{prefix}/{image}"
+    outputs = ("mask", "confidence", "overlay", "legend")
+    return Node(
+        package="rviz2",
+        executable="rviz2",
+        arguments=["-d", str(SHARE / "config" / "semla.rviz")],
+        parameters=[{"use_sim_time": given["use_sim_time"].lower() == "true"}],
+        remappings=[
+            ("/image", camera),
+            *((f"/{NODE}/{name}", f"{prefix}/{NODE}/{name}") for name in outputs),
+        ],
+        condition=IfCondition(given["rviz"]),
+    )
