@@ -18,6 +18,7 @@ from semla_ros.bundle import (
     SegmentationSpec,
     TextSpec,
 )
+from semla_ros.engine import ENGINES, create_engine
 from semla_ros.types import AdapterMix, Vocabulary, WeightSet
 
 SIZE, POOL, HIDDEN, DIM = 64, 4, 192, 32
@@ -133,11 +134,6 @@ def make_set() -> Callable[..., WeightSet]:
     return set_maker(LAYERS[:2])
 
 
-@pytest.fixture(scope="session")
-def maker_for() -> Callable[[Sequence[GraphWeight]], Callable[..., WeightSet]]:
-    return set_maker
-
-
 def set_maker(layers: Sequence[GraphWeight]) -> Callable[..., WeightSet]:
     """Return a factory of random weight sets: seed, how many of `layers` to touch, names."""
 
@@ -238,3 +234,20 @@ def _tokenizer() -> Tokenizer:
         single="<start> $A <end>", special_tokens=[(w, ids[w]) for w in ("<start>", "<end>")]
     )
     return tokenizer
+
+
+@pytest.fixture(params=tuple(ENGINES))
+def engine(request):
+    """Each engine on a small bundle it can read: torch has no use for graphs."""
+    if request.param == "torch":
+        bundle = request.getfixturevalue("network_bundle")
+    else:
+        bundle = request.getfixturevalue("hand_made").bundle
+    with create_engine(request.param, bundle, threads=1) as engine:
+        yield engine
+
+
+@pytest.fixture
+def engine_set(engine):
+    """Return a factory of random sets for `engine`: seed, layers touched, class names."""
+    return set_maker(list(engine.layers.values())[:2])

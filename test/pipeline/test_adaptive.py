@@ -1,7 +1,4 @@
 import shutil
-import threading
-import time
-from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,9 +8,7 @@ from semla_ros.errors import (
     EngineError,
     FrameError,
     LibraryError,
-    VocabularyError,
 )
-from semla_ros.executors import InlineExecutor
 from semla_ros.types import AdapterMix, Frame
 
 
@@ -27,6 +22,12 @@ def run(pipeline, frames):
 
 def mixes(results):
     return [result.mix.names[0] for result in results]
+
+
+def world_config(pipeline, **changes):
+    from semla_ros.config import updated
+
+    return updated(pipeline.config, changes)
 
 
 def test_it_follows_the_domain_one_frame_behind(world, make_frames):
@@ -112,85 +113,6 @@ def test_backward_time_starts_the_filter_anew_and_keeps_the_mix(world, make_fram
         assert second.support.nearest == "blue"
 
 
-def test_a_pinned_mix_stays_while_support_goes_on(world, make_frames):
-    with world.pipeline() as pipeline:
-        run(pipeline, make_frames("red", "red"))
-        future = pipeline.pin(only("green"))
-        results = run(pipeline, make_frames("blue", "blue", "blue", start=2))
-        assert future.result(0).committed
-        assert results[0].swaps[-1].reason == "pinned"
-        assert mixes(results) == ["green"] * 3
-        assert pipeline.pinned == only("green")
-        assert results[-1].support.nearest == "blue"
-        future = pipeline.unpin()
-        (after,) = run(pipeline, make_frames("blue", start=5))
-        assert future.result(0).reason == "unpinned"
-        assert after.mix == only("blue")
-        assert pipeline.pinned is None
-
-
-def test_a_pin_that_fails_does_not_pin(world, make_frames):
-    with world.pipeline() as pipeline:
-        (world.root / "library" / "green" / "adapter_model.safetensors").write_bytes(b"torn")
-        pipeline.library._cache.clear()
-        future = pipeline.pin(only("green"))
-        (result,) = run(pipeline, make_frames("red"))
-        assert not future.result(0).committed
-        assert result.mix == AdapterMix.base_only()
-        assert pipeline.pinned is None
-        assert pipeline.errors["swap"] == 1
-        assert mixes(run(pipeline, make_frames("red", "red", start=1)))[-1] == "red"
-
-
-def test_what_cannot_be_pinned_is_refused_at_once(world):
-    with world.pipeline(exclude="red") as pipeline:
-        for name in ("nonsense", "red"):
-            with pytest.raises(LibraryError, match=name):
-                pipeline.pin(only(name))
-        pipeline.pin(AdapterMix.base_only())
-
-
-def test_poll_commits_when_no_frame_flows(world):
-    with world.pipeline() as pipeline:
-        future = pipeline.pin(only("red"))
-        assert not future.done()
-        events = pipeline.poll(123)
-        assert [event.stamp_ns for event in events] == [123]
-        assert future.result(0) is events[0]
-        assert pipeline.poll(124) == ()
-        assert pipeline.active == only("red")
-
-
-def test_orders_are_carried_out_one_after_the_other_and_none_is_lost(world, make_frames):
-    with world.pipeline() as pipeline:
-        futures = [
-            pipeline.pin(only("red")),
-            pipeline.set_vocabulary(["car"]),
-            pipeline.pin(only("blue")),
-            pipeline.set_vocabulary(["car", "tree"]),
-        ]
-        events = pipeline.poll(1)
-        assert [future.result(0) for future in futures] == list(events)
-        assert all(event.committed for event in events)
-        (result,) = run(pipeline, make_frames("red"))
-        assert result.mix == only("blue")
-        assert result.vocabulary.names == ("car", "tree")
-
-
-def test_a_new_vocabulary_changes_the_labels_from_the_next_frame(world, make_frames):
-    with world.pipeline() as pipeline:
-        pipeline.set_vocabulary([f"class {i}" for i in range(300)])
-        (result,) = run(pipeline, make_frames("red"))
-        assert result.labels.dtype == np.uint16
-        assert len(result.vocabulary.names) == 300
-        with pytest.raises(VocabularyError):
-            pipeline.set_vocabulary(["a", "A"])
-        failed = pipeline.set_vocabulary(["endless"])
-        (result,) = run(pipeline, make_frames("red", start=1))
-        assert "shorter prompt" in failed.result(0).error
-        assert len(result.vocabulary.names) == 300
-
-
 def test_excluding_the_active_adapter_swaps_away_at_the_next_observation(world, make_frames):
     config = {"trigger_consecutive": 3, "min_dwell_s": 3600.0}
     with world.pipeline(**config) as pipeline:
@@ -202,12 +124,6 @@ def test_excluding_the_active_adapter_swaps_away_at_the_next_observation(world, 
         assert mixes(results)[-1] in ("blue", "green")
         pipeline.configure(world_config(pipeline, exclude="red,green,blue"))
         assert mixes(run(pipeline, make_frames("red", "red", start=8)))[-1] == "base"
-
-
-def world_config(pipeline, **changes):
-    from semla_ros.config import updated
-
-    return updated(pipeline.config, changes)
 
 
 def test_live_parameters_change_without_forgetting_the_stream(world, make_frames):
@@ -286,37 +202,6 @@ def test_a_frame_the_engine_fails_on_is_counted_and_the_next_one_works(world, ma
         assert [s.reason for s in result.swaps] == ["pinned"], "the swap event must not be lost"
 
 
-def test_reloading_finds_a_new_adapter(world, make_frames, add_domain):
-    with world.pipeline() as pipeline:
-        run(pipeline, make_frames("grey", "grey"))
-        add_domain("grey", (130, 130, 130))
-        future = pipeline.reload_library()
-        results = run(pipeline, make_frames("grey", "grey", "grey", start=2))
-        assert future.result(0).reason == "library"
-        assert "grey" in pipeline.library.names
-        assert mixes(results)[-1] == "grey"
-
-
-def test_reloading_without_the_active_adapter_leaves_it(world, make_frames):
-    with world.pipeline(swap_policy="never") as pipeline:
-        pipeline.pin(AdapterMix(("red", "blue"), (0.5, 0.5)))
-        run(pipeline, make_frames("red"))
-        shutil.rmtree(world.root / "library" / "red")
-        pipeline.reload_library()
-        (result,) = run(pipeline, make_frames("red", start=1))
-        assert result.mix == only("blue")
-        assert pipeline.pinned == only("blue")
-
-
-def test_a_library_that_cannot_be_read_leaves_the_old_one(world, make_frames):
-    with world.pipeline() as pipeline:
-        shutil.move(world.root / "library", world.root / "away")
-        future = pipeline.reload_library()
-        with pytest.raises(LibraryError, match="library"):
-            future.result(0)
-        assert mixes(run(pipeline, make_frames("red", "red")))[-1] == "red"
-
-
 def test_an_empty_library_serves_the_base(world, make_frames):
     shutil.rmtree(world.root / "library")
     (world.root / "library").mkdir()
@@ -345,111 +230,3 @@ def test_a_stalled_camera_makes_the_reading_stale(world, make_frames):
         reading = pipeline.stalled()
         assert reading.level == "STALE"
         assert reading.nearest == "red"
-
-
-def test_a_closed_pipeline_refuses_and_answers(world, make_frames):
-    pipeline = world.pipeline()
-    waiting = pipeline.pin(only("red"))
-    pipeline.close()
-    pipeline.close()
-    with pytest.raises(EngineError, match="closed"):
-        waiting.result(0)
-    for call in (
-        lambda: pipeline.step(make_frames("red")[0]),
-        lambda: pipeline.pin(only("red")),
-        pipeline.unpin,
-        pipeline.reload_library,
-        lambda: pipeline.set_vocabulary(["car"]),
-    ):
-        with pytest.raises(EngineError, match="closed"):
-            call()
-    assert pipeline.poll(1) == ()
-
-
-def test_a_step_never_waits_for_navigator_or_swap(world, make_frames):
-    """The background is blocked on purpose; frames must keep coming."""
-    gate = threading.Event()
-    with ThreadPoolExecutor(1) as swap, ThreadPoolExecutor(1) as navigate:
-        pipeline = world.pipeline(swap, navigate, adaptation="background")
-        slow_encode, slow_prepare = world.encoder.encode, world.engine._prepare_impl
-        world.encoder.encode = lambda rgb: (gate.wait(20), slow_encode(rgb))[1]
-        world.engine._prepare_impl = lambda i, s: (gate.wait(20), slow_prepare(i, s))[1]
-        future = pipeline.pin(only("red"))
-        started = time.monotonic()
-        results = run(pipeline, make_frames(*["blue"] * 50))
-        assert time.monotonic() - started < 10, "50 frames waited for the background"
-        assert mixes(results) == ["base"] * 50
-        assert world.encoder.seen == 0
-        gate.set()
-        while not future.done():
-            pipeline.poll(1)
-        assert future.result(0).committed
-        (result,) = run(pipeline, make_frames("blue", start=50))
-        assert result.mix == only("red")
-        pipeline.close()
-
-
-def test_what_the_camera_sees_supersedes_neither_a_swap_nor_an_order(world, make_frames):
-    gate = threading.Event()
-    with ThreadPoolExecutor(1) as swap:
-        pipeline = world.pipeline(swap, InlineExecutor(), adaptation="background")
-        slow_prepare = world.engine._prepare_impl
-        world.engine._prepare_impl = lambda i, s: (gate.wait(20), slow_prepare(i, s))[1]
-        run(pipeline, make_frames("red", "red", "blue", "blue", "blue"))
-        gate.set()
-        events = wait_for_event(pipeline)
-        assert [(e.to_mix, e.committed) for e in events] == [(only("red"), True)]
-        gate.clear()
-        future = pipeline.pin(only("green"))
-        run(pipeline, make_frames("blue", "blue", "blue", start=5))
-        gate.set()
-        assert [e.to_mix for e in wait_for_event(pipeline)] == [only("green")]
-        assert future.result(0).committed
-        pipeline.close()
-
-
-def wait_for_event(pipeline):
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        events = pipeline.poll(1)
-        if events:
-            return events
-    raise AssertionError("no swap came through")
-
-
-def test_orders_from_many_threads_while_frames_flow(world, make_frames):
-    with ThreadPoolExecutor(1) as swap, ThreadPoolExecutor(1) as navigate:
-        pipeline = world.pipeline(swap, navigate, adaptation="background")
-
-        def user(number: int):
-            done = []
-            for i in range(10):
-                name = ("red", "green", "blue")[(number + i) % 3]
-                done.append(pipeline.pin(only(name)).result(20))
-                done.append(pipeline.set_vocabulary(["road", f"thing {i}"]).result(20))
-            return done
-
-        with ThreadPoolExecutor(3) as users:
-            jobs = [users.submit(user, number) for number in range(3)]
-            index = 0
-            while not all(job.done() for job in jobs):
-                (frame,) = make_frames("red", start=index)
-                result = pipeline.step(frame)
-                assert int(result.labels.max()) < len(result.vocabulary.names)
-                index += 1
-        answers = [event for job in jobs for event in job.result()]
-        assert len(answers) == 60
-        assert all(answer.committed for answer in answers)
-        pipeline.close()
-
-
-def test_closing_while_the_library_is_read_answers_too(world):
-    gate = threading.Event()
-    with ThreadPoolExecutor(1) as swap, ThreadPoolExecutor(1) as navigate:
-        pipeline = world.pipeline(swap, navigate, adaptation="background")
-        swap.submit(gate.wait, 20)
-        waiting = pipeline.reload_library()
-        threading.Timer(0.05, gate.set).start()
-        pipeline.close()
-        with pytest.raises((EngineError, CancelledError)):
-            waiting.result(5)

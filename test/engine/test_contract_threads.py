@@ -1,0 +1,97 @@
+"""The contract of every engine while threads meet, and over many swaps."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+DIM = 32
+
+
+def serve(engine, weight_set):
+    engine.prepare(weight_set)
+    engine.commit()
+
+
+def answer(engine, rgb):
+    return engine.infer(rgb, keep_logits=True).logits
+
+
+def test_every_frame_is_computed_with_one_whole_set(engine, engine_set, rgb):
+    """Prepare and commit as fast as possible while frames run; no frame may be a mixture."""
+    sets = [engine_set(1), engine_set(2, touched=1, names=("road", "sky", "car"))]
+    expected = {}
+    for weight_set in sets:
+        serve(engine, weight_set)
+        expected[weight_set.mix] = answer(engine, rgb)
+    stop = threading.Event()
+    swaps = 0
+
+    def swap_forever():
+        nonlocal swaps
+        while not stop.is_set():
+            serve(engine, sets[swaps % 2])
+            swaps += 1
+
+    with ThreadPoolExecutor(1) as pool:
+        worker = pool.submit(swap_forever)
+        seen = set()
+        for _ in range(150 if engine.name == "torch" else 1500):
+            prediction = engine.infer(rgb, keep_logits=True)
+            assert np.array_equal(prediction.logits, expected[prediction.mix]), prediction.mix
+            seen.add(prediction.mix)
+        stop.set()
+        worker.result()
+    assert seen == set(expected)
+    assert swaps > 10
+
+
+def test_a_slot_is_not_rewritten_while_a_frame_is_still_computed_with_it(
+    engine, engine_set, rgb, monkeypatch
+):
+    """The frame began before the commit; the next prepare must wait for it, not spoil it."""
+    serve(engine, engine_set(1))
+    expected = answer(engine, rgb)
+    entered, leave = threading.Event(), threading.Event()
+    whole = engine._infer_impl
+
+    def slow(index, image):
+        entered.set()
+        assert leave.wait(20)
+        return whole(index, image)
+
+    monkeypatch.setattr(engine, "_infer_impl", slow)
+    with ThreadPoolExecutor(2) as pool:
+        frame = pool.submit(engine.infer, rgb, keep_logits=True)
+        assert entered.wait(20)
+        serve(engine, engine_set(2))
+        preparing = pool.submit(engine.prepare, engine_set(3))
+        with pytest.raises(FutureTimeout):
+            preparing.result(0.1)
+        leave.set()
+        prediction = frame.result(20)
+        preparing.result(20)
+    assert prediction.mix == engine_set(1).mix
+    np.testing.assert_array_equal(prediction.logits, expected)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc/self/statm")
+def test_a_thousand_swaps_do_not_grow_the_memory(engine, engine_set, rgb):
+    def resident_kib() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4
+
+    sets = [engine_set(1), engine_set(2, touched=1, names=("road", "sky"))]
+
+    def swap(count: int) -> None:
+        for i in range(count):
+            serve(engine, sets[i % 2])
+            if i % 10 == 0 or engine.name != "torch":
+                engine.infer(rgb)
+
+    swap(200)
+    before = resident_kib()
+    swap(1000)
+    assert resident_kib() - before < 1024, "KiB grown over 1000 swaps"

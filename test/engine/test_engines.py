@@ -1,0 +1,65 @@
+"""Choosing an engine, and that the choice does not change the answer."""
+
+import numpy as np
+import pytest
+
+from semla_ros.engine import create_engine
+from semla_ros.errors import EngineUnavailableError
+from semla_ros.types import AdapterMix, WeightSet
+
+DIM = 32
+
+
+def serve(engine, weight_set):
+    engine.prepare(weight_set)
+    engine.commit()
+
+
+def answer(engine, rgb):
+    return engine.infer(rgb, keep_logits=True).logits
+
+
+def test_an_unknown_engine_is_refused_with_the_choices(hand_made):
+    with pytest.raises(EngineUnavailableError, match="onnx"):
+        create_engine("tensorflow", hand_made.bundle)
+
+
+def test_auto_takes_one_that_works(hand_made):
+    with create_engine("auto", hand_made.bundle) as engine:
+        assert engine.name == "onnx"
+
+
+def test_onnx_and_torch_agree_on_the_same_bundle(tiny, rgb):
+    """The reference network and the exported graph, base weights and merged ones."""
+    pytest.importorskip("torch", reason="engine torch needs PyTorch")
+    names = tiny.manifest.vocabulary.names
+    rng = np.random.default_rng(0)
+    text = rng.normal(size=(len(names), DIM)).astype(np.float32)
+    text /= np.linalg.norm(text, axis=1, keepdims=True)
+    layers = [layer for layer in tiny.manifest.layers if layer.graph == "segmentation"]
+    merged = {
+        layer.name: rng.normal(0, layer.shape[1] ** -0.5, layer.shape).astype(np.float32)
+        for layer in layers
+    }
+    answers = []
+    for weights in ({}, merged, dict(list(merged.items())[::3])):
+        mix = AdapterMix((f"{len(weights)} layers",), (1.0,))
+        weight_set = WeightSet(mix, weights, text, tiny.manifest.vocabulary)
+        for name in ("onnx", "torch"):
+            with create_engine(name, tiny, threads=1) as engine:
+                serve(engine, weight_set)
+                answers.append(answer(engine, rgb))
+    for onnx_logits, torch_logits in zip(answers[::2], answers[1::2], strict=True):
+        np.testing.assert_allclose(onnx_logits, torch_logits, atol=2e-3)
+    assert np.abs(answers[0] - answers[2]).max() > 0.1, "the merged weights must matter"
+
+
+def test_torch_missing_is_said_with_the_remedy(network_bundle, monkeypatch):
+    import importlib.util
+
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "torch" else found(name, *a)
+    )
+    with pytest.raises(EngineUnavailableError, match="pip install torch"):
+        create_engine("torch", network_bundle)

@@ -1,0 +1,112 @@
+import threading
+import time
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+
+import pytest
+
+from semla_ros.errors import (
+    EngineError,
+)
+from semla_ros.executors import InlineExecutor
+from semla_ros.types import AdapterMix
+
+
+def only(name: str) -> AdapterMix:
+    return AdapterMix((name,), (1.0,))
+
+
+def run(pipeline, frames):
+    return [pipeline.step(frame) for frame in frames]
+
+
+def mixes(results):
+    return [result.mix.names[0] for result in results]
+
+
+def test_a_step_never_waits_for_navigator_or_swap(world, make_frames):
+    """The background is blocked on purpose; frames must keep coming."""
+    gate = threading.Event()
+    with ThreadPoolExecutor(1) as swap, ThreadPoolExecutor(1) as navigate:
+        pipeline = world.pipeline(swap, navigate, adaptation="background")
+        slow_encode, slow_prepare = world.encoder.encode, world.engine._prepare_impl
+        world.encoder.encode = lambda rgb: (gate.wait(20), slow_encode(rgb))[1]
+        world.engine._prepare_impl = lambda i, s: (gate.wait(20), slow_prepare(i, s))[1]
+        future = pipeline.pin(only("red"))
+        started = time.monotonic()
+        results = run(pipeline, make_frames(*["blue"] * 50))
+        assert time.monotonic() - started < 10, "50 frames waited for the background"
+        assert mixes(results) == ["base"] * 50
+        assert world.encoder.seen == 0
+        gate.set()
+        while not future.done():
+            pipeline.poll(1)
+        assert future.result(0).committed
+        (result,) = run(pipeline, make_frames("blue", start=50))
+        assert result.mix == only("red")
+        pipeline.close()
+
+
+def test_what_the_camera_sees_supersedes_neither_a_swap_nor_an_order(world, make_frames):
+    gate = threading.Event()
+    with ThreadPoolExecutor(1) as swap:
+        pipeline = world.pipeline(swap, InlineExecutor(), adaptation="background")
+        slow_prepare = world.engine._prepare_impl
+        world.engine._prepare_impl = lambda i, s: (gate.wait(20), slow_prepare(i, s))[1]
+        run(pipeline, make_frames("red", "red", "blue", "blue", "blue"))
+        gate.set()
+        events = wait_for_event(pipeline)
+        assert [(e.to_mix, e.committed) for e in events] == [(only("red"), True)]
+        gate.clear()
+        future = pipeline.pin(only("green"))
+        run(pipeline, make_frames("blue", "blue", "blue", start=5))
+        gate.set()
+        assert [e.to_mix for e in wait_for_event(pipeline)] == [only("green")]
+        assert future.result(0).committed
+        pipeline.close()
+
+
+def wait_for_event(pipeline):
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        events = pipeline.poll(1)
+        if events:
+            return events
+    raise AssertionError("no swap came through")
+
+
+def test_orders_from_many_threads_while_frames_flow(world, make_frames):
+    with ThreadPoolExecutor(1) as swap, ThreadPoolExecutor(1) as navigate:
+        pipeline = world.pipeline(swap, navigate, adaptation="background")
+
+        def user(number: int):
+            done = []
+            for i in range(10):
+                name = ("red", "green", "blue")[(number + i) % 3]
+                done.append(pipeline.pin(only(name)).result(20))
+                done.append(pipeline.set_vocabulary(["road", f"thing {i}"]).result(20))
+            return done
+
+        with ThreadPoolExecutor(3) as users:
+            jobs = [users.submit(user, number) for number in range(3)]
+            index = 0
+            while not all(job.done() for job in jobs):
+                (frame,) = make_frames("red", start=index)
+                result = pipeline.step(frame)
+                assert int(result.labels.max()) < len(result.vocabulary.names)
+                index += 1
+        answers = [event for job in jobs for event in job.result()]
+        assert len(answers) == 60
+        assert all(answer.committed for answer in answers)
+        pipeline.close()
+
+
+def test_closing_while_the_library_is_read_answers_too(world):
+    gate = threading.Event()
+    with ThreadPoolExecutor(1) as swap, ThreadPoolExecutor(1) as navigate:
+        pipeline = world.pipeline(swap, navigate, adaptation="background")
+        swap.submit(gate.wait, 20)
+        waiting = pipeline.reload_library()
+        threading.Timer(0.05, gate.set).start()
+        pipeline.close()
+        with pytest.raises((EngineError, CancelledError)):
+            waiting.result(5)
