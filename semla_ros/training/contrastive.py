@@ -51,7 +51,7 @@ def train_clip(model: Any, data: Captioned, options: FitOptions) -> float:  # no
     schedule = cosine_schedule(optimiser, options.steps)
     model.train()
     losses: list[float] = []
-    for _ in tqdm(range(options.steps), desc=options.title, mininterval=5.0):
+    for _ in (bar := tqdm(range(options.steps), desc=options.title, mininterval=5.0)):
         rows = torch.from_numpy(rng.choice(len(data.images), options.batch_size, replace=False))
         columns = torch.from_numpy(rng.integers(0, data.tokens.shape[1], options.batch_size))
         images = _flipped(data.images[rows], rng)
@@ -61,6 +61,7 @@ def train_clip(model: Any, data: Captioned, options: FitOptions) -> float:  # no
             model.logit_scale.exp().clamp(max=100.0),
         )
         losses.append(float(loss.detach()))
+        bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
         if not np.isfinite(losses[-1]):
             raise TrainingError(f"the loss became {losses[-1]!r}: lower the learning rate")
         optimiser.zero_grad(set_to_none=True)

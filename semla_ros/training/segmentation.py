@@ -74,13 +74,14 @@ def fit(
     schedule = cosine_schedule(optimiser, options.steps)
     model.train()
     losses: list[float] = []
-    for _ in tqdm(range(options.steps), desc=options.title, mininterval=5.0):
+    for _ in (bar := tqdm(range(options.steps), desc=options.title, mininterval=5.0)):
         batch = draw_batch(
             source, rng, batch_size=options.batch_size, size=model.config.resolution
         )
         logits = model(batch.image, model.encode_text(prompts(rng)))
         loss = pixel_loss(logits, batch.labels)
         losses.append(float(loss.detach()))
+        bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
         if not np.isfinite(losses[-1]):
             raise TrainingError(f"the loss became {losses[-1]!r}: lower the learning rate")
         optimiser.zero_grad(set_to_none=True)

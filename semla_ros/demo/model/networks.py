@@ -23,6 +23,7 @@ from semla_ros.network.catseg import CatSeg
 from semla_ros.network.checkpoint import create_catseg
 from semla_ros.network.clip import clip_state_from_open_clip
 from semla_ros.network.config import CatSegConfig
+from semla_ros.training.alignment import align_dense
 from semla_ros.training.contrastive import Captioned, train_clip
 from semla_ros.training.samples import LabelledImages
 from semla_ros.training.segmentation import Prompts, fit
@@ -122,6 +123,7 @@ def train_base(
     model = create_catseg(base_config(clip, recipe), seed=recipe.base.seed)
     model.clip.load_state_dict(clip_state_from_open_clip(clip.state_dict()))
     prompts = class_prompts(tokenizer, synonyms=True)
+    aligned = align_dense(model, source, prompts, recipe.align)
     loss = fit(model, list(model.parameters()), source, prompts, recipe.base)
-    logger.info("base network: pixel loss %.4f", loss)
+    logger.info("base network: alignment loss %.4f, then pixel loss %.4f", aligned, loss)
     return model

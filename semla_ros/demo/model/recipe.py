@@ -16,8 +16,9 @@ IMAGE_SIZE = (192, 320)
 
 
 CLIP_OPTIONS = FitOptions(400, 64, 1e-3, title="CLIP")
-BASE_OPTIONS = FitOptions(800, 8, 1e-3, title="base network")
-ADAPTER_OPTIONS = FitOptions(180, 6, 4e-3, title="adapter")
+ALIGN_OPTIONS = FitOptions(220, 16, 1e-3, title="align")
+BASE_OPTIONS = FitOptions(750, 8, 1e-3, title="base network")
+ADAPTER_OPTIONS = FitOptions(150, 6, 4e-3, title="adapter")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Recipe:
         base_scenes: Rendered base-domain scenes for the base network.
         domain_scenes: Rendered scenes per domain for CLIP, adapters and centroids.
         clip_size: The small CLIP.
-        clip, base, adapter: Optimisation.
+        clip, align, base, adapter: Optimisation.
         validation_scenes: Per domain, for choosing temperature and thresholds.
         test_scenes: Per domain and test seed.
         test_seeds: Number of disjoint test sets; their spread is reported.
@@ -49,6 +50,7 @@ class Recipe:
     domain_scenes: int = 240
     clip_size: ClipSize = field(default_factory=ClipSize)
     clip: FitOptions = CLIP_OPTIONS
+    align: FitOptions = ALIGN_OPTIONS
     base: FitOptions = BASE_OPTIONS
     adapter: FitOptions = ADAPTER_OPTIONS
     validation_scenes: int = 8

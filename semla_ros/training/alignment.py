@@ -1,0 +1,63 @@
+"""Aligns CLIP's dense image features with class prompts before the aggregator is trained.
+
+A CLIP trained on little data tells scenes apart long before it tells things apart; the cost volume
+then says nothing and CAT-Seg's per-class loss starts on a plateau. A softmax over classes at every
+patch, where classes compete, leads off it in a few hundred cheap steps.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from semla_ros.network.catseg import CatSeg
+from semla_ros.training.samples import IGNORE, LabelledImages, draw_batch
+from semla_ros.training.segmentation import FitOptions, Prompts, cosine_schedule
+
+TEMPERATURE = 0.07
+"""Of the softmax over cosines. Source: Radford et al., 2021, the initial value."""
+
+
+def align_dense(
+    model: CatSeg, source: LabelledImages, prompts: Prompts, options: FitOptions
+) -> float:
+    """Train both CLIP towers of `model` in place and return the mean loss of the last tenth."""
+    rng = np.random.default_rng(options.seed)
+    parameters = list(model.clip.parameters())
+    optimiser = torch.optim.AdamW(
+        parameters, lr=options.learning_rate, weight_decay=options.weight_decay
+    )
+    schedule = cosine_schedule(optimiser, options.steps)
+    model.train()
+    losses: list[float] = []
+    for _ in (bar := tqdm(range(options.steps), desc=options.title, mininterval=5.0)):
+        batch = draw_batch(
+            source, rng, batch_size=options.batch_size, size=model.config.resolution
+        )
+        loss = alignment_loss(cosines(model, batch.image, prompts(rng)), batch.labels)
+        losses.append(float(loss.detach()))
+        bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(parameters, options.clip_norm)
+        optimiser.step()
+        schedule.step()
+    model.eval()
+    return float(np.mean(losses[-max(1, len(losses) // 10) :]))
+
+
+def cosines(model: CatSeg, image: Tensor, tokens: Tensor) -> Tensor:
+    """Return the cosine (B, T, grid, grid) of every patch with every prompt."""
+    dense = model.clip.visual(model.normalise(image)).embedding
+    text = model.encode_text(tokens)
+    return torch.einsum("bdhw,td->bthw", functional.normalize(dense, dim=1), text)
+
+
+def alignment_loss(cosine: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross entropy of the softmax over classes (B, T, h, w) at labels (B, S, S)."""
+    size = (labels.shape[1], labels.shape[2])
+    full = functional.interpolate(cosine, size=size, mode="bilinear", align_corners=False)
+    return functional.cross_entropy(full / TEMPERATURE, labels, ignore_index=IGNORE)

@@ -1,0 +1,59 @@
+"""A tiny network and images whose classes are colours."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch: scripts/setup --dev")
+
+from semla_ros.network.checkpoint import create_catseg  # noqa: E402
+from semla_ros.network.config import CatSegConfig  # noqa: E402
+from semla_ros.training.samples import ArrayImages  # noqa: E402
+
+SIZE = 32
+
+
+@pytest.fixture
+def model():
+    config = CatSegConfig(
+        resolution=SIZE,
+        patch=8,
+        position_grid=4,
+        vision_width=64,
+        vision_layers=3,
+        vision_heads=1,
+        embed_dim=32,
+        text_width=64,
+        text_layers=1,
+        text_heads=1,
+        vocab_size=16,
+        context_length=8,
+        taps=(0, 1),
+        tap_dims=(8, 8),
+        hidden_dim=16,
+        aggregator_layers=1,
+        window=2,
+        appearance_dim=8,
+        text_guidance_dim=8,
+        decoder_dims=(8, 8),
+        decoder_guidance_dims=(4, 4),
+        crop_size=SIZE,
+    )
+    return create_catseg(config, seed=0).eval()
+
+
+@pytest.fixture
+def prompts():
+    tokens = torch.tensor([[14, 1, 15], [14, 2, 15]])
+    return lambda _: tokens
+
+
+@pytest.fixture
+def halves():
+    """Eight images, dark left and bright right, or the other way round; labels say which."""
+    rgb = np.zeros((8, 40, 48, 3), np.uint8)
+    labels = np.zeros((8, 40, 48), np.uint8)
+    for i in range(8):
+        side = slice(0, 24) if i % 2 else slice(24, 48)
+        rgb[i, :, side] = 220
+        labels[i, :, side] = 1
+    return ArrayImages(rgb, labels)

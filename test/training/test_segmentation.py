@@ -1,0 +1,45 @@
+"""The training loop: it learns, it repeats, it refuses, and its loss is what it says."""
+
+import numpy as np
+import pytest
+import torch
+
+from semla_ros.errors import TrainingError
+from semla_ros.training.samples import IGNORE, ArrayImages
+from semla_ros.training.segmentation import FitOptions, fit, pixel_loss
+
+
+def test_a_few_steps_lower_the_loss_and_the_same_seed_repeats_it(model, halves, prompts):
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    parameters = list(model.parameters())
+    first = fit(model, parameters, halves, prompts, FitOptions(1, 4, 1e-9))
+    trained = fit(model, parameters, halves, prompts, FitOptions(40, 4, 5e-3))
+    assert trained < 0.7 * first
+    model.load_state_dict(before)
+    fit(model, parameters, halves, prompts, FitOptions(1, 4, 1e-9))
+    assert fit(model, parameters, halves, prompts, FitOptions(40, 4, 5e-3)) == trained
+
+
+def test_the_loss_is_the_mean_binary_cross_entropy_of_known_pixels():
+    logits = torch.randn(2, 3, 4, 4)
+    labels = torch.randint(0, 3, (2, 4, 4))
+    labels[0, 0, 0] = IGNORE
+    chance = torch.sigmoid(logits).numpy()
+    total, count = 0.0, 0
+    for b, y, x in np.ndindex(2, 4, 4):
+        if labels[b, y, x] == IGNORE:
+            continue
+        for c in range(3):
+            p = chance[b, c, y, x]
+            total -= np.log(p if labels[b, y, x] == c else 1 - p)
+            count += 1
+    assert float(pixel_loss(logits, labels)) == pytest.approx(total / count, rel=1e-5)
+
+
+def test_no_images_and_senseless_options_are_refused(model, prompts):
+    empty = ArrayImages(np.zeros((0, 4, 4, 3), np.uint8), np.zeros((0, 4, 4), np.uint8))
+    with pytest.raises(TrainingError, match="at least one"):
+        fit(model, list(model.parameters()), empty, prompts, FitOptions(1, 1, 1e-3))
+    for steps, batch, rate in ((0, 1, 1e-3), (1, 0, 1e-3), (1, 1, 0.0)):
+        with pytest.raises(TrainingError, match="expected steps"):
+            FitOptions(steps, batch, rate)
