@@ -265,19 +265,9 @@ def _no_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _params(args: argparse.Namespace) -> int:
-    from semla_ros.config import PARAMETERS
+    from semla_ros.config import parameter_table
 
-    print("| parameter | default | range | live | meaning |\n| --- | --- | --- | --- | --- |")
-    for spec in PARAMETERS.values():
-        low, high = ("" if v is None else f"{v:g}" for v in (spec.minimum, spec.maximum))
-        allowed = ", ".join(f"`{c}`" for c in spec.choices) or (f"{low} to {high}" if low else "")
-        unit = f" {spec.unit}" if spec.unit else ""
-        default = str(spec.default).lower() if isinstance(spec.default, bool) else spec.default
-        shown = f"`{default}`{unit}" if default != "" else "empty"
-        live = "yes" if spec.live else "no"
-        print(
-            f"| `{spec.name}` | {shown} | {allowed}{unit if low else ''} | {live} | {spec.doc} |"
-        )
+    print(parameter_table())
     return 0
 
 

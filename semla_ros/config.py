@@ -296,3 +296,17 @@ def updated(config: Config, changes: Mapping[str, object]) -> Config:
             raise ConfigError(f"unknown parameter {name!r}{hint}")
         checked[name] = PARAMETERS[name].checked(value)
     return replace(config, **checked)
+
+
+def parameter_table() -> str:
+    """Return every parameter as a Markdown table; the README holds a copy."""
+    rows = ["| parameter | default | range | live | meaning |", "| --- | --- | --- | --- | --- |"]
+    for spec in PARAMETERS.values():
+        low, high = ("" if v is None else f"{v:g}" for v in (spec.minimum, spec.maximum))
+        unit = f" {spec.unit}" if spec.unit else ""
+        allowed = ", ".join(f"`{c}`" for c in spec.choices)
+        allowed = allowed or (f"{low} to {high}{unit}" if low else "")
+        shown = f"`{spec.default}`{unit}" if spec.default != "" else "empty"
+        live = "yes" if spec.live else "no"
+        rows.append(f"| `{spec.name}` | {shown} | {allowed} | {live} | {spec.doc} |")
+    return "\n".join(rows)
