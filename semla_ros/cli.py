@@ -265,9 +265,10 @@ def _no_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _params(args: argparse.Namespace) -> int:
-    from semla_ros.config import parameter_table
+    from semla_ros.config import PARAMETERS
+    from semla_ros.parameter import parameter_table
 
-    print(parameter_table())
+    print(parameter_table(PARAMETERS.values()))
     return 0
 
 

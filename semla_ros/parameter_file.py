@@ -10,7 +10,8 @@ import textwrap
 
 import yaml
 
-from semla_ros.config import PARAMETERS, ParameterSpec
+from semla_ros.config import PARAMETERS
+from semla_ros.parameter import ParameterSpec
 
 _HEAD = """\
 # Every parameter of the node with its default. Copy it, change it, and give it to the launch file

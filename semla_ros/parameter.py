@@ -1,0 +1,80 @@
+"""What may be said about one parameter: type, default, range, documentation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from semla_ros.errors import ConfigError
+
+Value = bool | int | float | str
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterSpec:
+    """What may be said about one parameter.
+
+    Attributes:
+        name: Its name, everywhere.
+        default: Its default; the type of a value must be the type of the default.
+        doc: One line.
+        unit: Empty where it has none.
+        minimum, maximum: Inclusive range of a number, None where open.
+        choices: Allowed strings, empty where free.
+        live: May change while the node runs.
+    """
+
+    name: str
+    default: Value
+    doc: str
+    unit: str
+    minimum: float | None
+    maximum: float | None
+    choices: tuple[str, ...]
+    live: bool
+
+    def checked(self, value: object) -> Value:
+        """Return `value` as this parameter's type.
+
+        Raises:
+            ConfigError: Wrong type, out of range, or not among the choices.
+        """
+        if (
+            isinstance(self.default, float)
+            and isinstance(value, int)
+            and not isinstance(value, bool)
+        ):
+            value = float(value)
+        if type(value) is not type(self.default):
+            raise ConfigError(
+                f"parameter {self.name!r}: expected {type(self.default).__name__}, got {value!r}"
+            )
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            low = -math.inf if self.minimum is None else self.minimum
+            high = math.inf if self.maximum is None else self.maximum
+            if not low <= value <= high:
+                raise ConfigError(
+                    f"parameter {self.name!r}: expected {low} to {high}, got {value!r}"
+                )
+        if self.choices and value not in self.choices:
+            raise ConfigError(
+                f"parameter {self.name!r}: expected one of {self.choices!r}, got {value!r}"
+            )
+        if not isinstance(value, (bool, int, float, str)):
+            raise ConfigError(f"parameter {self.name!r}: unsupported value {value!r}")
+        return value
+
+
+def parameter_table(parameters: Iterable[ParameterSpec]) -> str:
+    """Return the parameters as a Markdown table; the README holds a copy."""
+    rows = ["| parameter | default | range | live | meaning |", "| --- | --- | --- | --- | --- |"]
+    for spec in parameters:
+        low, high = ("" if v is None else f"{v:g}" for v in (spec.minimum, spec.maximum))
+        unit = f" {spec.unit}" if spec.unit else ""
+        allowed = ", ".join(f"`{c}`" for c in spec.choices)
+        allowed = allowed or (f"{low} to {high}{unit}" if low else "")
+        shown = f"`{spec.default}`{unit}" if spec.default != "" else "empty"
+        live = "yes" if spec.live else "no"
+        rows.append(f"| `{spec.name}` | {shown} | {allowed} | {live} | {spec.doc} |")
+    return "\n".join(rows)
