@@ -12,6 +12,9 @@ from semla_ros.types import Float32Array, LabelArray, UInt8Array
 
 MAX_UINT8_CLASSES = 254
 
+_LARGEST_LOGIT = 80.0
+"""Beyond this a sigmoid is 0 or 1 in float32, and exp would overflow."""
+
 
 class Labels(NamedTuple):
     """Class ids and their confidence, same (H, W)."""
@@ -20,31 +23,62 @@ class Labels(NamedTuple):
     confidence: UInt8Array
 
 
-def labels_from_logits(logits: Float32Array, size: int) -> Labels:
-    """Return labels and confidence (size, size) of `logits` (T, h, w).
+def labels_from_logits(logits: Float32Array, size: int | tuple[int, int]) -> Labels:
+    """Return labels and confidence of `logits` (T, h, w) at `size`, a side or (H, W).
 
-    Each class map is resized bilinearly (half-pixel centres) and compared with the best so far,
-    so that no (T, size, size) array is made; the first of equal logits wins, as in argmax. Ids
-    grow from map to map, so the label is the largest id that was better when its turn came.
-    Labels are uint8 up to 254 classes, else uint16; confidence is round(255 * sigmoid(max)).
+    Raises:
+        EngineError: A logit is not finite.
+
+    Source: CAT-Seg's order: sigmoid, then bilinear to size, then argmax.
+    """
+    return labels_from_scores(scores_from_logits(logits), size)
+
+
+def scores_from_logits(logits: Float32Array) -> Float32Array:
+    """Return sigmoid(`logits`), a new array.
 
     Raises:
         EngineError: A logit is not finite.
     """
-    shape = (size, size)
-    best = _resized(logits[0], size).copy()
-    labels = np.zeros(shape, np.uint8 if len(logits) <= MAX_UINT8_CLASSES else np.uint16)
+    if not np.isfinite(logits).all():
+        raise EngineError("the network's output is not finite: the frame has no usable mask")
+    scores: Float32Array = np.clip(logits, -_LARGEST_LOGIT, _LARGEST_LOGIT)
+    np.negative(scores, out=scores)
+    np.exp(scores, out=scores)
+    scores += 1.0
+    np.reciprocal(scores, out=scores)
+    return scores
+
+
+def labels_from_scores(scores: Float32Array, size: int | tuple[int, int]) -> Labels:
+    """Return labels and confidence of `scores` (T, h, w) in 0..1 at `size`, a side or (H, W).
+
+    Each class map is resized bilinearly (half-pixel centres) and compared with the best so far,
+    so that no (T, H, W) array is made; the first of equal scores wins, as in argmax. Ids grow
+    from map to map, so the label is the largest id that was better when its turn came. Labels
+    are uint8 up to 254 classes, else uint16; confidence is round(255 * highest score).
+    """
+    shape = (size, size) if isinstance(size, int) else size
+    best = resized(scores[0], shape).copy()
+    labels = np.zeros(shape, np.uint8 if len(scores) <= MAX_UINT8_CLASSES else np.uint16)
     better = np.empty(shape, np.bool_)
     chosen = np.empty_like(labels)
-    for class_id, plane in enumerate(logits[1:], start=1):
-        candidate = _resized(plane, size)
+    for class_id, plane in enumerate(scores[1:], start=1):
+        candidate = resized(plane, shape)
         np.greater(candidate, best, out=better)
         np.multiply(better, labels.dtype.type(class_id), out=chosen)
         np.maximum(labels, chosen, out=labels)
         np.maximum(candidate, best, out=best)
-    if not np.isfinite(best).all():
-        raise EngineError("the network's output is not finite: the frame has no usable mask")
-    return Labels(labels, _confidence(best))
+    best *= 255.0
+    np.rint(best, out=best)
+    return Labels(labels, best.astype(np.uint8))
+
+
+def resized(plane: Float32Array, size: tuple[int, int]) -> Float32Array:
+    """Return `plane` (h, w) or (h, w, C) at `size` (H, W): bilinear, half-pixel centres."""
+    if plane.shape[:2] == size:
+        return plane
+    return cast(Float32Array, cv2.resize(plane, size[::-1], interpolation=cv2.INTER_LINEAR))
 
 
 def restore(labels: LabelArray, size: tuple[int, int]) -> LabelArray:
@@ -60,20 +94,3 @@ def restore_confidence(confidence: UInt8Array, size: tuple[int, int]) -> UInt8Ar
     if confidence.shape == size:
         return confidence
     return cast(UInt8Array, cv2.resize(confidence, size[::-1], interpolation=cv2.INTER_LINEAR))
-
-
-def _resized(plane: Float32Array, size: int) -> Float32Array:
-    if plane.shape == (size, size):
-        return plane
-    return cast(Float32Array, cv2.resize(plane, (size, size), interpolation=cv2.INTER_LINEAR))
-
-
-def _confidence(best: Float32Array) -> UInt8Array:
-    """Overwrite `best` with 255 * sigmoid(best) and return it rounded to uint8."""
-    np.clip(best, -30.0, 30.0, out=best)
-    np.negative(best, out=best)
-    np.exp(best, out=best)
-    best += 1.0
-    np.divide(255.0, best, out=best)
-    np.rint(best, out=best)
-    return best.astype(np.uint8)

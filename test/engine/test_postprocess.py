@@ -6,12 +6,12 @@ from semla_ros.errors import EngineError
 
 
 @pytest.mark.parametrize(("classes", "side", "size"), [(19, 24, 96), (1, 8, 32), (5, 32, 32)])
-def test_labels_are_torchs_bilinear_argmax_and_confidence_its_sigmoid(classes, side, size):
+def test_labels_are_torchs_argmax_of_resized_sigmoids(classes, side, size):
     torch = pytest.importorskip("torch", reason="torch is the reference here")
     logits = np.random.default_rng(1).normal(0, 3, (classes, side, side)).astype(np.float32)
     got = labels_from_logits(logits, size)
     maps = torch.nn.functional.interpolate(
-        torch.from_numpy(logits)[None], size=(size, size), mode="bilinear"
+        torch.from_numpy(logits)[None].sigmoid(), size=(size, size), mode="bilinear"
     )[0]
     top = maps.sort(dim=0, descending=True)
     clear = np.ones((size, size), bool)
@@ -19,8 +19,20 @@ def test_labels_are_torchs_bilinear_argmax_and_confidence_its_sigmoid(classes, s
         clear = (top.values[0] - top.values[1]).numpy() > 1e-4
     assert clear.mean() > 0.99
     np.testing.assert_array_equal(got.labels[clear], top.indices[0].numpy()[clear])
-    probability = maps.amax(dim=0).sigmoid().numpy()
+    probability = maps.amax(dim=0).numpy()
     assert np.abs(got.confidence - probability * 255).max() <= 0.51
+
+
+def test_the_sigmoid_comes_before_resizing():
+    # Half-way between the columns: sigmoids 0.99995 and 0.5 average 0.75, logits 10 and 0 give 5.
+    logits = np.array([[[10.0, 0.0]], [[3.0, 3.0]]], np.float32)
+    got = labels_from_logits(logits, (1, 3))
+    assert got.labels.tolist() == [[0, 1, 1]]
+
+
+def test_labels_of_any_height_and_width():
+    logits = np.random.default_rng(4).normal(size=(3, 8, 8)).astype(np.float32)
+    assert labels_from_logits(logits, (12, 20)).labels.shape == (12, 20)
 
 
 def test_the_first_of_equal_classes_wins():
