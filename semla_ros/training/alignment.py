@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from semla_ros.network.catseg import CatSeg
 from semla_ros.training.samples import IGNORE, LabelledImages, draw_batch
-from semla_ros.training.segmentation import FitOptions, Prompts, cosine_schedule
+from semla_ros.training.segmentation import FitOptions, Prompts, cosine_schedule, pixel_weights
 
 TEMPERATURE = 0.07
 """Of the softmax over cosines. Source: Radford et al., 2021, the initial value."""
@@ -37,7 +37,8 @@ def align_dense(
         batch = draw_batch(
             source, rng, batch_size=options.batch_size, size=model.config.resolution
         )
-        loss = alignment_loss(cosines(model, batch.image, prompts(rng)), batch.labels)
+        cosine = cosines(model, batch.image, prompts(rng))
+        loss = alignment_loss(cosine, batch.labels, balance=options.balance)
         losses.append(float(loss.detach()))
         bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
         optimiser.zero_grad(set_to_none=True)
@@ -56,8 +57,12 @@ def cosines(model: CatSeg, image: Tensor, tokens: Tensor) -> Tensor:
     return torch.einsum("bdhw,td->bthw", functional.normalize(dense, dim=1), text)
 
 
-def alignment_loss(cosine: Tensor, labels: Tensor) -> Tensor:
+def alignment_loss(cosine: Tensor, labels: Tensor, *, balance: float = 0.0) -> Tensor:
     """Return the cross entropy of the softmax over classes (B, T, h, w) at labels (B, S, S)."""
     size = (labels.shape[1], labels.shape[2])
     full = functional.interpolate(cosine, size=size, mode="bilinear", align_corners=False)
-    return functional.cross_entropy(full / TEMPERATURE, labels, ignore_index=IGNORE)
+    losses = functional.cross_entropy(
+        full / TEMPERATURE, labels, ignore_index=IGNORE, reduction="none"
+    )
+    weight = pixel_weights(labels, full.shape[1], balance=balance)
+    return (losses * weight).sum() / weight.sum().clamp_min(1e-6)

@@ -32,6 +32,8 @@ class FitOptions:
         learning_rate: Peak of a cosine schedule with a linear warm-up over a tenth of the steps.
         weight_decay: AdamW's, on matrices only.
         clip_norm: Largest gradient norm.
+        balance: Pixels weigh (frequency of their class in the batch) ** -balance; 0 is CAT-Seg's
+            plain mean, 0.5 lets thin and rare things be learnt in few steps.
         seed: Of the batches.
         title: Shown beside the progress bar.
     """
@@ -41,6 +43,7 @@ class FitOptions:
     learning_rate: float
     weight_decay: float = 0.01
     clip_norm: float = 1.0
+    balance: float = 0.0
     seed: int = 0
     title: str = "train"
 
@@ -61,8 +64,8 @@ def fit(
 ) -> float:
     """Train `parameters` of `model` in place and return the mean loss of the last tenth.
 
-    The loss is CAT-Seg's: binary cross entropy of every class at every pixel. Ignored pixels are
-    masked (the original trains them as "no class").
+    The loss is CAT-Seg's: binary cross entropy of every class at every pixel, balanced if asked
+    for. Ignored pixels are masked (the original trains them as "no class").
 
     Raises:
         TrainingError: The loss is no longer finite.
@@ -79,7 +82,7 @@ def fit(
             source, rng, batch_size=options.batch_size, size=model.config.resolution
         )
         logits = model(batch.image, model.encode_text(prompts(rng)))
-        loss = pixel_loss(logits, batch.labels)
+        loss = pixel_loss(logits, batch.labels, balance=options.balance)
         losses.append(float(loss.detach()))
         bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
         if not np.isfinite(losses[-1]):
@@ -94,15 +97,23 @@ def fit(
     return float(np.mean(tail))
 
 
-def pixel_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def pixel_loss(logits: Tensor, labels: Tensor, *, balance: float = 0.0) -> Tensor:
     """Return the mean binary cross entropy of logits (B, T, h, w) against labels (B, S, S)."""
     size = (labels.shape[1], labels.shape[2])
     full = functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
     known = labels != IGNORE
     target = functional.one_hot(labels.where(known, 0), full.shape[1]).permute(0, 3, 1, 2)
     losses = functional.binary_cross_entropy_with_logits(full, target.float(), reduction="none")
-    weight = known[:, None].float()
-    return (losses * weight).sum() / (weight.sum() * full.shape[1]).clamp_min(1.0)
+    weight = pixel_weights(labels, full.shape[1], balance=balance)[:, None]
+    return (losses * weight).sum() / (weight.sum() * full.shape[1]).clamp_min(1e-6)
+
+
+def pixel_weights(labels: Tensor, classes: int, *, balance: float) -> Tensor:
+    """Return weights (B, S, S): 0 where ignored, else (class frequency) ** -balance, at most 100."""
+    known = labels != IGNORE
+    counts = torch.bincount(labels[known], minlength=classes).float()
+    of_class = (counts / counts.sum().clamp_min(1.0)).clamp_min(1e-4) ** -balance
+    return of_class[labels.where(known, 0)] * known
 
 
 def cosine_schedule(

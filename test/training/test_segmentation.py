@@ -6,7 +6,7 @@ import torch
 
 from semla_ros.errors import TrainingError
 from semla_ros.training.samples import IGNORE, ArrayImages
-from semla_ros.training.segmentation import FitOptions, fit, pixel_loss
+from semla_ros.training.segmentation import FitOptions, fit, pixel_loss, pixel_weights
 
 
 def test_a_few_steps_lower_the_loss_and_the_same_seed_repeats_it(model, halves, prompts):
@@ -43,3 +43,16 @@ def test_no_images_and_senseless_options_are_refused(model, prompts):
     for steps, batch, rate in ((0, 1, 1e-3), (1, 0, 1e-3), (1, 1, 0.0)):
         with pytest.raises(TrainingError, match="expected steps"):
             FitOptions(steps, batch, rate)
+
+
+def test_balanced_weights_follow_the_class_frequency():
+    labels = torch.zeros(1, 4, 4, dtype=torch.int64)
+    labels[0, 0, 0] = 1
+    labels[0, 3, 3] = IGNORE
+    plain = pixel_weights(labels, 2, balance=0.0)
+    assert plain.sum() == 15
+    assert plain[0, 3, 3] == 0
+    balanced = pixel_weights(labels, 2, balance=1.0)
+    rare = balanced[labels == 1].sum()
+    common = balanced[labels == 0].sum()
+    assert float(rare) == pytest.approx(float(common))
