@@ -109,7 +109,10 @@ def pixel_loss(logits: Tensor, labels: Tensor, *, balance: float = 0.0) -> Tenso
 
 
 def pixel_weights(labels: Tensor, classes: int, *, balance: float) -> Tensor:
-    """Return weights (B, S, S): 0 where ignored, else (class frequency) ** -balance, at most 100."""
+    """Return weights (B, S, S): 0 where ignored, else (class frequency) ** -balance.
+
+    Frequencies below 1e-4 count as 1e-4.
+    """
     known = labels != IGNORE
     counts = torch.bincount(labels[known], minlength=classes).float()
     of_class = (counts / counts.sum().clamp_min(1.0)).clamp_min(1e-4) ** -balance
