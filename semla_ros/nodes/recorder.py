@@ -82,6 +82,7 @@ class Recorder(Node):
                 profile,
                 raw=True,
             )
+            _log.info("recording %s", topic)
             self._waiting.remove(topic)
 
     def _write(self, topic: str, msgtype: str, data: bytes) -> None:
