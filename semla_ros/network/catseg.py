@@ -109,6 +109,12 @@ class SemSegHead(nn.Module):
         self.predictor = Predictor(config)
 
 
+def pixel_statistics(config: CatSegConfig) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation of RGB 0..255, each (3, 1, 1)."""
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (config.pixel_mean, config.pixel_std))
+    return mean, std
+
+
 class CatSeg(nn.Module):
     """The whole network, freshly initialised from torch's global generator."""
 
@@ -122,9 +128,9 @@ class CatSeg(nn.Module):
         self.sem_seg_head = SemSegHead(config)
         self.upsample1 = nn.ConvTranspose2d(width, config.tap_dims[0], 2, stride=2)
         self.upsample2 = nn.ConvTranspose2d(width, config.tap_dims[1], 4, stride=4)
-        for name in ("pixel_mean", "pixel_std"):
-            values = torch.tensor(getattr(config, name)).view(3, 1, 1)
-            self.register_buffer(name, values, persistent=False)
+        mean, std = pixel_statistics(config)
+        self.register_buffer("pixel_mean", mean, persistent=False)
+        self.register_buffer("pixel_std", std, persistent=False)
         initialise_clip(self.clip)
         initialise_aggregator(self.aggregator)
 
@@ -142,19 +148,28 @@ class CatSeg(nn.Module):
         """Return images (B, 3, H, W) RGB 0..255 with CLIP's mean and deviation taken out."""
         return (image - self.pixel_mean) / self.pixel_std
 
-    def forward(self, image: Tensor, text_features: Tensor) -> Tensor:
+    def forward(
+        self, image: Tensor, text_features: Tensor, second_tap: Tensor | None = None
+    ) -> Tensor:
         """Return logits (B, T, logits_size, logits_size), before the sigmoid.
 
         Args:
             image: (B, 3, resolution, resolution) float, RGB 0..255.
             text_features: (T, embed_dim), L2-normalised, from `encode_text`.
+            second_tap: (1,) integer, which tap the quarter-size guidance reads: 2, as the base
+                was trained (also without the argument), or 1, as SemLA's adapters were trained:
+                its code registers the feature hooks twice, and the first tap is read again.
         """
-        return self.logits_from_normalised(self.normalise(image), text_features)
+        return self.logits_from_normalised(self.normalise(image), text_features, second_tap)
 
-    def logits_from_normalised(self, image: Tensor, text_features: Tensor) -> Tensor:
+    def logits_from_normalised(
+        self, image: Tensor, text_features: Tensor, second_tap: Tensor | None = None
+    ) -> Tensor:
         """Return the logits of images that went through `normalise`."""
         features = self.clip.visual(image)
         first, second = features.taps
+        if second_tap is not None:
+            second = torch.where(second_tap == 1, first, second)
         guidance = Guidance(features.embedding, self.upsample1(first), self.upsample2(second))
         out: Tensor = self.aggregator(guidance, text_features)
         return out

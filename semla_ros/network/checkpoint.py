@@ -9,11 +9,15 @@ import torch
 from torch import Tensor
 
 from semla_ros.errors import TrainingError
-from semla_ros.network.catseg import CatSeg
+from semla_ros.network.aggregator import SwinBlock, shift_mask
+from semla_ros.network.catseg import CatSeg, pixel_statistics
+from semla_ros.network.clip import causal_mask
 from semla_ros.network.config import CatSegConfig
 
 _ALIASES = ("attn.q_proj.weight", "attn.k_proj.weight", "attn.v_proj.weight")
 _MASK_BUFFER = ".attn_mask"
+_NAMED = 20
+"""So many keys of a kind are named in a message."""
 
 
 def create_catseg(config: CatSegConfig, *, seed: int) -> CatSeg:
@@ -46,6 +50,9 @@ def clean_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def catseg_from_state(state: Mapping[str, Tensor], config: CatSegConfig | None = None) -> CatSeg:
     """Return the network of an upstream checkpoint, in evaluation mode, float32.
 
+    The network takes the tensors over where they are float32 already: a checkpoint read through
+    a memory map is not copied.
+
     Args:
         state: tensors by key; aliases and mask buffers are allowed.
         config: sizes; inferred from the tensors by default.
@@ -58,11 +65,22 @@ def catseg_from_state(state: Mapping[str, Tensor], config: CatSegConfig | None =
     shapes = {key: tuple(tensor.shape) for key, tensor in kept.items()}
     sizes = config or CatSegConfig.from_state_dict(shapes)
     with torch.device("meta"):
-        expected = {k: tuple(v.shape) for k, v in CatSeg(sizes).state_dict().items()}
+        model = CatSeg(sizes)
+    expected = {k: tuple(v.shape) for k, v in model.state_dict().items()}
     _require_same(shapes, expected)
-    model = CatSeg(sizes)
-    model.load_state_dict(kept, strict=True)
-    return model.eval()
+    model.load_state_dict(kept, strict=True, assign=True)
+    _compute_buffers(model)
+    return model.requires_grad_(True).eval()
+
+
+def _compute_buffers(model: CatSeg) -> None:
+    """Give a network made on the meta device the buffers that no checkpoint carries."""
+    config = model.config
+    model.pixel_mean, model.pixel_std = pixel_statistics(config)
+    model.clip.causal_mask = causal_mask(config.context_length)
+    for module in model.modules():
+        if isinstance(module, SwinBlock) and module.shift:
+            module.attn_mask = shift_mask(config.grid, window=config.window, shift=module.shift)
 
 
 def with_taps(model: CatSeg, taps: tuple[int, int]) -> CatSeg:
@@ -85,6 +103,6 @@ def _require_same(got: dict[str, tuple[int, ...]], expected: dict[str, tuple[int
     other = sorted(key for key in expected.keys() & got.keys() if expected[key] != got[key])
     raise TrainingError(
         f"expected the {len(expected)!r} tensors of CAT-Seg, got {len(missing)!r} missing "
-        f"{missing[:3]!r}, {len(extra)!r} unknown {extra[:3]!r}, {len(other)!r} of another shape "
-        f"{other[:3]!r}; give a checkpoint of this architecture"
+        f"{missing[:_NAMED]!r}, {len(extra)!r} unknown {extra[:_NAMED]!r}, {len(other)!r} of "
+        f"another shape {other[:_NAMED]!r}; give a checkpoint of this architecture"
     )

@@ -189,6 +189,11 @@ class VisionTransformer(nn.Module):
         return torch.unflatten(x[:, 1:].transpose(1, 2), 2, (self.grid, self.grid))
 
 
+def causal_mask(context: int) -> Tensor:
+    """Return (context, context): 0 where a token may look, -inf at those after it."""
+    return torch.full((context, context), float("-inf")).triu(1)
+
+
 class Clip(nn.Module):
     """Image tower, text tower, and the temperature CAT-Seg checkpoints carry but never read."""
 
@@ -204,8 +209,7 @@ class Clip(nn.Module):
         self.ln_final = nn.LayerNorm(width)
         self.text_projection = nn.Parameter(torch.empty(width, config.embed_dim))
         self.logit_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
-        mask = torch.full((context, context), float("-inf")).triu(1)
-        self.register_buffer("causal_mask", mask, persistent=False)
+        self.register_buffer("causal_mask", causal_mask(context), persistent=False)
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         """Return L2-normalised embeddings (T, embed_dim) of token ids (T, L), int64.
