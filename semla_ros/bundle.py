@@ -30,6 +30,10 @@ FORMAT = 1
 MANIFEST = "bundle.yaml"
 MAX_MANIFEST_BYTES = 4_000_000
 
+AS_BASE, AS_TRAINED = "as_base", "as_trained"
+GUIDANCES = (AS_BASE, AS_TRAINED)
+"""What the decoder's quarter-size guidance reads while adapters serve, see `Manifest`."""
+
 
 @dataclass(frozen=True, slots=True)
 class GraphWeight:
@@ -54,9 +58,22 @@ class GraphWeight:
 
 @dataclass(frozen=True, slots=True)
 class SegmentationSpec:
-    """Input side of the segmentation graph: RGB 0..255 squashed to (size, size), float32."""
+    """Input side of the segmentation graph: RGB 0..255 squashed to (size, size), float32.
+
+    Attributes:
+        size: Side of the graph's input.
+        crop_size: Side of a crop of the sliding path, 0: `size`; resized to `size` in its turn.
+        max_classes: Longest class list the graph answers correctly for.
+    """
 
     size: int
+    crop_size: int = 0
+    max_classes: int = 256
+
+    @property
+    def crop(self) -> int:
+        """Side of a crop of the sliding path."""
+        return self.crop_size or self.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +137,10 @@ class Manifest:
         defaults: Adaptation settings and calibration.
         layers: Every adaptable layer.
         files: Relative path -> sha256 of each sealed file.
+        adapter_guidance: `as_base`: the decoder reads both taps of the image tower, always.
+            `as_trained`: while a mix holds adapters it reads the first tap twice, as the code
+            that trained SemLA's published adapters does; the graph then has the input
+            `second_tap`.
     """
 
     name: str
@@ -132,6 +153,7 @@ class Manifest:
     defaults: AdaptationDefaults
     layers: tuple[GraphWeight, ...]
     files: Mapping[str, str]
+    adapter_guidance: str = AS_BASE
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +279,14 @@ def _manifest_from_dict(data: Mapping[str, Any]) -> Manifest:
         defaults=defaults,
         layers=layers,
         files={_text(k): _text(v) for k, v in data["files"].items()},
+        adapter_guidance=_guidance(data.get("adapter_guidance", AS_BASE)),
     )
+
+
+def _guidance(value: object) -> str:
+    if value not in GUIDANCES:
+        raise ValueError(f"adapter_guidance must be one of {GUIDANCES!r}, is {value!r}")
+    return str(value)
 
 
 def _text(value: object) -> str:
@@ -283,6 +312,7 @@ def manifest_to_dict(manifest: Manifest) -> dict[str, Any]:
         "family": manifest.family,
         "base_model": manifest.base_model,
         "segmentation": _plain(manifest.segmentation),
+        "adapter_guidance": manifest.adapter_guidance,
         "text": _plain(manifest.text),
         "navigator": _plain(navigator) if navigator else None,
         "defaults": _plain(manifest.defaults),

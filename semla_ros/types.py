@@ -108,6 +108,11 @@ class AdapterMix:
         return 0.5 * math.fsum(abs(self.weight(n) - other.weight(n)) for n in names)
 
     @property
+    def adapted(self) -> bool:
+        """Whether any adapter takes part."""
+        return any(n != BASE and w > 0 for n, w in zip(self.names, self.weights, strict=True))
+
+    @property
     def identity(self) -> str:
         """A short readable key, e.g. `fog-day=0.61,rain-day=0.39`; equal mixes have equal keys."""
         return ",".join(f"{n}={w:.4g}" for n, w in zip(self.names, self.weights, strict=True))

@@ -236,3 +236,14 @@ def test_the_hash_is_sha256(tmp_path):
     path = tmp_path / "abc"
     path.write_bytes(b"abc")
     assert file_sha256(path).startswith("ba7816bf8f01cfea414140de5dae2223b00361a3")
+
+
+def test_guidance_is_kept_and_absent_means_as_base(sealed):
+    assert open_bundle(sealed).manifest.adapter_guidance == "as_base"
+    rewrite(sealed, lambda data: data.update(adapter_guidance="as_trained"))
+    assert open_bundle(sealed).manifest.adapter_guidance == "as_trained"
+    rewrite(sealed, lambda data: data.pop("adapter_guidance"))
+    assert open_bundle(sealed).manifest.adapter_guidance == "as_base"
+    rewrite(sealed, lambda data: data.update(adapter_guidance="as_you_like"))
+    with pytest.raises(BundleError, match="as_you_like"):
+        open_bundle(sealed)

@@ -8,18 +8,21 @@ runtime may feed with fused weights or leave at its base value.
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
 from semla_ros.bundle import GraphWeight
+from semla_ros.engine.weights import SECOND_TAP
 from semla_ros.errors import TrainingError
 from semla_ros.network.catseg import CatSeg
 from semla_ros.network.in_out import with_in_out_linears
@@ -27,6 +30,9 @@ from semla_ros.network.layers import AdaptableLayer
 
 OPSET = 18
 """The oldest opset torch's exporter writes itself."""
+
+MAX_INLINE_BYTES = 1_900_000_000
+"""A protobuf file ends at 2 GiB; more weights than this go to a file of their own."""
 
 _EXAMPLE_CLASSES = 3
 _EXAMPLE_LENGTH = 5
@@ -36,17 +42,23 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Graph:
-    """What torch is asked to export."""
+    """What torch is asked to export; inputs with a default need not be fed."""
 
     name: str
     module: nn.Module
     example: tuple[Tensor, ...]
     inputs: Mapping[str, Mapping[int, torch.export.Dim]]
     output: str
+    defaults: Mapping[str, npt.NDArray[np.int64]] = field(default_factory=dict)
 
 
 def export_segmentation(
-    model: CatSeg, path: Path, layers: Sequence[AdaptableLayer], *, batch: int = 1
+    model: CatSeg,
+    path: Path,
+    layers: Sequence[AdaptableLayer],
+    *,
+    batch: int = 1,
+    choose_tap: bool = False,
 ) -> dict[str, GraphWeight]:
     """Write `image` (batch, 3, S, S), `text_features` (T, D) -> `logits` (batch, T, h, w).
 
@@ -58,6 +70,8 @@ def export_segmentation(
         path: the `.onnx` file to write.
         layers: what can be replaced; those of the text tower are passed over.
         batch: images per run.
+        choose_tap: add the overridable input `second_tap` (1,) int64, see `CatSeg.forward`;
+            2 where it is not fed.
 
     Returns:
         Where each layer's weight lies in the graph, by module name.
@@ -71,15 +85,18 @@ def export_segmentation(
     changed = with_in_out_linears(model, [layer.name for layer in chosen]).eval()
     _store_resized_positions(changed)
     classes = torch.export.Dim("classes", min=1, max=config.pad_len)
+    example = (
+        torch.zeros(batch, 3, config.resolution, config.resolution),
+        torch.full((_EXAMPLE_CLASSES, config.embed_dim), config.embed_dim**-0.5),
+    )
     graph = _Graph(
         name="segmentation",
         module=changed,
-        example=(
-            torch.zeros(batch, 3, config.resolution, config.resolution),
-            torch.full((_EXAMPLE_CLASSES, config.embed_dim), config.embed_dim**-0.5),
-        ),
-        inputs={"image": {}, "text_features": {0: classes}},
+        example=(*example, torch.tensor([2])) if choose_tap else example,
+        inputs={"image": {}, "text_features": {0: classes}}
+        | ({SECOND_TAP: {}} if choose_tap else {}),
         output="logits",
+        defaults={SECOND_TAP: np.array([2], np.int64)} if choose_tap else {},
     )
     return _export(graph, path, chosen)
 
@@ -116,6 +133,24 @@ def export_text_encoder(
     return _export(graph, path, chosen)
 
 
+def export_image_encoder(module: nn.Module, path: Path, *, size: int) -> None:
+    """Write `image` (1, 3, size, size), normalised float32 -> `embedding` (1, E).
+
+    Args:
+        module: the encoder; left unchanged.
+        path: the `.onnx` file to write.
+        size: side of the input in pixels.
+    """
+    graph = _Graph(
+        name="image encoder",
+        module=module.eval(),
+        example=(torch.zeros(1, 3, size, size),),
+        inputs={"image": {}},
+        output="embedding",
+    )
+    _export(graph, path, ())
+
+
 class _TextEncoder(nn.Module):
     """The text half of the network, its parameters under their full names."""
 
@@ -148,8 +183,9 @@ def _export(graph: _Graph, path: Path, layers: Sequence[AdaptableLayer]) -> dict
     parameters = dict(graph.module.named_parameters())
     for layer in layers:
         _make_overridable(proto.graph, layer, parameters[layer.parameter])
-    onnx.checker.check_model(proto)
-    onnx.save(proto, str(path))
+    for name, value in graph.defaults.items():
+        proto.graph.initializer.append(numpy_helper.from_array(value, name))
+    save_graph(proto, path)
     _LOG.info("wrote %s: %d nodes, %d weights", path, len(proto.graph.node), len(layers))
     return {
         layer.name: GraphWeight(
@@ -162,6 +198,42 @@ def _export(graph: _Graph, path: Path, layers: Sequence[AdaptableLayer]) -> dict
         )
         for layer in layers
     }
+
+
+def save_graph(proto: onnx.ModelProto, path: Path) -> None:
+    """Write `proto` to `path`, checked; large weights beside it in `<name>.data`.
+
+    Args:
+        proto: The graph; its tensors move out of it where they go to a file of their own.
+        path: The `.onnx` file.
+    """
+    _forget_origin(proto.graph)
+    size = sum(_bytes(tensor) for tensor in proto.graph.initializer)
+    if size > MAX_INLINE_BYTES:
+        onnx.save(
+            proto,
+            str(path),
+            save_as_external_data=True,
+            all_tensors_to_one_file=True,
+            location=f"{path.name}.data",
+        )
+    else:
+        onnx.save(proto, str(path))
+    onnx.checker.check_model(str(path))
+
+
+def _forget_origin(graph: onnx.GraphProto) -> None:
+    """Drop the exporter's notes: stack traces with paths of the machine, much of a small file."""
+    graph.ClearField("value_info")
+    graph.ClearField("metadata_props")
+    for item in (*graph.node, *graph.input, *graph.output, *graph.initializer):
+        item.ClearField("metadata_props")
+        item.ClearField("doc_string")
+
+
+def _bytes(tensor: onnx.TensorProto) -> int:
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    return int(math.prod(tensor.dims) * dtype.itemsize)
 
 
 def _trace(graph: _Graph) -> onnx.ModelProto:

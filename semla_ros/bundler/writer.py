@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-import torch
 import yaml
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from semla_ros.bundle import (
+    AS_BASE,
+    AS_TRAINED,
     MANIFEST,
     AdaptationDefaults,
     GraphWeight,
@@ -27,7 +29,11 @@ from semla_ros.bundle import (
     manifest_to_dict,
     open_bundle,
 )
-from semla_ros.bundler.onnx_export import export_segmentation, export_text_encoder
+from semla_ros.bundler.onnx_export import (
+    export_image_encoder,
+    export_segmentation,
+    export_text_encoder,
+)
 from semla_ros.errors import BundleError
 from semla_ros.network.catseg import CatSeg
 from semla_ros.network.layers import AdaptableLayer, adaptable_layers
@@ -54,6 +60,8 @@ class BundleParts:
         navigator: None for a bundle with explicit mixes only.
         vocabulary: Default class list.
         defaults: Adaptation settings.
+        adapter_guidance: See `Manifest`.
+        qkv: Whether adapters may change CLIP's q, k and v, which official SemLA never executes.
     """
 
     name: str
@@ -63,33 +71,56 @@ class BundleParts:
     navigator: NavigatorParts | None
     vocabulary: Vocabulary
     defaults: AdaptationDefaults
+    adapter_guidance: str = AS_BASE
+    qkv: bool = False
 
 
-def write_bundle(out: Path, parts: BundleParts, *, library: Path | None = None) -> ModelBundle:
+def write_bundle(
+    out: Path,
+    parts: BundleParts,
+    *,
+    library: Path | None = None,
+    check: Callable[[ModelBundle], None] | None = None,
+) -> ModelBundle:
     """Return the bundle written to the folder `out`, which appears only when whole.
 
     Args:
         out: Must not exist yet.
         parts: What to write.
         library: A folder of adapters in SemLA's layout to copy in.
+        check: Called with the whole bundle before it appears; what it raises calls it off.
 
     Raises:
-        BundleError: `out` exists.
+        BundleError: `out` exists, or cannot be written.
     """
-    if out.exists():
-        raise BundleError(f"{str(out)!r} exists already: choose another folder or remove it")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
-        root = Path(scratch) / out.name
-        root.mkdir()
-        _fill(root, parts)
-        if library is None:
-            (root / "library").mkdir()
-        else:
-            shutil.copytree(library, root / "library")
-        open_bundle(root)
-        root.rename(out)
+    require_free(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
+            root = Path(scratch) / out.name
+            root.mkdir()
+            _fill(root, parts)
+            if library is None:
+                (root / "library").mkdir()
+            else:
+                shutil.copytree(library, root / "library")
+            bundle = open_bundle(root)
+            if check is not None:
+                check(bundle)
+            root.rename(out)
+    except OSError as error:
+        raise BundleError(f"cannot write {str(out)!r}: {error}: check space and rights") from error
     return open_bundle(out, verify=False)
+
+
+def require_free(out: Path) -> None:
+    """Return if nothing is in the way of a new folder `out`.
+
+    Raises:
+        BundleError: Something is there.
+    """
+    if out.exists() or out.is_symlink():
+        raise BundleError(f"{str(out)!r} exists already: choose another folder or remove it")
 
 
 def reseal(bundle: ModelBundle, *, defaults: AdaptationDefaults) -> ModelBundle:
@@ -108,9 +139,10 @@ def state_identity(state: Mapping[str, Tensor], *, prefix: str) -> str:
     return f"{prefix}:{digest.hexdigest()[:16]}"
 
 
-def live_layers(model: CatSeg) -> tuple[AdaptableLayer, ...]:
-    """Return the adaptable layers that SemLA's adapters really change (q, k, v are inert)."""
-    return tuple(x for x in adaptable_layers(model.config) if not x.inert_in_official)
+def live_layers(model: CatSeg, *, qkv: bool = False) -> tuple[AdaptableLayer, ...]:
+    """Return the layers that adapters may change: those SemLA's really do, with `qkv` all."""
+    layers = (x for x in adaptable_layers(model.config) if x.used)
+    return tuple(x for x in layers if qkv or not x.inert_in_official)
 
 
 def base_identity(model: CatSeg) -> str:
@@ -119,14 +151,17 @@ def base_identity(model: CatSeg) -> str:
 
 
 def _fill(root: Path, parts: BundleParts) -> None:
-    layers = live_layers(parts.model)
+    layers = live_layers(parts.model, qkv=parts.qkv)
     model = parts.model.eval()
-    state = {k: v.detach().contiguous().clone() for k, v in model.state_dict().items()}
+    config = model.config
+    state = {k: v.detach().contiguous() for k, v in model.state_dict().items()}
     save_file(state, str(root / "weights.safetensors"), metadata={"format": "pt"})
     (root / "tokenizer.json").write_text(parts.tokenizer_json, encoding="utf-8")
-    graphs = _export(root, model, layers)
+    graphs = _export(root, model, layers, choose_tap=parts.adapter_guidance == AS_TRAINED)
     if parts.navigator is not None:
-        export_navigator(parts.navigator, root / "navigator.onnx")
+        navigator = parts.navigator
+        path = root / "navigator.onnx"
+        export_image_encoder(navigator.module, path, size=navigator.spec.size)
     files = {
         str(p.relative_to(root)): file_sha256(p) for p in sorted(root.rglob("*")) if p.is_file()
     }
@@ -134,25 +169,27 @@ def _fill(root: Path, parts: BundleParts) -> None:
         name=parts.name,
         family="catseg",
         base_model=base_identity(model),
-        segmentation=SegmentationSpec(size=model.config.resolution),
+        segmentation=SegmentationSpec(config.resolution, config.crop_size, config.pad_len),
         text=parts.text,
         navigator=parts.navigator.spec if parts.navigator else None,
         vocabulary=parts.vocabulary,
         defaults=parts.defaults,
         layers=graphs,
         files=files,
+        adapter_guidance=parts.adapter_guidance,
     )
     _write_manifest(root, manifest)
 
 
 def _export(
-    root: Path, model: CatSeg, layers: tuple[AdaptableLayer, ...]
+    root: Path, model: CatSeg, layers: tuple[AdaptableLayer, ...], *, choose_tap: bool
 ) -> tuple[GraphWeight, ...]:
     text = tuple(layer for layer in layers if layer.tower == "text")
     image = tuple(layer for layer in layers if layer.tower != "text")
+    export_image = partial(export_segmentation, choose_tap=choose_tap)
     found: list[GraphWeight] = []
     for graph, chosen, export in (
-        ("segmentation", image, export_segmentation),
+        ("segmentation", image, export_image),
         ("text_encoder", text, export_text_encoder),
     ):
         weights = export(model, root / f"{graph}.onnx", chosen)
@@ -168,22 +205,6 @@ def _export(
             for layer in chosen
         ]
     return tuple(found)
-
-
-def export_navigator(parts: NavigatorParts, path: Path) -> None:
-    """Write the image encoder as ONNX: `image` (1, 3, N, N) -> `embedding` (1, E)."""
-    size = parts.spec.size
-    example = torch.zeros(1, 3, size, size)
-    with torch.no_grad():
-        torch.onnx.export(
-            parts.module.eval(),
-            (example,),
-            str(path),
-            input_names=["image"],
-            output_names=["embedding"],
-            opset_version=17,
-            dynamo=False,
-        )
 
 
 def _write_manifest(root: Path, manifest: Manifest) -> None:

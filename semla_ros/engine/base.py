@@ -61,7 +61,12 @@ class SegmentationEngine(ABC):
     name: ClassVar[str]
 
     def __init__(
-        self, layers: Mapping[str, GraphWeight], *, size: int, feature_dim: int | None
+        self,
+        layers: Mapping[str, GraphWeight],
+        *,
+        size: int,
+        feature_dim: int | None,
+        max_classes: int | None = None,
     ) -> None:
         """Take the facts of the graph.
 
@@ -69,10 +74,12 @@ class SegmentationEngine(ABC):
             layers: Adaptable layers of the segmentation graph by name.
             size: Side S of the square network input.
             feature_dim: Width D of text features; None accepts any.
+            max_classes: Longest class list; None: any.
         """
         self.layers = dict(layers)
         self.size = size
         self.feature_dim = feature_dim
+        self.max_classes = max_classes
         self._active: Slot | None = None
         self._prepared: Slot | None = None
         self._readers = [0] * _SLOTS
@@ -94,8 +101,14 @@ class SegmentationEngine(ABC):
         Raises:
             EngineError: The set does not fit the graph (then nothing was written), or it could
                 not be written (then nothing is prepared).
+            VocabularyError: More classes than this engine takes.
         """
-        check_weight_set(weight_set, self.layers, feature_dim=self.feature_dim)
+        check_weight_set(
+            weight_set,
+            self.layers,
+            feature_dim=self.feature_dim,
+            max_classes=self.max_classes,
+        )
         with self._preparing:
             index = self._claim_idle()
             self._prepare_impl(index, weight_set)
@@ -132,6 +145,22 @@ class SegmentationEngine(ABC):
             kept = logits.copy() if keep_logits else None
         return Prediction(labels, confidence, slot.mix, slot.vocabulary, kept)
 
+    def logits(self, image: UInt8Array | Float32Array) -> Float32Array:
+        """Return logits (T, h, w) of `image` (H, W, 3), RGB 0..255, before the sigmoid.
+
+        Raises:
+            FrameError: The image has another shape or type.
+            EngineError: Nothing was committed yet, or the network failed.
+        """
+        if image.dtype not in (np.uint8, np.float32) or image.ndim != 3 or image.shape[2] != 3:
+            raise FrameError(
+                f"expected an image (H, W, 3) of uint8 or float32, got {image.shape} of "
+                f"{image.dtype}"
+            )
+        with self._reading() as slot, self._inferring:
+            logits: Float32Array = self._infer_impl(slot.index, image).copy()
+        return logits
+
     def close(self) -> None:
         """Release the engine; later calls raise EngineError. Closing twice is allowed."""
         with self._preparing, self._inferring, self._gate:
@@ -156,7 +185,7 @@ class SegmentationEngine(ABC):
         """Fill buffer `index`; layers missing in the set get the base weight back."""
 
     @abstractmethod
-    def _infer_impl(self, index: int, rgb: UInt8Array) -> Float32Array:
+    def _infer_impl(self, index: int, rgb: UInt8Array | Float32Array) -> Float32Array:
         """Return logits (T, h, w) of `rgb` with buffer `index`; may be reused by the next call."""
 
     @abstractmethod

@@ -91,11 +91,12 @@ class FakeEngine(SegmentationEngine):
         del slot
         self._fail("commit")
 
-    def _infer_impl(self, index: int, rgb: UInt8Array) -> Float32Array:
+    def _infer_impl(self, index: int, rgb: UInt8Array | Float32Array) -> Float32Array:
         self._fail("infer")
         strength, names = self._slots[index]
         side = max(1, self.size // _MAP_DIVISOR)
-        resized = cv2.resize(rgb, (side, side), interpolation=cv2.INTER_AREA)
+        rounded = np.rint(rgb).astype(np.uint8, copy=False)
+        resized = cv2.resize(rounded, (side, side), interpolation=cv2.INTER_AREA)
         small = cast(UInt8Array, resized)
         classes = _classes_of_looks(names)[looks(small)]
         logits = np.full((len(names), side, side), -2.0, np.float32)

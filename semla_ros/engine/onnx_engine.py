@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 
-from semla_ros.bundle import GraphWeight, ModelBundle
+from semla_ros.bundle import AS_TRAINED, GraphWeight, ModelBundle
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.preprocess import InputBuffer
 from semla_ros.engine.weights import (
+    SECOND_TAP,
     SEGMENTATION_GRAPH,
     graph_array,
     graph_shape,
     layers_of,
     read_base_weights,
+    second_tap,
     write_weight,
 )
 from semla_ros.errors import BundleError, EngineError
@@ -42,10 +45,19 @@ class OnnxEngine(SegmentationEngine):
             BundleError: Graph, weights and manifest do not fit each other.
         """
         layers = layers_of(bundle, SEGMENTATION_GRAPH)
-        size = bundle.manifest.segmentation.size
+        spec = bundle.manifest.segmentation
+        size = spec.size
         session = open_session(bundle.segmentation_graph, threads=threads)
         facts = _inspect(session, layers, size=size)
-        super().__init__(layers, size=size, feature_dim=facts.feature_dim)
+        if bundle.manifest.adapter_guidance == AS_TRAINED and not facts.second_tap:
+            raise BundleError(
+                f"segmentation.onnx: expected an input {SECOND_TAP!r} as the manifest's "
+                f"adapter_guidance {AS_TRAINED!r} needs it, found none: rebuild the bundle"
+            )
+        super().__init__(
+            layers, size=size, feature_dim=facts.feature_dim, max_classes=spec.max_classes
+        )
+        self._bundle = bundle
         self._session: onnxruntime.InferenceSession | None = session
         self._input = InputBuffer(size)
         base = read_base_weights(bundle, list(layers.values()))
@@ -58,9 +70,10 @@ class OnnxEngine(SegmentationEngine):
         return cls(bundle, threads=threads)
 
     def _prepare_impl(self, index: int, weight_set: WeightSet) -> None:
-        self._slots[index].fill(weight_set, map_size=self._map_size)
+        tap = second_tap(self._bundle, weight_set.mix)
+        self._slots[index].fill(weight_set, tap, map_size=self._map_size)
 
-    def _infer_impl(self, index: int, rgb: UInt8Array) -> Float32Array:
+    def _infer_impl(self, index: int, rgb: UInt8Array | Float32Array) -> Float32Array:
         self._input.load(rgb)
         slot = self._slots[index]
         try:
@@ -92,14 +105,17 @@ class _BoundSlot:
         self._base = base
         self._features: Float32Array = np.zeros((0, 0), np.float32)
         self._touched: set[str] = set()
+        self._bound: dict[str, Float32Array | npt.NDArray[np.int64]] = {}
         self._buffers: dict[str, Float32Array] = {}
         for name, layer in layers.items():
             self._buffers[name] = graph_array(base[name], layer)
             self._bind_input(layer.initializer, self._buffers[name])
         self._bind_input("image", image.tensor)
 
-    def fill(self, weight_set: WeightSet, *, map_size: tuple[int, int]) -> None:
+    def fill(self, weight_set: WeightSet, tap: int | None, *, map_size: tuple[int, int]) -> None:
         """Write weights and text features; layers touched before and not now get W0 back.
+
+        `tap` goes into the graph's input of that name, None where it has none.
 
         What is touched is noted first, so that a failure in between is repaired by the next fill.
         """
@@ -110,6 +126,8 @@ class _BoundSlot:
         for name in stale:
             write_weight(self._base[name], self._layers[name], out=self._buffers[name])
         self._touched -= stale
+        if tap is not None:
+            self._bind_input(SECOND_TAP, np.array([tap], np.int64))
         self._write_features(weight_set.text_features, map_size)
 
     def _write_features(self, features: Float32Array, map_size: tuple[int, int]) -> None:
@@ -123,17 +141,25 @@ class _BoundSlot:
             )
         np.copyto(self._features, features)
 
-    def _bind_input(self, name: str, array: Float32Array) -> None:
+    def _bind_input(self, name: str, array: Float32Array | npt.NDArray[np.int64]) -> None:
         """Bind `array` without a copy; what is written to it later is what the graph reads."""
+        self._bound[name] = array
         self.binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
 
 
 @dataclass(frozen=True, slots=True)
 class _GraphFacts:
-    """What the graph says: width D of text features, and how many classes to probe it with."""
+    """What the graph says.
+
+    Attributes:
+        feature_dim: Width D of text features.
+        classes: How many classes to probe it with.
+        second_tap: Whether it lets the second tap be chosen.
+    """
 
     feature_dim: int
     classes: int
+    second_tap: bool
 
 
 def _inspect(
@@ -166,7 +192,7 @@ def _inspect(
                 f"shape {graph_shape(layer)!r}, got {got!r}: rebuild the bundle"
             )
     classes = features[0] if isinstance(features[0], int) else _PROBE_CLASSES
-    return _GraphFacts(feature_dim=features[1], classes=classes)
+    return _GraphFacts(feature_dim=features[1], classes=classes, second_tap=SECOND_TAP in offered)
 
 
 def _output_names(session: onnxruntime.InferenceSession) -> list[str]:

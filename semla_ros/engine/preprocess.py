@@ -21,7 +21,7 @@ class InputBuffer:
         self._squashed: Float32Array = np.zeros((size, size, 3), np.float32)
         self._wide: Float32Array = np.zeros((0, 0, 3), np.float32)
 
-    def load(self, rgb: UInt8Array) -> None:
+    def load(self, rgb: UInt8Array | Float32Array) -> None:
         """Squash `rgb` (H, W, 3) into `tensor`: bilinear, no antialias, half-pixel centres.
 
         The aspect ratio is not kept, as in CAT-Seg. Interpolating in float avoids the rounding

@@ -13,7 +13,7 @@ import numpy as np
 from semla_ros.bundle import ModelBundle
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.preprocess import InputBuffer
-from semla_ros.engine.weights import SEGMENTATION_GRAPH, layers_of
+from semla_ros.engine.weights import SEGMENTATION_GRAPH, layers_of, second_tap
 from semla_ros.errors import BundleError, ConfigError, EngineUnavailableError, TrainingError
 from semla_ros.onnx_session import cpu_threads
 from semla_ros.types import Float32Array, UInt8Array, WeightSet
@@ -59,6 +59,8 @@ class TorchEngine(SegmentationEngine):
         self._input = InputBuffer(size)
         self._slots: list[dict[str, Tensor]] = [{}, {}]
         self._features: list[Tensor] = [torch.zeros(0, width), torch.zeros(0, width)]
+        self._taps: list[Tensor | None] = [None, None]
+        self._bundle = bundle
 
     @classmethod
     def open(cls, bundle: ModelBundle, *, threads: int) -> TorchEngine:
@@ -73,8 +75,10 @@ class TorchEngine(SegmentationEngine):
             for name, weight in weight_set.weights.items()
         }
         self._features[index] = torch.from_numpy(np.array(weight_set.text_features))
+        tap = second_tap(self._bundle, weight_set.mix)
+        self._taps[index] = None if tap is None else torch.tensor([tap])
 
-    def _infer_impl(self, index: int, rgb: UInt8Array) -> Float32Array:
+    def _infer_impl(self, index: int, rgb: UInt8Array | Float32Array) -> Float32Array:
         import torch
 
         self._input.load(rgb)
@@ -82,7 +86,7 @@ class TorchEngine(SegmentationEngine):
         model = cast("CatSeg", self._model)
         with torch.inference_mode():
             logits: Tensor = torch.func.functional_call(
-                model, self._slots[index], (image, self._features[index])
+                model, self._slots[index], (image, self._features[index], self._taps[index])
             )
         return cast(Float32Array, logits[0].numpy())
 

@@ -8,17 +8,29 @@ import cv2
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from semla_ros.bundle import GraphWeight, ModelBundle
-from semla_ros.errors import BundleError, EngineError
-from semla_ros.types import Float32Array, WeightSet
+from semla_ros.bundle import AS_TRAINED, GraphWeight, ModelBundle
+from semla_ros.errors import BundleError, EngineError, VocabularyError
+from semla_ros.types import AdapterMix, Float32Array, WeightSet
 
 SEGMENTATION_GRAPH = "segmentation"
 TEXT_GRAPH = "text"
+SECOND_TAP = "second_tap"
+"""Graph input (1,) int64 of bundles whose guidance is `as_trained`."""
 
 
 def layers_of(bundle: ModelBundle, graph: str) -> dict[str, GraphWeight]:
     """Return the adaptable layers of `graph` (`segmentation` or `text`) by name."""
     return {layer.name: layer for layer in bundle.manifest.layers if layer.graph == graph}
+
+
+def second_tap(bundle: ModelBundle, mix: AdapterMix) -> int | None:
+    """Return which tap the decoder's second guidance reads under `mix`: 1, or 2 as the base does.
+
+    None where the bundle never changes it.
+    """
+    if bundle.manifest.adapter_guidance != AS_TRAINED:
+        return None
+    return 1 if mix.adapted else 2
 
 
 def read_base_weights(
@@ -73,13 +85,24 @@ def graph_array(weight: Float32Array, layer: GraphWeight) -> Float32Array:
 
 
 def check_weight_set(
-    weight_set: WeightSet, layers: Mapping[str, GraphWeight], *, feature_dim: int | None
+    weight_set: WeightSet,
+    layers: Mapping[str, GraphWeight],
+    *,
+    feature_dim: int | None,
+    max_classes: int | None = None,
 ) -> None:
     """Check everything about `weight_set` that a graph with these `layers` relies on.
 
     Raises:
         EngineError: An unknown layer, a wrong shape or dtype, or a value that is not finite.
+        VocabularyError: More classes than the graph can tell apart.
     """
+    classes = len(weight_set.vocabulary.names)
+    if max_classes is not None and classes > max_classes:
+        raise VocabularyError(
+            f"expected at most {max_classes} classes, got {classes}: shorten the class list, or "
+            "take engine 'torch', which keeps the most similar ones of each image"
+        )
     for name, weight in weight_set.weights.items():
         layer = layers.get(name)
         if layer is None:

@@ -9,6 +9,9 @@ from semla_ros.errors import AdapterMismatchError
 from semla_ros.library.statistics import DomainStatistics
 from semla_ros.types import LoraAdapter
 
+PUBLISHED_ENCODER = "openai/clip-vit-large-patch14"
+"""What SemLA's published centroids were made with; their files do not say so."""
+
 _SHOWN = 3
 
 
@@ -49,6 +52,8 @@ def check_statistics(
 ) -> None:
     """Return if the centroid of adapter `name` lives in this navigator's space.
 
+    A centroid that does not name its encoder is taken for one of SemLA's own.
+
     Raises:
         AdapterMismatchError: Another length or another encoder.
     """
@@ -57,8 +62,10 @@ def check_statistics(
             f"adapter {name!r}: expected a centroid of length {dim}, got "
             f"{statistics.centroid.shape[0]}: generate the statistics with this bundle's navigator"
         )
-    if encoder is not None and statistics.encoder not in (None, encoder):
+    made_with = statistics.encoder or PUBLISHED_ENCODER
+    if encoder not in (None, made_with):
+        silent = "" if statistics.encoder else " (the file names none)"
         raise AdapterMismatchError(
             f"adapter {name!r}: expected a centroid made with {encoder!r}, got "
-            f"{statistics.encoder!r}: generate the statistics with this bundle's navigator"
+            f"{made_with!r}{silent}: generate the statistics with this bundle's navigator"
         )

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch.nn import functional
 
+from semla_ros.bundler import onnx_export
 from semla_ros.bundler.onnx_export import export_segmentation, export_text_encoder
 from semla_ros.errors import TrainingError
-from semla_ros.network.checkpoint import create_catseg
+from semla_ros.network.checkpoint import create_catseg, with_taps
 from semla_ros.network.config import CatSegConfig
 from semla_ros.network.layers import adaptable_layers
 
@@ -165,6 +166,12 @@ def test_the_required_inputs_are_the_documented_ones(segmentation, text):
     assert [(i.name, i.shape) for i in text[1].get_inputs()] == [("tokens", ["prompts", "length"])]
 
 
+def test_a_graph_does_not_tell_where_it_was_made(segmentation, folder):
+    content = (folder / "segmentation.onnx").read_bytes()
+    assert b"semla_ros/network" not in content
+    assert b"stack_trace" not in content
+
+
 def test_the_network_is_left_as_it_was(model, segmentation):
     fresh = create_catseg(CONFIG, seed=1).state_dict()
     for key, tensor in model.state_dict().items():
@@ -177,3 +184,35 @@ def test_a_layer_the_graph_does_not_read_is_refused(model, folder):
     with pytest.raises(TrainingError, match="used=False"):
         export_segmentation(model, folder / "refused.onnx", unused[:1])
     assert not (folder / "refused.onnx").exists()
+
+
+@torch.no_grad()
+def test_the_second_tap_can_be_chosen_per_run(model, folder, image):
+    path = folder / "chosen.onnx"
+    export_segmentation(model, path, IMAGE_LAYERS, choose_tap=True)
+    run = session(path)
+    texts = features(5)
+    feed = {"image": image.numpy(), "text_features": texts.numpy()}
+    first = CONFIG.taps[0]
+    for tap, network in ((2, model), (1, with_taps(model, (first, first)))):
+        (logits,) = run.run(["logits"], feed | {"second_tap": np.array([tap])})
+        assert np.abs(logits - network(image, texts).numpy()).max() < TOLERANCE
+    (logits,) = run.run(["logits"], feed)
+    assert np.abs(logits - model(image, texts).numpy()).max() < TOLERANCE
+
+
+@torch.no_grad()
+def test_weights_over_the_limit_go_to_a_file_of_their_own(
+    model, other, folder, image, monkeypatch
+):
+    monkeypatch.setattr(onnx_export, "MAX_INLINE_BYTES", 1000)
+    path = folder / "large.onnx"
+    weights = export_segmentation(model, path, IMAGE_LAYERS)
+    stored = sum(weight.shape[0] * weight.shape[1] * 4 for weight in weights.values())
+    assert path.stat().st_size < stored
+    assert (folder / "large.onnx.data").stat().st_size > stored
+    texts = features(5)
+    feed = {"image": image.numpy(), "text_features": texts.numpy()} | graph_feed(weights, other)
+    (logits,) = session(path).run(["logits"], feed)
+    expected = other(image, texts).numpy()
+    assert np.abs(logits - expected).max() < TOLERANCE * np.abs(expected).max()

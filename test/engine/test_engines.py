@@ -1,11 +1,13 @@
 """Choosing an engine, and that the choice does not change the answer."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from semla_ros.engine import create_engine
-from semla_ros.errors import EngineUnavailableError
-from semla_ros.types import AdapterMix, WeightSet
+from semla_ros.errors import BundleError, EngineUnavailableError, VocabularyError
+from semla_ros.types import AdapterMix, Vocabulary, WeightSet
 
 DIM = 32
 
@@ -52,6 +54,48 @@ def test_onnx_and_torch_agree_on_the_same_bundle(tiny, rgb):
     for onnx_logits, torch_logits in zip(answers[::2], answers[1::2], strict=True):
         np.testing.assert_allclose(onnx_logits, torch_logits, atol=2e-3)
     assert np.abs(answers[0] - answers[2]).max() > 0.1, "the merged weights must matter"
+
+
+def test_torch_reads_the_first_tap_twice_where_the_bundle_says_so(network_bundle, rgb):
+    """Only while adapters serve; the onnx side is held against torch on a whole bundle."""
+    torch = pytest.importorskip("torch", reason="engine torch needs PyTorch")
+    from semla_ros.network.checkpoint import with_taps
+
+    trained = replace(
+        network_bundle,
+        manifest=replace(network_bundle.manifest, adapter_guidance="as_trained"),
+    )
+    names = trained.manifest.vocabulary.names
+    text = np.random.default_rng(0).normal(size=(len(names), DIM)).astype(np.float32)
+    image = np.ascontiguousarray(rgb[:32, :32])
+    with create_engine("torch", trained, threads=1) as engine:
+        first = engine._model.config.taps[0]
+        other = with_taps(engine._model, (first, first))
+        for mix, network in (
+            (AdapterMix.base_only(), engine._model),
+            (AdapterMix(("fog",), (1.0,)), other),
+        ):
+            serve(engine, WeightSet(mix, {}, text, trained.manifest.vocabulary))
+            with torch.no_grad():
+                tensor = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+                expected = network(tensor, torch.from_numpy(text))[0].numpy()
+            np.testing.assert_allclose(engine.logits(image), expected, atol=1e-4)
+
+
+def test_onnx_refuses_a_graph_without_the_tap_that_the_manifest_promises(hand_made):
+    manifest = replace(hand_made.bundle.manifest, adapter_guidance="as_trained")
+    with pytest.raises(BundleError, match="second_tap"):
+        create_engine("onnx", replace(hand_made.bundle, manifest=manifest))
+
+
+def test_onnx_refuses_more_classes_than_the_graph_tells_apart(hand_made, make_set):
+    many = make_set(1, names=tuple(f"class {i}" for i in range(257)))
+    assert isinstance(many.vocabulary, Vocabulary)
+    with (
+        create_engine("onnx", hand_made.bundle) as engine,
+        pytest.raises(VocabularyError, match="at most 256 classes, got 257"),
+    ):
+        engine.prepare(many)
 
 
 def test_torch_missing_is_said_with_the_remedy(network_bundle, monkeypatch):

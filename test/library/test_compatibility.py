@@ -37,11 +37,22 @@ def test_another_shape_is_refused(by_name, make_adapter):
         check_adapter(adapter, by_name, base_model="catseg-tiny:1234")
 
 
-@pytest.mark.parametrize("made_with", [None, "clip"])
-@pytest.mark.parametrize("wanted", [None, "clip"])
-def test_a_fitting_or_silent_centroid_passes(made_with, wanted):
+PUBLISHED = "openai/clip-vit-large-patch14"
+
+
+@pytest.mark.parametrize(
+    ("made_with", "wanted"),
+    [("clip", "clip"), ("clip", None), (None, None), (None, PUBLISHED), (PUBLISHED, PUBLISHED)],
+)
+def test_a_fitting_centroid_passes(made_with, wanted):
     statistics = DomainStatistics(np.ones(3, np.float32), encoder=made_with)
     check_statistics(statistics, "fog", encoder=wanted, dim=3)
+
+
+def test_a_silent_centroid_is_semlas_own_and_no_other_encoders():
+    statistics = DomainStatistics(np.ones(3, np.float32))
+    with pytest.raises(AdapterMismatchError, match=f"'dino', got '{PUBLISHED}'"):
+        check_statistics(statistics, "fog", encoder="dino", dim=3)
 
 
 def test_a_centroid_of_another_encoder_is_refused():
