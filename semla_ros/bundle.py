@@ -112,7 +112,8 @@ class AdaptationDefaults:
         temperature, top_k, distance, similarity: Retrieval.
         null_distance: Distance of the null adapter, -1 for none.
         support_low: Support score below which the level is LOW.
-        out_of_library_distance: Nearest distance above which it is OUT_OF_LIBRARY.
+        out_of_library: Novelty (where unknown, nearest distance) above which it is
+            OUT_OF_LIBRARY.
     """
 
     temperature: float
@@ -121,7 +122,7 @@ class AdaptationDefaults:
     similarity: str
     null_distance: float
     support_low: float
-    out_of_library_distance: float
+    out_of_library: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,9 +148,9 @@ class Config:
         high=1e6,
         live=True,
     )
-    out_of_library_distance: float = _parameter(
+    out_of_library: float = _parameter(
         0.0,
-        "Nearest distance above which the level is OUT_OF_LIBRARY; 0: the bundle's calibration",
+        "Novelty above which the level is OUT_OF_LIBRARY; 0: the bundle's calibration",
         low=0.0,
         high=1e6,
         live=True,

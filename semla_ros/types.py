@@ -129,6 +129,8 @@ class DomainEstimate:
         names: The library's adapters, in the library's order.
         distances: (K,) float64, distance of `embedding` to each centroid; small = near.
         raw_distances: (K,) float64, the same for `raw_embedding`.
+        novelties: (K,) float64, distance of `embedding` to each centroid in units of the spread
+            within domains; None where the library does not know that spread.
     """
 
     stamp_ns: int
@@ -137,6 +139,7 @@ class DomainEstimate:
     names: tuple[str, ...]
     distances: Float64Array
     raw_distances: Float64Array
+    novelties: Float64Array | None = None
 
     def __post_init__(self) -> None:
         if self.distances.shape != (len(self.names),) or self.raw_distances.shape != (
@@ -297,6 +300,8 @@ class SupportReading:
         smoothed: The same of the smoothed embedding.
         nearest: Name of the nearest adapter.
         nearest_distance: Its distance, smoothed embedding.
+        novelty: Smallest novelty over the adapters that may serve, NaN where unknown; decides
+            OUT_OF_LIBRARY.
         level: One of `SUPPORT_LEVELS`.
         observed_ns: Stamp of the frame that was embedded; older than the mask's where the
             navigator runs less often.
@@ -308,6 +313,7 @@ class SupportReading:
     nearest_distance: float
     level: str
     observed_ns: int
+    novelty: float = math.nan
 
     def __post_init__(self) -> None:
         if self.level not in SUPPORT_LEVELS:

@@ -122,6 +122,7 @@ def support_fields(
         "smoothed_score": support.smoothed,
         "nearest_adapter": support.nearest,
         "nearest_distance": support.nearest_distance,
+        "novelty": support.novelty,
         "level": SUPPORT_LEVELS.index(support.level),
         "observed": time_fields(support.observed_ns),
         "mix_id": mix.identity,

@@ -169,6 +169,7 @@ def _support(message: Any) -> SupportReading:  # noqa: ANN401  a decoded message
         nearest_distance=float(message.nearest_distance),
         level=SUPPORT_LEVELS[int(message.level)],
         observed_ns=int(observed.sec) * 1_000_000_000 + int(observed.nanosec),
+        novelty=float(message.novelty),
     )
 
 

@@ -23,11 +23,13 @@ class CentroidBank:
         names: The adapters, in the library's order.
         centroids: (K, D) float64.
         precisions: (K, D, D) float64, inverse regularised covariances for `mahalanobis`, or None.
+        tied_precision: (D, D) float64, one for all domains, for `novelties`, or None.
     """
 
     names: tuple[str, ...]
     centroids: Float64Array
     precisions: Float64Array | None = None
+    tied_precision: Float64Array | None = None
 
     def __post_init__(self) -> None:
         shape = self.centroids.shape
@@ -74,6 +76,49 @@ def mahalanobis_precisions(
         )
     inverses = [_regularised_inverse(c, ridge) for c in covariances if c is not None]
     return np.stack(inverses) if inverses else np.zeros((0, 0, 0))
+
+
+def tied_precision(
+    covariances: Sequence[Float64Array | None],
+    *,
+    counts: Sequence[int | None],
+    ridge: float = 1e-3,
+    min_samples: int = MIN_COVARIANCE_SAMPLES,
+) -> Float64Array | None:
+    """Return the inverse of the spread within domains, (D, D) float64.
+
+    None where a domain does not know its covariance, or all together hold too few images.
+
+    Args:
+        covariances: (D, D) each; None where unknown.
+        counts: Images behind each; None where unknown.
+        ridge: Regularisation as a share of the mean variance, > 0.
+        min_samples: Fewer images in all give None.
+
+    Source: Lee et al., 2018, "A simple unified framework for detecting out-of-distribution
+        samples": class-conditional Gaussians with one covariance.
+    """
+    known = [
+        (c, n) for c, n in zip(covariances, counts, strict=True) if c is not None and n is not None
+    ]
+    total = sum(n for _, n in known)
+    if len(known) != len(covariances) or total < min_samples:
+        return None
+    pooled = sum((n / total) * c for c, n in known)
+    return _regularised_inverse(np.asarray(pooled, dtype=np.float64), ridge)
+
+
+def novelties(embedding: Float32Array, bank: CentroidBank) -> Float64Array | None:
+    """Return the distance to each centroid in units of the spread within domains, (K,).
+
+    None where the bank does not know that spread. Euclidean distance is ruled by the few
+    directions in which domains differ; what no domain shows lies in the others.
+    """
+    if bank.tied_precision is None:
+        return None
+    away = bank.centroids - _checked(embedding, bank)
+    squared = np.einsum("kd,de,ke->k", away, bank.tied_precision, away, optimize=True)
+    return _clamped(np.sqrt(np.maximum(squared, 0.0)))
 
 
 def euclidean(embedding: Float32Array, bank: CentroidBank) -> Float64Array:

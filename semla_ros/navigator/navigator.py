@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from semla_ros.errors import AdapterMismatchError, ConfigError
-from semla_ros.navigator.distance import DISTANCES, CentroidBank
+from semla_ros.navigator.distance import DISTANCES, CentroidBank, novelties
 from semla_ros.navigator.encoder import ImageEncoder
 from semla_ros.navigator.smoothing import EmbeddingFilter
 from semla_ros.navigator.support import read_support
@@ -80,6 +80,7 @@ class Navigator:
             names=bank.names,
             distances=measure(smoothed, bank),
             raw_distances=measure(embedding, bank),
+            novelties=novelties(smoothed, bank),
         )
 
     read = staticmethod(read_support)

@@ -52,18 +52,16 @@ def support_score(
     )
 
 
-def support_level(
-    score: float, nearest_distance: float, *, low: float, out_of_library: float
-) -> str:
+def support_level(score: float, novelty: float, *, low: float, out_of_library: float) -> str:
     """Return `OK`, `LOW` or `OUT_OF_LIBRARY`.
 
     Args:
         score: Support score.
-        nearest_distance: Distance of the nearest adapter.
+        novelty: Novelty, or the distance of the nearest adapter where no novelty is known.
         low: Scores below are LOW; 0 turns this off.
-        out_of_library: A nearest distance above is OUT_OF_LIBRARY; 0 turns this off.
+        out_of_library: A novelty above is OUT_OF_LIBRARY; 0 turns this off.
     """
-    if nearest_distance > out_of_library > 0:
+    if novelty > out_of_library > 0:
         return "OUT_OF_LIBRARY"
     return "LOW" if score < low else "OK"
 
@@ -83,7 +81,7 @@ def read_support(
         estimate: Where the camera is.
         mix: The active mix.
         low: Smoothed scores below are LOW.
-        out_of_library: A nearest distance above is OUT_OF_LIBRARY.
+        out_of_library: A novelty above is OUT_OF_LIBRARY; without novelties the nearest distance.
         null_distance: Distance of the base; not above 0: it supports nothing.
         exclude: Adapters that may not serve, hence cannot be the nearest.
     """
@@ -96,7 +94,11 @@ def read_support(
     if allowed:
         index = allowed[int(np.argmin(estimate.distances[allowed]))]
         nearest, distance = estimate.names[index], float(estimate.distances[index])
-    level = support_level(smoothed, distance, low=low, out_of_library=out_of_library)
+    novelty = math.nan
+    if estimate.novelties is not None:
+        novelty = float(estimate.novelties[allowed].min()) if allowed else math.inf
+    judged = distance if math.isnan(novelty) else novelty
+    level = support_level(smoothed, judged, low=low, out_of_library=out_of_library)
     return SupportReading(
         score=score,
         smoothed=smoothed,
@@ -104,4 +106,5 @@ def read_support(
         nearest_distance=distance,
         level=level,
         observed_ns=estimate.stamp_ns,
+        novelty=novelty,
     )

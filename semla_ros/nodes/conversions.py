@@ -150,6 +150,7 @@ def support_message(header: Header, reading: SupportReading, mix: AdapterMix) ->
         smoothed_score=float(reading.smoothed),
         nearest_adapter=reading.nearest,
         nearest_distance=float(reading.nearest_distance),
+        novelty=float(reading.novelty),
         level=SUPPORT_LEVELS.index(reading.level),
         observed=time_message(reading.observed_ns),
         mix_id=mix.identity,
@@ -161,6 +162,7 @@ def stale_message(header: Header, mix: AdapterMix, *, observed_ns: int) -> Suppo
     return SupportScore(
         header=header,
         nearest_distance=math.nan,
+        novelty=math.nan,
         level=SupportScore.STALE,
         observed=time_message(observed_ns),
         mix_id=mix.identity,

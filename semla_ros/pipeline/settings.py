@@ -9,7 +9,7 @@ from semla_ros.config import PARAMETERS, Config
 from semla_ros.errors import ConfigError
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.retrieval import RetrievalSettings, settings_from
-from semla_ros.navigator.distance import CentroidBank, mahalanobis_precisions
+from semla_ros.navigator.distance import CentroidBank, mahalanobis_precisions, tied_precision
 from semla_ros.navigator.navigator import Navigator
 from semla_ros.types import AdapterMix, DomainEstimate, SupportReading
 
@@ -32,14 +32,14 @@ class LiveSettings:
         retrieval: How distances become a mix.
         distance: Name of the distance.
         support_low: Smoothed support below is LOW.
-        out_of_library_distance: A nearest distance above is OUT_OF_LIBRARY.
+        out_of_library: A novelty (else a nearest distance) above is OUT_OF_LIBRARY.
     """
 
     config: Config
     retrieval: RetrievalSettings
     distance: str
     support_low: float
-    out_of_library_distance: float
+    out_of_library: float
 
     @classmethod
     def of(cls, config: Config, defaults: AdaptationDefaults) -> LiveSettings:
@@ -53,9 +53,7 @@ class LiveSettings:
             retrieval=settings_from(config, defaults),
             distance=defaults.distance if config.distance == "bundle" else config.distance,
             support_low=config.support_low or defaults.support_low,
-            out_of_library_distance=(
-                config.out_of_library_distance or defaults.out_of_library_distance
-            ),
+            out_of_library=config.out_of_library or defaults.out_of_library,
         )
 
     def support(self, estimate: DomainEstimate, mix: AdapterMix) -> SupportReading:
@@ -64,7 +62,7 @@ class LiveSettings:
             estimate,
             mix,
             low=self.support_low,
-            out_of_library=self.out_of_library_distance,
+            out_of_library=self.out_of_library,
             null_distance=self.retrieval.null_distance,
             exclude=self.retrieval.exclude,
         )
@@ -93,12 +91,13 @@ def bank_of(library: AdapterLibrary, *, distance: str) -> CentroidBank:
     Raises:
         LibraryError: `mahalanobis` with domains that have too few images.
     """
-    if distance != "mahalanobis" or not library.names:
+    if not library.names:
         return CentroidBank(library.names, library.centroids)
     statistics = [library.statistics[name] for name in library.names]
-    precisions = mahalanobis_precisions(
-        library.names,
-        [each.covariance for each in statistics],
-        counts=[each.count for each in statistics],
-    )
-    return CentroidBank(library.names, library.centroids, precisions)
+    covariances = [each.covariance for each in statistics]
+    counts = [each.count for each in statistics]
+    own = None
+    if distance == "mahalanobis":
+        own = mahalanobis_precisions(library.names, covariances, counts=counts)
+    tied = tied_precision(covariances, counts=counts)
+    return CentroidBank(library.names, library.centroids, own, tied)

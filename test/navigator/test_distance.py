@@ -16,6 +16,8 @@ from semla_ros.navigator.distance import (
     euclidean,
     mahalanobis,
     mahalanobis_precisions,
+    novelties,
+    tied_precision,
 )
 
 NAMES = ("fog", "night", "rain")
@@ -132,3 +134,22 @@ def test_a_bank_of_other_shapes_is_refused(centroids, precisions):
 
 def test_the_configuration_offers_what_exists():
     assert set(PARAMETERS["distance"].choices) == {"bundle", *DISTANCES}
+
+
+def test_novelty_is_the_distance_in_units_of_the_spread_within_domains():
+    covariances = [np.diag([4.0, 1.0]), np.diag([2.0, 3.0])]
+    precision = tied_precision(covariances, counts=[300, 300], ridge=1e-9)
+    np.testing.assert_allclose(precision, np.diag([1 / 3, 1 / 2]), atol=1e-6)
+    bank = CentroidBank(("a", "b"), np.array([[0.0, 0.0], [3.0, 0.0]]), None, precision)
+    found = novelties(np.array([0.0, 2.0], np.float32), bank)
+    np.testing.assert_allclose(found, [2**0.5, (3 + 2) ** 0.5], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("covariances", "counts"),
+    [([np.eye(2), None], [900, 900]), ([np.eye(2), np.eye(2)], [100, None]), ([np.eye(2)], [499])],
+)
+def test_novelty_is_unknown_without_enough_images_of_every_domain(covariances, counts):
+    assert tied_precision(covariances, counts=counts) is None
+    bank = CentroidBank(("a",), np.zeros((1, 2)))
+    assert novelties(np.zeros(2, np.float32), bank) is None

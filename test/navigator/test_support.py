@@ -1,6 +1,7 @@
 """The support score is Eq. 15 of SemLA, and the levels follow the thresholds."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -90,3 +91,15 @@ def test_an_excluded_adapter_is_not_the_nearest():
 def test_an_empty_library_is_out_of_library():
     reading = read_support(estimate([]), AdapterMix.base_only(), low=0.1, out_of_library=10.0)
     assert (reading.nearest, reading.level, reading.score) == (BASE, "OUT_OF_LIBRARY", 0)
+
+
+def test_novelty_decides_out_of_library_where_it_is_known():
+    near = estimate([1.0, 2.0, 3.0])
+    far = replace(near, novelties=np.array([9.0, 4.0, 8.0]))
+    mix = AdapterMix(("fog",), (1.0,))
+    assert read_support(near, mix, low=0.0, out_of_library=2.0).level == "OK"
+    reading = read_support(far, mix, low=0.0, out_of_library=3.5)
+    assert (reading.level, reading.novelty) == ("OUT_OF_LIBRARY", 4.0)
+    assert read_support(far, mix, low=0.0, out_of_library=4.5).level == "OK"
+    without = read_support(far, mix, low=0.0, out_of_library=4.5, exclude={"night"})
+    assert (without.level, without.novelty) == ("OUT_OF_LIBRARY", 8.0)

@@ -53,7 +53,7 @@ def train_library(
 
 
 def domain_statistics(encoder: ImageEncoder, source: LabelledImages) -> DomainStatistics:
-    """Return centroid and own-domain distances of the images of `source`.
+    """Return centroid, covariance and own-domain distances of the images of `source`.
 
     Source: SemLA; the centroid is the plain mean of embeddings that are not normalised.
     """
@@ -63,6 +63,7 @@ def domain_statistics(encoder: ImageEncoder, source: LabelledImages) -> DomainSt
     return DomainStatistics(
         centroid=centroid.astype(np.float32),
         count=len(embeddings),
+        covariance=np.cov(embeddings.T.astype(np.float64)),
         encoder=encoder.identity,
         quantiles=DistanceQuantiles(QUANTILES, np.quantile(distances, QUANTILES)),
     )

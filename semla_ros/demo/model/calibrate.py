@@ -13,6 +13,7 @@ from semla_ros.demo.model.runner import Runner
 from semla_ros.demo.model.scenes import DomainScenes
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
 from semla_ros.navigator.support import support_score
+from semla_ros.training.samples import ArrayImages
 from semla_ros.types import Float64Array
 
 logger = logging.getLogger(__name__)
@@ -23,8 +24,13 @@ TOP_K = (3, 5)
 NULL_QUANTILES = (0.5, 0.9)
 """Null distances to try: quantiles of the distance to the nearest foreign adapter."""
 SUPPORT_QUANTILE = 0.05
-OUT_OF_LIBRARY_MARGIN = 1.15
-"""OUT_OF_LIBRARY starts this far beyond the farthest validation frame of a known domain."""
+SCORED_EVERY = 3
+"""Only every so many validation scenes are segmented; all of them are embedded."""
+NOVELTY_QUANTILE = 0.9
+"""OUT_OF_LIBRARY starts above the novelty of this share of single validation frames.
+
+The running pipeline judges an embedding filtered over a second, whose novelty is smaller.
+"""
 
 
 def calibrate(runner: Runner, scenes: Sequence[DomainScenes]) -> AdaptationDefaults:
@@ -33,12 +39,13 @@ def calibrate(runner: Runner, scenes: Sequence[DomainScenes]) -> AdaptationDefau
     Temperature, top_k and null distance maximise the h-mean with the target's own adapter left
     out; thresholds come from frames of known domains.
     """
+    embeddings = {d.domain: [runner.embed(rgb) for rgb in d.images.rgb] for d in scenes}
     distances = {
-        d.domain: np.stack([runner.distances(runner.embed(rgb)) for rgb in d.images.rgb])
-        for d in scenes
+        domain: np.stack([runner.distances(e) for e in each])
+        for domain, each in embeddings.items()
     }
     best = _best_settings(runner, scenes, distances)
-    nearest = np.concatenate([d.min(axis=1) for d in distances.values()])
+    novelty = [runner.novelty(e) for each in embeddings.values() for e in each]
     supports = [
         support_score(
             retrieve(runner.library.names, row, settings=best),
@@ -56,7 +63,7 @@ def calibrate(runner: Runner, scenes: Sequence[DomainScenes]) -> AdaptationDefau
         similarity=best.similarity,
         null_distance=best.null_distance,
         support_low=float(np.quantile(supports, SUPPORT_QUANTILE)),
-        out_of_library_distance=float(OUT_OF_LIBRARY_MARGIN * nearest.max()),
+        out_of_library=float(np.quantile(novelty, NOVELTY_QUANTILE)),
     )
 
 
@@ -94,9 +101,10 @@ def _settings(temperature: float, top_k: int, null_distance: float) -> Retrieval
 def _argmax(
     runner: Runner, scenes: Sequence[DomainScenes], candidates: Sequence[RetrievalSettings]
 ) -> RetrievalSettings:
+    few = [_every(domain, SCORED_EVERY) for domain in scenes]
     scores = []
     for settings in candidates:
-        result = score(runner, scenes, settings, strategies=("semla-loo",), title="calibrate")
+        result = score(runner, few, settings, strategies=("semla-loo",), title="calibrate")
         scores.append(result.h_mean("semla-loo"))
         logger.info(
             "temperature %.4g, top_k %d, null %.3g: leave-one-out h-mean %.2f",
@@ -106,3 +114,8 @@ def _argmax(
             scores[-1],
         )
     return candidates[int(np.argmax(scores))]
+
+
+def _every(domain: DomainScenes, step: int) -> DomainScenes:
+    images = ArrayImages(domain.images.rgb[::step], domain.images.labels[::step])
+    return DomainScenes(domain.domain, images, domain.captions[::step])

@@ -6,6 +6,8 @@ import json
 import logging
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -56,30 +58,49 @@ def make_demo_model(out: Path, *, work: Path, recipe: Recipe | None = None) -> M
     settings = recipe or Recipe()
     torch.manual_seed(0)
     work.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
-    train = render_domains(
-        first_seed=settings.seeds.train,
-        count=settings.domain_scenes,
-        captions=CAPTIONS_PER_IMAGE,
-        title="train",
-    )
+    with _stage(work, "scenes"):
+        train = render_domains(
+            first_seed=settings.seeds.train,
+            count=settings.domain_scenes,
+            captions=CAPTIONS_PER_IMAGE,
+            title="train",
+        )
     tokenizer = _tokenizer(work, train, settings)
     clip = _clip(work, train, tokenizer, settings)
     model = _base(work, clip, tokenizer, settings)
     library = work / "library"
     if not library.is_dir():
-        train_library(model, train, tokenizer, settings, out=work / "library.part")
+        with _stage(work, "adapters"):
+            train_library(model, train, tokenizer, settings, out=work / "library.part")
         (work / "library.part").rename(library)
-    bundle = _bundle(work / "bundle", model, clip, tokenizer, library, settings)
-    bundle = _calibrated(bundle, train, library, settings)
-    scores = _test(bundle, settings)
-    write_card(
-        bundle, scores, settings, minutes=(time.monotonic() - started) / 60, threads=_threads()
-    )
+    with _stage(work, "bundle"):
+        bundle = _bundle(work / "bundle", model, clip, tokenizer, library, settings)
+    with _stage(work, "calibration"):
+        bundle = _calibrated(bundle, train, settings)
+    with _stage(work, "test"):
+        scores = _test(bundle, settings)
+    write_card(bundle, scores, settings, minutes=_minutes(work), threads=_threads())
     if out.exists():
         shutil.rmtree(out)
     shutil.copytree(bundle.root, out)
     return ModelBundle(out, bundle.manifest)
+
+
+@contextmanager
+def _stage(work: Path, name: str) -> Iterator[None]:
+    """Note how long a stage took, so that a resumed run still knows the whole time."""
+    started = time.monotonic()
+    yield
+    path = work / "seconds.json"
+    seconds = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    seconds[name] = round(time.monotonic() - started, 1)
+    path.write_text(json.dumps(seconds, indent=1), encoding="utf-8")
+    logger.info("%s: %.0f s", name, seconds[name])
+
+
+def _minutes(work: Path) -> float:
+    seconds = json.loads((work / "seconds.json").read_text(encoding="utf-8"))
+    return float(sum(seconds.values())) / 60
 
 
 def _threads() -> int:
@@ -98,7 +119,8 @@ def _clip(
 ) -> Any:  # noqa: ANN401  an open_clip model
     path = work / "clip.safetensors"
     if not path.is_file():
-        trained = train_navigator(train, tokenizer, recipe)
+        with _stage(work, "clip"):
+            trained = train_navigator(train, tokenizer, recipe)
         save_file({k: v.contiguous() for k, v in trained.state_dict().items()}, str(path))
     clip = create_clip(recipe.clip_size, seed=recipe.clip.seed)
     clip.load_state_dict(load_file(str(path)))
@@ -108,13 +130,14 @@ def _clip(
 def _base(work: Path, clip: Any, tokenizer: Tokenizer, recipe: Recipe) -> CatSeg:  # noqa: ANN401
     path = work / "base.safetensors"
     if not path.is_file():
-        scenes = render_domain(
-            BASE_DOMAIN,
-            first_seed=recipe.seeds.train + 1_000_000,
-            count=recipe.base_scenes,
-            title="base",
-        )
-        trained = train_base(clip, scenes.images, tokenizer, recipe)
+        with _stage(work, "base"):
+            scenes = render_domain(
+                BASE_DOMAIN,
+                first_seed=recipe.seeds.train + 1_000_000,
+                count=recipe.base_scenes,
+                title="base",
+            )
+            trained = train_base(clip, scenes.images, tokenizer, recipe)
         save_file({k: v.contiguous() for k, v in trained.state_dict().items()}, str(path))
     model = create_catseg(base_config(clip, recipe), seed=recipe.base.seed)
     model.load_state_dict(load_file(str(path)))
@@ -156,7 +179,7 @@ def _bundle(
 
 
 def _calibrated(
-    bundle: ModelBundle, train: tuple[DomainScenes, ...], library: Path, recipe: Recipe
+    bundle: ModelBundle, train: tuple[DomainScenes, ...], recipe: Recipe
 ) -> ModelBundle:
     encoder = OnnxImageEncoder(bundle, threads=_threads())
     write_centroids(encoder, train, out=bundle.library)

@@ -16,9 +16,9 @@ IMAGE_SIZE = (192, 320)
 
 
 CLIP_OPTIONS = FitOptions(400, 64, 1e-3, title="CLIP")
-ALIGN_OPTIONS = FitOptions(220, 16, 1e-3, title="align")
-BASE_OPTIONS = FitOptions(750, 8, 1e-3, title="base network")
-ADAPTER_OPTIONS = FitOptions(150, 6, 4e-3, title="adapter")
+ALIGN_OPTIONS = FitOptions(250, 16, 1e-3, balance=0.5, title="align")
+BASE_OPTIONS = FitOptions(1000, 8, 1e-3, balance=0.5, title="base network")
+ADAPTER_OPTIONS = FitOptions(170, 6, 4e-3, balance=0.5, title="adapter")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Recipe:
     align: FitOptions = ALIGN_OPTIONS
     base: FitOptions = BASE_OPTIONS
     adapter: FitOptions = ADAPTER_OPTIONS
-    validation_scenes: int = 8
+    validation_scenes: int = 24
     test_scenes: int = 30
     test_seeds: int = 3
 

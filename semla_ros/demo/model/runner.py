@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +16,9 @@ from semla_ros.errors import BundleError
 from semla_ros.library.base_weights import BaseWeights
 from semla_ros.library.fusion import merge
 from semla_ros.library.library import AdapterLibrary
-from semla_ros.navigator.distance import DISTANCES, CentroidBank
+from semla_ros.navigator.distance import DISTANCES, CentroidBank, novelties
 from semla_ros.navigator.encoder import OnnxImageEncoder
+from semla_ros.pipeline.settings import bank_of
 from semla_ros.types import (
     BASE,
     AdapterMix,
@@ -38,6 +40,7 @@ class Runner:
     base: BaseWeights
     text: TextEncoder
     engine: SegmentationEngine
+    bank: CentroidBank
     active: AdapterMix | None = None
 
     @classmethod
@@ -66,6 +69,7 @@ class Runner:
             BaseWeights.open(bundle),
             TextEncoder(bundle, threads=threads),
             create_engine("onnx", bundle, threads=threads),
+            bank_of(library, distance="euclidean"),
         )
 
     def embed(self, rgb: UInt8Array) -> Float32Array:
@@ -74,8 +78,12 @@ class Runner:
 
     def distances(self, embedding: Float32Array) -> Float64Array:
         """Return the Euclidean distance to each centroid (K,), in the library's order."""
-        bank = CentroidBank(self.library.names, self.library.centroids)
-        return DISTANCES["euclidean"](embedding, bank)
+        return DISTANCES["euclidean"](embedding, self.bank)
+
+    def novelty(self, embedding: Float32Array) -> float:
+        """Return the smallest novelty of the embedding over the library."""
+        found = novelties(embedding, self.bank)
+        return math.inf if found is None else float(found.min())
 
     def segment(self, rgb: UInt8Array, mix: AdapterMix) -> LabelArray:
         """Return labels (H, W) of the image under `mix`."""
