@@ -159,11 +159,71 @@ def _drive(args: argparse.Namespace) -> int:
 
 
 def _bundle_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=("show", "verify"))
-    parser.add_argument("folder", type=Path, help="the bundle folder")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for action, text in (
+        ("show", "say what is in a bundle"),
+        ("verify", "check every file against its sha256"),
+    ):
+        each = actions.add_parser(action, help=text, description=text)
+        each.add_argument("folder", type=Path, help="the bundle folder")
+    text = "make a bundle of a CAT-Seg checkpoint and SemLA's adapters"
+    _import_arguments(actions.add_parser("import", help=text, description=text))
+
+
+def _import_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--family", default="catseg", help="network family; default: catseg")
+    add("--checkpoint", type=Path, required=True, help="CAT-Seg, .pth or .safetensors")
+    add("--loradb", type=Path, help="folder of adapters, one for each domain; default: none")
+    add("--classes", required=True, help="cityscapes, a file, or names separated by ';'")
+    add(
+        "--navigator",
+        required=True,
+        help="clip-vit-l-14 (SemLA's own), any open_clip model, dinov2-vit-l-14, or none",
+    )
+    add("--navigator-checkpoint", type=Path, help="its weights; default: from the hub")
+    add("--navigator-resize", choices=("center_crop", "letterbox"), default="center_crop")
+    add("--out", type=Path, required=True, help="the new bundle folder")
+    add("--qkv", help="adapters that change CLIP's q, k, v: ignore (as official SemLA) or apply")
+    add(
+        "--adapter-guidance",
+        default="as_trained",
+        help="second tap of the decoder under adapters: as_trained (default) or as_base",
+    )
+    add("--skip-unusable", action="store_true", help="leave unusable adapters out")
+
+
+def _import(args: argparse.Namespace) -> int:
+    try:
+        from semla_ros.bundler.importer import ImportRequest, import_bundle
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"importing needs {error.name!r}: pip install 'semla-ros[train]'"
+        ) from error
+
+    request = ImportRequest(
+        checkpoint=args.checkpoint,
+        loradb=args.loradb,
+        classes=args.classes,
+        navigator=args.navigator,
+        out=args.out,
+        navigator_checkpoint=args.navigator_checkpoint,
+        navigator_resize=args.navigator_resize,
+        family=args.family,
+        qkv=args.qkv,
+        adapter_guidance=args.adapter_guidance,
+        skip_unusable=args.skip_unusable,
+    )
+    imported = import_bundle(request)
+    for name, problem in imported.skipped.items():
+        print(f"left out {name}: {problem}", file=sys.stderr)
+    print(f"wrote {imported.bundle.root}")
+    return 1 if imported.skipped else 0
 
 
 def _bundle(args: argparse.Namespace) -> int:
+    if args.action == "import":
+        return _import(args)
     from semla_ros.bundle import open_bundle
 
     manifest = open_bundle(args.folder, verify=args.action == "verify").manifest
@@ -233,6 +293,39 @@ def _library(args: argparse.Namespace) -> int:
     return 1 if library.problems else 0
 
 
+def _segment_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("bundle", type=Path, help="the bundle folder")
+    add("images", type=Path, nargs="+", metavar="IMAGE", help="PNG or JPEG")
+    add("--out", type=Path, required=True, help="folder for the results")
+    add("--mix", default="auto", help="auto, none, oracle:NAME, uniform or name=weight,…")
+    add("--engine", default="auto", help="auto, onnx, torch or fake; default: auto")
+    add("--window", default="single", help="single (default) or sliding, as papers evaluate")
+    add("--classes", help="cityscapes, a file, or names separated by ';'; default: the bundle's")
+    add("--save-logits", action="store_true", help="write <stem>.npz as well")
+    add("--threads", type=int, default=0, help="CPU threads; default: all cores but one")
+
+
+def _segment(args: argparse.Namespace) -> int:
+    from semla_ros.config import Config
+    from semla_ros.evaluation.segment import SegmentRequest, segment_images
+
+    request = SegmentRequest(
+        bundle=args.bundle,
+        images=args.images,
+        out=args.out,
+        mix=args.mix,
+        engine=args.engine,
+        window=args.window,
+        classes=args.classes,
+        save_logits=args.save_logits,
+        config=Config(threads=args.threads),
+    )
+    for path in segment_images(request):
+        print(f"wrote {path}")
+    return 0
+
+
 def _topics_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bag", type=Path, help="rosbag2 folder, or a .mcap, .db3 or .bag file")
 
@@ -277,7 +370,8 @@ VERBS: Mapping[str, Verb] = {
     "drive": Verb("run the ROS 2 node", _drive_arguments, _drive),
     "replay": Verb("segment a recording without ROS", _replay_arguments, _replay),
     "topics": Verb("list the image topics of a recording", _topics_arguments, _topics),
-    "bundle": Verb("show or verify a model bundle", _bundle_arguments, _bundle),
+    "segment": Verb("segment single images", _segment_arguments, _segment),
+    "bundle": Verb("show, verify or import a model bundle", _bundle_arguments, _bundle),
     "library": Verb("list or change a bundle's adapters", _library_arguments, _library),
     "params": Verb("print every parameter as a Markdown table", _no_arguments, _params),
 }

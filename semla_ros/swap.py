@@ -18,9 +18,10 @@ from typing import Protocol
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.text import TextFeatures
 from semla_ros.errors import AdapterError, EngineError, SemlaError
-from semla_ros.library.fusion import WeightSource, merge
+from semla_ros.library.fusion import WeightSource
 from semla_ros.timing import StageTimer, now_ms
 from semla_ros.types import BASE, AdapterMix, LoraAdapter, SwapEvent, Vocabulary, WeightSet
+from semla_ros.weight_set import make_weight_set
 
 _LOG = logging.getLogger(__name__)
 
@@ -256,11 +257,15 @@ class AdapterSwapper:
         with self._lock:
             library, generation = self._library, self._generation
         adapters = [self._adapter(library, name) for name in request.mix.names if name != BASE]
-        merged = merge(self._base, adapters, request.mix)
-        key = (generation, request.mix)
-        features = self._text.encode(request.vocabulary, merged, key=key)
-        image_side = {n: w for n, w in merged.items() if n in self._engine.layers}
-        return WeightSet(request.mix, image_side, features, request.vocabulary)
+        return make_weight_set(
+            request.mix,
+            adapters,
+            base=self._base,
+            text=self._text,
+            vocabulary=request.vocabulary,
+            image_layers=self._engine.layers,
+            key=(generation, request.mix),
+        )
 
     def _adapter(self, library: AdapterSource, name: str) -> LoraAdapter:
         try:

@@ -1,0 +1,230 @@
+"""`semla segment`: single images through a bundle, without a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from semla_ros.bundle import ModelBundle, open_bundle
+from semla_ros.bundler.label_sets import read_classes
+from semla_ros.config import Config
+from semla_ros.engine import create_engine
+from semla_ros.engine.base import SegmentationEngine
+from semla_ros.engine.text import TextEncoder
+from semla_ros.engine.windows import single_window, sliding_window
+from semla_ros.errors import ConfigError, EvaluationError
+from semla_ros.evaluation.mixes import mix_of
+from semla_ros.evaluation.segment_files import read_image, write_results
+from semla_ros.evaluation.segment_result import SegmentedImage
+from semla_ros.library.base_weights import BaseWeights
+from semla_ros.library.library import AdapterLibrary
+from semla_ros.library.retrieval import retrieve
+from semla_ros.navigator.encoder import OnnxImageEncoder
+from semla_ros.navigator.navigator import Navigator
+from semla_ros.pipeline.settings import LiveSettings, bank_of
+from semla_ros.timing import StageTimer
+from semla_ros.types import BASE, AdapterMix, DomainEstimate, Float32Array, UInt8Array
+from semla_ros.weight_set import make_weight_set
+
+AUTO = "auto"
+SINGLE, SLIDING = "single", "sliding"
+WINDOWS = (SINGLE, SLIDING)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRequest:
+    """What to segment, and how.
+
+    Attributes:
+        bundle: The model bundle's folder.
+        images: PNG or JPEG files.
+        out: Folder for the results; made if missing.
+        mix: `auto`, `none`, `oracle:NAME`, `uniform` or `name=w,…`.
+        engine: See `create_engine`.
+        window: `single` or `sliding`.
+        classes: See `read_classes`; None: the bundle's.
+        save_logits: Write `<stem>.npz` as well.
+        config: Retrieval settings, threads and image bounds.
+    """
+
+    bundle: Path
+    images: Sequence[Path]
+    out: Path
+    mix: str = AUTO
+    engine: str = "auto"
+    window: str = SINGLE
+    classes: str | None = None
+    save_logits: bool = False
+    config: Config = field(default_factory=Config)
+
+    def __post_init__(self) -> None:
+        if self.window not in WINDOWS:
+            raise ConfigError(f"expected a window of {WINDOWS!r}, got {self.window!r}")
+        stems = [image.stem for image in self.images]
+        repeated = sorted({stem for stem in stems if stems.count(stem) > 1})
+        if repeated:
+            raise ConfigError(
+                f"expected images of distinct names, got {repeated!r} more than once: their "
+                "results would overwrite each other"
+            )
+
+
+def segment_images(request: SegmentRequest) -> tuple[Path, ...]:
+    """Return the files written: labels, overlay and facts of each image.
+
+    `<stem>_labels.png` holds class ids at the image's size, `<stem>_overlay.png` the classes in
+    colour over the image, `<stem>.json` mix, support and timings; with `save_logits`
+    `<stem>.npz` holds `logits` (T, h, w) before the sigmoid ((5, T, h, w) with sliding windows,
+    the global view last) and `text_features` (T, D).
+
+    Raises:
+        SemlaError: Bundle, mix, classes or an image cannot be used.
+    """
+    written: list[Path] = []
+    with ExitStack() as stack:
+        segmenter = Segmenter.open(request)
+        stack.callback(segmenter.engine.close)
+        try:
+            request.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EvaluationError(f"cannot write to {str(request.out)!r}: {error}") from error
+        for path in tqdm(request.images, unit="image", disable=None, leave=False):
+            rgb = read_image(path, max_pixels=request.config.max_pixels)
+            facts = {
+                "image": path.name,
+                "size": list(rgb.shape[:2]),
+                "engine": segmenter.engine.name,
+                "window": request.window,
+                "mix_requested": request.mix,
+            }
+            written += write_results(
+                request.out,
+                path.stem,
+                rgb,
+                segmenter.segment(rgb),
+                facts=facts,
+                save_logits=request.save_logits,
+            )
+    return tuple(written)
+
+
+class Segmenter:
+    """A bundle opened for single images; weights are kept while the mix stays the same."""
+
+    def __init__(
+        self,
+        request: SegmentRequest,
+        bundle: ModelBundle,
+        library: AdapterLibrary,
+        *,
+        engine: SegmentationEngine,
+    ) -> None:
+        """Open text tower, base weights and navigator of `bundle`."""
+        self.engine = engine
+        self._request = request
+        self._bundle = bundle
+        self._library = library
+        self._base = BaseWeights.open(bundle)
+        self._text = TextEncoder(bundle, threads=request.config.threads)
+        self._settings = LiveSettings.of(request.config, bundle.manifest.defaults)
+        named = request.classes
+        self._vocabulary = read_classes(named) if named else bundle.manifest.vocabulary
+        self._fixed = None if request.mix == AUTO else mix_of(request.mix, library.names)
+        self._navigator = self._open_navigator()
+        self._features: Float32Array | None = None
+        self._active: AdapterMix | None = None
+
+    @classmethod
+    def open(cls, request: SegmentRequest) -> Segmenter:
+        """Return the segmenter that `request` describes.
+
+        Raises:
+            SemlaError: Bundle, mix or classes cannot be used.
+        """
+        bundle = open_bundle(request.bundle)
+        spec = bundle.manifest.navigator
+        library = AdapterLibrary.open(
+            bundle.library,
+            layers=bundle.manifest.layers,
+            base_model=bundle.manifest.base_model,
+            encoder=spec.identity if spec else None,
+            dim=spec.dim if spec else None,
+        )
+        if request.mix == AUTO and spec is None:
+            raise ConfigError(
+                f"bundle {bundle.manifest.name!r} has no navigator: give --mix none, uniform, "
+                "oracle:NAME or name=weight,…"
+            )
+        engine = create_engine(request.engine, bundle, threads=request.config.threads)
+        return cls(request, bundle, library, engine=engine)
+
+    def segment(self, rgb: UInt8Array) -> SegmentedImage:
+        """Return the answer for one image (H, W, 3).
+
+        Raises:
+            SemlaError: It cannot be segmented.
+        """
+        timer = StageTimer()
+        with timer.stage("embed"):
+            estimate = self._estimate(rgb)
+        mix = self._fixed or self._retrieved(estimate)
+        features = self._activate(mix, timer)
+        with timer.stage("infer"):
+            if self._request.window == SLIDING:
+                crop = self._bundle.manifest.segmentation.crop
+                result = sliding_window(self.engine, rgb, crop=crop)
+            else:
+                result = single_window(self.engine, rgb)
+        return SegmentedImage(
+            result=result,
+            mix=mix,
+            text_features=features,
+            vocabulary=self._vocabulary,
+            support=None if estimate is None else self._settings.support(estimate, mix),
+            estimate=estimate,
+            timings_ms=timer.durations_ms,
+        )
+
+    def _open_navigator(self) -> Navigator | None:
+        if self._bundle.manifest.navigator is None or not self._library.names:
+            return None
+        encoder = OnnxImageEncoder(self._bundle, threads=self._request.config.threads)
+        distance = self._settings.distance
+        bank = bank_of(self._library, distance=distance)
+        return Navigator(encoder, bank, distance=distance, time_constant_s=0.0, max_gap_s=1.0)
+
+    def _estimate(self, rgb: UInt8Array) -> DomainEstimate | None:
+        """Return where the image is; every image stands alone."""
+        navigator = self._navigator
+        if navigator is None:
+            return None
+        navigator.reset()
+        return navigator.update(0, navigator.encoder.encode(rgb))
+
+    def _retrieved(self, estimate: DomainEstimate | None) -> AdapterMix:
+        if estimate is None:
+            return AdapterMix.base_only()
+        return retrieve(estimate.names, estimate.distances, settings=self._settings.retrieval)
+
+    def _activate(self, mix: AdapterMix, timer: StageTimer) -> Float32Array:
+        """Return the text features of `mix`, which serves from now on."""
+        if self._features is not None and mix == self._active:
+            return self._features
+        with timer.stage("fuse"):
+            weight_set = make_weight_set(
+                mix,
+                [self._library.get(name) for name in mix.names if name != BASE],
+                base=self._base,
+                text=self._text,
+                vocabulary=self._vocabulary,
+                image_layers=self.engine.layers,
+            )
+        with timer.stage("load"):
+            self.engine.prepare(weight_set)
+            self.engine.commit()
+        self._features, self._active = weight_set.text_features, mix
+        return weight_set.text_features

@@ -1,0 +1,116 @@
+"""What `semla segment` reads and writes."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from semla_ros.errors import EvaluationError, FrameError
+from semla_ros.evaluation.segment_result import SegmentedImage
+from semla_ros.image_codec import decode_compressed
+from semla_ros.types import UInt8Array
+from semla_ros.viz.overlay import lut_of, overlay
+
+_ALPHA = 0.5
+_MAX_FILE_BYTES = 1_000_000_000
+
+
+def read_image(path: Path, *, max_pixels: int) -> UInt8Array:
+    """Return the image in `path` as RGB (H, W, 3) uint8.
+
+    Raises:
+        FrameError: Missing, not a PNG or JPEG, damaged or too large; the file is named.
+    """
+    try:
+        size = path.stat().st_size
+        data = path.read_bytes() if size <= _MAX_FILE_BYTES else b""
+    except OSError as error:
+        raise FrameError(f"image {str(path)!r} cannot be read: {error.strerror}") from error
+    if size > _MAX_FILE_BYTES:
+        raise FrameError(f"image {str(path)!r} is over {_MAX_FILE_BYTES} bytes: refused")
+    try:
+        return decode_compressed(data, path.suffix, max_pixels=max_pixels)
+    except FrameError as error:
+        raise FrameError(f"image {str(path)!r}: {error}") from error
+
+
+def write_results(
+    out: Path,
+    stem: str,
+    rgb: UInt8Array,
+    image: SegmentedImage,
+    *,
+    facts: Mapping[str, Any],
+    save_logits: bool,
+) -> list[Path]:
+    """Return the files written for one image, each in one step.
+
+    Args:
+        out: An existing folder.
+        stem: What their names begin with.
+        rgb: The image.
+        image: The answer.
+        facts: Goes into the JSON file beside what `image` says.
+        save_logits: Write the `.npz` as well.
+
+    Raises:
+        EvaluationError: A file cannot be written.
+    """
+    labels = image.result.labels.labels
+    drawn = overlay(rgb, labels, lut_of(image.vocabulary), alpha=_ALPHA)
+    text = json.dumps({**facts, **_answer(image)}, indent=1, ensure_ascii=False)
+    contents = {
+        f"{stem}_labels.png": _png(labels),
+        f"{stem}_overlay.png": _png(np.ascontiguousarray(drawn[..., ::-1])),
+        f"{stem}.json": (text + "\n").encode(),
+    }
+    if save_logits:
+        stream = io.BytesIO()
+        np.savez(stream, logits=image.result.logits, text_features=image.text_features)
+        contents[f"{stem}.npz"] = stream.getvalue()
+    return [_replace(out / name, content) for name, content in contents.items()]
+
+
+def _answer(image: SegmentedImage) -> dict[str, Any]:
+    support, estimate = image.support, image.estimate
+    distances = None
+    if estimate is not None:
+        distances = dict(zip(estimate.names, map(float, estimate.distances), strict=True))
+    reading = None
+    if support is not None:
+        reading = {
+            "score": support.score,
+            "level": support.level,
+            "nearest": support.nearest,
+            "nearest_distance": support.nearest_distance,
+        }
+    return {
+        "classes": list(image.vocabulary.names),
+        "mix": dict(zip(image.mix.names, image.mix.weights, strict=True)),
+        "support": reading,
+        "distances": distances,
+        "timings_ms": {stage: round(ms, 3) for stage, ms in image.timings_ms.items()},
+    }
+
+
+def _png(image: np.ndarray[Any, Any]) -> bytes:
+    done, content = cv2.imencode(".png", image)
+    if not done:
+        raise EvaluationError(f"expected an image that PNG can hold, got {image.shape}")
+    return content.tobytes()
+
+
+def _replace(path: Path, content: bytes) -> Path:
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        raise EvaluationError(f"cannot write {str(path)!r}: {error}") from error
+    return path
