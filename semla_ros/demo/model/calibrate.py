@@ -26,7 +26,7 @@ NULL_QUANTILES = (0.5, 0.9)
 SUPPORT_QUANTILE = 0.05
 SCORED_EVERY = 3
 """Only every so many validation scenes are segmented; all of them are embedded."""
-NOVELTY_QUANTILE = 0.9
+NOVELTY_QUANTILE = 0.85
 """OUT_OF_LIBRARY starts above the novelty of this share of single validation frames.
 
 The running pipeline judges an embedding filtered over a second, whose novelty is smaller.
