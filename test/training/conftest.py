@@ -7,7 +7,9 @@ torch = pytest.importorskip("torch", reason="needs torch: scripts/setup --dev")
 
 from semla_ros.network.checkpoint import create_catseg  # noqa: E402
 from semla_ros.network.config import CatSegConfig  # noqa: E402
+from semla_ros.training.alignment import align_dense  # noqa: E402
 from semla_ros.training.samples import ArrayImages  # noqa: E402
+from semla_ros.training.segmentation import FitOptions  # noqa: E402
 
 SIZE = 32
 
@@ -45,6 +47,13 @@ def model():
 def prompts():
     tokens = torch.tensor([[14, 1, 15], [14, 2, 15]])
     return lambda _: tokens
+
+
+@pytest.fixture
+def aligned(model, halves, prompts):
+    """The model, led off the plateau."""
+    align_dense(model, halves, prompts, FitOptions(40, 8, 2e-3))
+    return model
 
 
 @pytest.fixture
