@@ -34,7 +34,7 @@ def read_classes(what: str) -> Vocabulary:
     if what in named:
         return _read_file(named[what])
     path = Path(what)
-    if path.is_file():
+    if _is_file(path):
         return _read_file(path)
     names = [n.strip() for n in what.split(";" if ";" in what else ",")]
     if len(names) < 2 or path.suffix:
@@ -43,6 +43,13 @@ def read_classes(what: str) -> Vocabulary:
             f"got {what!r}"
         )
     return Vocabulary(tuple(names), colors_for(names))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a long line of names is no path
+        return False
 
 
 def label_sets() -> dict[str, Path]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -237,7 +238,7 @@ def _bytes(tensor: onnx.TensorProto) -> int:
 
 
 def _trace(graph: _Graph) -> onnx.ModelProto:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _quiet("onnxscript"):
         # torch's exporter copies one of its own deprecated types.
         warnings.filterwarnings("ignore", message=r".*LeafSpec", category=FutureWarning)
         program = torch.onnx.export(
@@ -257,6 +258,18 @@ def _trace(graph: _Graph) -> onnx.ModelProto:
         )
     proto: onnx.ModelProto = program.model_proto
     return proto
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Let the logger `name` speak of errors only; the exporter explains its rewrites."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _make_overridable(graph: onnx.GraphProto, layer: AdaptableLayer, weight: Tensor) -> None:
