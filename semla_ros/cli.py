@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semla_ros import __version__
+from semla_ros import cli_arguments as arguments
 from semla_ros.errors import ConfigError, SemlaError
 
 if TYPE_CHECKING:
@@ -60,27 +61,6 @@ def _parser() -> argparse.ArgumentParser:
     for name, verb in VERBS.items():
         verb.arguments(verbs.add_parser(name, help=verb.help, description=verb.help))
     return parser
-
-
-def _replay_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bag", type=Path, help="rosbag2 folder, or a .mcap, .db3 or .bag file")
-    parser.add_argument("--bundle", type=Path, help="model bundle; default: the demo bundle")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
-    parser.add_argument("--topic", help="image topic; default: the only one")
-    parser.add_argument("--no-video", action="store_true", help="do not write overlay.mp4")
-    _engine_arguments(parser)
-
-
-def _engine_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--engine", help="auto, onnx, torch or fake; default: auto")
-    parser.add_argument("--policy", help="swap policy: debounce, always or never")
-    parser.add_argument(
-        "--param",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="any parameter of `semla params`; repeatable",
-    )
 
 
 def _changes(args: argparse.Namespace) -> dict[str, object]:
@@ -138,14 +118,6 @@ def _replay(args: argparse.Namespace) -> int:
     return 0 if outcome.result.frames else 1
 
 
-def _drive_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--bundle", type=Path, help="model bundle; default: the demo bundle")
-    parser.add_argument("--image", help="image topic to subscribe, e.g. /camera/image_raw")
-    parser.add_argument("--params-file", type=Path, help="ROS parameter file (YAML)")
-    parser.add_argument("--namespace", help="ROS namespace of the node")
-    _engine_arguments(parser)
-
-
 def _drive(args: argparse.Namespace) -> int:
     from semla_ros.drive import DriveRequest, run_node
 
@@ -156,41 +128,6 @@ def _drive(args: argparse.Namespace) -> int:
         namespace=args.namespace,
     )
     return run_node(request)
-
-
-def _bundle_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    for action, text in (
-        ("show", "say what is in a bundle"),
-        ("verify", "check every file against its sha256"),
-    ):
-        each = actions.add_parser(action, help=text, description=text)
-        each.add_argument("folder", type=Path, help="the bundle folder")
-    text = "make a bundle of a CAT-Seg checkpoint and SemLA's adapters"
-    _import_arguments(actions.add_parser("import", help=text, description=text))
-
-
-def _import_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--family", default="catseg", help="network family; default: catseg")
-    add("--checkpoint", type=Path, required=True, help="CAT-Seg, .pth or .safetensors")
-    add("--loradb", type=Path, help="folder of adapters, one for each domain; default: none")
-    add("--classes", required=True, help="cityscapes, a file, or names separated by ';'")
-    add(
-        "--navigator",
-        required=True,
-        help="clip-vit-l-14 (SemLA's own), any open_clip model, dinov2-vit-l-14, or none",
-    )
-    add("--navigator-checkpoint", type=Path, help="its weights; default: from the hub")
-    add("--navigator-resize", choices=("center_crop", "letterbox"), default="center_crop")
-    add("--out", type=Path, required=True, help="the new bundle folder")
-    add("--qkv", help="adapters that change CLIP's q, k, v: ignore (as official SemLA) or apply")
-    add(
-        "--adapter-guidance",
-        default="as_trained",
-        help="second tap of the decoder under adapters: as_trained (default) or as_base",
-    )
-    add("--skip-unusable", action="store_true", help="leave unusable adapters out")
 
 
 def _import(args: argparse.Namespace) -> int:
@@ -244,25 +181,6 @@ def _bundle(args: argparse.Namespace) -> int:
     return 0
 
 
-def _library_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    for action, (text, names) in _LIBRARY_ACTIONS.items():
-        each = actions.add_parser(action, help=text, description=text)
-        each.add_argument("folder", type=Path, help="the bundle folder that holds the library")
-        for name in names:
-            each.add_argument(name, type=Path if name == "source" else str)
-        if action == "add":
-            each.add_argument("--name", help="default: the source folder's name")
-
-
-_LIBRARY_ACTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "list": ("name every adapter, and what is wrong with unusable ones", ()),
-    "add": ("copy an adapter folder (SemLA's loradb layout) into the library", ("source",)),
-    "remove": ("delete an adapter", ("name",)),
-    "rename": ("give an adapter another name", ("old", "new")),
-}
-
-
 def _open_library(folder: Path) -> AdapterLibrary:
     from semla_ros.bundle import open_bundle
     from semla_ros.library.library import AdapterLibrary
@@ -293,19 +211,6 @@ def _library(args: argparse.Namespace) -> int:
     return 1 if library.problems else 0
 
 
-def _segment_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("bundle", type=Path, help="the bundle folder")
-    add("images", type=Path, nargs="+", metavar="IMAGE", help="PNG or JPEG")
-    add("--out", type=Path, required=True, help="folder for the results")
-    add("--mix", default="auto", help="auto, none, oracle:NAME, uniform or name=weight,…")
-    add("--engine", default="auto", help="auto, onnx, torch or fake; default: auto")
-    add("--window", default="single", help="single (default) or sliding, as papers evaluate")
-    add("--classes", help="cityscapes, a file, or names separated by ';'; default: the bundle's")
-    add("--save-logits", action="store_true", help="write <stem>.npz as well")
-    add("--threads", type=int, default=0, help="CPU threads; default: all cores but one")
-
-
 def _segment(args: argparse.Namespace) -> int:
     from semla_ros.config import Config
     from semla_ros.evaluation.segment import SegmentRequest, segment_images
@@ -326,10 +231,6 @@ def _segment(args: argparse.Namespace) -> int:
     return 0
 
 
-def _topics_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bag", type=Path, help="rosbag2 folder, or a .mcap, .db3 or .bag file")
-
-
 def _topics(args: argparse.Namespace) -> int:
     from semla_ros.bags.reader import image_topics
 
@@ -339,22 +240,12 @@ def _topics(args: argparse.Namespace) -> int:
     return 0 if topics else 1
 
 
-def _demo_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, default=Path("demo_out"), help="default: demo_out")
-    parser.add_argument("--seconds", type=float, default=120.0, help="length; default: 120")
-    parser.add_argument("--bundle", type=Path, help="model bundle; default: the demo bundle")
-
-
 def _demo(args: argparse.Namespace) -> int:
     from semla_ros.demo import showcase
 
     shown = showcase.run(args.out, seconds=args.seconds, bundle=args.bundle)
     print(f"{shown.page}: {shown.shows}")
     return 0
-
-
-def _no_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add nothing."""
 
 
 def _params(args: argparse.Namespace) -> int:
@@ -366,12 +257,14 @@ def _params(args: argparse.Namespace) -> int:
 
 
 VERBS: Mapping[str, Verb] = {
-    "demo": Verb("drive through changing weather over ROS 2 and show it", _demo_arguments, _demo),
-    "drive": Verb("run the ROS 2 node", _drive_arguments, _drive),
-    "replay": Verb("segment a recording without ROS", _replay_arguments, _replay),
-    "topics": Verb("list the image topics of a recording", _topics_arguments, _topics),
-    "segment": Verb("segment single images", _segment_arguments, _segment),
-    "bundle": Verb("show, verify or import a model bundle", _bundle_arguments, _bundle),
-    "library": Verb("list or change a bundle's adapters", _library_arguments, _library),
-    "params": Verb("print every parameter as a Markdown table", _no_arguments, _params),
+    "demo": Verb(
+        "drive through changing weather over ROS 2 and show it", arguments.demo_arguments, _demo
+    ),
+    "drive": Verb("run the ROS 2 node", arguments.drive_arguments, _drive),
+    "replay": Verb("segment a recording without ROS", arguments.replay_arguments, _replay),
+    "topics": Verb("list the image topics of a recording", arguments.topics_arguments, _topics),
+    "segment": Verb("segment single images", arguments.segment_arguments, _segment),
+    "bundle": Verb("show, verify or import a model bundle", arguments.bundle_arguments, _bundle),
+    "library": Verb("list or change a bundle's adapters", arguments.library_arguments, _library),
+    "params": Verb("print every parameter as a Markdown table", arguments.no_arguments, _params),
 }

@@ -1,0 +1,220 @@
+"""What a bundle says of itself in `bundle.yaml`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from semla_ros.types import Vocabulary
+
+FORMAT = 1
+
+AS_BASE, AS_TRAINED = "as_base", "as_trained"
+GUIDANCES = (AS_BASE, AS_TRAINED)
+"""What the decoder's quarter-size guidance reads while adapters serve, see `Manifest`."""
+
+
+@dataclass(frozen=True, slots=True)
+class GraphWeight:
+    """Where an adaptable layer's weight lives.
+
+    Attributes:
+        name: Module name, as in adapter files.
+        parameter: Key in `weights.safetensors`, shape (out, in).
+        graph: `segmentation` or `text`.
+        initializer: Name in that ONNX graph; an overridable input.
+        transposed: The graph holds (in, out).
+        shape: (out, in).
+    """
+
+    name: str
+    parameter: str
+    graph: str
+    initializer: str
+    transposed: bool
+    shape: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentationSpec:
+    """Input side of the segmentation graph: RGB 0..255 squashed to (size, size), float32.
+
+    Attributes:
+        size: Side of the graph's input.
+        crop_size: Side of a crop of the sliding path, 0: `size`; resized to `size` in its turn.
+        max_classes: Longest class list the graph answers correctly for.
+    """
+
+    size: int
+    crop_size: int = 0
+    max_classes: int = 256
+
+    @property
+    def crop(self) -> int:
+        """Side of a crop of the sliding path."""
+        return self.crop_size or self.size
+
+
+@dataclass(frozen=True, slots=True)
+class TextSpec:
+    """Text side: prompt template with one `{}`, context length in tokens."""
+
+    template: str
+    context_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class NavigatorSpec:
+    """The image encoder that tells domains apart.
+
+    Attributes:
+        identity: Model and preprocessing; centroids made by another identity are refused.
+        size: Side of the square input.
+        resize: `center_crop` (shortest side to `size`, bicubic, centre crop) or `letterbox`.
+        mean, std: Per channel, of RGB in 0..1.
+        dim: Length of an embedding.
+    """
+
+    identity: str
+    size: int
+    resize: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptationDefaults:
+    """What the bundle recommends where the configuration leaves it open.
+
+    Attributes:
+        temperature, top_k, distance, similarity: Retrieval.
+        null_distance: Distance of the null adapter, -1 for none.
+        support_low: Support score below which the level is LOW.
+        out_of_library: Novelty (where unknown, nearest distance) above which it is
+            OUT_OF_LIBRARY.
+    """
+
+    temperature: float
+    top_k: int
+    distance: str
+    similarity: str
+    null_distance: float
+    support_low: float
+    out_of_library: float
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """`bundle.yaml`, parsed.
+
+    Attributes:
+        name: What people call it.
+        family: Network family, `catseg`.
+        base_model: Identity of the base weights; adapters name it.
+        segmentation, text, navigator: The graphs; no navigator means explicit mixes only.
+        vocabulary: Default class list.
+        defaults: Adaptation settings and calibration.
+        layers: Every adaptable layer.
+        files: Relative path -> sha256 of each sealed file.
+        adapter_guidance: `as_base`: the decoder reads both taps of the image tower, always.
+            `as_trained`: while a mix holds adapters it reads the first tap twice, as the code
+            that trained SemLA's published adapters does; the graph then has the input
+            `second_tap`.
+    """
+
+    name: str
+    family: str
+    base_model: str
+    segmentation: SegmentationSpec
+    text: TextSpec
+    navigator: NavigatorSpec | None
+    vocabulary: Vocabulary
+    defaults: AdaptationDefaults
+    layers: tuple[GraphWeight, ...]
+    files: Mapping[str, str]
+    adapter_guidance: str = AS_BASE
+
+
+def manifest_from_dict(data: Mapping[str, Any]) -> Manifest:
+    """Return what `bundle.yaml` says.
+
+    Raises:
+        LookupError, TypeError, ValueError, AttributeError: An entry is missing or malformed.
+    """
+    classes = data["classes"]
+    colors = np.asarray([c["rgb"] for c in classes], dtype=np.int64).reshape(-1, 3)
+    if ((colors < 0) | (colors > 255)).any():
+        raise ValueError("rgb must be 0 to 255")
+    navigator = data.get("navigator")
+    layers = tuple(
+        GraphWeight(**{**entry, "shape": (int(entry["shape"][0]), int(entry["shape"][1]))})
+        for entry in data["layers"]
+    )
+    defaults = AdaptationDefaults(**data["defaults"])
+    if not all(math.isfinite(v) for v in (defaults.temperature, defaults.support_low)):
+        raise ValueError("defaults must be finite")
+    return Manifest(
+        name=_text(data["name"]),
+        family=_text(data["family"]),
+        base_model=_text(data["base_model"]),
+        segmentation=SegmentationSpec(**data["segmentation"]),
+        text=TextSpec(**data["text"]),
+        navigator=_navigator(navigator) if navigator else None,
+        vocabulary=Vocabulary(tuple(_text(c["name"]) for c in classes), colors.astype(np.uint8)),
+        defaults=defaults,
+        layers=layers,
+        files={_text(k): _text(v) for k, v in data["files"].items()},
+        adapter_guidance=_guidance(data.get("adapter_guidance", AS_BASE)),
+    )
+
+
+def _guidance(value: object) -> str:
+    if value not in GUIDANCES:
+        raise ValueError(f"adapter_guidance must be one of {GUIDANCES!r}, is {value!r}")
+    return str(value)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected text, got {type(value).__name__}")
+    return value
+
+
+def _navigator(data: Mapping[str, Any]) -> NavigatorSpec:
+    mean, std = (tuple(float(v) for v in data[key]) for key in ("mean", "std"))
+    if len(mean) != 3 or len(std) != 3:
+        raise ValueError("navigator mean and std must have three numbers")
+    rest = {k: v for k, v in data.items() if k not in ("mean", "std")}
+    return NavigatorSpec(mean=mean, std=std, **rest)
+
+
+def manifest_to_dict(manifest: Manifest) -> dict[str, Any]:
+    """Return what `bundle.yaml` holds for `manifest`; the inverse of parsing."""
+    navigator, classes = manifest.navigator, manifest.vocabulary
+    return {
+        "format": FORMAT,
+        "name": manifest.name,
+        "family": manifest.family,
+        "base_model": manifest.base_model,
+        "segmentation": _plain(manifest.segmentation),
+        "adapter_guidance": manifest.adapter_guidance,
+        "text": _plain(manifest.text),
+        "navigator": _plain(navigator) if navigator else None,
+        "defaults": _plain(manifest.defaults),
+        "classes": [
+            {"id": i, "name": n, "rgb": [int(v) for v in c]}
+            for i, (n, c) in enumerate(zip(classes.names, classes.colors, strict=True))
+        ],
+        "layers": [_plain(layer) for layer in manifest.layers],
+        "files": dict(manifest.files),
+    }
+
+
+def _plain(item: object) -> dict[str, Any]:
+    values = {name: getattr(item, name) for name in item.__slots__}  # type: ignore[attr-defined]
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
