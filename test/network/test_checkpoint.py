@@ -2,8 +2,23 @@ import pytest
 import torch
 
 from semla_ros.errors import TrainingError
+from semla_ros.network.catseg import CatSeg
 from semla_ros.network.checkpoint import catseg_from_state, clean_state, create_catseg, with_taps
+from semla_ros.network.config import CatSegConfig
+from semla_ros.network.layers import adaptable_layers
 
+LARGE = CatSegConfig(
+    resolution=336,
+    patch=14,
+    position_grid=24,
+    vision_width=1024,
+    vision_layers=24,
+    vision_heads=16,
+    embed_dim=768,
+    text_width=768,
+    text_heads=12,
+    taps=(7, 15),
+)
 QUERY = "sem_seg_head.predictor.clip_model.visual.transformer.resblocks.0.attn.q_proj"
 
 
@@ -59,3 +74,32 @@ def test_other_taps_change_the_guidance_only(small_model, tokens):
     other = with_taps(small_model, (1, 1))
     assert other.config.taps == (1, 1)
     assert (other(image, text) - small_model(image, text)).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("config", "keys", "millions", "modules"),
+    [(CatSegConfig(), 484, 154.29, 154), (LARGE, 652, 433.73, 214)],
+    ids=["base", "large"],
+)
+def test_the_published_models_have_their_published_counts(config, keys, millions, modules):
+    with torch.device("meta"):
+        state = CatSeg(config).state_dict()
+    masks = config.aggregator_layers
+    assert len(state) + masks == keys
+    assert round(sum(tensor.numel() for tensor in state.values()) / 1e6, 2) == millions
+    assert len(adaptable_layers(config)) == modules
+    shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
+    assert CatSegConfig.from_state_dict(shapes) == config
+
+
+def test_a_network_from_a_checkpoint_shares_its_tensors_and_answers_the_same(
+    small_model, small_config, tokens
+):
+    state = small_model.state_dict()
+    model = catseg_from_state(state, small_config)
+    key = "sem_seg_head.predictor.transformer.conv1.weight"
+    assert model.state_dict()[key].data_ptr() == state[key].data_ptr()
+    image = torch.rand(1, 3, 64, 64) * 255
+    with torch.no_grad():
+        expected = small_model(image, small_model.encode_text(tokens))
+        assert torch.equal(model(image, model.encode_text(tokens)), expected)
