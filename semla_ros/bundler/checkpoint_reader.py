@@ -120,7 +120,7 @@ def _is_torchscript(path: Path) -> bool:
 def _numbers() -> list[Any]:
     """Return what numpy's scalars and arrays, and counters, are unpickled with: plain data."""
     scalar, array = np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]
-    kinds = ("f4", "f8", "i4", "i8", "u1", "?")
+    kinds = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "?")
     return [
         collections.Counter,
         np.ndarray,
@@ -135,7 +135,7 @@ def _numbers() -> list[Any]:
 def _reason(error: BaseException) -> str:
     """Return the telling sentence of torch's long message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if "GLOBAL" in line or "Unsupported" in line]
+    telling = [line for line in lines if "WeightsUnpickler error" in line or "GLOBAL" in line]
     reason = (telling or lines or [type(error).__name__])[0]
     return reason.removeprefix("WeightsUnpickler error: ").split(" was not an allowed")[0][:200]
 
