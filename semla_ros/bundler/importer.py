@@ -134,11 +134,13 @@ def import_bundle(request: ImportRequest) -> ImportedBundle:
             qkv=request.qkv == APPLY,
         )
         with tempfile.TemporaryDirectory(prefix="semla-import-") as scratch:
+            library = Path(scratch) / "library"
+            library.mkdir()
             step("checking the adapters")
-            skipped = _library(request, parts, Path(scratch))
+            skipped = _library(request, parts, library)
             step("exporting and checking the graphs")
             check = partial(compare_with_torch, model=model, navigator=navigator)
-            bundle = write_bundle(request.out, parts, library=Path(scratch), check=check)
+            bundle = write_bundle(request.out, parts, library=library, check=check)
         step("done")
     return ImportedBundle(bundle, skipped)
 

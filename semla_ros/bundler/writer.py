@@ -155,8 +155,10 @@ def _fill(root: Path, parts: BundleParts) -> None:
     model = parts.model.eval()
     config = model.config
     state = {k: v.detach().contiguous() for k, v in model.state_dict().items()}
-    save_file(state, str(root / "weights.safetensors"), metadata={"format": "pt"})
     (root / "tokenizer.json").write_text(parts.tokenizer_json, encoding="utf-8")
+    weights = root / "weights.safetensors"
+    save_file(state, str(weights), metadata={"format": "pt"})
+    shutil.copymode(root / "tokenizer.json", weights)  # safetensors writes for the owner alone
     graphs = _export(root, model, layers, choose_tap=parts.adapter_guidance == AS_TRAINED)
     if parts.navigator is not None:
         navigator = parts.navigator

@@ -77,6 +77,8 @@ def test_the_bundle_is_what_was_published(imported, model):
     assert manifest.vocabulary.names[:3] == ("road", "sidewalk", "building")
     assert manifest.navigator is None
     assert imported.skipped == {}
+    modes = {path.stat().st_mode & 0o044 for path in bundle.root.rglob("*")}
+    assert len(modes) == 1, "a robot's own user must be able to read all of it"
     stored = load_file(bundle.weights)
     for key, tensor in model.state_dict().items():
         assert torch.equal(stored[key], tensor), key
