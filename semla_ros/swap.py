@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 
+from semla_ros.answers import SwapEvent
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.text import TextFeatures
 from semla_ros.errors import AdapterError, EngineError, SemlaError
 from semla_ros.library.fusion import WeightSource
 from semla_ros.timing import StageTimer, now_ms
-from semla_ros.types import BASE, AdapterMix, LoraAdapter, SwapEvent, Vocabulary, WeightSet
+from semla_ros.types import BASE, AdapterMix, LoraAdapter, Vocabulary, WeightSet
 from semla_ros.weight_set import make_weight_set
 
 _LOG = logging.getLogger(__name__)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from semla_ros.errors import ConfigError, FrameError, LibraryError, VocabularyError
+from semla_ros.errors import FrameError, LibraryError, VocabularyError
 
 UInt8Array = npt.NDArray[np.uint8]
 LabelArray = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -238,113 +238,3 @@ class WeightSet:
                 f"expected text features of shape ({len(self.vocabulary.names)}, D), "
                 f"got {self.text_features.shape}"
             )
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What the engine says about one image, at network resolution.
-
-    Attributes:
-        labels: (S, S) uint8 or uint16 class ids.
-        confidence: (S, S) uint8, round(255 * probability of the chosen class).
-        mix: The mix that was active for this very frame.
-        vocabulary: The classes that `labels` index.
-        logits: (T, h, w) float32 before the sigmoid; only where they were asked for.
-    """
-
-    labels: LabelArray
-    confidence: UInt8Array
-    mix: AdapterMix
-    vocabulary: Vocabulary
-    logits: Float32Array | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SwapEvent:
-    """One attempt to change the active weights.
-
-    Attributes:
-        stamp_ns: Stamp of the frame before which it took effect (or failed).
-        from_mix: Active before.
-        to_mix: Wanted.
-        reason: Why: `domain`, `pinned`, `unpinned`, `vocabulary`, `library` or `initial`.
-        committed: False if it failed; the old set then keeps serving.
-        error: Why it failed, empty otherwise.
-        detection_ms: Sensor time from the first frame that wanted the new mix to the request.
-        fuse_ms: LoRA fusion, merge into base weights, text features; in the background.
-        load_ms: Filling the engine's idle slot; in the background.
-        stall_ms: What the frame loop waited for: the commit.
-    """
-
-    stamp_ns: int
-    from_mix: AdapterMix
-    to_mix: AdapterMix
-    reason: str
-    committed: bool
-    error: str = ""
-    detection_ms: float = 0.0
-    fuse_ms: float = 0.0
-    load_ms: float = 0.0
-    stall_ms: float = 0.0
-
-
-SUPPORT_LEVELS: tuple[str, ...] = ("OK", "LOW", "OUT_OF_LIBRARY", "STALE")
-
-
-@dataclass(frozen=True, slots=True)
-class SupportReading:
-    """How far the library covers what the camera sees.
-
-    Attributes:
-        score: Sum of w_i / d_i over the active mix, newest observed frame alone (SemLA, Eq. 15).
-        smoothed: The same of the smoothed embedding.
-        nearest: Name of the nearest adapter.
-        nearest_distance: Its distance, smoothed embedding.
-        novelty: Smallest novelty over the adapters that may serve, NaN where unknown; decides
-            OUT_OF_LIBRARY.
-        level: One of `SUPPORT_LEVELS`.
-        observed_ns: Stamp of the frame that was embedded; older than the mask's where the
-            navigator runs less often.
-    """
-
-    score: float
-    smoothed: float
-    nearest: str
-    nearest_distance: float
-    level: str
-    observed_ns: int
-    novelty: float = math.nan
-
-    def __post_init__(self) -> None:
-        if self.level not in SUPPORT_LEVELS:
-            raise ConfigError(
-                f"expected a support level of {SUPPORT_LEVELS!r}, got {self.level!r}"
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentationResult:
-    """One frame's answer.
-
-    Attributes:
-        stamp_ns, frame_id: Copied from the frame.
-        labels: (H, W) uint8 or uint16 at the image's size.
-        confidence: (H, W) uint8 at the image's size.
-        vocabulary: The classes `labels` index.
-        mix: The mix that made the mask.
-        support: None until the navigator has seen a frame (or without a navigator).
-        estimate: The newest domain estimate, None until there is one.
-        swaps: What was committed or failed before this frame.
-        timings_ms: Stage name -> duration.
-    """
-
-    stamp_ns: int
-    frame_id: str
-    labels: LabelArray
-    confidence: UInt8Array
-    vocabulary: Vocabulary
-    mix: AdapterMix
-    support: SupportReading | None
-    estimate: DomainEstimate | None
-    swaps: Sequence[SwapEvent] = ()
-    timings_ms: Mapping[str, float] = field(default_factory=dict)

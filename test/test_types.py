@@ -8,16 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from semla_ros.answers import SupportReading
 from semla_ros.errors import ConfigError, FrameError, LibraryError, VocabularyError
-from semla_ros.types import (
-    BASE,
-    AdapterMix,
-    DomainEstimate,
-    Frame,
-    SupportReading,
-    Vocabulary,
-    WeightSet,
-)
+from semla_ros.types import BASE, AdapterMix, DomainEstimate, Frame, Vocabulary, WeightSet
 
 NAMES = st.sampled_from(["fog", "night", "rain", "snow", BASE])
 mixes = st.dictionaries(NAMES, st.floats(0.01, 1.0), min_size=1).map(AdapterMix.from_weights)

@@ -9,17 +9,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from semla_ros.answers import SUPPORT_LEVELS, SupportReading, SwapEvent
 from semla_ros.errors import BagError
-from semla_ros.types import (
-    BASE,
-    SUPPORT_LEVELS,
-    AdapterMix,
-    DomainEstimate,
-    SupportReading,
-    SwapEvent,
-    UInt8Array,
-    Vocabulary,
-)
+from semla_ros.types import BASE, AdapterMix, DomainEstimate, UInt8Array, Vocabulary
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"

@@ -10,21 +10,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from semla_ros.answers import SUPPORT_LEVELS, SegmentationResult, SupportReading, SwapEvent
 from semla_ros.bags.messages import image_fields
 from semla_ros.bags.topics import read_topic, stamp_ns
 from semla_ros.bags.writer import BagWriter
 from semla_ros.demo.live import ADAPTERS, CAMERA, CONFIDENCE, MASK, SUPPORT, SWAP, LiveRun
 from semla_ros.demo.world import CLASSES, DEMO_SEGMENTS, Drive
-from semla_ros.types import (
-    SUPPORT_LEVELS,
-    AdapterMix,
-    Frame,
-    SegmentationResult,
-    SupportReading,
-    SwapEvent,
-    UInt8Array,
-    Vocabulary,
-)
+from semla_ros.types import AdapterMix, Frame, UInt8Array, Vocabulary
 from semla_ros.viz.palette import colors_for
 
 FRAME_ID = "camera_optical_frame"

@@ -17,18 +17,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from semla_ros.answers import Prediction
 from semla_ros.bundle import GraphWeight
 from semla_ros.engine.postprocess import labels_from_logits
 from semla_ros.engine.weights import check_weight_set
 from semla_ros.errors import EngineError, FrameError
-from semla_ros.types import (
-    AdapterMix,
-    Float32Array,
-    Prediction,
-    UInt8Array,
-    Vocabulary,
-    WeightSet,
-)
+from semla_ros.types import AdapterMix, Float32Array, UInt8Array, Vocabulary, WeightSet
 
 if TYPE_CHECKING:
     from typing_extensions import Self

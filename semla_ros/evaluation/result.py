@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from semla_ros.answers import SupportReading, SwapEvent
 from semla_ros.errors import EvaluationError, SemlaError
 from semla_ros.evaluation.metrics import percentiles
-from semla_ros.types import AdapterMix, SupportReading, SwapEvent
+from semla_ros.types import AdapterMix
 
 FORMAT = 1
 MAX_RESULT_BYTES = 2_000_000_000

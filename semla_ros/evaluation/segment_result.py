@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from semla_ros.answers import SupportReading
 from semla_ros.engine.windows import WindowedLabels
-from semla_ros.types import (
-    AdapterMix,
-    DomainEstimate,
-    Float32Array,
-    SupportReading,
-    Vocabulary,
-)
+from semla_ros.types import AdapterMix, DomainEstimate, Float32Array, Vocabulary
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from semla_ros.answers import SwapEvent
 from semla_ros.evaluation.result import ReplayResult
 from semla_ros.evaluation.svg import (
     INK,
@@ -32,7 +33,7 @@ from semla_ros.evaluation.timeline_rows import (
     support_row,
     weights_row,
 )
-from semla_ros.types import BASE, SwapEvent
+from semla_ros.types import BASE
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,9 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
+from semla_ros.answers import SupportReading
 from semla_ros.errors import LibraryError
-from semla_ros.types import (
-    BASE,
-    MIN_DISTANCE,
-    AdapterMix,
-    DomainEstimate,
-    Float64Array,
-    SupportReading,
-)
+from semla_ros.types import BASE, MIN_DISTANCE, AdapterMix, DomainEstimate, Float64Array
 
 
 def support_score(

@@ -20,17 +20,15 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo, VisionClass
 
+from semla_ros.answers import SUPPORT_LEVELS, SupportReading, SwapEvent
 from semla_ros.errors import FrameError
 from semla_ros.image_codec import check_raw, decode_compressed, decode_raw
 from semla_ros.msg import AdapterMixture, AdapterSwap, SupportScore
 from semla_ros.types import (
-    SUPPORT_LEVELS,
     UNLABELED_NAME,
     AdapterMix,
     DomainEstimate,
     Frame,
-    SupportReading,
-    SwapEvent,
     UInt8Array,
     Vocabulary,
 )

@@ -12,17 +12,10 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Float64, Header
 from vision_msgs.msg import LabelInfo
 
+from semla_ros.answers import SegmentationResult, SwapEvent
 from semla_ros.msg import AdapterMixture, AdapterSwap, SupportScore
 from semla_ros.nodes import conversions, qos
-from semla_ros.types import (
-    AdapterMix,
-    DomainEstimate,
-    Frame,
-    SegmentationResult,
-    SwapEvent,
-    UInt8Array,
-    Vocabulary,
-)
+from semla_ros.types import AdapterMix, DomainEstimate, Frame, UInt8Array, Vocabulary
 from semla_ros.viz.legend import legend
 from semla_ros.viz.overlay import lut_of, overlay
 

@@ -12,6 +12,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from semla_ros.answers import SwapEvent
 from semla_ros.config import Config
 from semla_ros.msg import AdapterMixture
 from semla_ros.nodes import conversions, qos
@@ -20,7 +21,7 @@ from semla_ros.nodes.statistics import FrameStatistics
 from semla_ros.nodes.worker import Worker, WorkerReport
 from semla_ros.pipeline import AdaptivePipeline
 from semla_ros.timing import now_ms
-from semla_ros.types import DomainEstimate, Frame, SwapEvent
+from semla_ros.types import DomainEstimate, Frame
 
 _log = logging.getLogger(__name__)
 

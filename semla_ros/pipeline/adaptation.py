@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import partial
 
+from semla_ros.answers import SupportReading
 from semla_ros.errors import EmptyLibraryError
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.retrieval import retrieve
@@ -14,7 +15,7 @@ from semla_ros.navigator.swap_policy import SWAP_POLICIES
 from semla_ros.pipeline.faults import FaultCounter
 from semla_ros.pipeline.observer import Observer
 from semla_ros.pipeline.settings import LiveSettings, bank_of, same_policy
-from semla_ros.types import AdapterMix, DomainEstimate, Frame, SupportReading
+from semla_ros.types import AdapterMix, DomainEstimate, Frame
 
 _NS_TO_MS = 1e-6
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 
+from semla_ros.answers import Prediction, SegmentationResult, SupportReading, SwapEvent
 from semla_ros.bundle import ModelBundle
 from semla_ros.config import Config
 from semla_ros.engine.base import SegmentationEngine
@@ -21,15 +22,7 @@ from semla_ros.pipeline.observer import Observer
 from semla_ros.pipeline.settings import LiveSettings, check_live
 from semla_ros.swap import AdapterSwapper
 from semla_ros.timing import StageTimer
-from semla_ros.types import (
-    AdapterMix,
-    Frame,
-    Prediction,
-    SegmentationResult,
-    SupportReading,
-    SwapEvent,
-    Vocabulary,
-)
+from semla_ros.types import AdapterMix, Frame, Vocabulary
 from semla_ros.viz.palette import colors_for
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+from semla_ros.answers import SwapEvent
 from semla_ros.errors import EngineError, SemlaError
-from semla_ros.types import SwapEvent
 
 MAX_WAITING = 64
 

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from functools import partial
 
+from semla_ros.answers import SwapEvent
 from semla_ros.errors import EngineError, LibraryError
 from semla_ros.pipeline.adaptation import Adaptation, LibraryView
 from semla_ros.pipeline.commands import Command, CommandQueue
 from semla_ros.pipeline.faults import FaultCounter
 from semla_ros.swap import AdapterSwapper
-from semla_ros.types import BASE, AdapterMix, SwapEvent, Vocabulary
+from semla_ros.types import BASE, AdapterMix, Vocabulary
 
 
 class SwapControl:

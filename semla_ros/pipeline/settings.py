@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from semla_ros.answers import SupportReading
 from semla_ros.bundle import AdaptationDefaults
 from semla_ros.config import PARAMETERS, Config
 from semla_ros.errors import ConfigError
@@ -11,7 +12,7 @@ from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.retrieval import RetrievalSettings, settings_from
 from semla_ros.navigator.distance import CentroidBank, mahalanobis_precisions, tied_precision
 from semla_ros.navigator.navigator import Navigator
-from semla_ros.types import AdapterMix, DomainEstimate, SupportReading
+from semla_ros.types import AdapterMix, DomainEstimate
 
 _POLICY_FIELDS = (
     "swap_policy",

@@ -7,17 +7,12 @@ import numpy as np
 import pytest
 from rosbags.highlevel import AnyReader
 
+from semla_ros.answers import SupportReading, SwapEvent
 from semla_ros.bags import messages as m
 from semla_ros.bags.definitions import SOURCES, message_folder, typestore_with
 from semla_ros.bags.writer import BagWriter
 from semla_ros.errors import BagError
-from semla_ros.types import (
-    AdapterMix,
-    DomainEstimate,
-    SupportReading,
-    SwapEvent,
-    Vocabulary,
-)
+from semla_ros.types import AdapterMix, DomainEstimate, Vocabulary
 
 STAMP = 1_700_000_000_123_456_789
 MIX = AdapterMix.from_weights({"fog-day": 0.6, "base": 0.3, "rain-day": 0.1})

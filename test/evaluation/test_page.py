@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from semla_ros.answers import SwapEvent
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation import page as p
 from semla_ros.evaluation.bars import BarRow, grouped_bars
@@ -18,7 +19,7 @@ from semla_ros.evaluation.strip import film_strip
 from semla_ros.evaluation.svg import ADAPTER_COLORS, adapter_fills, nice_ticks
 from semla_ros.evaluation.timeline import Stage, points_of, timeline
 from semla_ros.evaluation.timeline_rows import TimelinePoint
-from semla_ros.types import AdapterMix, SwapEvent
+from semla_ros.types import AdapterMix
 
 VOID = {"meta", "img", "input", "br", "link", "hr"}
 

@@ -11,19 +11,14 @@ from semla_ros.msg import SupportScore
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from semla_ros.answers import SupportReading, SwapEvent
 from semla_ros.config import PARAMETERS
 from semla_ros.nodes import conversions, qos
 from semla_ros.nodes.diagnostics import Snapshot, resident_bytes, statuses
 from semla_ros.nodes.parameters import descriptor, unknown_overrides
 from semla_ros.nodes.player import due_times, header_stamp_ns, with_stamp
 from semla_ros.nodes.statistics import FrameStatistics, percentile
-from semla_ros.types import (
-    AdapterMix,
-    DomainEstimate,
-    SupportReading,
-    SwapEvent,
-    Vocabulary,
-)
+from semla_ros.types import AdapterMix, DomainEstimate, Vocabulary
 
 MIX = AdapterMix(("fog", "base"), (0.75, 0.25))
 
