@@ -16,15 +16,14 @@ import onnxruntime
 from semla_ros.bundle import AS_TRAINED, GraphWeight, ModelBundle
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.preprocess import InputBuffer
+from semla_ros.engine.slot_buffers import SlotBuffers
 from semla_ros.engine.weights import (
     SECOND_TAP,
     SEGMENTATION_GRAPH,
-    graph_array,
     graph_shape,
     layers_of,
     read_base_weights,
     second_tap,
-    write_weight,
 )
 from semla_ros.errors import BundleError, EngineError
 from semla_ros.onnx_session import ORT_ERRORS, open_session
@@ -101,31 +100,19 @@ class _BoundSlot:
         self.session = session
         self.binding = session.io_binding()
         self.logits: Float32Array = np.zeros((0, 0, 0), np.float32)
-        self._layers = layers
-        self._base = base
         self._features: Float32Array = np.zeros((0, 0), np.float32)
-        self._touched: set[str] = set()
         self._bound: dict[str, Float32Array | npt.NDArray[np.int64]] = {}
-        self._buffers: dict[str, Float32Array] = {}
+        self._buffers = SlotBuffers(layers, base)
         for name, layer in layers.items():
-            self._buffers[name] = graph_array(base[name], layer)
-            self._bind_input(layer.initializer, self._buffers[name])
+            self._bind_input(layer.initializer, self._buffers.arrays[name])
         self._bind_input("image", image.tensor)
 
     def fill(self, weight_set: WeightSet, tap: int | None, *, map_size: tuple[int, int]) -> None:
-        """Write weights and text features; layers touched before and not now get W0 back.
+        """Write weights and text features, see `SlotBuffers.fill`.
 
         `tap` goes into the graph's input of that name, None where it has none.
-
-        What is touched is noted first, so that a failure in between is repaired by the next fill.
         """
-        stale = self._touched - weight_set.weights.keys()
-        self._touched |= weight_set.weights.keys()
-        for name, weight in weight_set.weights.items():
-            write_weight(weight, self._layers[name], out=self._buffers[name])
-        for name in stale:
-            write_weight(self._base[name], self._layers[name], out=self._buffers[name])
-        self._touched -= stale
+        self._buffers.fill(weight_set.weights)
         if tap is not None:
             self._bind_input(SECOND_TAP, np.array([tap], np.int64))
         self._write_features(weight_set.text_features, map_size)

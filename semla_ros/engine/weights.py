@@ -77,6 +77,13 @@ def write_weight(weight: Float32Array, layer: GraphWeight, *, out: Float32Array)
         np.copyto(out, weight)
 
 
+def write_layer(
+    weights: Mapping[str, Float32Array], layer: GraphWeight, *, out: Float32Array
+) -> None:
+    """Write the weight of `layer` into `out`, which has the layout of the graph."""
+    write_weight(weights[layer.name], layer, out=out)
+
+
 def graph_array(weight: Float32Array, layer: GraphWeight) -> Float32Array:
     """Return a copy of `weight` (out, in) in the layout of the graph."""
     array: Float32Array = np.empty(graph_shape(layer), np.float32)

@@ -1,0 +1,51 @@
+"""The `semla` command: parses, calls one function, prints; a SemlaError becomes one line.
+
+Each file beside this one holds the verbs of one concern. Verbs import what they need when they
+run, so `semla --help` needs neither torch nor rclpy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+
+from semla_ros import __version__
+from semla_ros.cli import bundle, drive, library, replay, segment
+from semla_ros.cli.verb import EXIT_ERROR, EXIT_INTERRUPTED, Verb
+from semla_ros.errors import SemlaError
+
+_GROUPS = (drive, replay, segment, bundle, library)
+VERBS: Mapping[str, Verb] = {name: verb for group in _GROUPS for name, verb in group.VERBS.items()}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one `semla` command and return its exit code: 0, 1 for "no", 2 for an error."""
+    args = _parser().parse_args(argv)
+    level = logging.INFO if args.verbose else logging.WARNING
+    logging.basicConfig(level=level, format="semla: %(levelname)s: %(message)s")
+    try:
+        return VERBS[args.verb].run(args)
+    except SemlaError as error:
+        print(f"semla: error: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        print("semla: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="semla",
+        description="Open-vocabulary segmentation that hot-loads adapters as the world changes.",
+    )
+    parser.add_argument("--version", action="version", version=f"semla {__version__}")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say more on the way")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, verb in VERBS.items():
+        verb.arguments(verbs.add_parser(name, help=verb.help, description=verb.help))
+    return parser

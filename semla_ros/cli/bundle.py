@@ -1,0 +1,104 @@
+"""`semla bundle`: show, verify, import."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from semla_ros.cli.library import open_library
+from semla_ros.cli.verb import Verb
+from semla_ros.errors import ConfigError
+
+
+def _bundle_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that name a bundle, or what to make one of."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for action, text in (
+        ("show", "say what is in a bundle"),
+        ("verify", "check every file against its sha256"),
+    ):
+        each = actions.add_parser(action, help=text, description=text)
+        each.add_argument("folder", type=Path, help="the bundle folder")
+    text = "make a bundle of a CAT-Seg checkpoint and SemLA's adapters"
+    _import_arguments(actions.add_parser("import", help=text, description=text))
+
+
+def _import_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--family", default="catseg", help="network family; default: catseg")
+    add("--checkpoint", type=Path, required=True, help="CAT-Seg, .pth or .safetensors")
+    add("--loradb", type=Path, help="folder of adapters, one for each domain; default: none")
+    add("--classes", required=True, help="cityscapes, a file, or names separated by ';'")
+    add(
+        "--navigator",
+        required=True,
+        help="clip-vit-l-14 (SemLA's own), any open_clip model, dinov2-vit-l-14, or none",
+    )
+    add("--navigator-checkpoint", type=Path, help="its weights; default: from the hub")
+    add("--navigator-resize", choices=("center_crop", "letterbox"), default="center_crop")
+    add("--out", type=Path, required=True, help="the new bundle folder")
+    add("--qkv", help="adapters that change CLIP's q, k, v: ignore (as official SemLA) or apply")
+    add(
+        "--adapter-guidance",
+        default="as_trained",
+        help="second tap of the decoder under adapters: as_trained (default) or as_base",
+    )
+    add("--skip-unusable", action="store_true", help="leave unusable adapters out")
+
+
+def _import(args: argparse.Namespace) -> int:
+    try:
+        from semla_ros.bundler.importer import ImportRequest, import_bundle
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"importing needs {error.name!r}: pip install 'semla-ros[train]'"
+        ) from error
+
+    request = ImportRequest(
+        checkpoint=args.checkpoint,
+        loradb=args.loradb,
+        classes=args.classes,
+        navigator=args.navigator,
+        out=args.out,
+        navigator_checkpoint=args.navigator_checkpoint,
+        navigator_resize=args.navigator_resize,
+        family=args.family,
+        qkv=args.qkv,
+        adapter_guidance=args.adapter_guidance,
+        skip_unusable=args.skip_unusable,
+    )
+    imported = import_bundle(request)
+    for name, problem in imported.skipped.items():
+        print(f"left out {name}: {problem}", file=sys.stderr)
+    print(f"wrote {imported.bundle.root}")
+    return 1 if imported.skipped else 0
+
+
+def _bundle(args: argparse.Namespace) -> int:
+    if args.action == "import":
+        return _import(args)
+    from semla_ros.bundle import open_bundle
+
+    manifest = open_bundle(args.folder, verify=args.action == "verify").manifest
+    if args.action == "verify":
+        print(f"{manifest.name}: {len(manifest.files)} files as they were built")
+        return 0
+    navigator, layers = manifest.navigator, manifest.layers
+    print(f"{manifest.name}: {manifest.family}, {manifest.segmentation.size} px")
+    print(f"base model    {manifest.base_model}")
+    print(f"navigator     {navigator.identity if navigator else 'none: explicit mixes only'}")
+    print(f"classes       {', '.join(manifest.vocabulary.names)}")
+    graphs = sorted({layer.graph for layer in layers})
+    print(f"adaptable     {len(layers)} layers in {', '.join(graphs)}")
+    library = open_library(args.folder)
+    print(f"adapters      {', '.join(library.names) or 'none'}")
+    for name, problem in library.problems.items():
+        print(f"unusable      {name}: {problem}")
+    return 0
+
+
+VERBS: Mapping[str, Verb] = {
+    "bundle": Verb("show, verify or import a model bundle", _bundle_arguments, _bundle),
+}

@@ -1,0 +1,69 @@
+"""`semla library`: what is in a library, and changing it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from semla_ros.cli.verb import Verb
+
+if TYPE_CHECKING:
+    from semla_ros.library.library import AdapterLibrary
+
+
+def _library_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that name a library and what to do with it."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for action, (text, names) in _LIBRARY_ACTIONS.items():
+        each = actions.add_parser(action, help=text, description=text)
+        each.add_argument("folder", type=Path, help="the bundle folder that holds the library")
+        for name in names:
+            each.add_argument(name, type=Path if name == "source" else str)
+        if action == "add":
+            each.add_argument("--name", help="default: the source folder's name")
+
+
+def open_library(folder: Path) -> AdapterLibrary:
+    """Return the library of the bundle in `folder`."""
+    from semla_ros.bundle import open_bundle
+    from semla_ros.library.library import AdapterLibrary
+
+    bundle = open_bundle(folder, verify=False)
+    navigator = bundle.manifest.navigator
+    return AdapterLibrary.open(
+        bundle.library,
+        layers=bundle.manifest.layers,
+        base_model=bundle.manifest.base_model,
+        encoder=navigator.identity if navigator else None,
+        dim=navigator.dim if navigator else None,
+    )
+
+
+def _library(args: argparse.Namespace) -> int:
+    library = open_library(args.folder)
+    if args.action == "add":
+        library = library.add(args.source, args.name or args.source.resolve().name)
+    elif args.action == "remove":
+        library = library.remove(args.name)
+    elif args.action == "rename":
+        library = library.rename(args.old, args.new)
+    for name in library.names:
+        print(name)
+    for name, problem in library.problems.items():
+        print(f"{name}  unusable: {problem}")
+    return 1 if library.problems else 0
+
+
+_LIBRARY_ACTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "list": ("name every adapter, and what is wrong with unusable ones", ()),
+    "add": ("copy an adapter folder (SemLA's loradb layout) into the library", ("source",)),
+    "remove": ("delete an adapter", ("name",)),
+    "rename": ("give an adapter another name", ("old", "new")),
+}
+
+
+VERBS: Mapping[str, Verb] = {
+    "library": Verb("list or change a bundle's adapters", _library_arguments, _library),
+}

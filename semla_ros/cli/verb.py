@@ -1,0 +1,64 @@
+"""What every verb of `semla` is made of."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from semla_ros.errors import ConfigError
+
+EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One word after `semla`: what it is for, its arguments, what it does (an exit code)."""
+
+    help: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+def engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what chooses engine, swap policy and any parameter."""
+    parser.add_argument("--engine", help="auto, onnx, torch or fake; default: auto")
+    parser.add_argument("--policy", help="swap policy: debounce, always or never")
+    parser.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any parameter of `semla params`; repeatable",
+    )
+
+
+def no_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add nothing."""
+
+
+def changes(args: argparse.Namespace) -> dict[str, object]:
+    """Return the parameters given on the command line."""
+    given: dict[str, object] = {}
+    for text in args.param:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"expected --param NAME=VALUE, got {text!r}")
+        given[name.strip()] = _parsed(name.strip(), value.strip())
+    shortcuts = {"engine": args.engine, "swap_policy": args.policy}
+    return given | {name: value for name, value in shortcuts.items() if value is not None}
+
+
+def _parsed(name: str, text: str) -> object:
+    """Return `text` as the type of parameter `name`; left as it is where it does not fit."""
+    from semla_ros.config import PARAMETERS
+
+    default = PARAMETERS[name].default if name in PARAMETERS else text
+    if isinstance(default, bool):
+        return {"true": True, "false": False}.get(text.lower(), text)
+    if isinstance(default, (int, float)):
+        try:
+            return int(text) if isinstance(default, int) else float(text)
+        except ValueError:
+            return text
+    return text
