@@ -1,0 +1,114 @@
+"""What every benchmark writes: title, command, machine, rows of figures, notes."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from semla_ros.bench.machine import Machine, machine_facts
+from semla_ros.errors import EvaluationError
+
+Cell = str | int | float | bool | None
+Row = Mapping[str, Cell]
+
+MAX_RECORD_BYTES = 64_000_000
+_REQUIRED = {"title": str, "command": str, "rows": list}
+_KNOWN = (*_REQUIRED, "machine", "notes")
+
+
+@dataclass(frozen=True, slots=True)
+class BenchRecord:
+    """One benchmark's outcome; in JSON its attributes are the keys, `extra` beside them.
+
+    Attributes:
+        title: What was measured.
+        command: The command line that measures it again.
+        rows: The table; the keys of a row are its columns, units in their names.
+        machine: Where it was measured, see `machine_facts`.
+        notes: What a reader must know to take the figures right, one sentence each.
+        extra: Anything else, such as the series behind a picture.
+    """
+
+    title: str
+    command: str
+    rows: tuple[Row, ...]
+    machine: Machine = field(default_factory=machine_facts)
+    notes: tuple[str, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def save_record(record: BenchRecord, path: Path) -> None:
+    """Write `record` as JSON; NaN and infinities become null.
+
+    Raises:
+        EvaluationError: It cannot be written.
+    """
+    content = {
+        "title": record.title,
+        "command": record.command,
+        "machine": dict(record.machine),
+        "rows": [dict(row) for row in record.rows],
+        "notes": list(record.notes),
+        **record.extra,
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(finite(content), indent=1, allow_nan=False)
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise EvaluationError(f"cannot write {str(path)!r}: {error}") from error
+
+
+def load_record(path: Path) -> BenchRecord:
+    """Return the record in `path`.
+
+    Raises:
+        EvaluationError: Missing, too large, or not such a record.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_RECORD_BYTES:
+            raise EvaluationError(
+                f"expected at most {MAX_RECORD_BYTES} bytes in {str(path)!r}, got {size}"
+            )
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EvaluationError(f"{str(path)!r} is no benchmark record: {error}") from error
+    if not isinstance(content, dict):
+        raise EvaluationError(f"{str(path)!r}: expected an object, got {type(content).__name__}")
+    for key, kind in _REQUIRED.items():
+        if not isinstance(content.get(key), kind):
+            raise EvaluationError(
+                f"{str(path)!r}: expected {key!r} of type {kind.__name__}, got "
+                f"{content.get(key)!r}: write it with `semla bench`"
+            )
+    return BenchRecord(
+        content["title"],
+        content["command"],
+        tuple(_rows(path, content["rows"])),
+        content.get("machine") or {},
+        tuple(str(note) for note in content.get("notes") or ()),
+        {key: value for key, value in content.items() if key not in _KNOWN},
+    )
+
+
+def finite(value: Any) -> Any:  # noqa: ANN401  any JSON
+    """Return `value` with every float that JSON cannot hold replaced by None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): finite(each) for key, each in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return [finite(each) for each in value]
+    return value
+
+
+def _rows(path: Path, rows: list[Any]) -> list[Row]:
+    for row in rows:
+        if not isinstance(row, dict):
+            raise EvaluationError(f"{str(path)!r}: expected rows of objects, got {row!r}")
+    return rows
