@@ -1,0 +1,1 @@
+"""Strategies side by side on the same frames, saved as one `Study`."""

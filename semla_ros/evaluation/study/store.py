@@ -1,0 +1,233 @@
+"""A study on disk: `results.json` (facts, for people and tools) and `frames.npz` (arrays).
+
+Both are byte-equal for equal studies: no clock, no durations. Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semla_ros.answers import SUPPORT_LEVELS
+from semla_ros.errors import EvaluationError
+from semla_ros.evaluation.result import SkippedRecord
+from semla_ros.evaluation.study.record import RecordingTrack, StrategyTrack, Study, StudyInfo
+from semla_ros.evaluation.study.scores import summary
+
+FORMAT = "semla-study/1"
+RESULTS, FRAMES = "results.json", "frames.npz"
+MAX_JSON_BYTES = 500_000_000
+MAX_ARRAY_BYTES = 8_000_000_000
+_LEVELS = ("", *SUPPORT_LEVELS)
+_FRAME_ARRAYS = {
+    "stamps_ns": np.int64,
+    "scored": np.bool_,
+    "embeddings": np.float32,
+    "distances": np.float64,
+    "novelty": np.float64,
+    "support": np.float64,
+    "smoothed": np.float64,
+}
+_TRACK_ARRAYS = {
+    "counts": np.int64,
+    "weights": np.float32,
+    "confidence": np.float32,
+    "mask_crc32": np.uint32,
+    "swapped": np.bool_,
+}
+_Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+def save_study(study: Study, folder: Path) -> tuple[Path, ...]:
+    """Write `results.json` and `frames.npz`; each appears when it is whole.
+
+    Returns:
+        The files written.
+
+    Raises:
+        EvaluationError: The folder cannot be written.
+    """
+    arrays: _Arrays = {}
+    recordings = [_recording_to(r, f"r{i:05d}", arrays) for i, r in enumerate(study.recordings)]
+    data = {
+        "format": FORMAT,
+        "info": asdict(study.info),
+        "summary": summary(study),
+        "notes": list(study.notes),
+        "recordings": recordings,
+    }
+    text = json.dumps(finite(data), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
+    # The arrays first: a results.json always has its frames.
+    return (
+        write_file(folder / FRAMES, stream.getvalue()),
+        write_file(folder / RESULTS, text.encode()),
+    )
+
+
+def load_study(path: Path) -> Study:
+    """Return the study that `save_study` wrote.
+
+    Args:
+        path: Its folder, or the `results.json` in it.
+
+    Raises:
+        EvaluationError: Missing, of another format, or damaged.
+    """
+    folder = path.parent if path.name == RESULTS else path
+    data = _read_json(folder / RESULTS)
+    arrays = _read_arrays(folder / FRAMES)
+    try:
+        info = StudyInfo(**{k: _frozen(v) for k, v in data["info"].items()})
+        recordings = tuple(
+            _recording_from(r, f"r{i:05d}", arrays) for i, r in enumerate(data["recordings"])
+        )
+        study = Study(info, recordings, tuple(data["notes"]))
+        _check(study)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise EvaluationError(
+            f"{str(folder)!r} holds a damaged study ({error!r}): evaluate again"
+        ) from error
+    return study
+
+
+def write_file(path: Path, content: bytes) -> Path:
+    """Write `path` in one step.
+
+    Raises:
+        EvaluationError: It cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise EvaluationError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
+    return path
+
+
+def finite(value: Any) -> Any:  # noqa: ANN401  any JSON value
+    """Return `value` with NaN and infinities as None; JSON has neither."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(k): finite(v) for k, v in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [finite(v) for v in value]
+    return value
+
+
+def _recording_to(recording: RecordingTrack, key: str, arrays: _Arrays) -> dict[str, Any]:
+    """Put the arrays of `recording` into `arrays` and return the rest as plain data."""
+    for name, kind in _FRAME_ARRAYS.items():
+        arrays[f"{key}/{name}"] = np.asarray(getattr(recording, name), dtype=kind)
+    domains = tuple(dict.fromkeys(recording.domains))
+    place = {name: i for i, name in enumerate(domains)}
+    arrays[f"{key}/domains"] = np.array([place[d] for d in recording.domains], np.uint16)
+    arrays[f"{key}/levels"] = np.array([_LEVELS.index(v) for v in recording.levels], np.uint8)
+    for i, track in enumerate(recording.tracks.values()):
+        for name, kind in _TRACK_ARRAYS.items():
+            arrays[f"{key}/s{i:03d}/{name}"] = np.asarray(getattr(track, name), dtype=kind)
+    return {
+        "source": recording.source,
+        "name": recording.name,
+        "topic": recording.topic,
+        "frames": recording.frames,
+        "domains": list(domains),
+        "strategies": list(recording.tracks),
+        "skipped": [asdict(s) for s in recording.skipped],
+        "notes": list(recording.notes),
+        "ended_early": recording.ended_early,
+    }
+
+
+def _recording_from(data: Mapping[str, Any], key: str, arrays: _Arrays) -> RecordingTrack:
+    domains = [str(d) for d in data["domains"]]
+    tracks = {}
+    for i, strategy in enumerate(data["strategies"]):
+        loaded = {name: arrays[f"{key}/s{i:03d}/{name}"] for name in _TRACK_ARRAYS}
+        tracks[str(strategy)] = StrategyTrack(strategy=str(strategy), **loaded)
+    return RecordingTrack(
+        source=str(data["source"]),
+        name=str(data["name"]),
+        topic=str(data["topic"]),
+        domains=tuple(domains[i] for i in arrays[f"{key}/domains"].tolist()),
+        levels=tuple(_LEVELS[i] for i in arrays[f"{key}/levels"].tolist()),
+        tracks=tracks,
+        skipped=tuple(SkippedRecord(**s) for s in data["skipped"]),
+        notes=tuple(data["notes"]),
+        ended_early=str(data["ended_early"]),
+        **{name: arrays[f"{key}/{name}"] for name in _FRAME_ARRAYS},
+    )
+
+
+def _frozen(value: Any) -> Any:  # noqa: ANN401  any JSON value
+    """Return lists as tuples."""
+    return tuple(_frozen(v) for v in value) if isinstance(value, list) else value
+
+
+def _check(study: Study) -> None:
+    classes, adapters = len(study.info.classes), len(study.info.adapters)
+    for recording in study.recordings:
+        frames = recording.frames
+        lengths = {len(getattr(recording, name)) for name in _FRAME_ARRAYS}
+        lengths |= {len(recording.domains), len(recording.levels)}
+        shapes = {t.counts.shape for t in recording.tracks.values()}
+        shares = {t.weights.shape for t in recording.tracks.values()}
+        if lengths != {frames} or recording.distances.shape[1] not in (0, adapters):
+            raise ValueError(f"arrays of {recording.name!r} of different lengths")
+        if shapes - {(frames, 3, classes)} or shares - {(frames, adapters + 1)}:
+            raise ValueError(f"tracks of {recording.name!r} of other shapes")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise EvaluationError(f"{str(path)!r} is over {MAX_JSON_BYTES} bytes: no study")
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise EvaluationError(f"cannot read a study from {str(path)!r}: {error}") from error
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise EvaluationError(
+            f"expected a study of format {FORMAT!r} in {str(path)!r}: "
+            "give the folder `semla evaluate` wrote, or evaluate again"
+        )
+    return data
+
+
+def _read_arrays(path: Path) -> _Arrays:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > MAX_ARRAY_BYTES:
+                raise EvaluationError(f"{str(path)!r} is over {MAX_ARRAY_BYTES} bytes: refused")
+            return {m.filename.removesuffix(".npy"): _read(archive, m) for m in archive.infolist()}
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
+        raise EvaluationError(f"cannot read frames from {str(path)!r}: {error}") from error
+
+
+def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray[Any, Any]:
+    """Return one array; its header may not promise more than the member holds."""
+    with archive.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        read_header = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }.get(version)
+        if read_header is None:
+            raise ValueError(f"{member.filename} is of another version {version!r}")
+        shape, _, dtype = read_header(stream)
+        if dtype.hasobject or math.prod(shape) * dtype.itemsize > member.file_size:
+            raise ValueError(f"{member.filename} does not hold what it announces")
+    with archive.open(member) as stream:
+        return np.lib.format.read_array(stream, allow_pickle=False)
