@@ -79,6 +79,10 @@ class SupportReading:
         nearest_distance: Its distance, smoothed embedding.
         novelty: Smallest novelty over the adapters that may serve, NaN where unknown; decides
             OUT_OF_LIBRARY.
+        expected_miou: What the calibration expects of this frame's mIoU, in [0, 1]; NaN where
+            there is no calibration, and OUT_OF_LIBRARY, where it knows nothing.
+        miou_lower: Bound that mIoU is meant to stay above; NaN without a calibration, 0
+            OUT_OF_LIBRARY: nothing is promised there.
         level: One of `SUPPORT_LEVELS`.
         observed_ns: Stamp of the frame that was embedded; older than the mask's where the
             navigator runs less often.
@@ -91,6 +95,8 @@ class SupportReading:
     level: str
     observed_ns: int
     novelty: float = math.nan
+    expected_miou: float = math.nan
+    miou_lower: float = math.nan
 
     def __post_init__(self) -> None:
         if self.level not in SUPPORT_LEVELS:

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import yaml
 
-from semla_ros.errors import BundleError
+from semla_ros.errors import BundleError, ConfigError
 from semla_ros.manifest import (
     AS_BASE,
     AS_TRAINED,
@@ -52,6 +52,8 @@ __all__ = [
     "file_sha256",
     "manifest_to_dict",
     "open_bundle",
+    "reseal",
+    "write_manifest",
 ]
 
 MANIFEST = "bundle.yaml"
@@ -117,6 +119,31 @@ def open_bundle(root: Path, *, verify: bool = True) -> ModelBundle:
     return ModelBundle(root, manifest)
 
 
+def reseal(bundle: ModelBundle, *, defaults: AdaptationDefaults) -> ModelBundle:
+    """Return the bundle with other adaptation defaults and calibration in its manifest.
+
+    Raises:
+        BundleError: The manifest cannot be written.
+    """
+    write_manifest(bundle.root, replace(bundle.manifest, defaults=defaults))
+    return open_bundle(bundle.root, verify=False)
+
+
+def write_manifest(root: Path, manifest: Manifest) -> None:
+    """Write `bundle.yaml` into `root`; it takes the old one's place when it is whole.
+
+    Raises:
+        BundleError: It cannot be written.
+    """
+    text = yaml.safe_dump(manifest_to_dict(manifest), sort_keys=False, width=120)
+    temporary = root / f"{MANIFEST}.new"
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(root / MANIFEST)
+    except OSError as error:
+        raise BundleError(f"cannot write {str(root / MANIFEST)!r}: {error}") from error
+
+
 def file_sha256(path: Path) -> str:
     """Return the hex sha256 of a file, read in pieces."""
     digest = hashlib.sha256()
@@ -153,5 +180,5 @@ def _parse(path: Path) -> Manifest:
         raise BundleError(f"{path.name}: expected format {FORMAT}, got {got!r}: rebuild it")
     try:
         return manifest_from_dict(data)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ConfigError) as error:
         raise BundleError(f"{path.name}: missing or malformed entry {error}: rebuild") from error

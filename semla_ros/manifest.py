@@ -9,6 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from semla_ros.support_calibration import (
+    SupportCalibration,
+    calibration_from_dict,
+    calibration_to_dict,
+)
 from semla_ros.types import Vocabulary
 
 FORMAT = 1
@@ -97,6 +102,7 @@ class AdaptationDefaults:
         support_low: Support score below which the level is LOW.
         out_of_library: Novelty (where unknown, nearest distance) above which it is
             OUT_OF_LIBRARY.
+        calibration: What a support score promises; None: nothing is known.
     """
 
     temperature: float
@@ -106,6 +112,7 @@ class AdaptationDefaults:
     null_distance: float
     support_low: float
     out_of_library: float
+    calibration: SupportCalibration | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +162,10 @@ def manifest_from_dict(data: Mapping[str, Any]) -> Manifest:
         GraphWeight(**{**entry, "shape": (int(entry["shape"][0]), int(entry["shape"][1]))})
         for entry in data["layers"]
     )
-    defaults = AdaptationDefaults(**data["defaults"])
+    calibration = data.get("calibration")
+    defaults = AdaptationDefaults(
+        **data["defaults"], calibration=calibration_from_dict(calibration) if calibration else None
+    )
     if not all(math.isfinite(v) for v in (defaults.temperature, defaults.support_low)):
         raise ValueError("defaults must be finite")
     return Manifest(
@@ -205,7 +215,7 @@ def manifest_to_dict(manifest: Manifest) -> dict[str, Any]:
         "adapter_guidance": manifest.adapter_guidance,
         "text": _plain(manifest.text),
         "navigator": _plain(navigator) if navigator else None,
-        "defaults": _plain(manifest.defaults),
+        **_defaults(manifest.defaults),
         "classes": [
             {"id": i, "name": n, "rgb": [int(v) for v in c]}
             for i, (n, c) in enumerate(zip(classes.names, classes.colors, strict=True))
@@ -213,6 +223,15 @@ def manifest_to_dict(manifest: Manifest) -> dict[str, Any]:
         "layers": [_plain(layer) for layer in manifest.layers],
         "files": dict(manifest.files),
     }
+
+
+def _defaults(defaults: AdaptationDefaults) -> dict[str, Any]:
+    plain = _plain(defaults)
+    calibration = plain.pop("calibration")
+    found: dict[str, Any] = {"defaults": plain}
+    if calibration is not None:
+        found["calibration"] = calibration_to_dict(calibration)
+    return found
 
 
 def _plain(item: object) -> dict[str, Any]:

@@ -115,6 +115,8 @@ def support_fields(
         "nearest_adapter": support.nearest,
         "nearest_distance": support.nearest_distance,
         "novelty": support.novelty,
+        "expected_miou": support.expected_miou,
+        "miou_lower": support.miou_lower,
         "level": SUPPORT_LEVELS.index(support.level),
         "observed": time_fields(support.observed_ns),
         "mix_id": mix.identity,

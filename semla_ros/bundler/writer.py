@@ -6,18 +6,16 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import yaml
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from semla_ros.bundle import (
     AS_BASE,
     AS_TRAINED,
-    MANIFEST,
     AdaptationDefaults,
     GraphWeight,
     Manifest,
@@ -26,8 +24,8 @@ from semla_ros.bundle import (
     SegmentationSpec,
     TextSpec,
     file_sha256,
-    manifest_to_dict,
     open_bundle,
+    write_manifest,
 )
 from semla_ros.bundler.onnx_export import (
     export_image_encoder,
@@ -123,12 +121,6 @@ def require_free(out: Path) -> None:
         raise BundleError(f"{str(out)!r} exists already: choose another folder or remove it")
 
 
-def reseal(bundle: ModelBundle, *, defaults: AdaptationDefaults) -> ModelBundle:
-    """Return the bundle with other adaptation defaults written into its manifest."""
-    _write_manifest(bundle.root, replace(bundle.manifest, defaults=defaults))
-    return open_bundle(bundle.root, verify=False)
-
-
 def state_identity(state: Mapping[str, Tensor], *, prefix: str) -> str:
     """Return `prefix:` and 16 hex digits that change with any name, shape or value of `state`."""
     digest = hashlib.sha256()
@@ -180,7 +172,7 @@ def _fill(root: Path, parts: BundleParts) -> None:
         files=files,
         adapter_guidance=parts.adapter_guidance,
     )
-    _write_manifest(root, manifest)
+    write_manifest(root, manifest)
 
 
 def _export(
@@ -207,10 +199,3 @@ def _export(
             for layer in chosen
         ]
     return tuple(found)
-
-
-def _write_manifest(root: Path, manifest: Manifest) -> None:
-    text = yaml.safe_dump(manifest_to_dict(manifest), sort_keys=False, width=120)
-    temporary = root / f"{MANIFEST}.new"
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(root / MANIFEST)

@@ -162,6 +162,8 @@ def _support(message: Any) -> SupportReading:  # noqa: ANN401  a decoded message
         level=SUPPORT_LEVELS[int(message.level)],
         observed_ns=int(observed.sec) * 1_000_000_000 + int(observed.nanosec),
         novelty=float(message.novelty),
+        expected_miou=float(message.expected_miou),
+        miou_lower=float(message.miou_lower),
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from semla_ros.answers import SupportReading
 from semla_ros.errors import LibraryError
+from semla_ros.support_calibration import SupportCalibration
 from semla_ros.types import BASE, MIN_DISTANCE, AdapterMix, DomainEstimate, Float64Array
 
 
@@ -68,6 +69,7 @@ def read_support(
     out_of_library: float,
     null_distance: float = -1.0,
     exclude: Collection[str] = (),
+    calibration: SupportCalibration | None = None,
 ) -> SupportReading:
     """Return how far the library covers `estimate`.
 
@@ -78,6 +80,7 @@ def read_support(
         out_of_library: A novelty above is OUT_OF_LIBRARY; without novelties the nearest distance.
         null_distance: Distance of the base; not above 0: it supports nothing.
         exclude: Adapters that may not serve, hence cannot be the nearest.
+        calibration: What the score promises about mIoU; None: nothing.
     """
     score, smoothed = (
         support_score(mix, estimate.names, d, null_distance=null_distance)
@@ -93,6 +96,7 @@ def read_support(
         novelty = float(estimate.novelties[allowed].min()) if allowed else math.inf
     judged = distance if math.isnan(novelty) else novelty
     level = support_level(smoothed, judged, low=low, out_of_library=out_of_library)
+    expected, lower = _promise(calibration, smoothed, level)
     return SupportReading(
         score=score,
         smoothed=smoothed,
@@ -101,4 +105,16 @@ def read_support(
         level=level,
         observed_ns=estimate.stamp_ns,
         novelty=novelty,
+        expected_miou=expected,
+        miou_lower=lower,
     )
+
+
+def _promise(
+    calibration: SupportCalibration | None, smoothed: float, level: str
+) -> tuple[float, float]:
+    if calibration is None:
+        return math.nan, math.nan
+    if level == "OUT_OF_LIBRARY":
+        return math.nan, 0.0
+    return calibration.expected_miou(smoothed), calibration.miou_lower(smoothed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 from collections.abc import Mapping, Sequence
@@ -211,7 +212,9 @@ class AdaptivePipeline:
     def stalled(self) -> SupportReading | None:
         """Return the last support reading as STALE: no frame comes, the score means nothing."""
         last = self._support
-        return None if last is None else replace(last, level="STALE")
+        if last is None:
+            return None
+        return replace(last, level="STALE", expected_miou=math.nan, miou_lower=0.0)
 
     def close(self) -> None:
         """Stop: answer what waits, end the background threads, release the engine."""
@@ -246,7 +249,7 @@ class AdaptivePipeline:
                 size = frame.rgb.shape[:2]
                 labels = restore(labels, size)
                 confidence = restore_confidence(confidence, size)
-        self._support = self._adaptation.support(prediction.mix)
+        self._support = self._reading(prediction)
         return SegmentationResult(
             stamp_ns=frame.stamp_ns,
             frame_id=frame.frame_id,
@@ -259,6 +262,14 @@ class AdaptivePipeline:
             swaps=self._control.take_events(),
             timings_ms=timer.durations_ms,
         )
+
+    def _reading(self, prediction: Prediction) -> SupportReading | None:
+        """Return the support; calibrated only for the bundle's classes and no mix by hand."""
+        reading = self._adaptation.support(prediction.mix)
+        calibrated = self.bundle.manifest.vocabulary.names
+        if reading is None or (self.pinned is None and prediction.vocabulary.names == calibrated):
+            return reading
+        return replace(reading, expected_miou=math.nan, miou_lower=math.nan)
 
     def _take_changes(self) -> None:
         while True:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from dataclasses import dataclass, fields
 
 from semla_ros.answers import SupportReading
@@ -12,8 +14,10 @@ from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.retrieval import RetrievalSettings, settings_from
 from semla_ros.navigator.distance import CentroidBank, mahalanobis_precisions, tied_precision
 from semla_ros.navigator.navigator import Navigator
+from semla_ros.support_calibration import SupportCalibration
 from semla_ros.types import AdapterMix, DomainEstimate
 
+_LOG = logging.getLogger(__name__)
 _POLICY_FIELDS = (
     "swap_policy",
     "swap_trigger",
@@ -34,6 +38,8 @@ class LiveSettings:
         distance: Name of the distance.
         support_low: Smoothed support below is LOW.
         out_of_library: A novelty (else a nearest distance) above is OUT_OF_LIBRARY.
+        calibration: What a support score promises; None where the bundle knows none, or made it
+            under another retrieval.
     """
 
     config: Config
@@ -41,6 +47,7 @@ class LiveSettings:
     distance: str
     support_low: float
     out_of_library: float
+    calibration: SupportCalibration | None = None
 
     @classmethod
     def of(cls, config: Config, defaults: AdaptationDefaults) -> LiveSettings:
@@ -49,12 +56,15 @@ class LiveSettings:
         Raises:
             ConfigError: The bundle recommends something impossible.
         """
+        retrieval = settings_from(config, defaults)
+        distance = defaults.distance if config.distance == "bundle" else config.distance
         return cls(
             config=config,
-            retrieval=settings_from(config, defaults),
-            distance=defaults.distance if config.distance == "bundle" else config.distance,
+            retrieval=retrieval,
+            distance=distance,
             support_low=config.support_low or defaults.support_low,
             out_of_library=config.out_of_library or defaults.out_of_library,
+            calibration=_valid(defaults.calibration, retrieval, distance),
         )
 
     def support(self, estimate: DomainEstimate, mix: AdapterMix) -> SupportReading:
@@ -66,7 +76,27 @@ class LiveSettings:
             out_of_library=self.out_of_library,
             null_distance=self.retrieval.null_distance,
             exclude=self.retrieval.exclude,
+            calibration=self.calibration,
         )
+
+
+def _valid(
+    calibration: SupportCalibration | None, retrieval: RetrievalSettings, distance: str
+) -> SupportCalibration | None:
+    """Return the calibration if it was made under this retrieval: else the score means another."""
+    if calibration is None:
+        return None
+    made = calibration.settings
+    null = max(retrieval.null_distance, 0.0), max(made.null_distance, 0.0)
+    if (
+        math.isclose(made.temperature, retrieval.temperature, rel_tol=1e-9)
+        and math.isclose(*null, rel_tol=1e-9)
+        and (made.top_k, made.similarity) == (retrieval.top_k, retrieval.similarity)
+        and made.distance == distance
+    ):
+        return calibration
+    _LOG.info("the bundle's support calibration is left aside: it was made under %s", made)
+    return None
 
 
 def same_policy(one: Config, other: Config) -> bool:

@@ -6,8 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: scripts/setup --dev")
 
-from semla_ros.bundle import AdaptationDefaults, open_bundle  # noqa: E402
-from semla_ros.bundler.writer import reseal, state_identity  # noqa: E402
+from semla_ros.bundle import AdaptationDefaults, open_bundle, reseal  # noqa: E402
+from semla_ros.bundler.writer import state_identity  # noqa: E402
 from semla_ros.errors import BundleError  # noqa: E402
 
 

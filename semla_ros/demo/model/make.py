@@ -16,9 +16,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-from semla_ros.bundle import AdaptationDefaults, ModelBundle, TextSpec
+from semla_ros.bundle import AdaptationDefaults, ModelBundle, TextSpec, reseal
 from semla_ros.bundler.clip import create_clip
-from semla_ros.bundler.writer import BundleParts, NavigatorParts, reseal, write_bundle
+from semla_ros.bundler.writer import BundleParts, NavigatorParts, write_bundle
 from semla_ros.demo.model.adapters import train_library, write_centroids
 from semla_ros.demo.model.calibrate import calibrate
 from semla_ros.demo.model.card import write_card

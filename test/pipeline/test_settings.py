@@ -1,0 +1,64 @@
+"""A calibration is used under the retrieval it was made with, and left aside under another."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from semla_ros.bundle import AdaptationDefaults, open_bundle, reseal
+from semla_ros.config import Config, updated
+from semla_ros.errors import BundleError
+from semla_ros.pipeline.settings import LiveSettings
+from semla_ros.support_calibration import SupportCalibration, SupportSettings
+
+MADE = SupportSettings(0.05, 2, "euclidean", "inverse", -1.0)
+CALIBRATION = SupportCalibration(
+    (0.1, 0.2), (0.3, 0.4), 0.1, 0.9, 0.92, 0.85, 40, ("a", "b"), MADE, "a test"
+)
+DEFAULTS = AdaptationDefaults(0.05, 2, "euclidean", "inverse", -1.0, 0.1, 9.0, CALIBRATION)
+
+
+def test_the_bundles_own_retrieval_keeps_the_promise():
+    assert LiveSettings.of(Config(), DEFAULTS).calibration == CALIBRATION
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"temperature": 0.06},
+        {"top_k": 3},
+        {"distance": "cosine"},
+        {"similarity": "neg_distance"},
+        {"null_distance": 4.0},
+    ],
+)
+def test_another_retrieval_voids_it(change):
+    assert LiveSettings.of(updated(Config(), change), DEFAULTS).calibration is None
+
+
+def test_settings_that_leave_the_score_alone_keep_it():
+    config = updated(Config(), {"ema_time_s": 3.0, "swap_policy": "always", "null_distance": -1.0})
+    assert LiveSettings.of(config, DEFAULTS).calibration == CALIBRATION
+
+
+def test_a_resealed_bundle_holds_the_calibration(tiny, tmp_path):
+    import shutil
+
+    root = tmp_path / "bundle"
+    shutil.copytree(tiny.root, root)
+    changed = replace(tiny.manifest.defaults, calibration=CALIBRATION)
+    reseal(open_bundle(root), defaults=changed)
+    assert open_bundle(root).manifest.defaults.calibration == CALIBRATION
+    assert not list(root.glob("*.new"))
+
+
+def test_an_edited_calibration_is_refused(tiny, tmp_path):
+    import shutil
+
+    root = tmp_path / "bundle"
+    shutil.copytree(tiny.root, root)
+    reseal(open_bundle(root), defaults=replace(tiny.manifest.defaults, calibration=CALIBRATION))
+    manifest = root / "bundle.yaml"
+    manifest.write_text(manifest.read_text().replace("- 0.3\n", "- 3.0\n", 1))
+    with pytest.raises(BundleError, match="calibrate again"):
+        open_bundle(root)
