@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -182,6 +183,51 @@ class LoraAdapter:
 
 
 @dataclass(frozen=True, slots=True)
+class LayerFactors:
+    """The change of one layer under a mix, still factored: delta = b.T @ a.
+
+    Attributes:
+        a: (R, in) float32 with every weight and scaling in it; R is the sum of the ranks.
+        b: (R, out) float32.
+    """
+
+    a: Float32Array
+    b: Float32Array
+
+
+class LazyWeights(Mapping[str, Float32Array]):
+    """Layer name -> merged weight (out, in) that exists only where it is written to.
+
+    `weights[name]` makes a new array; an engine calls `write` with its own buffer instead.
+    """
+
+    @abstractmethod
+    def shape(self, layer: str) -> tuple[int, int]:
+        """Return (out, in) of `layer`."""
+
+    @abstractmethod
+    def write(self, layer: str, *, out: Float32Array, transposed: bool) -> None:
+        """Write the merged weight of `layer` into `out`.
+
+        Args:
+            layer: A key.
+            out: C-contiguous, (in, out) where `transposed`, else (out, in).
+            transposed: Which of the two.
+
+        Raises:
+            SemlaError: The result might not be finite.
+        """
+
+    @abstractmethod
+    def factors(self, layer: str) -> LayerFactors:
+        """Return the change of `layer`, for engines that multiply it out themselves.
+
+        Raises:
+            SemlaError: The merged weight might not be finite.
+        """
+
+
+@dataclass(frozen=True, slots=True)
 class Vocabulary:
     """The class list: prompts for the text encoder, colours for people.
 
@@ -222,7 +268,7 @@ class WeightSet:
     Attributes:
         mix: What the weights were merged from.
         weights: Layer name -> merged weight (out, in) float32 of every adaptable layer of the
-            segmentation graph; layers left out keep the base weight.
+            segmentation graph, at best `LazyWeights`; layers left out keep the base weight.
         text_features: (T, D) float32, L2-normalised, made with the merged text tower.
         vocabulary: The T classes.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Sequence
 
 from semla_ros.engine.text import TextFeatures
-from semla_ros.library.fusion import WeightSource, merge
+from semla_ros.library.fusion import MergedWeights, WeightSource
 from semla_ros.types import AdapterMix, LoraAdapter, Vocabulary, WeightSet
 
 
@@ -21,6 +21,8 @@ def make_weight_set(
 ) -> WeightSet:
     """Return everything an engine needs to serve `mix` with `vocabulary`.
 
+    The image side is merged when the engine writes it, text features are computed here.
+
     Args:
         mix: The proportions.
         adapters: At least the members of `mix`.
@@ -30,7 +32,6 @@ def make_weight_set(
         image_layers: Names of the layers of the segmentation graph.
         key: What identifies the merged weights, for the cache of text features.
     """
-    merged = merge(base, adapters, mix)
-    features = text.encode(vocabulary, merged, key=key)
-    image_side = {name: weight for name, weight in merged.items() if name in image_layers}
+    features = text.encode(vocabulary, MergedWeights(base, adapters, mix), key=key)
+    image_side = MergedWeights(base, adapters, mix, layers=image_layers)
     return WeightSet(mix, image_side, features, vocabulary)

@@ -83,7 +83,8 @@ class FakeEngine(SegmentationEngine):
         names = weight_set.vocabulary.names
         self._slots[index] = (0.0, names)
         self._fail("write")
-        total = sum(float(np.abs(w).mean()) for w in weight_set.weights.values())
+        weights = weight_set.weights
+        total = sum(float(np.abs(weights[name]).mean()) for name in weights)
         total += float(np.abs(weight_set.text_features).mean())
         self._slots[index] = (total, names)
 

@@ -31,9 +31,12 @@ class SlotBuffers:
         self._touched: set[str] = set()
 
     def fill(self, weights: Mapping[str, Float32Array]) -> None:
-        """Write `weights`; layers touched before and not now get W0 back.
+        """Write `weights`, lazy ones by merging; layers touched before and not now get W0 back.
 
         What is touched is noted first, so that a failure in between is repaired by the next fill.
+
+        Raises:
+            SemlaError: A merged weight might not be finite; this slot must not be served.
         """
         stale = self._touched - weights.keys()
         self._touched |= weights.keys()

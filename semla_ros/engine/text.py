@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from semla_ros.bundle import ModelBundle
-from semla_ros.engine.weights import TEXT_GRAPH, graph_array, layers_of
+from semla_ros.engine.weights import TEXT_GRAPH, graph_shape, layers_of, write_layer
 from semla_ros.errors import BundleError, EngineError, VocabularyError
 from semla_ros.onnx_session import ORT_ERRORS, open_session
 from semla_ros.types import Float32Array, Vocabulary
@@ -64,6 +64,8 @@ class TextEncoder:
         self._cache: OrderedDict[Hashable, Float32Array] = OrderedDict()
         self._cache_size = cache_size
         self._lock = threading.Lock()
+        self._buffers: dict[str, Float32Array] = {}
+        self._merging = threading.Lock()
 
     def encode(
         self,
@@ -84,16 +86,17 @@ class TextEncoder:
         Raises:
             VocabularyError: A prompt is longer than the text tower's context.
             EngineError: The text tower failed.
+            SemlaError: The merged text weights might not be finite.
         """
-        merged = {n: w for n, w in weights.items() if n in self._layers}
-        if not merged:
+        touched = [name for name in weights if name in self._layers]
+        if not touched:
             key = _BASE_KEY
         cache_key = None if key is None else (key, vocabulary.names)
         with self._lock:
             if cache_key is not None and cache_key in self._cache:
                 self._cache.move_to_end(cache_key)
                 return self._cache[cache_key]
-        features = self._run(self.tokens(vocabulary), merged)
+        features = self._run(self.tokens(vocabulary), weights, touched)
         features.flags.writeable = False
         if cache_key is not None:
             with self._lock:
@@ -126,12 +129,28 @@ class TextEncoder:
         return tokens
 
     def _run(
+        self,
+        tokens: npt.NDArray[np.int64],
+        weights: Mapping[str, Float32Array],
+        touched: Sequence[str],
+    ) -> Float32Array:
+        """Return the features of `tokens` with the layers `touched` from `weights`.
+
+        The buffers of touched layers stay, so that later merges allocate nothing.
+        """
+        with self._merging:
+            for name in touched:
+                if name not in self._buffers:
+                    self._buffers[name] = np.empty(graph_shape(self._layers[name]), np.float32)
+                write_layer(weights, self._layers[name], out=self._buffers[name])
+            return self._features(
+                tokens, {self._layers[name].initializer: self._buffers[name] for name in touched}
+            )
+
+    def _features(
         self, tokens: npt.NDArray[np.int64], merged: Mapping[str, Float32Array]
     ) -> Float32Array:
-        feed: dict[str, npt.NDArray[Any]] = {
-            self._layers[name].initializer: graph_array(weight, self._layers[name])
-            for name, weight in merged.items()
-        }
+        feed: dict[str, npt.NDArray[Any]] = dict(merged)
         parts = []
         try:
             for start in range(0, len(tokens), _BATCH):

@@ -6,6 +6,7 @@ torch is imported when an engine is made, never when this module is.
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
@@ -71,8 +72,8 @@ class TorchEngine(SegmentationEngine):
         import torch
 
         self._slots[index] = {
-            self.layers[name].parameter: torch.from_numpy(np.array(weight))
-            for name, weight in weight_set.weights.items()
+            self.layers[name].parameter: torch.from_numpy(np.array(weight_set.weights[name]))
+            for name in weight_set.weights
         }
         self._features[index] = torch.from_numpy(np.array(weight_set.text_features))
         tap = second_tap(self._bundle, weight_set.mix)
@@ -104,9 +105,10 @@ def _load_network(bundle: ModelBundle) -> CatSeg:
 
     state = load_file(str(bundle.weights))
     shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
+    spec = bundle.manifest.segmentation
     try:
-        config = CatSegConfig.from_state_dict(shapes, resolution=bundle.manifest.segmentation.size)
-        return catseg_from_state(state, config)
+        config = CatSegConfig.from_state_dict(shapes, resolution=spec.size)
+        return catseg_from_state(state, replace(config, pooling=spec.class_pooling))
     except (ConfigError, TrainingError) as error:
         raise BundleError(
             f"engine 'torch' cannot build the network of {bundle.weights.name}: {error}"

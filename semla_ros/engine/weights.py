@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
+from semla_ros.base_weights import BaseWeights
 from semla_ros.bundle import AS_TRAINED, GraphWeight, ModelBundle
-from semla_ros.errors import BundleError, EngineError, VocabularyError
-from semla_ros.types import AdapterMix, Float32Array, WeightSet
+from semla_ros.errors import EngineError, VocabularyError
+from semla_ros.types import AdapterMix, Float32Array, LazyWeights, WeightSet
 
 SEGMENTATION_GRAPH = "segmentation"
 TEXT_GRAPH = "text"
@@ -36,28 +36,16 @@ def second_tap(bundle: ModelBundle, mix: AdapterMix) -> int | None:
 def read_base_weights(
     bundle: ModelBundle, layers: Sequence[GraphWeight]
 ) -> dict[str, Float32Array]:
-    """Return layer name -> base weight (out, in) float32, C-contiguous, read-only.
+    """Return layer name -> base weight (out, in) float32, read-only.
+
+    The arrays are those of `BaseWeights.open`, in memory once per process; they are views of the
+    graph's layout, so `write_weight` copies them without turning anything.
 
     Raises:
         BundleError: A tensor is missing or has another shape than the manifest says.
     """
-    base: dict[str, Float32Array] = {}
-    try:
-        with safe_open(str(bundle.weights), framework="numpy") as tensors:
-            for layer in layers:
-                tensor = np.ascontiguousarray(tensors.get_tensor(layer.parameter), np.float32)
-                if tensor.shape != layer.shape:
-                    raise BundleError(
-                        f"{bundle.weights.name}: expected {layer.parameter!r} of shape "
-                        f"{layer.shape!r}, got {tensor.shape!r}: rebuild the bundle"
-                    )
-                tensor.flags.writeable = False
-                base[layer.name] = tensor
-    except (SafetensorError, OSError) as error:
-        raise BundleError(
-            f"{bundle.weights.name} cannot be read: {error}: rebuild the bundle"
-        ) from error
-    return base
+    base = BaseWeights.open(bundle)
+    return {layer.name: base.get(layer.name) for layer in layers}
 
 
 def graph_shape(layer: GraphWeight) -> tuple[int, int]:
@@ -71,17 +59,32 @@ def write_weight(weight: Float32Array, layer: GraphWeight, *, out: Float32Array)
 
     OpenCV transposes in blocks: five times faster than a strided copy of numpy.
     """
-    if layer.transposed:
-        cv2.transpose(weight, dst=out)
+    laid_out = weight.T if layer.transposed else weight
+    if laid_out.flags.c_contiguous:
+        np.copyto(out, laid_out)
     else:
-        np.copyto(out, weight)
+        cv2.transpose(np.ascontiguousarray(laid_out.T), dst=out)
 
 
 def write_layer(
     weights: Mapping[str, Float32Array], layer: GraphWeight, *, out: Float32Array
 ) -> None:
-    """Write the weight of `layer` into `out`, which has the layout of the graph."""
-    write_weight(weights[layer.name], layer, out=out)
+    """Write the weight of `layer` into `out`, which has the layout of the graph.
+
+    Lazy weights are merged here, straight into `out`: no copy of full size is made.
+
+    Args:
+        weights: `LazyWeights`, or plain arrays (out, in).
+        layer: Its name is a key of `weights`.
+        out: C-contiguous, of `graph_shape(layer)`.
+
+    Raises:
+        SemlaError: The merged weight might not be finite; `out` is then as it was.
+    """
+    if isinstance(weights, LazyWeights):
+        weights.write(layer.name, out=out, transposed=layer.transposed)
+    else:
+        write_weight(weights[layer.name], layer, out=out)
 
 
 def graph_array(weight: Float32Array, layer: GraphWeight) -> Float32Array:
@@ -110,17 +113,27 @@ def check_weight_set(
             f"expected at most {max_classes} classes, got {classes}: shorten the class list, or "
             "take engine 'torch', which keeps the most similar ones of each image"
         )
-    for name, weight in weight_set.weights.items():
+    for name in weight_set.weights:
         layer = layers.get(name)
         if layer is None:
             raise EngineError(
                 f"expected layers of the segmentation graph, got {name!r}: "
                 "was the adapter made for another model?"
             )
-        _check_array(f"weight {name!r}", weight, shape=layer.shape)
+        _check_weight(weight_set.weights, layer)
     features = weight_set.text_features
     width = features.shape[1] if feature_dim is None else feature_dim
     _check_array("text features", features, shape=(len(weight_set.vocabulary.names), width))
+
+
+def _check_weight(weights: Mapping[str, Float32Array], layer: GraphWeight) -> None:
+    """Check shape, and values where they exist already; lazy weights prove theirs in `write`."""
+    if not isinstance(weights, LazyWeights):
+        _check_array(f"weight {layer.name!r}", weights[layer.name], shape=layer.shape)
+    elif weights.shape(layer.name) != tuple(layer.shape):
+        raise EngineError(
+            f"weight {layer.name!r}: expected {layer.shape!r}, got {weights.shape(layer.name)!r}"
+        )
 
 
 def _check_array(what: str, array: Float32Array, *, shape: tuple[int, ...]) -> None:

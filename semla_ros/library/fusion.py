@@ -1,28 +1,163 @@
 """Fuse (LoRA with LoRA) and merge (LoRA into base weights): exact sums, float32.
 
-delta = sum_i w_i * s_i * B_i @ A_i. The factors are stacked, so that each layer costs one matrix
-product whatever the number of adapters: [B_1 ... B_K] @ [w_1 s_1 A_1; ...; w_K s_K A_K].
+delta = sum_i w_i * s_i * B_i @ A_i. The factors of a mix are stacked, so that each layer costs one
+matrix product whatever the number of adapters: [B_1 ... B_K] @ [w_1 s_1 A_1; ...; w_K s_K A_K].
 Source: PEFT `add_weighted_adapter(combination_type="cat")`, the combination SemLA uses.
+
+W = W0 + delta goes straight into the buffer of whoever serves it, in tiles that stay in the
+processor's cache: W0 is read once, W is written once, nothing of full size is made in between.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol
 
+import cv2
 import numpy as np
 
-from semla_ros.errors import AdapterMismatchError, LibraryError
-from semla_ros.types import BASE, AdapterMix, Float32Array, LoraAdapter, LoraLayer
+from semla_ros.errors import AdapterError, AdapterMismatchError, LibraryError
+from semla_ros.types import (
+    BASE,
+    AdapterMix,
+    Float32Array,
+    LayerFactors,
+    LazyWeights,
+    LoraAdapter,
+    LoraLayer,
+)
+
+MAX_CHANGE = 1e38
+"""A change that could exceed this is refused: added to W0 (up to 1e37) it might overflow."""
+
+_TILE = 131_072
+"""Values of W computed at a time: half a megabyte, which second-level caches hold."""
+
+_Parts = dict[str, list[tuple[float, LoraLayer]]]
 
 
 class WeightSource(Protocol):
     """Where W0 comes from; `BaseWeights` is one."""
 
     def get(self, layer: str, /) -> Float32Array:
-        """Return W0 of `layer`, (out, in) float32."""
+        """Return W0 of `layer`, (out, in) float32, finite, up to 1e37; best as its graph lies."""
         ...
+
+
+class MergedWeights(LazyWeights):
+    """W0 + delta of every layer that a mix touches, computed where it is written to.
+
+    Always from W0 and in an order that only the names decide, so the same mix gives the same bits
+    however the robot came to it and whichever engine asks. Layers that are no key are W0 itself.
+    """
+
+    def __init__(
+        self,
+        base: WeightSource,
+        adapters: Sequence[LoraAdapter],
+        mix: AdapterMix,
+        *,
+        layers: Collection[str] | None = None,
+    ) -> None:
+        """Take the members of `mix`; nothing is computed yet.
+
+        Args:
+            base: The kept base weights.
+            adapters: At least the members of `mix`, in any order; `BASE` needs none.
+            mix: The proportions.
+            layers: Only these; None: every layer that an adapter touches.
+
+        Raises:
+            LibraryError: A member of `mix` is not among `adapters`.
+            AdapterMismatchError: A delta does not fit the base weight.
+        """
+        by_name = {adapter.name: adapter for adapter in adapters}
+        members = sorted(name for name in mix.names if name != BASE)
+        missing = [name for name in members if name not in by_name]
+        if missing:
+            raise LibraryError(
+                f"expected the adapters {members!r}, missing {missing!r}: load them"
+            )
+        parts = _parts([by_name[n] for n in members], [mix.weight(n) for n in members])
+        self._parts = {n: p for n, p in parts.items() if layers is None or n in layers}
+        self._base = base
+        self._mix = mix
+        for name, weighted in self._parts.items():
+            shape = _shape(name, weighted)
+            if base.get(name).shape != shape:
+                raise AdapterMismatchError(
+                    f"layer {name!r}: expected a delta of shape {base.get(name).shape}, "
+                    f"got {shape}"
+                )
+
+    def __getitem__(self, layer: str) -> Float32Array:
+        """Return a new array (out, in); turned in memory where W0 is."""
+        base = self._base.get(layer)
+        if _turned(base):
+            turned: Float32Array = np.empty(base.shape[::-1], np.float32)
+            self.write(layer, out=turned, transposed=True)
+            view: Float32Array = turned.T
+            return view
+        merged: Float32Array = np.empty(base.shape, np.float32)
+        self.write(layer, out=merged, transposed=False)
+        return merged
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def shape(self, layer: str) -> tuple[int, int]:
+        """Return (out, in) of `layer`."""
+        return _shape(layer, self._parts[layer])
+
+    def write(self, layer: str, *, out: Float32Array, transposed: bool) -> None:
+        """Write W of `layer` into `out`, see `LazyWeights.write`.
+
+        The product is always formed as W0 lies in memory, so both layouts have the same bits.
+
+        Raises:
+            AdapterError: The result might not be finite.
+        """
+        factors, base = self.factors(layer), self._base.get(layer)
+        turned = _turned(base)
+        rows, columns, origin = (
+            (factors.a, factors.b, base.T) if turned else (factors.b, factors.a, base)
+        )
+        if turned == transposed:
+            _add_product(origin, rows, columns, out=out)
+            return
+        merged: Float32Array = np.empty(origin.shape, np.float32)
+        _add_product(origin, rows, columns, out=merged)
+        cv2.transpose(merged, dst=out)
+
+    def factors(self, layer: str) -> LayerFactors:
+        """Return the stacked factors of `layer`, weights and scalings in `a`.
+
+        Raises:
+            AdapterError: The result might not be finite: by Cauchy and Schwarz no value of the
+                change, nor of its partial sums, exceeds |a| |b|, so that is what is bounded.
+        """
+        factors = _stacked(self._parts[layer])
+        bound = float(_length(factors.a)) * float(_length(factors.b))
+        if not bound <= MAX_CHANGE:
+            raise AdapterError(
+                f"layer {layer!r}: expected a finite change, got one of up to {bound:g} from "
+                f"{self._mix.identity!r}: an adapter is damaged or its alpha is wrong"
+            )
+        return factors
+
+
+def merge(base: WeightSource, adapters: Sequence[LoraAdapter], mix: AdapterMix) -> MergedWeights:
+    """Return layer -> W0 + delta of every touched layer, see `MergedWeights`.
+
+    Raises:
+        LibraryError: A member of `mix` is not among `adapters`.
+        AdapterMismatchError: A delta does not fit the base weight.
+    """
+    return MergedWeights(base, adapters, mix)
 
 
 def fuse(adapters: Sequence[LoraAdapter], weights: Sequence[float]) -> dict[str, Float32Array]:
@@ -36,61 +171,73 @@ def fuse(adapters: Sequence[LoraAdapter], weights: Sequence[float]) -> dict[str,
         LibraryError: Not one finite weight per adapter.
         AdapterMismatchError: Two adapters give one layer different shapes.
     """
+    deltas: dict[str, Float32Array] = {}
+    for name, weighted in _parts(adapters, weights).items():
+        _shape(name, weighted)
+        factors = _stacked(weighted)
+        deltas[name] = factors.b.T @ factors.a
+    return deltas
+
+
+def _parts(adapters: Sequence[LoraAdapter], weights: Sequence[float]) -> _Parts:
+    """Return layer -> who changes it and how much; zero weights take no part."""
     if len(adapters) != len(weights) or not all(math.isfinite(w) for w in weights):
         raise LibraryError(
             f"expected one finite weight for each of {len(adapters)} adapters, got {weights!r}"
         )
-    parts: dict[str, list[tuple[float, LoraLayer]]] = {}
+    parts: _Parts = {}
     for adapter, weight in zip(adapters, weights, strict=True):
         if weight == 0:
             continue
         for name, layer in adapter.layers.items():
             parts.setdefault(name, []).append((weight, layer))
-    return {name: _delta(name, weighted) for name, weighted in parts.items()}
+    return parts
 
 
-def merge(
-    base: WeightSource, adapters: Sequence[LoraAdapter], mix: AdapterMix
-) -> dict[str, Float32Array]:
-    """Return layer -> W0 + delta (out, in) float32 of every touched layer.
-
-    Always from W0 and in the mix's own order, so the same mix gives the same bits however the
-    robot came to it. `BASE` has no delta; layers left out of the result are W0 itself.
-
-    Args:
-        base: The kept base weights.
-        adapters: At least the members of `mix`, in any order.
-        mix: The proportions.
-
-    Raises:
-        LibraryError: A member of `mix` is not among `adapters`.
-        AdapterMismatchError: A delta does not fit the base weight.
-    """
-    by_name = {adapter.name: adapter for adapter in adapters}
-    members = [name for name in mix.names if name != BASE]
-    missing = [name for name in members if name not in by_name]
-    if missing:
-        raise LibraryError(f"expected the adapters {members!r}, missing {missing!r}: load them")
-    fused = fuse([by_name[n] for n in members], [mix.weight(n) for n in members])
-    return {name: _added(name, base.get(name), delta) for name, delta in fused.items()}
-
-
-def _delta(name: str, weighted: Sequence[tuple[float, LoraLayer]]) -> Float32Array:
+def _shape(name: str, weighted: Sequence[tuple[float, LoraLayer]]) -> tuple[int, int]:
     shapes = {(layer.lora_b.shape[0], layer.lora_a.shape[1]) for _, layer in weighted}
     if len(shapes) != 1:
         raise AdapterMismatchError(
             f"layer {name!r}: expected one (out, in) for all adapters, got {sorted(shapes)!r}"
         )
-    scaled = [layer.lora_a * np.float32(w * layer.scaling) for w, layer in weighted]
-    stacked_b = np.concatenate([layer.lora_b for _, layer in weighted], axis=1)
-    delta: Float32Array = stacked_b @ np.concatenate(scaled, axis=0)
-    return delta
+    return shapes.pop()
 
 
-def _added(name: str, base: Float32Array, delta: Float32Array) -> Float32Array:
-    if base.shape != delta.shape:
-        raise AdapterMismatchError(
-            f"layer {name!r}: expected a delta of shape {base.shape}, got {delta.shape}"
-        )
-    delta += base
-    return delta
+def _stacked(weighted: Sequence[tuple[float, LoraLayer]]) -> LayerFactors:
+    """Return the factors one below the other, those of `a` times weight and scaling."""
+    rank = sum(len(layer.lora_a) for _, layer in weighted)
+    first = weighted[0][1]
+    a: Float32Array = np.empty((rank, first.lora_a.shape[1]), np.float32)
+    b: Float32Array = np.empty((rank, first.lora_b.shape[0]), np.float32)
+    start = 0
+    with np.errstate(over="ignore", invalid="ignore"):
+        for weight, layer in weighted:
+            rows = slice(start, start + len(layer.lora_a))
+            np.multiply(layer.lora_a, np.float32(weight * layer.scaling), out=a[rows])
+            np.copyto(b[rows], layer.lora_b.T)
+            start = rows.stop
+    return LayerFactors(a, b)
+
+
+def _length(array: Float32Array) -> np.float32:
+    """Return the Euclidean length of all values; infinite or NaN where one of them is."""
+    flat = array.reshape(-1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        length: np.float32 = np.sqrt(np.dot(flat, flat))
+    return length
+
+
+def _turned(base: Float32Array) -> bool:
+    return base.flags.f_contiguous and not base.flags.c_contiguous
+
+
+def _add_product(
+    base: Float32Array, rows: Float32Array, columns: Float32Array, *, out: Float32Array
+) -> None:
+    """Write base + rows.T @ columns into `out`: base (M, N), rows (R, M), columns (R, N)."""
+    left = rows.T
+    step = max(1, _TILE // base.shape[1])
+    for start in range(0, len(base), step):
+        tile = out[start : start + step]
+        np.matmul(left[start : start + step], columns, out=tile)
+        tile += base[start : start + step]
