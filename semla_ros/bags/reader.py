@@ -6,7 +6,7 @@ whose other topics are exotic or damaged still gives its frames.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ def read_frames(
     *,
     topic: str | None = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    keep: Callable[[int], bool] | None = None,
     on_note: NoteSink = log_note,
 ) -> Iterator[Frame | SkippedFrame]:
     """Yield the frames of one image topic in recorded order.
@@ -59,6 +60,8 @@ def read_frames(
         path: As for `image_topics`.
         topic: The image topic; None takes the only one.
         max_pixels: Larger images are skipped before memory is allocated.
+        keep: Called with each message's number, from 0; those it denies are passed over without
+            being decoded. None keeps all.
         on_note: Gets one line for each thing a reader of the results should know.
 
     Raises:
@@ -66,8 +69,9 @@ def read_frames(
     """
     chosen = choose_topic(path, topic, on_note=on_note)
     decoder = _Decoder(chosen, max_pixels, on_note)
-    for message in stored_messages(path, chosen, on_note=on_note):
-        yield decoder.decode(message)
+    for number, message in enumerate(stored_messages(path, chosen, on_note=on_note)):
+        if keep is None or keep(number):
+            yield decoder.decode(message)
 
 
 class _Decoder:

@@ -1,4 +1,4 @@
-"""`semla library`: what is in a library, and changing it."""
+"""`semla library`: what is in a library, changing it, and what `curation` adds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from semla_ros.cli import curation
 from semla_ros.cli.verb import Verb
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ def _library_arguments(parser: argparse.ArgumentParser) -> None:
             each.add_argument(name, type=Path if name == "source" else str)
         if action == "add":
             each.add_argument("--name", help="default: the source folder's name")
+    for action, verb in curation.VERBS.items():
+        verb.arguments(actions.add_parser(action, help=verb.help, description=verb.help))
 
 
 def open_library(folder: Path) -> AdapterLibrary:
@@ -42,6 +45,8 @@ def open_library(folder: Path) -> AdapterLibrary:
 
 
 def _library(args: argparse.Namespace) -> int:
+    if args.action in curation.VERBS:
+        return curation.VERBS[args.action].run(args)
     library = open_library(args.folder)
     if args.action == "add":
         library = library.add(args.source, args.name or args.source.resolve().name)
@@ -65,5 +70,5 @@ _LIBRARY_ACTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 
 
 VERBS: Mapping[str, Verb] = {
-    "library": Verb("list or change a bundle's adapters", _library_arguments, _library),
+    "library": Verb("list, change or check a bundle's adapters", _library_arguments, _library),
 }

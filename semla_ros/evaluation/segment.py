@@ -18,8 +18,9 @@ from semla_ros.engine.text import TextEncoder
 from semla_ros.engine.windows import single_window, sliding_window
 from semla_ros.errors import ConfigError, EvaluationError
 from semla_ros.evaluation.mixes import mix_of
-from semla_ros.evaluation.segment_files import read_image, write_results
+from semla_ros.evaluation.segment_files import write_results
 from semla_ros.evaluation.segment_result import SegmentedImage
+from semla_ros.image_file import read_image
 from semla_ros.library.base_weights import BaseWeights
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.retrieval import retrieve

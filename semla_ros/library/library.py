@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from semla_ros.bundle import GraphWeight
 from semla_ros.errors import AdapterError, LibraryError
 from semla_ros.library.adapter_config import CONFIG_FILE, MAX_CONFIG_BYTES
 from semla_ros.library.compatibility import check_adapter, check_statistics
+from semla_ros.library.staging import staging
 from semla_ros.library.statistics import (
     MAX_STATISTICS_BYTES,
     DomainStatistics,
@@ -150,18 +150,24 @@ class AdapterLibrary:
     def add(self, folder: Path, name: str) -> AdapterLibrary:
         """Return the library with the adapter in `folder` copied in as `name`.
 
-        The copy is checked in a hidden folder and appears in one step or not at all.
+        The copy is checked in a hidden folder and appears in one step or not at all. A domain
+        that has statistics alone keeps them.
 
         Raises:
             AdapterError: Unusable, or the name is taken.
         """
-        target = self._free(name)
-        with _disk(f"add adapter {name!r}"), _staging(self.root) as staging:
-            copy = staging / name
+        waiting = _waits_for_adapter(self.root / check_name(name), name)
+        target = self.root / name if waiting else self._free(name)
+        with _disk(f"add adapter {name!r}"), staging(self.root) as scratch:
+            copy = scratch / name
             copy.mkdir()
             _copy_adapter(folder, copy, name=name)
+            if waiting:
+                shutil.copyfile(statistics_path(target, name), statistics_path(copy, name))
             self._contract.read(copy, name)
             self._contract.statistics(copy, name)
+            if waiting:
+                target.rename(scratch / ".before")
             copy.rename(target)
         _LOG.info("added adapter %s", name)
         return self.reload()
@@ -173,11 +179,11 @@ class AdapterLibrary:
             AdapterError: No such adapter.
         """
         folder = self._existing(name)
-        with _disk(f"remove adapter {name!r}"), _staging(self.root) as staging:
+        with _disk(f"remove adapter {name!r}"), staging(self.root) as scratch:
             # Out of sight in one step; a symbolic link loses the link, never what it points to.
-            folder.rename(staging / name)
-            if (staging / name).is_symlink():
-                (staging / name).unlink()
+            folder.rename(scratch / name)
+            if (scratch / name).is_symlink():
+                (scratch / name).unlink()
         _LOG.info("removed adapter %s", name)
         return self.reload()
 
@@ -261,14 +267,10 @@ def _disk(action: str) -> Iterator[None]:
         raise LibraryError(f"cannot {action}: {error}: check space and rights") from error
 
 
-@contextmanager
-def _staging(root: Path) -> Iterator[Path]:
-    """Yield a hidden folder on the library's own disk, so that a rename is one step."""
-    folder = Path(tempfile.mkdtemp(prefix=".staging-", dir=root))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def _waits_for_adapter(folder: Path, name: str) -> bool:
+    """Return whether `folder` holds statistics and no adapter."""
+    adapter = any((folder / file).exists() for file in (CONFIG_FILE, TENSOR_FILE))
+    return statistics_path(folder, name).is_file() and not adapter
 
 
 def _copy_adapter(source: Path, target: Path, *, name: str) -> None:

@@ -20,7 +20,15 @@ from semla_ros.types import Float32Array, Float64Array
 CENTROID_KEY = "train_average_embedding"
 MAX_DIM = 16_384
 MAX_STATISTICS_BYTES = 512_000_000
-_KEYS = (CENTROID_KEY, "count", "covariance", "encoder", "quantile_levels", "quantiles")
+_KEYS = (
+    CENTROID_KEY,
+    "count",
+    "covariance",
+    "encoder",
+    "quantile_levels",
+    "quantiles",
+    "shrinkage",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +69,8 @@ class DomainStatistics:
         covariance: (D, D) float64 of the embeddings, or None.
         encoder: Identity of the image encoder that made them, None where the file is silent.
         quantiles: Distances of the domain's own images to the centroid, or None.
+        shrinkage: Share of `covariance` that is not measured but a multiple of the identity, in
+            [0, 1]; None where the file is silent.
     """
 
     centroid: Float32Array
@@ -68,6 +78,7 @@ class DomainStatistics:
     covariance: Float64Array | None = None
     encoder: str | None = None
     quantiles: DistanceQuantiles | None = None
+    shrinkage: float | None = None
 
     def __post_init__(self) -> None:
         shape = self.centroid.shape
@@ -80,6 +91,8 @@ class DomainStatistics:
         cov = self.covariance
         if cov is not None and (cov.shape != shape * 2 or not np.isfinite(cov).all()):
             raise AdapterError(f"expected a finite covariance {shape * 2}, got {cov.shape}")
+        if self.shrinkage is not None and not 0 <= self.shrinkage <= 1:
+            raise AdapterError(f"expected a shrinkage from 0 to 1, got {self.shrinkage!r}")
 
 
 def statistics_path(folder: Path, name: str) -> Path:
@@ -124,6 +137,8 @@ def write_statistics(folder: Path, name: str, statistics: DomainStatistics) -> P
     if statistics.quantiles is not None:
         arrays["quantile_levels"] = statistics.quantiles.levels.astype(np.float64)
         arrays["quantiles"] = statistics.quantiles.distances.astype(np.float64)
+    if statistics.shrinkage is not None:
+        arrays["shrinkage"] = np.asarray(statistics.shrinkage, dtype=np.float64)
     folder.mkdir(parents=True, exist_ok=True)
     path = statistics_path(folder, name)
     partial = path.with_name(f".{path.name}.partial")
@@ -179,6 +194,7 @@ def _statistics_from_arrays(arrays: Mapping[str, npt.NDArray[np.generic]]) -> Do
         covariance=numbers.get("covariance"),
         encoder=_text(arrays["encoder"]) if "encoder" in arrays else None,
         quantiles=quantiles,
+        shrinkage=float(numbers["shrinkage"].item()) if "shrinkage" in numbers else None,
     )
 
 

@@ -12,6 +12,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ __all__ = [
     "check_name",
     "read_adapter",
     "read_statistics",
+    "read_whole_adapter",
     "statistics_path",
     "write_adapter",
     "write_statistics",
@@ -87,17 +89,25 @@ def read_adapter(folder: Path, *, name: str | None = None) -> LoraAdapter:
     Raises:
         AdapterError: Missing, damaged, too large, not finite, or not a plain LoRA.
     """
+    whole = read_whole_adapter(folder, name=name)
+    live = {module: layer for module, layer in whole.layers.items() if layer.lora_b.any()}
+    return replace(whole, layers=live)
+
+
+def read_whole_adapter(folder: Path, *, name: str | None = None) -> LoraAdapter:
+    """Return the adapter in `folder` as its file has it: layers with an all-zero B included.
+
+    Args and Raises: as for `read_adapter`.
+    """
     name = check_name(folder.name if name is None else name)
     settings = read_settings(folder)
-    path = folder / TENSOR_FILE
     where = f"{folder.name}/{TENSOR_FILE}"
-    pairs = _read_pairs(path, where)
+    pairs = _read_pairs(folder / TENSOR_FILE, where)
     _check_targets(settings, pairs, where)
-    layers: dict[str, LoraLayer] = {}
-    for module in sorted(pairs):
-        layer = _layer(pairs[module], module, settings=settings, where=where)
-        if layer.lora_b.any():
-            layers[module] = layer
+    layers = {
+        module: _layer(pairs[module], module, settings=settings, where=where)
+        for module in sorted(pairs)
+    }
     return LoraAdapter(name, layers, base_model=settings.base_model)
 
 

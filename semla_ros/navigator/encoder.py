@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
@@ -68,6 +69,11 @@ class OnnxImageEncoder:
         """Length of an embedding."""
         return self._spec.dim
 
+    @property
+    def batches(self) -> bool:
+        """Whether the graph takes several images in one run."""
+        return not isinstance(self._session.get_inputs()[0].shape[0], int)
+
     def encode(self, rgb: UInt8Array) -> Float32Array:
         """Return the embedding of `rgb`; thread-safe.
 
@@ -78,14 +84,36 @@ class OnnxImageEncoder:
             BundleError: The graph answers with another length than the manifest says.
             FrameError: The embedding is not finite.
         """
-        image = preprocess(rgb, self._spec)
-        (output,) = self._session.run(["embedding"], {"image": image})
-        embedding = np.asarray(output, dtype=np.float32).reshape(-1)
-        if embedding.shape != (self._spec.dim,):
-            raise BundleError(
-                f"navigator.onnx: expected an embedding of length {self._spec.dim}, got "
-                f"{embedding.shape[0]}: rebuild the bundle"
-            )
+        embedding: Float32Array = self.encode_batch([rgb])[0]
         if not np.isfinite(embedding).all():
             raise FrameError(f"image {rgb.shape} has no finite embedding: frame ignored")
         return embedding
+
+    def encode_batch(self, images: Iterable[UInt8Array]) -> Float32Array:
+        """Return the embeddings (N, D) of N images, finite or not; thread-safe.
+
+        One run of the graph where it takes several images, else one for each.
+
+        Args:
+            images: (H, W, 3) uint8 each; an iterator's images are not kept.
+
+        Raises:
+            BundleError: The graph answers with another length than the manifest says.
+        """
+        inputs = [preprocess(rgb, self._spec) for rgb in images]
+        if not inputs:
+            return np.zeros((0, self._spec.dim), dtype=np.float32)
+        runs = [np.concatenate(inputs)] if self.batches else inputs
+        rows: Float32Array = np.concatenate([self._run(run) for run in runs])
+        if rows.shape[1] != self._spec.dim:
+            raise BundleError(
+                f"navigator.onnx: expected an embedding of length {self._spec.dim}, got "
+                f"{rows.shape[1]}: rebuild the bundle"
+            )
+        return rows
+
+    def _run(self, batch: Float32Array) -> Float32Array:
+        """Return the graph's answer (N, anything) to (N, 3, S, S)."""
+        (output,) = self._session.run(["embedding"], {"image": batch})
+        rows: Float32Array = np.asarray(output, dtype=np.float32).reshape(len(batch), -1)
+        return rows

@@ -284,3 +284,16 @@ def test_raw_and_compressed_spot_images_agree(shared_data):
         assert frame.stamp_ns == compressed[name].stamp_ns
         error = cv2.norm(frame.rgb, compressed[name].rgb) / math.sqrt(frame.rgb.size)
         assert error < 9.0, (name, error)
+
+
+def test_messages_that_are_not_kept_are_passed_over(tmp_path):
+    bag = write_camera(tmp_path / "drive.mcap")
+    asked = []
+
+    def keep(number):
+        asked.append(number)
+        return number in (1, 4)
+
+    frames = list(read_frames(bag, keep=keep))
+    assert [f.stamp_ns for f in frames] == [STAMP + 40_000_000, STAMP + 160_000_000]
+    assert asked == list(range(6))

@@ -272,3 +272,21 @@ def test_reload_sees_what_came_and_went(root, open_library, store):
     shutil.rmtree(root / "fog")
     assert library.reload().names == ("night", "rain", "snow")
     assert library.names == ("fog", "night", "rain")
+
+
+def test_add_completes_a_domain_that_waits_with_its_statistics(
+    root, tmp_path, open_library, store
+):
+    mine = DomainStatistics(
+        np.arange(5, dtype=np.float32), count=3, encoder="clip-tiny:center_crop"
+    )
+    write_statistics(root / "dusk", "dusk", mine)
+    source = store(tmp_path / "elsewhere", "dusk", seed=9)
+    library = open_library(root)
+    assert "dusk" in library.problems
+    library = library.add(source, "dusk")
+    assert "dusk" in library.names
+    np.testing.assert_array_equal(library.statistics["dusk"].centroid, mine.centroid)
+    assert hidden(root) == []
+    with pytest.raises(AdapterError, match="already there"):
+        library.add(source, "dusk")

@@ -146,3 +146,11 @@ def test_a_zip_bomb_is_refused_unread(tmp_path, monkeypatch):
     np.savez_compressed(statistics_path(tmp_path, "fog"), train_average_embedding=np.zeros(10_000))
     with pytest.raises(AdapterError, match="at most 100 bytes"):
         read_statistics(tmp_path, "fog")
+
+
+def test_shrinkage_comes_back_and_has_bounds(tmp_path):
+    centroid = np.ones(3, np.float32)
+    write_statistics(tmp_path, "fog", DomainStatistics(centroid, shrinkage=0.25))
+    assert read_statistics(tmp_path, "fog").shrinkage == 0.25
+    with pytest.raises(AdapterError, match="from 0 to 1"):
+        DomainStatistics(centroid, shrinkage=1.5)

@@ -16,6 +16,7 @@ from semla_ros.library.storage import (
     TENSOR_FILE,
     check_name,
     read_adapter,
+    read_whole_adapter,
     write_adapter,
 )
 from semla_ros.types import LoraAdapter, LoraLayer
@@ -302,3 +303,16 @@ def test_arrays_do_not_depend_on_the_file_any_more(tmp_path, store):
     (folder / TENSOR_FILE).write_bytes(b"\0" * (folder / TENSOR_FILE).stat().st_size)
     np.testing.assert_array_equal(layer.lora_a, before)
     assert isinstance(layer, LoraLayer)
+
+
+def test_a_whole_adapter_keeps_its_inert_layers(tmp_path, make_adapter):
+    adapter = make_adapter()
+    first, *others = adapter.layers
+    dead = LoraLayer(
+        *(np.zeros_like(getattr(adapter.layers[first], s)) for s in ("lora_a", "lora_b")), 2.0
+    )
+    write_adapter(tmp_path / "fog", LoraAdapter("fog", {**adapter.layers, first: dead}), alpha=8.0)
+    assert set(read_adapter(tmp_path / "fog").layers) == set(others)
+    whole = read_whole_adapter(tmp_path / "fog")
+    assert set(whole.layers) == set(adapter.layers)
+    assert not whole.layers[first].lora_b.any()

@@ -66,3 +66,12 @@ def test_an_embedding_that_is_not_finite_costs_one_frame(make_bundle, projection
     encoder = OnnxImageEncoder(make_bundle(weights=projection), threads=1)
     with pytest.raises(FrameError, match="no finite embedding"):
         encoder.encode(noise(1))
+
+
+def test_a_batch_gives_what_single_images_give(make_bundle):
+    encoder = OnnxImageEncoder(make_bundle(), threads=1)
+    images = [noise(seed, (40 + seed, 60)) for seed in range(3)]
+    rows = encoder.encode_batch(iter(images))
+    np.testing.assert_array_equal(rows, np.stack([encoder.encode(image) for image in images]))
+    assert encoder.encode_batch([]).shape == (0, 4)
+    assert not encoder.batches

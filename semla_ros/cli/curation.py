@@ -1,0 +1,75 @@
+"""What `semla library` says about adapters and makes for them: embed, describe, audit, verify."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from semla_ros.cli.verb import Verb
+
+_SHOWN = 10
+
+
+def _embed_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is embedded, and where the statistics go."""
+    add = parser.add_argument
+    add("bundle", type=Path, help="the bundle folder, whose navigator embeds")
+    add(
+        "sources",
+        type=Path,
+        nargs="+",
+        metavar="SOURCE",
+        help="folder of *.png and *.jpg, an image, or a recording",
+    )
+    add("--name", required=True, metavar="DOMAIN", help="the domain that the images show")
+    add("--topic", help="image topic of a recording; default: the only one")
+    add("--every", type=int, default=1, metavar="N", help="take every Nth image; default: 1")
+    add("--recursive", action="store_true", help="look into the folders of a folder")
+    add("--replace", action="store_true", help="overwrite statistics that are there")
+    add("--out", type=Path, metavar="FILE", help="write this .npz instead of the library's")
+    add("--threads", type=int, default=0, help="CPU threads; default: all cores but one")
+
+
+def _embed(args: argparse.Namespace) -> int:
+    from semla_ros.curation.embed import EmbedRequest, embed_domain
+    from semla_ros.curation.sources import SourceOptions
+
+    request = EmbedRequest(
+        bundle=args.bundle,
+        sources=tuple(args.sources),
+        name=args.name,
+        options=SourceOptions(args.topic, args.every, args.recursive),
+        replace=args.replace,
+        out=args.out,
+        threads=args.threads,
+    )
+    try:
+        domain = embed_domain(request)
+    except KeyboardInterrupt:
+        print("semla: what is embedded is kept: the same command goes on", file=sys.stderr)
+        raise
+    statistics = domain.statistics
+    print(f"{args.name}: {statistics.count} images by {statistics.encoder}")
+    if statistics.quantiles is not None:
+        near, far = (statistics.quantiles.at(level) for level in (0.5, 0.99))
+        print(f"own-domain distance: half below {near:.4g}, 99 % below {far:.4g}")
+    if statistics.shrinkage is not None:
+        print(f"covariance: shrinkage {statistics.shrinkage:.3f}")
+    for item in domain.left_out[:_SHOWN]:
+        print(f"left out {item.name}: {item.reason}")
+    if len(domain.left_out) > _SHOWN:
+        print(f"left out {len(domain.left_out)} images in all")
+    if not domain.adapter:
+        print(
+            f"note: {args.name} has no adapter yet and does not serve: "
+            f"semla library add BUNDLE FOLDER --name {args.name}"
+        )
+    print(f"wrote {domain.path}")
+    return 0
+
+
+VERBS: Mapping[str, Verb] = {
+    "embed": Verb("make a domain's statistics from images or a bag", _embed_arguments, _embed),
+}

@@ -1,0 +1,30 @@
+"""Image files from a disk to RGB."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from semla_ros.errors import FrameError
+from semla_ros.image_codec import decode_compressed
+from semla_ros.types import UInt8Array
+
+_MAX_FILE_BYTES = 1_000_000_000
+
+
+def read_image(path: Path, *, max_pixels: int) -> UInt8Array:
+    """Return the image in `path` as RGB (H, W, 3) uint8.
+
+    Raises:
+        FrameError: Missing, not a PNG or JPEG, damaged or too large; the file is named.
+    """
+    try:
+        size = path.stat().st_size
+        data = path.read_bytes() if size <= _MAX_FILE_BYTES else b""
+    except OSError as error:
+        raise FrameError(f"image {str(path)!r} cannot be read: {error.strerror}") from error
+    if size > _MAX_FILE_BYTES:
+        raise FrameError(f"image {str(path)!r} is over {_MAX_FILE_BYTES} bytes: refused")
+    try:
+        return decode_compressed(data, path.suffix, max_pixels=max_pixels)
+    except FrameError as error:
+        raise FrameError(f"image {str(path)!r}: {error}") from error
