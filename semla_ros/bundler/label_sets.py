@@ -16,7 +16,6 @@ from semla_ros.types import Vocabulary
 from semla_ros.viz.palette import colors_for
 
 MAX_FILE_BYTES = 1_000_000
-_FOLDER = Path("config") / "classes"
 
 
 def read_classes(what: str) -> Vocabulary:
@@ -54,10 +53,15 @@ def _is_file(path: Path) -> bool:
 
 def label_sets() -> dict[str, Path]:
     """Return name -> file of the class lists that come with the package."""
+    return shipped_files("classes")
+
+
+def shipped_files(folder: str) -> dict[str, Path]:
+    """Return name -> YAML file of `config/<folder>` as it comes with the package."""
     prefixes = [p for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
     shares = [Path(p) / "share" / "semla_ros" for p in (*prefixes, sys.prefix)]
-    for root in (*(Path(folder).parent for folder in semla_ros.__path__), *shares):
-        found = {p.stem: p for p in sorted((root / _FOLDER).glob("*.yaml"))}
+    for root in (*(Path(place).parent for place in semla_ros.__path__), *shares):
+        found = {p.stem: p for p in sorted((root / "config" / folder).glob("*.yaml"))}
         if found:
             return found
     return {}

@@ -1,0 +1,1 @@
+"""Ground truth: label images found, read, and put into the classes of a bundle."""

@@ -1,0 +1,194 @@
+"""The truth of a frame, from a folder or a topic; none is none, never guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from semla_ros.bags.labels import StampedLabels, read_labels
+from semla_ros.errors import EvaluationError
+from semla_ros.evaluation.truth.class_mapping import ClassMapping, class_mapping
+from semla_ros.evaluation.truth.label_folder import LabelFolder
+from semla_ros.evaluation.truth.label_image import (
+    RawLabels,
+    decode_label_png,
+    read_label_image,
+)
+from semla_ros.evaluation.truth.label_map import LabelMap
+from semla_ros.types import LabelArray
+
+DEFAULT_TOLERANCE_NS = 5_000_000
+_SLACK_NS = 5_000_000_000
+"""How far the label topic may run behind or ahead of the camera in the recording."""
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """The truth of one frame.
+
+    Attributes:
+        labels: (H, W) class ids, T where not scored; None without truth.
+        problem: Why there is none although there should be; empty otherwise.
+    """
+
+    labels: LabelArray | None
+    problem: str = ""
+
+
+class TruthSource(Protocol):
+    """Knows the truth of frames."""
+
+    def truth(self, stamp_ns: int, name: str) -> Truth:
+        """Return the truth of the frame with this stamp and name."""
+        ...
+
+    def mappings(self) -> Sequence[ClassMapping]:
+        """Return the mappings used so far, for what they leave out."""
+        ...
+
+
+class NoTruth:
+    """No frame has truth."""
+
+    def truth(self, stamp_ns: int, name: str) -> Truth:
+        """Return no truth."""
+        return Truth(None)
+
+    def mappings(self) -> Sequence[ClassMapping]:
+        """Return no mapping."""
+        return ()
+
+
+class _Mappings:
+    """The mapping of each table of a map, made when it is first needed."""
+
+    def __init__(self, label_map: LabelMap, classes: Sequence[str]) -> None:
+        self._map = label_map
+        self._classes = tuple(classes)
+        self.known: dict[str, ClassMapping] = {}
+
+    def of(self, table: str) -> ClassMapping:
+        if table not in self.known:
+            self.known[table] = class_mapping(self._map, table, self._classes)
+        return self.known[table]
+
+    def for_image(self, raw: RawLabels) -> ClassMapping:
+        """Return the first table for this kind of image, the first of all if none is."""
+        tables = list(self._map.labels.values())
+        for table in tables:
+            if self.of(table).wants_colors == (raw.ndim == 3):
+                return self.of(table)
+        return self.of(tables[0])
+
+
+class FolderTruth:
+    """Truth in a folder of PNGs, by the frame's name, else by its stamp."""
+
+    def __init__(
+        self,
+        root: Path,
+        label_map: LabelMap,
+        classes: Sequence[str],
+        *,
+        max_pixels: int,
+        tolerance_ns: int = DEFAULT_TOLERANCE_NS,
+    ) -> None:
+        """Index the folder.
+
+        Raises:
+            EvaluationError: It holds no labels of this map's layout.
+        """
+        self._folder = LabelFolder(root, label_map)
+        self._mappings = _Mappings(label_map, classes)
+        self._max_pixels = max_pixels
+        self._tolerance_ns = tolerance_ns
+
+    def truth(self, stamp_ns: int, name: str) -> Truth:
+        """Return the truth of the frame with this stamp and name."""
+        found = self._folder.by_name(name) if name else None
+        if found is None:
+            found = self._folder.by_stamp(stamp_ns, tolerance_ns=self._tolerance_ns)
+        if found is None:
+            return Truth(None)
+        mapping = self._mappings.of(found.table)
+        return _guarded(
+            lambda: mapping.apply(read_label_image(found.path, max_pixels=self._max_pixels)),
+            found.path.name,
+        )
+
+    def mappings(self) -> Sequence[ClassMapping]:
+        """Return the mappings used so far."""
+        return tuple(self._mappings.known.values())
+
+
+class TopicTruth:
+    """Truth on a topic of the recording, by stamp; frames must be asked for in order."""
+
+    def __init__(
+        self,
+        recording: Path,
+        topic: str,
+        label_map: LabelMap,
+        *,
+        classes: Sequence[str],
+        max_pixels: int,
+        tolerance_ns: int = DEFAULT_TOLERANCE_NS,
+    ) -> None:
+        """Open nothing yet."""
+        self._messages: Iterator[StampedLabels] | None = read_labels(
+            recording, topic, max_pixels=max_pixels
+        )
+        self._pending: dict[int, StampedLabels] = {}
+        self._newest_ns: int | None = None
+        self._mappings = _Mappings(label_map, classes)
+        self._max_pixels = max_pixels
+        self._tolerance_ns = tolerance_ns
+
+    def truth(self, stamp_ns: int, name: str) -> Truth:
+        """Return the truth of the frame with this stamp.
+
+        Raises:
+            BagError: The recording has no such topic; at the first call.
+        """
+        self._advance(stamp_ns)
+        near = min(self._pending, key=lambda s: abs(s - stamp_ns), default=None)
+        if near is None or abs(near - stamp_ns) > self._tolerance_ns:
+            return Truth(None)
+        message = self._pending[near]
+        if message.error:
+            return Truth(None, message.error)
+        return _guarded(lambda: self._labels(message), f"labels at {near} ns")
+
+    def mappings(self) -> Sequence[ClassMapping]:
+        """Return the mappings used so far."""
+        return tuple(self._mappings.known.values())
+
+    def _labels(self, message: StampedLabels) -> LabelArray:
+        raw = message.labels
+        if raw is None:
+            raw = decode_label_png(message.png, max_pixels=self._max_pixels)
+        return self._mappings.for_image(raw).apply(raw)
+
+    def _advance(self, stamp_ns: int) -> None:
+        """Read until the labels of `stamp_ns` must have come; forget what is long past."""
+        while self._messages is not None and stamp_ns not in self._pending:
+            if self._newest_ns is not None and self._newest_ns > stamp_ns + _SLACK_NS:
+                break
+            message = next(self._messages, None)
+            if message is None:
+                self._messages = None
+                break
+            self._newest_ns = max(message.stamp_ns, self._newest_ns or message.stamp_ns)
+            self._pending[message.stamp_ns] = message
+        old = [s for s in self._pending if s < stamp_ns - _SLACK_NS]
+        for each in old:
+            del self._pending[each]
+
+
+def _guarded(read: Callable[[], LabelArray], what: str) -> Truth:
+    try:
+        return Truth(read())
+    except EvaluationError as error:
+        return Truth(None, f"{what}: {error}")
