@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from semla_ros.errors import BundleError
 from semla_ros.executors import InlineExecutor, background_executor
 from semla_ros.library.base_weights import BaseWeights
 from semla_ros.library.library import AdapterLibrary
-from semla_ros.navigator.encoder import OnnxImageEncoder
+from semla_ros.navigator.encoder import ImageEncoder, OnnxImageEncoder
 from semla_ros.navigator.navigator import Navigator
 from semla_ros.pipeline.adaptive import AdaptivePipeline, PipelineParts
 from semla_ros.pipeline.observer import Observer
@@ -69,11 +70,38 @@ def build_pipeline(config: Config, *, library: Path | None = None) -> AdaptivePi
     Raises:
         SemlaError: Bundle, library or engine cannot be used as configured.
     """
+    return AdaptivePipeline(open_parts(config, library=library), config)
+
+
+def open_parts(
+    config: Config,
+    *,
+    library: Path | None = None,
+    with_encoder: Callable[[ImageEncoder], ImageEncoder] | None = None,
+) -> PipelineParts:
+    """Return what `build_pipeline` puts together, for pipelines that start anew on the same parts.
+
+    Args:
+        config: Everything that can be chosen.
+        library: Adapter folder; by default the bundle's.
+        with_encoder: Returns the encoder to use instead of the bundle's.
+
+    Raises:
+        SemlaError: Bundle, library or engine cannot be used as configured.
+    """
     bundle = open_bundle(Path(config.bundle) if config.bundle else default_bundle())
     adapters = _open_library(bundle, library or bundle.library)
     executors = _executors(config)
-    observer = _observer(bundle, adapters, config, executor=executors[-1])
-    engine = create_engine(config.engine, bundle, threads=config.threads)
+    observer = _observer(
+        bundle, adapters, config, executor=executors[-1], with_encoder=with_encoder
+    )
+    engine = create_engine(
+        config.engine,
+        bundle,
+        threads=config.threads,
+        precision=config.precision,
+        device=config.device,
+    )
     swapper = AdapterSwapper(
         engine,
         adapters,
@@ -83,7 +111,7 @@ def build_pipeline(config: Config, *, library: Path | None = None) -> AdaptivePi
         executors[0],
     )
     _warm_up(engine)
-    parts = PipelineParts(
+    return PipelineParts(
         bundle=bundle,
         engine=engine,
         swapper=swapper,
@@ -91,7 +119,6 @@ def build_pipeline(config: Config, *, library: Path | None = None) -> AdaptivePi
         observer=observer,
         executors=executors,
     )
-    return AdaptivePipeline(parts, config)
 
 
 def _open_library(bundle: ModelBundle, root: Path) -> AdapterLibrary:
@@ -117,14 +144,20 @@ def _executors(config: Config) -> tuple[Executor, ...]:
 
 
 def _observer(
-    bundle: ModelBundle, library: AdapterLibrary, config: Config, *, executor: Executor
+    bundle: ModelBundle,
+    library: AdapterLibrary,
+    config: Config,
+    *,
+    executor: Executor,
+    with_encoder: Callable[[ImageEncoder], ImageEncoder] | None,
 ) -> Observer | None:
     if bundle.manifest.navigator is None:
         _LOG.info("bundle %s has no navigator: explicit mixes only", bundle.manifest.name)
         return None
     settings = LiveSettings.of(config, bundle.manifest.defaults)
+    encoder: ImageEncoder = OnnxImageEncoder(bundle, threads=_ONE_THREAD)
     navigator = Navigator(
-        OnnxImageEncoder(bundle, threads=_ONE_THREAD),
+        with_encoder(encoder) if with_encoder is not None else encoder,
         bank_of(library, distance=settings.distance),
         distance=settings.distance,
         time_constant_s=config.ema_time_s,
