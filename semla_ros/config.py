@@ -38,7 +38,17 @@ class Config:
     engine: str = _parameter(
         "auto",
         "Inference backend; auto takes the best that works here, an explicit one fails",
-        choices=("auto", "onnx", "torch", "fake"),
+        choices=("auto", "openvino", "onnx", "torch", "fake"),
+    )
+    precision: str = _parameter(
+        "auto",
+        "What the engine multiplies in; auto takes its fastest proven one, an explicit one fails",
+        choices=("auto", "f32", "bf16", "f16"),
+    )
+    device: str = _parameter(
+        "auto",
+        "Where the engine runs; auto: where it is made for, cuda: a GPU or failure",
+        choices=("auto", "cpu", "cuda"),
     )
     threads: int = _parameter(
         0, "CPU threads of the engine; 0 leaves one core to the rest of the robot", low=0, high=256
@@ -165,6 +175,11 @@ class Config:
     )
     image_transport: str = _parameter(
         "raw", "How the camera stream arrives", choices=("raw", "compressed")
+    )
+    executor: str = _parameter(
+        "single",
+        "rclpy executor of the node: one thread, several, or event-driven where rclpy has it",
+        choices=("single", "multi", "events"),
     )
     max_image_age: float = _parameter(
         0.0,

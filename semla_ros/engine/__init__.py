@@ -4,67 +4,115 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from semla_ros.bundle import ModelBundle
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.fake_engine import FakeEngine
 from semla_ros.engine.onnx_engine import OnnxEngine
+from semla_ros.engine.openvino_engine import OpenVinoEngine
+from semla_ros.engine.options import AUTO, BF16, CPU, F32, EngineOptions
 from semla_ros.engine.torch_engine import TorchEngine
 from semla_ros.errors import EngineUnavailableError
 
 _LOG = logging.getLogger(__name__)
 
-AUTO = "auto"
-
 
 class _Opener(Protocol):
-    def __call__(self, bundle: ModelBundle, *, threads: int) -> SegmentationEngine:
+    def __call__(self, bundle: ModelBundle, *, options: EngineOptions) -> SegmentationEngine:
         """Return an engine of `bundle`."""
         ...
 
 
+def _onnx(bundle: ModelBundle, *, options: EngineOptions) -> OnnxEngine:
+    options.require("onnx", precisions=(F32,))
+    return OnnxEngine(bundle, threads=options.threads)
+
+
+def _fake(bundle: ModelBundle, *, options: EngineOptions) -> FakeEngine:
+    options.require("fake", precisions=(F32,), devices=(CPU,))
+    return FakeEngine.open(bundle, threads=options.threads)
+
+
 ENGINES: Mapping[str, _Opener] = {
-    "onnx": OnnxEngine.open,
+    "openvino": OpenVinoEngine.open,
+    "onnx": _onnx,
     "torch": TorchEngine.open,
-    "fake": FakeEngine.open,
+    "fake": _fake,
 }
 
-_PREFERENCE = ("onnx",)
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """What `auto` tries.
+
+    Attributes:
+        engine: A key of `ENGINES`.
+        precision: Asked of it where the user left that open too.
+    """
+
+    engine: str
+    precision: str = AUTO
 
 
-def create_engine(name: str, bundle: ModelBundle, *, threads: int = 0) -> SegmentationEngine:
-    """Return the engine `name` of `bundle`.
+PREFERENCES: tuple[Preference, ...] = (
+    Preference("openvino", BF16),
+    Preference("onnx"),
+    Preference("torch"),
+)
+"""What `auto` tries, in this order."""
+
+
+def create_engine(
+    name: str,
+    bundle: ModelBundle,
+    *,
+    threads: int = 0,
+    precision: str = AUTO,
+    device: str = AUTO,
+) -> SegmentationEngine:
+    """Return the engine `name` of `bundle`; its `reason` says why it was that one.
 
     Args:
         name: A key of `ENGINES`, or `auto` for the best that works here.
         bundle: The model.
         threads: CPU threads; 0: all cores but one.
+        precision: auto, f32, bf16 or f16.
+        device: auto, cpu or cuda.
 
     Raises:
-        EngineUnavailableError: Unknown, or not available on this machine; only `auto` degrades.
+        EngineUnavailableError: Unknown, not available on this machine, or without the precision
+            or device that is asked for; only `auto` degrades.
         BundleError: The bundle does not hold what the engine needs.
     """
+    options = EngineOptions(threads, precision, device)
     if name == AUTO:
-        return _best(bundle, threads=threads)
+        return _best(bundle, options)
     if name not in ENGINES:
         raise EngineUnavailableError(
             f"expected an engine of {(AUTO, *ENGINES)!r}, got {name!r}: choose one of them"
         )
-    return ENGINES[name](bundle, threads=threads)
+    engine = ENGINES[name](bundle, options=options)
+    engine.reason = "asked for"
+    return engine
 
 
-def _best(bundle: ModelBundle, *, threads: int) -> SegmentationEngine:
+def _best(bundle: ModelBundle, options: EngineOptions) -> SegmentationEngine:
     refused: list[str] = []
-    for name in _PREFERENCE:
+    for each in PREFERENCES:
+        wanted = options
+        if options.precision == AUTO:
+            wanted = replace(options, precision=each.precision)
         try:
-            engine = ENGINES[name](bundle, threads=threads)
+            engine = ENGINES[each.engine](bundle, options=wanted)
         except EngineUnavailableError as error:
-            refused.append(f"{name}: {error}")
+            refused.append(str(error))
         else:
-            _LOG.info("engine auto: took %s (not available: %s)", name, refused or "none")
+            engine.reason = "auto: " + (f"not {'; not '.join(refused)}" if refused else "the best")
+            _LOG.info("engine %s in %s, %s", engine.name, engine.precision, engine.reason)
             return engine
     raise EngineUnavailableError(f"engine auto: none works here: {'; '.join(refused)}")
 
 
-__all__ = ["ENGINES", "SegmentationEngine", "create_engine"]
+__all__ = ["ENGINES", "PREFERENCES", "EngineOptions", "SegmentationEngine", "create_engine"]

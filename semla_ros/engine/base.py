@@ -19,6 +19,7 @@ import numpy as np
 
 from semla_ros.answers import Prediction
 from semla_ros.bundle import GraphWeight
+from semla_ros.engine.options import CPU, F32
 from semla_ros.engine.postprocess import labels_from_logits
 from semla_ros.engine.weights import check_weight_set
 from semla_ros.errors import EngineError, FrameError
@@ -50,6 +51,11 @@ class SegmentationEngine(ABC):
 
     Subclasses fill buffers (`_prepare_impl`) and compute logits (`_infer_impl`); all checks and
     the hand-over between slots are here.
+
+    Attributes:
+        precision: What matrices are multiplied in: f32, bf16 or f16.
+        device: Where: cpu or cuda.
+        reason: Why it was this engine, where somebody had the choice.
     """
 
     name: ClassVar[str]
@@ -74,6 +80,7 @@ class SegmentationEngine(ABC):
         self.size = size
         self.feature_dim = feature_dim
         self.max_classes = max_classes
+        self.precision, self.device, self.reason = F32, CPU, ""
         self._active: Slot | None = None
         self._prepared: Slot | None = None
         self._readers = [0] * _SLOTS
@@ -97,12 +104,7 @@ class SegmentationEngine(ABC):
                 not be written (then nothing is prepared).
             VocabularyError: More classes than this engine takes.
         """
-        check_weight_set(
-            weight_set,
-            self.layers,
-            feature_dim=self.feature_dim,
-            max_classes=self.max_classes,
-        )
+        self._check(weight_set)
         with self._preparing:
             index = self._claim_idle()
             self._prepare_impl(index, weight_set)
@@ -121,6 +123,22 @@ class SegmentationEngine(ABC):
                 raise EngineError("commit without a prepared weight set: call prepare first")
             self._commit_impl(self._prepared)
             self._active, self._prepared = self._prepared, None
+
+    def probe(self, weight_set: WeightSet, image: UInt8Array | Float32Array) -> Float32Array:
+        """Return the logits (T, h, w) of `image` under `weight_set`; nothing is published.
+
+        Uses the idle slot: what was prepared there is forgotten.
+
+        Raises:
+            EngineError: The set does not fit the graph, or the network failed.
+        """
+        self._check(weight_set)
+        with self._preparing:
+            index = self._claim_idle()
+            self._prepare_impl(index, weight_set)
+            with self._inferring:
+                logits: Float32Array = self._infer_impl(index, image).copy()
+        return logits
 
     def infer(self, rgb: UInt8Array, *, keep_logits: bool = False) -> Prediction:
         """Return the segmentation of `rgb` (H, W, 3) uint8 at network resolution.
@@ -188,6 +206,14 @@ class SegmentationEngine(ABC):
 
     def _commit_impl(self, slot: Slot) -> None:  # noqa: B027  most engines publish by assignment
         """Do what publishing `slot` needs beyond the assignment."""
+
+    def _check(self, weight_set: WeightSet) -> None:
+        check_weight_set(
+            weight_set,
+            self.layers,
+            feature_dim=self.feature_dim,
+            max_classes=self.max_classes,
+        )
 
     def _claim_idle(self) -> int:
         """Return the slot that does not serve, once no frame is computed with it any more."""

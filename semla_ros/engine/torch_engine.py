@@ -13,6 +13,7 @@ import numpy as np
 
 from semla_ros.bundle import ModelBundle
 from semla_ros.engine.base import SegmentationEngine
+from semla_ros.engine.options import F32, EngineOptions
 from semla_ros.engine.preprocess import InputBuffer
 from semla_ros.engine.weights import SEGMENTATION_GRAPH, layers_of, second_tap
 from semla_ros.errors import BundleError, ConfigError, EngineUnavailableError, TrainingError
@@ -64,9 +65,10 @@ class TorchEngine(SegmentationEngine):
         self._bundle = bundle
 
     @classmethod
-    def open(cls, bundle: ModelBundle, *, threads: int) -> TorchEngine:
+    def open(cls, bundle: ModelBundle, *, options: EngineOptions) -> TorchEngine:
         """Return the engine of `bundle`."""
-        return cls(bundle, threads=threads)
+        options.require(cls.name, precisions=(F32,))
+        return cls(bundle, threads=options.threads)
 
     def _prepare_impl(self, index: int, weight_set: WeightSet) -> None:
         import torch
