@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from semla_ros.answers import SUPPORT_LEVELS, SegmentationResult, SupportReading, SwapEvent
+from semla_ros.answers import SegmentationResult, SwapEvent
 from semla_ros.bags.messages import image_fields
-from semla_ros.bags.topics import read_topic, stamp_ns
 from semla_ros.bags.writer import BagWriter
-from semla_ros.demo.live import ADAPTERS, CAMERA, CONFIDENCE, MASK, SUPPORT, SWAP, LiveRun
 from semla_ros.demo.world import CLASSES, DEMO_SEGMENTS, Drive
-from semla_ros.types import AdapterMix, Frame, UInt8Array, Vocabulary
+from semla_ros.evaluation.live_result import (
+    CAMERA,
+    camera_arrivals,
+    mix_at,
+    read_masks,
+    read_mixes,
+    read_supports,
+    read_swaps,
+)
+from semla_ros.live import CONFIDENCE, MASK, LiveRun
+from semla_ros.types import Frame, UInt8Array, Vocabulary
 from semla_ros.viz.palette import colors_for
 
 FRAME_ID = "camera_optical_frame"
@@ -96,91 +102,23 @@ def read_answers(run: LiveRun) -> Answers:
         BagError: The recording cannot be read.
     """
     vocabulary = Vocabulary(CLASSES, colors_for(CLASSES))
-    arrived = {
-        stamp_ns(m.message): m.recorded_ns
-        for m in read_topic(run.recording, CAMERA, "sensor_msgs/msg/Image")
-    }
-    mixes = _mixes(run.recording)
-    supports = {
-        stamp_ns(m.message): _support(m.message)
-        for m in read_topic(run.recording, SUPPORT, "semla_ros/msg/SupportScore")
-    }
-    confidences = {
-        stamp_ns(m.message): _plane(m.message)
-        for m in read_topic(run.recording, CONFIDENCE, "sensor_msgs/msg/Image")
-    }
+    arrived = camera_arrivals(run.recording)
+    mixes, supports = read_mixes(run.recording), read_supports(run.recording)
+    confidences = {m.stamp_ns: m.labels for m in read_masks(run.recording, CONFIDENCE)}
     answers: dict[int, Answer] = {}
-    for each in read_topic(run.recording, MASK, "sensor_msgs/msg/Image"):
-        stamp = stamp_ns(each.message)
-        if stamp not in arrived or stamp not in confidences:
+    for mask in read_masks(run.recording, MASK):
+        if mask.stamp_ns not in arrived or mask.stamp_ns not in confidences:
             continue
         result = SegmentationResult(
-            stamp_ns=stamp,
-            frame_id=each.message.header.frame_id,
-            labels=_plane(each.message),
-            confidence=confidences[stamp],
+            stamp_ns=mask.stamp_ns,
+            frame_id=mask.frame_id,
+            labels=mask.labels,
+            confidence=np.asarray(confidences[mask.stamp_ns], np.uint8),
             vocabulary=vocabulary,
-            mix=_mix_at(mixes, stamp),
-            support=supports.get(stamp),
+            mix=mix_at(mixes, mask.stamp_ns),
+            support=supports.get(mask.stamp_ns),
             estimate=None,
         )
-        answers[stamp] = Answer(result, (each.recorded_ns - arrived[stamp]) * 1e-6)
-    swaps = tuple(
-        _swap(m.message) for m in read_topic(run.recording, SWAP, "semla_ros/msg/AdapterSwap")
-    )
-    return Answers(answers, swaps)
-
-
-def _plane(message: Any) -> UInt8Array:  # noqa: ANN401  a decoded mono8 image
-    return np.asarray(message.data, np.uint8).reshape(message.height, message.width)
-
-
-def _mixes(recording: Path) -> list[tuple[int, AdapterMix]]:
-    found = []
-    for each in read_topic(recording, ADAPTERS, "semla_ros/msg/AdapterMixture"):
-        since = each.message.since
-        stamp = int(since.sec) * 1_000_000_000 + int(since.nanosec)
-        found.append((stamp, _mix(each.message.names, each.message.weights)))
-    return sorted(found, key=lambda item: item[0])
-
-
-def _mix_at(mixes: list[tuple[int, AdapterMix]], stamp: int) -> AdapterMix:
-    active = AdapterMix.base_only()
-    for since, mix in mixes:
-        if since <= stamp:
-            active = mix
-    return active
-
-
-def _support(message: Any) -> SupportReading:  # noqa: ANN401  a decoded message
-    observed = message.observed
-    return SupportReading(
-        score=float(message.score),
-        smoothed=float(message.smoothed_score),
-        nearest=str(message.nearest_adapter),
-        nearest_distance=float(message.nearest_distance),
-        level=SUPPORT_LEVELS[int(message.level)],
-        observed_ns=int(observed.sec) * 1_000_000_000 + int(observed.nanosec),
-        novelty=float(message.novelty),
-        expected_miou=float(message.expected_miou),
-        miou_lower=float(message.miou_lower),
-    )
-
-
-def _mix(names: Sequence[str], weights: Sequence[float]) -> AdapterMix:
-    return AdapterMix.from_weights(dict(zip(names, map(float, weights), strict=True)))
-
-
-def _swap(message: Any) -> SwapEvent:  # noqa: ANN401  a decoded message
-    return SwapEvent(
-        stamp_ns(message),
-        _mix(message.from_names, message.from_weights),
-        _mix(message.to_names, message.to_weights),
-        str(message.reason),
-        bool(message.committed),
-        str(message.error),
-        float(message.detection_ms),
-        float(message.fuse_ms),
-        float(message.load_ms),
-        float(message.stall_ms),
-    )
+        latency = (mask.recorded_ns - arrived[mask.stamp_ns]) * 1e-6
+        answers[mask.stamp_ns] = Answer(result, latency)
+    return Answers(answers, read_swaps(run.recording))

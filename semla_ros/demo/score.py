@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from semla_ros.config import Config, updated
 from semla_ros.demo.footage import Answers, Footage
-from semla_ros.demo.live import LiveRun
 from semla_ros.evaluation.metrics import ConfusionMatrix, harmonic_mean, percentiles
+from semla_ros.live import LiveRun
 from semla_ros.pipeline import build_pipeline
 from semla_ros.types import LabelArray
 

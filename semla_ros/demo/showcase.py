@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from semla_ros.demo.footage import Answers, Footage, read_answers, render_footage
-from semla_ros.demo.live import play_live
 from semla_ros.demo.score import DriveScore, score_drive
 from semla_ros.demo.showcase_page import showcase_page
 from semla_ros.drive import require_ros
 from semla_ros.evaluation.page import write_page
 from semla_ros.evaluation.run import versions
+from semla_ros.live import play_live
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,10 @@ def run(
         folder = Path(scratch)
         footage = render_footage(folder, seconds=seconds, fps=fps)
         live = play_live(
-            footage.camera, folder / "drive.mcap", seconds=footage.seconds, bundle=bundle
+            footage.camera,
+            folder / "drive.mcap",
+            seconds=footage.seconds,
+            changes={"bundle": str(bundle)} if bundle else {},
         )
         answers = read_answers(live)
         score = score_drive(footage, live, answers, bundle=bundle)

@@ -13,16 +13,17 @@ from semla_ros.bags import messages
 from semla_ros.bags.writer import BagWriter
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.film import mix_text, support_text
+from semla_ros.evaluation.live_result import NODE
 from semla_ros.evaluation.replay import FrameView
 from semla_ros.types import AdapterMix, UInt8Array, Vocabulary
 
 _LOG = logging.getLogger(__name__)
-NODE = "/segmenter"
-"""Topics are those of the live node of this name, so views made for one open the other."""
 
 
 class PredictionSink:
-    """Records mask, overlay, support, mix and swaps under the node's topic names.
+    """Records mask, overlay, support, mix and swaps under the live node's topic names.
+
+    So views made for one open the other.
 
     Everything carries the frame's own stamp; mix and class list are written when they change.
     """

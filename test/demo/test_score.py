@@ -5,8 +5,8 @@ import pytest
 
 from semla_ros.answers import SegmentationResult, SupportReading
 from semla_ros.demo.footage import Answer, Answers, Footage
-from semla_ros.demo.live import LiveRun
 from semla_ros.demo.score import score_drive
+from semla_ros.live import LiveRun
 from semla_ros.types import AdapterMix, Frame
 from semla_ros.viz.palette import vocabulary_of
 

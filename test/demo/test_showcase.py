@@ -9,8 +9,9 @@ import pytest
 from semla_ros.bags.recording import image_topics
 from semla_ros.bags.topics import read_topic, stamp_ns
 from semla_ros.demo import showcase
-from semla_ros.demo.live import CAMERA, MASK
 from semla_ros.demo.world import DOMAINS
+from semla_ros.evaluation.live_result import CAMERA
+from semla_ros.live import MASK
 
 pytestmark = pytest.mark.ros
 SECONDS = 8.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import random
 import signal
 import subprocess
@@ -16,27 +17,18 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from semla_ros.bags.messages import COMPRESSED_IMAGE
+from semla_ros.bags.reader import choose_topic
+from semla_ros.bags.serialized import read_serialized
 from semla_ros.drive import DriveRequest, node_command, node_environment
 from semla_ros.errors import SemlaError
+from semla_ros.evaluation.live_result import CAMERA, NODE
 
 logger = logging.getLogger(__name__)
 
-CAMERA = "/camera/image_raw"
-MASK = "/segmenter/mask"
-CONFIDENCE = "/segmenter/confidence"
-SUPPORT = "/segmenter/support"
-ADAPTERS = "/segmenter/adapters"
-SWAP = "/segmenter/swap"
-TOPICS = (
-    CAMERA,
-    MASK,
-    CONFIDENCE,
-    SUPPORT,
-    ADAPTERS,
-    SWAP,
-    "/segmenter/label_info",
-    "/diagnostics",
-)
+MASK = f"{NODE}/mask"
+CONFIDENCE = f"{NODE}/confidence"
+_TOPICS = ("mask", "confidence", "support", "adapters", "swap", "label_info")
 GRACE_S = 20.0
 
 
@@ -53,37 +45,55 @@ class LiveRun:
     sent: tuple[int, ...]
 
 
-def play_live(camera: Path, out: Path, *, seconds: float, bundle: Path | None = None) -> LiveRun:
+def play_live(
+    camera: Path,
+    out: Path,
+    *,
+    seconds: float | None = None,
+    topic: str | None = None,
+    changes: Mapping[str, object] | None = None,
+) -> LiveRun:
     """Play the recording `camera` into the running node and record everything into `out`.
 
     Args:
-        camera: A recording with one image topic, played in real time.
+        camera: A recording, played in real time.
         out: The mcap to write.
-        seconds: How long the recording lasts; for the progress bar.
-        bundle: Model bundle, None for the one that comes with the package.
+        seconds: How long the recording lasts, None to look it up.
+        topic: Image topic of the recording, None for the only one.
+        changes: Parameters of the node that differ from the default.
 
     Raises:
         SemlaError: A process ended with an error; its last lines say why.
     """
+    source = choose_topic(camera, topic)
+    compressed = source.msgtype == COMPRESSED_IMAGE
+    published = CAMERA + "/compressed" if compressed else CAMERA
+    transport = {"image_transport": "compressed" if compressed else "raw"}
     environment = node_environment() | {"ROS_DOMAIN_ID": str(random.randint(10, 100))}
     environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     logs = out.parent / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     sent = logs / "player.json"
-    request = DriveRequest(changes={"bundle": str(bundle)} if bundle else {}, image=CAMERA)
+    request = DriveRequest(changes=transport | dict(changes or {}), image=CAMERA)
     modules = "semla_ros.nodes"
-    record = [sys.executable, "-m", f"{modules}.recorder", str(out), *TOPICS]
-    play = [sys.executable, "-m", f"{modules}.player", str(camera), "--to", CAMERA]
-    play += ["--subscribers", "2", "--wait", "60", "--report", str(sent)]
+    record = [sys.executable, "-m", f"{modules}.recorder", str(out), published]
+    record += [f"{NODE}/{name}" for name in _TOPICS] + ["/diagnostics"]
+    play = [sys.executable, "-m", f"{modules}.player", str(camera), "--to", published]
+    play += ["--topic", source.name, "--subscribers", "2", "--wait", "60", "--report", str(sent)]
     with (
         _process("node", node_command(request), environment, logs),
         _process("recorder", record, environment, logs),
         _process("player", play, environment, logs) as player,
     ):
-        _wait(player, seconds)
+        _wait(player, _length_s(camera, source.name) if seconds is None else seconds)
         time.sleep(1.0)  # the last frame is still on its way through the node
     stamps = json.loads(sent.read_text(encoding="utf-8"))["stamps_ns"]
     return LiveRun(out, tuple(int(s) for s in stamps))
+
+
+def _length_s(recording: Path, topic: str) -> float:
+    recorded = [message.recorded_ns for message in read_serialized(recording, topic=topic)]
+    return (max(recorded) - min(recorded)) * 1e-9 if recorded else 0.0
 
 
 def _wait(player: subprocess.Popen[bytes], seconds: float) -> None:
@@ -93,10 +103,10 @@ def _wait(player: subprocess.Popen[bytes], seconds: float) -> None:
         SemlaError: The player failed or hangs.
     """
     limit = time.monotonic() + seconds + 60.0 + GRACE_S
-    with tqdm(desc="live drive", unit="s", mininterval=5.0) as bar:
+    with tqdm(total=math.ceil(seconds), desc="live", unit="s", mininterval=5.0) as bar:
         while player.poll() is None:
             if time.monotonic() > limit:
-                raise SemlaError(f"the camera did not finish {seconds:g} s of driving in time")
+                raise SemlaError(f"the camera did not finish its {seconds:g} s in time")
             time.sleep(1.0)
             bar.update(1)
     if player.returncode:

@@ -1,0 +1,184 @@
+"""What the running node published, read from a recording of its topics as a replay's result.
+
+One form for both, so that live and replay are compared frame by frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semla_ros.answers import SUPPORT_LEVELS, SupportReading, SwapEvent
+from semla_ros.bags.reader import image_topics
+from semla_ros.bags.topics import read_topic, stamp_ns
+from semla_ros.errors import EvaluationError
+from semla_ros.evaluation.replay import mask_crc32
+from semla_ros.evaluation.result import FrameRecord, ReplayResult, RunInfo, SkippedRecord
+from semla_ros.types import AdapterMix, LabelArray
+
+CAMERA = "/camera/image_raw"
+NODE = "/segmenter"
+IMAGE = "sensor_msgs/msg/Image"
+_TYPES = {"mono8": np.uint8, "mono16": np.uint16}
+
+
+@dataclass(frozen=True, slots=True)
+class LiveMask:
+    """One published mask.
+
+    Attributes:
+        stamp_ns, frame_id: Of its header, which is the image's.
+        labels: (H, W).
+        recorded_ns: When it reached the recorder.
+    """
+
+    stamp_ns: int
+    frame_id: str
+    labels: LabelArray
+    recorded_ns: int
+
+
+def read_live(recording: Path, *, node: str = NODE) -> ReplayResult:
+    """Return what the node answered to every image in `recording`.
+
+    `timings_ms["latency"]` runs from the image's to the mask's arrival at the recorder. An image
+    without a mask is a skipped frame.
+
+    Args:
+        recording: Camera topic and the node's topics, as `semla record` and the launch file
+            record.launch.py write it.
+        node: Resolved name of the node.
+
+    Raises:
+        BagError: Not readable.
+        EvaluationError: It holds no image, or no mask of `node`.
+    """
+    camera = camera_arrivals(recording, node=node)
+    mixes, supports = read_mixes(recording, node=node), read_supports(recording, node=node)
+    frames: dict[int, FrameRecord] = {}
+    order = {stamp: index for index, stamp in enumerate(camera)}
+    for mask in read_masks(recording, f"{node}/mask"):
+        if mask.stamp_ns not in order:
+            continue
+        latency = (mask.recorded_ns - camera[mask.stamp_ns]) * 1e-6
+        frames[mask.stamp_ns] = FrameRecord(
+            index=order[mask.stamp_ns],
+            stamp_ns=mask.stamp_ns,
+            frame_id=mask.frame_id,
+            mix=mix_at(mixes, mask.stamp_ns),
+            support=supports.get(mask.stamp_ns),
+            timings_ms={"latency": latency},
+            mask_crc32=mask_crc32(mask.labels),
+        )
+    if not frames:
+        raise EvaluationError(
+            f"expected masks of {node!r} in {str(recording)!r}, found none: record the camera's "
+            f"topic and {node}/mask together"
+        )
+    skipped = [
+        SkippedRecord(order[s], s, "no mask was published") for s in camera if s not in frames
+    ]
+    return ReplayResult(
+        info=RunInfo(source=str(recording), topic=f"{node}/mask"),
+        frames=tuple(sorted(frames.values(), key=lambda frame: frame.index)),
+        skipped=tuple(skipped),
+        swaps=read_swaps(recording, node=node),
+    )
+
+
+def camera_arrivals(recording: Path, *, node: str = NODE) -> dict[int, int]:
+    """Return header stamp -> arrival at the recorder, both ns, of every camera image.
+
+    Raises:
+        EvaluationError: Not exactly one image topic beside those of `node`.
+    """
+    topics = [t for t in image_topics(recording) if not t.name.startswith(f"{node}/")]
+    if len(topics) != 1:
+        raise EvaluationError(
+            f"expected one camera topic beside {node}/… in {str(recording)!r}, "
+            f"got {[t.name for t in topics]!r}"
+        )
+    camera = topics[0]
+    return {
+        stamp_ns(m.message): m.recorded_ns
+        for m in read_topic(recording, camera.name, camera.msgtype)
+    }
+
+
+def read_masks(recording: Path, topic: str) -> Iterator[LiveMask]:
+    """Yield the label (or confidence) images of `topic`."""
+    for each in read_topic(recording, topic, IMAGE):
+        message = each.message
+        kind = _TYPES[message.encoding]
+        labels = np.frombuffer(bytes(message.data), kind).reshape(message.height, message.width)
+        yield LiveMask(stamp_ns(message), message.header.frame_id, labels, each.recorded_ns)
+
+
+def read_supports(recording: Path, *, node: str = NODE) -> dict[int, SupportReading]:
+    """Return the support of every frame by its stamp; STALE ones, which have no frame, too."""
+    messages = read_topic(recording, f"{node}/support", "semla_ros/msg/SupportScore")
+    return {stamp_ns(m.message): _support(m.message) for m in messages}
+
+
+def read_mixes(recording: Path, *, node: str = NODE) -> Sequence[tuple[int, AdapterMix]]:
+    """Return (stamp since when, mix), in order."""
+    messages = read_topic(recording, f"{node}/adapters", "semla_ros/msg/AdapterMixture")
+    found = [(_ns(m.message.since), _mix(m.message.names, m.message.weights)) for m in messages]
+    return sorted(found, key=lambda item: item[0])
+
+
+def mix_at(mixes: Sequence[tuple[int, AdapterMix]], stamp: int) -> AdapterMix:
+    """Return the mix that served at `stamp`."""
+    active = AdapterMix.base_only()
+    for since, mix in mixes:
+        if since <= stamp:
+            active = mix
+    return active
+
+
+def read_swaps(recording: Path, *, node: str = NODE) -> tuple[SwapEvent, ...]:
+    """Return every attempt to change the adapters."""
+    messages = read_topic(recording, f"{node}/swap", "semla_ros/msg/AdapterSwap")
+    return tuple(_swap(m.message) for m in messages)
+
+
+def _ns(time: Any) -> int:  # noqa: ANN401  a decoded message
+    return int(time.sec) * 1_000_000_000 + int(time.nanosec)
+
+
+def _support(message: Any) -> SupportReading:  # noqa: ANN401  a decoded message
+    return SupportReading(
+        score=float(message.score),
+        smoothed=float(message.smoothed_score),
+        nearest=str(message.nearest_adapter),
+        nearest_distance=float(message.nearest_distance),
+        level=SUPPORT_LEVELS[int(message.level)],
+        observed_ns=_ns(message.observed),
+        novelty=float(message.novelty),
+        expected_miou=float(message.expected_miou),
+        miou_lower=float(message.miou_lower),
+    )
+
+
+def _mix(names: Sequence[str], weights: Sequence[float]) -> AdapterMix:
+    pairs: Mapping[str, float] = dict(zip(names, map(float, weights), strict=True))
+    return AdapterMix.from_weights(pairs)
+
+
+def _swap(message: Any) -> SwapEvent:  # noqa: ANN401  a decoded message
+    return SwapEvent(
+        stamp_ns(message),
+        _mix(message.from_names, message.from_weights),
+        _mix(message.to_names, message.to_weights),
+        str(message.reason),
+        bool(message.committed),
+        str(message.error),
+        float(message.detection_ms),
+        float(message.fuse_ms),
+        float(message.load_ms),
+        float(message.stall_ms),
+    )
