@@ -52,11 +52,14 @@ class SegmentationSpec:
         size: Side of the graph's input.
         crop_size: Side of a crop of the sliding path, 0: `size`; resized to `size` in its turn.
         max_classes: Longest class list the graph answers correctly for.
+        class_pooling: Side of the blocks of patches over which class attention averages; the
+            graph has it built in, an engine that makes the network of the weights needs it.
     """
 
     size: int
     crop_size: int = 0
     max_classes: int = 256
+    class_pooling: int = 2
 
     @property
     def crop(self) -> int:

@@ -6,7 +6,7 @@ import logging
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,16 +42,17 @@ from semla_ros.bundler.writer import (
     require_free,
     write_bundle,
 )
-from semla_ros.errors import ConfigError, TrainingError, VocabularyError
+from semla_ros.errors import ConfigError, TrainingError
 from semla_ros.library.compatibility import PUBLISHED_ENCODER
 from semla_ros.network.catseg import CatSeg
 from semla_ros.network.checkpoint import catseg_from_state
-from semla_ros.network.config import AGGREGATOR_PREFIX, CLIP_PREFIX
+from semla_ros.network.config import AGGREGATOR_PREFIX, CLIP_PREFIX, CatSegConfig
 
 FAMILIES = ("catseg",)
 TEMPLATE = "A photo of a {} in the scene"
 """Source: CAT-Seg, PROMPT_ENSEMBLE_TYPE single."""
 
+POOLINGS = (2, 1)
 NO_NAVIGATOR = "none"
 _MERGES = "bpe_simple_vocab_16e6.txt.gz"
 _PUBLISHED_LOW_SUPPORT = 0.09
@@ -76,6 +77,7 @@ class ImportRequest:
         qkv: See `AdapterContract`.
         adapter_guidance: See `Manifest`.
         skip_unusable: Leave unusable adapters out instead of refusing the library.
+        class_pooling: See `read_model`.
     """
 
     checkpoint: Path
@@ -89,11 +91,13 @@ class ImportRequest:
     qkv: str | None = None
     adapter_guidance: str = AS_TRAINED
     skip_unusable: bool = False
+    class_pooling: int = POOLINGS[0]
 
     def __post_init__(self) -> None:
         _require("family", self.family, FAMILIES)
         _require("qkv policy", self.qkv, (None, *QKV_POLICIES))
         _require("adapter guidance", self.adapter_guidance, GUIDANCES)
+        _require("class pooling", self.class_pooling, POOLINGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +118,7 @@ def import_bundle(request: ImportRequest) -> ImportedBundle:
     with _steps(5) as step:
         vocabulary = read_classes(request.classes)
         step("reading the checkpoint")
-        model = read_model(request.checkpoint)
-        if len(vocabulary.names) > model.config.pad_len:
-            raise VocabularyError(
-                f"expected at most {model.config.pad_len} classes, got {len(vocabulary.names)}: "
-                "shorten the default class list"
-            )
+        model = read_model(request.checkpoint, class_pooling=request.class_pooling)
         step("reading the navigator")
         navigator = _navigator(request)
         parts = BundleParts(
@@ -145,8 +144,14 @@ def import_bundle(request: ImportRequest) -> ImportedBundle:
     return ImportedBundle(bundle, skipped)
 
 
-def read_model(path: Path) -> CatSeg:
+def read_model(path: Path, *, class_pooling: int = POOLINGS[0]) -> CatSeg:
     """Return the CAT-Seg network in the checkpoint `path`.
+
+    Args:
+        path: The file.
+        class_pooling: Side of the blocks of patches over which class attention averages. No
+            weight depends on it: 2 is the published configuration, 1 what the evaluation
+            scripts of CAT-Seg and SemLA set instead, finer and slower.
 
     Raises:
         TrainingError: Not CAT-Seg, damaged, or incomplete; unknown and missing keys are named.
@@ -161,7 +166,8 @@ def read_model(path: Path) -> CatSeg:
                 "model_large.pth or a SemLA checkpoint"
             )
     try:
-        return catseg_from_state(state)
+        sizes = CatSegConfig.from_state_dict({k: tuple(v.shape) for k, v in state.items()})
+        return catseg_from_state(state, replace(sizes, pooling=class_pooling))
     except (TrainingError, ConfigError) as error:
         raise type(error)(f"checkpoint {path.name!r}: {error}") from error
 
@@ -214,7 +220,7 @@ def _defaults(navigator: NavigatorParts | None) -> AdaptationDefaults:
     return AdaptationDefaults(0.05, 5, "euclidean", "inverse", -1.0, low, 0.0)
 
 
-def _require(what: str, value: str | None, allowed: tuple[str | None, ...]) -> None:
+def _require(what: str, value: object, allowed: tuple[object, ...]) -> None:
     if value not in allowed:
         raise ConfigError(f"expected a {what} of {allowed!r}, got {value!r}: choose one of them")
 

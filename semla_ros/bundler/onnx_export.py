@@ -28,6 +28,7 @@ from semla_ros.errors import TrainingError
 from semla_ros.network.catseg import CatSeg
 from semla_ros.network.in_out import with_in_out_linears
 from semla_ros.network.layers import AdaptableLayer
+from semla_ros.types import MAX_CLASSES
 
 OPSET = 18
 """The oldest opset torch's exporter writes itself."""
@@ -60,11 +61,12 @@ def export_segmentation(
     *,
     batch: int = 1,
     choose_tap: bool = False,
+    max_classes: int = MAX_CLASSES,
 ) -> dict[str, GraphWeight]:
     """Write `image` (batch, 3, S, S), `text_features` (T, D) -> `logits` (batch, T, h, w).
 
-    T may be anything from 1 to the configuration's `pad_len` at run time; images are float32 RGB
-    0..255, logits come before the sigmoid.
+    T may be anything from 1 to `max_classes` at run time; images are float32 RGB 0..255, logits
+    come before the sigmoid.
 
     Args:
         model: the network; left unchanged.
@@ -73,6 +75,8 @@ def export_segmentation(
         batch: images per run.
         choose_tap: add the overridable input `second_tap` (1,) int64, see `CatSeg.forward`;
             2 where it is not fed.
+        max_classes: longest class list; above the configuration's `pad_len` the graph keeps the
+            most similar classes of each image, up to it the graph is free of that.
 
     Returns:
         Where each layer's weight lies in the graph, by module name.
@@ -85,7 +89,8 @@ def export_segmentation(
     _require_used(chosen)
     changed = with_in_out_linears(model, [layer.name for layer in chosen]).eval()
     _store_resized_positions(changed)
-    classes = torch.export.Dim("classes", min=1, max=config.pad_len)
+    changed.aggregator.always_select = max_classes > config.pad_len
+    classes = torch.export.Dim("classes", min=1, max=max_classes)
     example = (
         torch.zeros(batch, 3, config.resolution, config.resolution),
         torch.full((_EXAMPLE_CLASSES, config.embed_dim), config.embed_dim**-0.5),

@@ -35,7 +35,7 @@ from semla_ros.bundler.onnx_export import (
 from semla_ros.errors import BundleError
 from semla_ros.network.catseg import CatSeg
 from semla_ros.network.layers import AdaptableLayer, adaptable_layers
-from semla_ros.types import Vocabulary
+from semla_ros.types import MAX_CLASSES, Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,12 @@ def _fill(root: Path, parts: BundleParts) -> None:
         name=parts.name,
         family="catseg",
         base_model=base_identity(model),
-        segmentation=SegmentationSpec(config.resolution, config.crop_size, config.pad_len),
+        segmentation=SegmentationSpec(
+            config.resolution,
+            config.crop_size,
+            max_classes=MAX_CLASSES,
+            class_pooling=config.pooling,
+        ),
         text=parts.text,
         navigator=parts.navigator.spec if parts.navigator else None,
         vocabulary=parts.vocabulary,

@@ -45,6 +45,14 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
         default="as_trained",
         help="second tap of the decoder under adapters: as_trained (default) or as_base",
     )
+    add(
+        "--class-pooling",
+        type=int,
+        choices=(2, 1),
+        default=2,
+        help="class attention over blocks of 2 x 2 patches (default) or over every patch, as the "
+        "published evaluations set it: finer and slower",
+    )
     add("--skip-unusable", action="store_true", help="leave unusable adapters out")
 
 
@@ -68,6 +76,7 @@ def _import(args: argparse.Namespace) -> int:
         qkv=args.qkv,
         adapter_guidance=args.adapter_guidance,
         skip_unusable=args.skip_unusable,
+        class_pooling=args.class_pooling,
     )
     imported = import_bundle(request)
     for name, problem in imported.skipped.items():

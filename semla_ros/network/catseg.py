@@ -38,12 +38,22 @@ class Guidance:
 
 
 class Aggregator(nn.Module):
-    """From image features and class texts to one logit map per class."""
+    """From image features and class texts to one logit map per class.
+
+    Of more than `pad_len` classes only the `pad_len` whose best patch is most similar are
+    aggregated, image by image; the others get `ABSENT_LOGIT`, as in the official code.
+
+    Attributes:
+        pad_len: how many classes one image can tell apart.
+        always_select: take the way through the selection for short lists too, where it keeps
+            every class in its place: a graph for lists of any length cannot branch.
+    """
 
     def __init__(self, config: CatSegConfig) -> None:
         super().__init__()
         dim = config.hidden_dim
         self.pad_len = config.pad_len
+        self.always_select = False
         self.layers = nn.ModuleList(
             AggregatorLayer(config) for _ in range(config.aggregator_layers)
         )
@@ -65,17 +75,21 @@ class Aggregator(nn.Module):
         batch, _, height, width = image.shape
         cost = torch.unflatten(text @ image.flatten(2), 2, (height, width))
         texts = text.expand(batch, -1, -1)
-        if text.shape[0] <= self.pad_len:
+        if text.shape[0] <= self.pad_len and not self.always_select:
             return self._aggregate(cost, texts, guidance)
         return self._aggregate_most_similar(cost, texts, guidance)
 
     def _aggregate_most_similar(self, cost: Tensor, texts: Tensor, guidance: Guidance) -> Tensor:
-        """Aggregate the `pad_len` classes whose best patch is most similar, per image."""
-        kept = cost.flatten(2).amax(dim=2).topk(self.pad_len, dim=1).indices
-        rows = torch.arange(cost.shape[0], device=cost.device)[:, None]
-        logits = self._aggregate(cost[rows, kept], texts[rows, kept], guidance)
+        count = torch.sym_min(cost.shape[1], self.pad_len)
+        best = cost.flatten(2).amax(dim=2).topk(count, dim=1).indices
+        kept = best.sort(dim=1).values[..., None, None]
+        logits = self._aggregate(
+            cost.gather(1, kept.expand(-1, -1, *cost.shape[2:])),
+            texts.gather(1, kept[..., 0].expand(-1, -1, texts.shape[2])),
+            guidance,
+        )
         full = logits.new_full((*cost.shape[:2], *logits.shape[2:]), ABSENT_LOGIT)
-        return full.index_put((rows, kept), logits)
+        return full.scatter(1, kept.expand(-1, -1, *logits.shape[2:]), logits)
 
     def _aggregate(self, cost: Tensor, texts: Tensor, guidance: Guidance) -> Tensor:
         batch = cost.shape[0]

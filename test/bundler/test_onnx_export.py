@@ -1,6 +1,7 @@
 """Exported graphs against the network itself, run by ONNX Runtime."""
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch.nn import functional
 from semla_ros.bundler import onnx_export
 from semla_ros.bundler.onnx_export import export_segmentation, export_text_encoder
 from semla_ros.errors import TrainingError
+from semla_ros.network.catseg import ABSENT_LOGIT
 from semla_ros.network.checkpoint import create_catseg, with_taps
 from semla_ros.network.config import CatSegConfig
 from semla_ros.network.layers import adaptable_layers
@@ -108,12 +110,40 @@ def graph_feed(weights, network):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("classes", [1, 3, 19, 64])
+@pytest.mark.parametrize("classes", [1, 3, 19, 64, 65, 200])
 def test_the_segmentation_graph_gives_the_networks_logits(model, segmentation, image, classes):
+    """Above 64, the limit here, both keep the same 64 most similar classes of the image."""
     texts = features(classes)
     (logits,) = segmentation[1].run(
         ["logits"], {"image": image.numpy(), "text_features": texts.numpy()}
     )
+    assert np.abs(logits - model(image, texts).numpy()).max() < TOLERANCE
+    absent = (logits == ABSENT_LOGIT).all(axis=(2, 3)).sum()
+    assert absent == max(0, classes - CONFIG.pad_len)
+
+
+@torch.no_grad()
+def test_every_image_of_a_batch_keeps_its_own_classes(model, folder):
+    path = folder / "batch.onnx"
+    export_segmentation(model, path, IMAGE_LAYERS, batch=2)
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(6)) * 255
+    images[1] = 255 - images[1]
+    texts = features(80)
+    feed = {"image": images.numpy(), "text_features": texts.numpy()}
+    (logits,) = session(path).run(["logits"], feed)
+    assert np.abs(logits - model(images, texts).numpy()).max() < TOLERANCE
+    first, second = (logits == ABSENT_LOGIT).all(axis=(2, 3))
+    assert (first != second).any(), "the same classes for both: the test shows nothing"
+
+
+@torch.no_grad()
+def test_a_graph_for_short_lists_selects_nothing(model, folder, image):
+    path = folder / "short.onnx"
+    export_segmentation(model, path, IMAGE_LAYERS, max_classes=CONFIG.pad_len)
+    assert "TopK" not in {node.op_type for node in onnx.load(str(path)).graph.node}
+    texts = features(19)
+    feed = {"image": image.numpy(), "text_features": texts.numpy()}
+    (logits,) = session(path).run(["logits"], feed)
     assert np.abs(logits - model(image, texts).numpy()).max() < TOLERANCE
 
 

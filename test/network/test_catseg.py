@@ -55,6 +55,15 @@ def test_above_the_limit_only_the_most_similar_classes_are_aggregated(small_conf
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("classes", [1, 4])
+def test_the_selection_leaves_short_lists_as_they_are(small_model, image, classes):
+    text = torch.nn.functional.normalize(torch.randn(classes, 32), dim=-1)
+    direct = small_model(image, text)
+    small_model.aggregator.always_select = True
+    assert torch.equal(small_model(image, text), direct)
+
+
+@torch.no_grad()
 def test_text_features_do_not_depend_on_cropping(small_model, tokens):
     full = torch.nn.functional.pad(tokens, (0, 6))
     torch.testing.assert_close(small_model.encode_text(full), small_model.encode_text(tokens))
