@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
 from semla_ros.errors import BundleError
+from semla_ros.types import Float32Array
 
 ORT_ERRORS: tuple[type[Exception], ...] = (
     RuntimeError,
@@ -25,7 +29,25 @@ def cpu_threads(threads: int) -> int:
     return threads if threads > 0 else max(1, (os.cpu_count() or 2) - 1)
 
 
-def open_session(path: Path, *, threads: int) -> onnxruntime.InferenceSession:
+class SharedInitializers:
+    """Arrays that a session uses in place of its graph's own copies; keep it while it is open."""
+
+    def __init__(self, arrays: Mapping[str, Float32Array]) -> None:
+        """Share `arrays`: initializer name -> C-contiguous array of its shape, never changed."""
+        self._values = {
+            name: (onnxruntime.OrtValue.ortvalue_from_numpy(array), array)
+            for name, array in arrays.items()
+        }
+
+    def add_to(self, options: onnxruntime.SessionOptions) -> None:
+        """Make sessions opened with `options` use the arrays."""
+        for name, (value, _) in self._values.items():
+            options.add_initializer(name, value)
+
+
+def open_session(
+    path: Path, *, threads: int, shared: SharedInitializers | None = None
+) -> onnxruntime.InferenceSession:
     """Return a CPU session of the graph `path`.
 
     Threads sleep between runs instead of spinning: the rest of the robot needs the cores. With
@@ -34,6 +56,7 @@ def open_session(path: Path, *, threads: int) -> onnxruntime.InferenceSession:
     Args:
         path: The graph.
         threads: Threads inside one operator; 0: all cores but one.
+        shared: Initializers that need not be in memory once more.
 
     Raises:
         BundleError: The graph is missing or does not load.
@@ -49,9 +72,21 @@ def open_session(path: Path, *, threads: int) -> onnxruntime.InferenceSession:
     options.log_severity_level = _ERRORS_ONLY
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        if shared is not None:
+            shared.add_to(options)
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
     except ORT_ERRORS as error:
         raise BundleError(
             f"graph {path.name!r} does not load in ONNX Runtime {onnxruntime.__version__}: "
             f"{error}: rebuild the bundle"
         ) from error
+    _return_free_memory()
+    return session
+
+
+def _return_free_memory() -> None:
+    """Give the system back what parsing a graph has left: with glibc that is the whole graph."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

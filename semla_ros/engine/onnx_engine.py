@@ -6,6 +6,7 @@ binding the next frame runs with: no session is created, nothing is copied in th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,6 +25,7 @@ from semla_ros.engine.weights import (
     layers_of,
     read_base_weights,
     second_tap,
+    shared_initializers,
 )
 from semla_ros.errors import BundleError, EngineError
 from semla_ros.onnx_session import ORT_ERRORS, open_session
@@ -46,7 +48,9 @@ class OnnxEngine(SegmentationEngine):
         layers = layers_of(bundle, SEGMENTATION_GRAPH)
         spec = bundle.manifest.segmentation
         size = spec.size
-        session = open_session(bundle.segmentation_graph, threads=threads)
+        base = read_base_weights(bundle, list(layers.values()))
+        self._shared = shared_initializers(bundle, layers)
+        session = open_session(bundle.segmentation_graph, threads=threads, shared=self._shared)
         facts = _inspect(session, layers, size=size)
         if bundle.manifest.adapter_guidance == AS_TRAINED and not facts.second_tap:
             raise BundleError(
@@ -59,7 +63,6 @@ class OnnxEngine(SegmentationEngine):
         self._bundle = bundle
         self._session: onnxruntime.InferenceSession | None = session
         self._input = InputBuffer(size)
-        base = read_base_weights(bundle, list(layers.values()))
         self._slots = [_BoundSlot(session, layers, base, image=self._input) for _ in range(2)]
         self._map_size = _probe(session, facts, image=self._input)
 
@@ -93,7 +96,7 @@ class _BoundSlot:
         self,
         session: onnxruntime.InferenceSession,
         layers: dict[str, GraphWeight],
-        base: dict[str, Float32Array],
+        base: Mapping[str, Float32Array],
         *,
         image: InputBuffer,
     ) -> None:

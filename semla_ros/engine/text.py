@@ -12,7 +12,13 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from semla_ros.bundle import ModelBundle
-from semla_ros.engine.weights import TEXT_GRAPH, graph_shape, layers_of, write_layer
+from semla_ros.engine.weights import (
+    TEXT_GRAPH,
+    graph_shape,
+    layers_of,
+    shared_initializers,
+    write_layer,
+)
 from semla_ros.errors import BundleError, EngineError, VocabularyError
 from semla_ros.onnx_session import ORT_ERRORS, open_session
 from semla_ros.types import Float32Array, Vocabulary
@@ -59,7 +65,8 @@ class TextEncoder:
                 f"expected a prompt template with one '{{}}', got {self._spec.template!r}"
             )
         self._layers = layers_of(bundle, TEXT_GRAPH)
-        self._session = open_session(bundle.text_graph, threads=threads)
+        self._shared = shared_initializers(bundle, self._layers)
+        self._session = open_session(bundle.text_graph, threads=threads, shared=self._shared)
         self._tokenizer = _open_tokenizer(bundle)
         self._cache: OrderedDict[Hashable, Float32Array] = OrderedDict()
         self._cache_size = cache_size

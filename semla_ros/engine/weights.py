@@ -10,6 +10,7 @@ import numpy as np
 from semla_ros.base_weights import BaseWeights
 from semla_ros.bundle import AS_TRAINED, GraphWeight, ModelBundle
 from semla_ros.errors import EngineError, VocabularyError
+from semla_ros.onnx_session import SharedInitializers
 from semla_ros.types import AdapterMix, Float32Array, LazyWeights, WeightSet
 
 SEGMENTATION_GRAPH = "segmentation"
@@ -35,7 +36,7 @@ def second_tap(bundle: ModelBundle, mix: AdapterMix) -> int | None:
 
 def read_base_weights(
     bundle: ModelBundle, layers: Sequence[GraphWeight]
-) -> dict[str, Float32Array]:
+) -> Mapping[str, Float32Array]:
     """Return layer name -> base weight (out, in) float32, read-only.
 
     The arrays are those of `BaseWeights.open`, in memory once per process; they are views of the
@@ -44,8 +45,21 @@ def read_base_weights(
     Raises:
         BundleError: A tensor is missing or has another shape than the manifest says.
     """
+    return BaseWeights.open(bundle).only([layer.name for layer in layers])
+
+
+def shared_initializers(
+    bundle: ModelBundle, layers: Mapping[str, GraphWeight]
+) -> SharedInitializers:
+    """Return W0 of `layers` for a session of their graph, which then keeps no copy of its own.
+
+    Raises:
+        BundleError: A tensor is missing or has another shape than the manifest says.
+    """
     base = BaseWeights.open(bundle)
-    return {layer.name: base.get(layer.name) for layer in layers}
+    return SharedInitializers(
+        {layer.initializer: base.as_stored(name) for name, layer in layers.items()}
+    )
 
 
 def graph_shape(layer: GraphWeight) -> tuple[int, int]:
