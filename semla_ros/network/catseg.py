@@ -80,7 +80,7 @@ class Aggregator(nn.Module):
         return self._aggregate_most_similar(cost, texts, guidance)
 
     def _aggregate_most_similar(self, cost: Tensor, texts: Tensor, guidance: Guidance) -> Tensor:
-        count = torch.sym_min(cost.shape[1], self.pad_len)
+        count = torch.sym_min(cost.shape[1], self.pad_len)  # type: ignore[no-untyped-call]
         best = cost.flatten(2).amax(dim=2).topk(count, dim=1).indices
         kept = best.sort(dim=1).values[..., None, None]
         logits = self._aggregate(
