@@ -10,11 +10,12 @@ from typing import Protocol
 from semla_ros.bundle import ModelBundle
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.fake_engine import FakeEngine
+from semla_ros.engine.golden import require_golden
 from semla_ros.engine.onnx_engine import OnnxEngine
 from semla_ros.engine.openvino_engine import OpenVinoEngine
 from semla_ros.engine.options import AUTO, BF16, CPU, F32, EngineOptions
 from semla_ros.engine.torch_engine import TorchEngine
-from semla_ros.errors import EngineUnavailableError
+from semla_ros.errors import EngineUnavailableError, SemlaError
 
 _LOG = logging.getLogger(__name__)
 
@@ -50,14 +51,16 @@ class Preference:
     Attributes:
         engine: A key of `ENGINES`.
         precision: Asked of it where the user left that open too.
+        golden: Hold its answer against ONNX Runtime's before it is trusted.
     """
 
     engine: str
     precision: str = AUTO
+    golden: bool = False
 
 
 PREFERENCES: tuple[Preference, ...] = (
-    Preference("openvino", BF16),
+    Preference("openvino", BF16, golden=True),
     Preference("onnx"),
     Preference("torch"),
 )
@@ -101,18 +104,34 @@ def create_engine(
 def _best(bundle: ModelBundle, options: EngineOptions) -> SegmentationEngine:
     refused: list[str] = []
     for each in PREFERENCES:
-        wanted = options
-        if options.precision == AUTO:
-            wanted = replace(options, precision=each.precision)
         try:
-            engine = ENGINES[each.engine](bundle, options=wanted)
+            engine = _tried(each, bundle, options)
         except EngineUnavailableError as error:
             refused.append(str(error))
-        else:
-            engine.reason = "auto: " + (f"not {'; not '.join(refused)}" if refused else "the best")
-            _LOG.info("engine %s in %s, %s", engine.name, engine.precision, engine.reason)
-            return engine
+            continue
+        engine.reason = "; not ".join((f"auto: {engine.reason}", *refused))
+        _LOG.info("engine %s in %s, %s", engine.name, engine.precision, engine.reason)
+        return engine
     raise EngineUnavailableError(f"engine auto: none works here: {'; '.join(refused)}")
+
+
+def _tried(
+    preference: Preference, bundle: ModelBundle, options: EngineOptions
+) -> SegmentationEngine:
+    """Return the preferred engine, proven where that is asked; `reason` says how it did."""
+    if options.precision == AUTO:
+        options = replace(options, precision=preference.precision)
+    engine = ENGINES[preference.engine](bundle, options=options)
+    if not preference.golden:
+        engine.reason = "the first that works here"
+        return engine
+    try:
+        error = require_golden(engine, bundle)
+    except SemlaError:
+        engine.close()
+        raise
+    engine.reason = f"the first that works here, within {error:.2g} of ONNX Runtime"
+    return engine
 
 
 __all__ = ["ENGINES", "PREFERENCES", "EngineOptions", "SegmentationEngine", "create_engine"]

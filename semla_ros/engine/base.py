@@ -56,6 +56,7 @@ class SegmentationEngine(ABC):
         precision: What matrices are multiplied in: f32, bf16 or f16.
         device: Where: cpu or cuda.
         reason: Why it was this engine, where somebody had the choice.
+        identity: Version and processor that decide the last bits of its answers.
     """
 
     name: ClassVar[str]
@@ -80,7 +81,8 @@ class SegmentationEngine(ABC):
         self.size = size
         self.feature_dim = feature_dim
         self.max_classes = max_classes
-        self.precision, self.device, self.reason = F32, CPU, ""
+        self.precision, self.device = F32, CPU
+        self.reason = self.identity = ""
         self._active: Slot | None = None
         self._prepared: Slot | None = None
         self._readers = [0] * _SLOTS

@@ -20,6 +20,7 @@ from semla_ros.engine.openvino_graph import (
     Graph,
     Handle,
     OpenVino,
+    identity,
     open_core,
     read_graph,
     resolved_precision,
@@ -74,6 +75,7 @@ class OpenVinoEngine(SegmentationEngine):
             layers, size=spec.size, feature_dim=graph.feature_dim, max_classes=spec.max_classes
         )
         self.precision = resolved_precision(openvino, options.precision)
+        self.identity = identity(openvino)
         self._bundle = bundle
         self._networks = _Networks(
             openvino, graph, precision=self.precision, threads=cpu_threads(options.threads)

@@ -75,6 +75,14 @@ def _without_telemetry() -> Iterator[None]:
         del sys.modules[_TELEMETRY]
 
 
+def identity(openvino: OpenVino) -> str:
+    """Return version, processor and its abilities."""
+    facts = [openvino.module.__version__]
+    for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES"):
+        facts.append(str(openvino.core.get_property("CPU", name)))
+    return " ".join(facts)
+
+
 def resolved_precision(openvino: OpenVino, asked: str) -> str:
     """Return the precision that `asked` means on this CPU: bf16 or f32 for `auto`.
 

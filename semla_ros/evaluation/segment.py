@@ -14,8 +14,14 @@ from semla_ros.bundler.label_sets import read_classes
 from semla_ros.config import Config
 from semla_ros.engine import create_engine
 from semla_ros.engine.base import SegmentationEngine
-from semla_ros.engine.text import TextEncoder
-from semla_ros.engine.windows import single_window, sliding_window
+from semla_ros.engine.frozen_text import FirstMixText
+from semla_ros.engine.text import TextEncoder, TextFeatures
+from semla_ros.engine.windows import (
+    WindowedLabels,
+    padded_window,
+    single_window,
+    sliding_window,
+)
 from semla_ros.errors import ConfigError, EvaluationError
 from semla_ros.evaluation.mixes import mix_of
 from semla_ros.evaluation.segment_files import write_results
@@ -32,8 +38,8 @@ from semla_ros.types import BASE, AdapterMix, DomainEstimate, Float32Array, UInt
 from semla_ros.weight_set import make_weight_set
 
 AUTO = "auto"
-SINGLE, SLIDING = "single", "sliding"
-WINDOWS = (SINGLE, SLIDING)
+SINGLE, SLIDING, PADDED = "single", "sliding", "padded"
+WINDOWS = (SINGLE, SLIDING, PADDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +52,11 @@ class SegmentRequest:
         out: Folder for the results; made if missing.
         mix: `auto`, `none`, `oracle:NAME`, `uniform` or `name=w,…`.
         engine: See `create_engine`.
-        window: `single` or `sliding`.
+        window: `single`, `sliding`, or `padded`, see `padded_window`.
         classes: See `read_classes`; None: the bundle's.
         save_logits: Write `<stem>.npz` as well.
+        paper_compat_text_cache: Keep the text features of the first image's mix for all images,
+            as the official evaluation does, see `FirstMixText`.
         config: Retrieval settings, threads and image bounds.
     """
 
@@ -60,6 +68,7 @@ class SegmentRequest:
     window: str = SINGLE
     classes: str | None = None
     save_logits: bool = False
+    paper_compat_text_cache: bool = False
     config: Config = field(default_factory=Config)
 
     def __post_init__(self) -> None:
@@ -101,6 +110,7 @@ def segment_images(request: SegmentRequest) -> tuple[Path, ...]:
                 "engine": segmenter.engine.name,
                 "window": request.window,
                 "mix_requested": request.mix,
+                "paper_compat_text_cache": request.paper_compat_text_cache,
             }
             written += write_results(
                 request.out,
@@ -130,7 +140,9 @@ class Segmenter:
         self._bundle = bundle
         self._library = library
         self._base = BaseWeights.open(bundle)
-        self._text = TextEncoder(bundle, threads=request.config.threads)
+        text = TextEncoder(bundle, threads=request.config.threads)
+        frozen = request.paper_compat_text_cache
+        self._text: TextFeatures = FirstMixText(text) if frozen else text
         self._settings = LiveSettings.of(request.config, bundle.manifest.defaults)
         named = request.classes
         self._vocabulary = read_classes(named) if named else bundle.manifest.vocabulary
@@ -160,7 +172,14 @@ class Segmenter:
                 f"bundle {bundle.manifest.name!r} has no navigator: give --mix none, uniform, "
                 "oracle:NAME or name=weight,…"
             )
-        engine = create_engine(request.engine, bundle, threads=request.config.threads)
+        config = request.config
+        engine = create_engine(
+            request.engine,
+            bundle,
+            threads=config.threads,
+            precision=config.precision,
+            device=config.device,
+        )
         return cls(request, bundle, library, engine=engine)
 
     def segment(self, rgb: UInt8Array) -> SegmentedImage:
@@ -175,11 +194,7 @@ class Segmenter:
         mix = self._fixed or self._retrieved(estimate)
         features = self._activate(mix, timer)
         with timer.stage("infer"):
-            if self._request.window == SLIDING:
-                crop = self._bundle.manifest.segmentation.crop
-                result = sliding_window(self.engine, rgb, crop=crop)
-            else:
-                result = single_window(self.engine, rgb)
+            result = self._infer(rgb)
         return SegmentedImage(
             result=result,
             mix=mix,
@@ -189,6 +204,14 @@ class Segmenter:
             estimate=estimate,
             timings_ms=timer.durations_ms,
         )
+
+    def _infer(self, rgb: UInt8Array) -> WindowedLabels:
+        window, crop = self._request.window, self._bundle.manifest.segmentation.crop
+        if window == SLIDING:
+            return sliding_window(self.engine, rgb, crop=crop)
+        if window == PADDED:
+            return padded_window(self.engine, rgb, multiple=crop)
+        return single_window(self.engine, rgb)
 
     def _open_navigator(self) -> Navigator | None:
         if self._bundle.manifest.navigator is None or not self._library.names:
