@@ -42,8 +42,6 @@ def test_settings_that_leave_the_score_alone_keep_it():
 
 
 def test_a_resealed_bundle_holds_the_calibration(tiny, tmp_path):
-    import shutil
-
     root = tmp_path / "bundle"
     shutil.copytree(tiny.root, root)
     changed = replace(tiny.manifest.defaults, calibration=CALIBRATION)
@@ -53,8 +51,6 @@ def test_a_resealed_bundle_holds_the_calibration(tiny, tmp_path):
 
 
 def test_an_edited_calibration_is_refused(tiny, tmp_path):
-    import shutil
-
     root = tmp_path / "bundle"
     shutil.copytree(tiny.root, root)
     reseal(open_bundle(root), defaults=replace(tiny.manifest.defaults, calibration=CALIBRATION))

@@ -1,0 +1,159 @@
+"""Can a signal tell bad masks from good ones, and the unknown from the known?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from semla_ros.errors import EvaluationError
+from semla_ros.evaluation.analysis.extra import evaluate_extra
+from semla_ros.evaluation.analysis.frames import SIGNALS, FrameTable, StrArray
+from semla_ros.evaluation.study.record import BoolArray
+from semla_ros.types import Float64Array
+
+FALSE_ALARMS = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class BadMasks:
+    """AUROC of every signal for "frame mIoU below `threshold`".
+
+    Attributes:
+        threshold: In [0, 1].
+        share: Share of frames below it.
+        auroc: Signal -> area under the curve, 0.5 = no use; NaN where undefined.
+    """
+
+    threshold: float
+    share: float
+    auroc: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """One signal as an alarm for scenes the library does not know.
+
+    Attributes:
+        signal: Its name.
+        family: What was unknown: a pattern, or a recording.
+        known, unknown: Frames of each kind.
+        auroc: 0.5 = no use.
+        tpr: Share of unknown frames found at `FALSE_ALARMS` of the known ones raising it.
+    """
+
+    signal: str
+    family: str
+    known: int
+    unknown: int
+    auroc: float
+    tpr: float
+
+
+def bad_masks(table: FrameTable, threshold: float) -> BadMasks:
+    """Return how well each signal finds the masks below a mIoU.
+
+    Raises:
+        MissingExtraError: scikit-learn is missing.
+    """
+    judged = table.judged
+    bad = judged.miou < threshold
+    found = {name: auroc(-judged.signal(name), bad) for name in SIGNALS}
+    return BadMasks(threshold, float(bad.mean()) if len(judged) else math.nan, found)
+
+
+def auroc(score: Float64Array, positive: BoolArray) -> float:
+    """Return the area under the ROC curve of `score` for `positive`; NaN without both kinds.
+
+    Raises:
+        MissingExtraError: scikit-learn is missing.
+    """
+    known = np.isfinite(score)
+    if len(np.unique(positive[known])) < 2:
+        return math.nan
+    return float(evaluate_extra("sklearn.metrics").roc_auc_score(positive[known], score[known]))
+
+
+def tpr_at(score: Float64Array, positive: BoolArray, *, fpr: float = FALSE_ALARMS) -> float:
+    """Return the largest share of positives above a threshold that at most `fpr` negatives pass.
+
+    NaN without both kinds.
+    """
+    known = np.isfinite(score)
+    hits, rest = np.sort(score[known & positive]), np.sort(score[known & ~positive])
+    if not hits.size or not rest.size:
+        return math.nan
+    allowed = math.floor(fpr * rest.size + 1e-9)
+    threshold = rest[rest.size - 1 - allowed]
+    return float((hits > threshold).mean())
+
+
+def alarms(known: FrameTable, unknown: FrameTable, *, family: str) -> tuple[Alarm, ...]:
+    """Return every signal as an alarm for the frames of `unknown` among those of `known`.
+
+    Raises:
+        MissingExtraError: scikit-learn is missing.
+    """
+    positive = np.concatenate([np.zeros(len(known), np.bool_), np.ones(len(unknown), np.bool_)])
+    found = []
+    for name in SIGNALS:
+        score = -np.concatenate([known.signal(name), unknown.signal(name)])
+        finite = np.isfinite(score)
+        found.append(
+            Alarm(
+                signal=name,
+                family=family,
+                known=int((finite & ~positive).sum()),
+                unknown=int((finite & positive).sum()),
+                auroc=auroc(score, positive),
+                tpr=tpr_at(score, positive),
+            )
+        )
+    return tuple(found)
+
+
+def rates(novelty: Float64Array, *, threshold: float, known: BoolArray) -> tuple[float, float]:
+    """Return (false positive rate, true positive rate) of "novelty above threshold"."""
+    alarm = novelty > threshold
+    finite = np.isfinite(novelty)
+    false, true = alarm[finite & known], alarm[finite & ~known]
+    return (
+        float(false.mean()) if false.size else math.nan,
+        float(true.mean()) if true.size else math.nan,
+    )
+
+
+def families(domains: StrArray | Sequence[str], patterns: Sequence[str]) -> dict[str, BoolArray]:
+    """Return pattern -> (F,) which frames are of a domain that it matches.
+
+    Raises:
+        EvaluationError: A pattern matches no domain, or all of them.
+    """
+    names = np.asarray(domains, dtype=np.str_)
+    found = {}
+    for pattern in patterns:
+        inside = np.array([fnmatchcase(str(n), pattern) for n in names], dtype=np.bool_)
+        if inside.all() or not inside.any():
+            raise EvaluationError(
+                f"expected a pattern that matches some of {sorted(set(names.tolist()))!r} and "
+                f"leaves some, got {pattern!r}"
+            )
+        found[pattern] = inside
+    return found
+
+
+def family_patterns(domains: Sequence[str]) -> tuple[str, ...]:
+    """Return the patterns of families in names like `fog-night`: shared by some, not by all.
+
+    A family is a word between hyphens that at least two domains have and at least one lacks.
+    """
+    words: dict[str, int] = {}
+    distinct = sorted(set(domains))
+    for name in distinct:
+        for word in set(name.split("-")):
+            words[word] = words.get(word, 0) + 1
+    shared = [w for w, n in sorted(words.items()) if w and 1 < n < len(distinct)]
+    return tuple(f"*{w}*" for w in shared)

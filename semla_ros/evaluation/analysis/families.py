@@ -1,0 +1,148 @@
+"""The alarm for unknown scenes, tested by taking whole families of domains out of the library."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from semla_ros.errors import EmptyLibraryError
+from semla_ros.evaluation.analysis.detection import Alarm, alarms, families, rates
+from semla_ros.evaluation.analysis.frames import FrameTable
+from semla_ros.evaluation.analysis.rerun import without
+from semla_ros.evaluation.study.record import BoolArray, RecordingTrack, Study
+from semla_ros.library.retrieval import RetrievalSettings, retrieve
+from semla_ros.navigator.distance import DISTANCES, CentroidBank, novelties
+from semla_ros.navigator.support import support_score
+from semla_ros.types import Float32Array
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyAlarm:
+    """One family taken out of the library.
+
+    Attributes:
+        family: Pattern of the domains that became unknown.
+        alarms: Every signal as an alarm, the threshold set at 1 % false alarms.
+        false_alarms: Share of known single frames above the bundle's own threshold.
+        found: Share of unknown single frames above it.
+    """
+
+    family: str
+    alarms: tuple[Alarm, ...]
+    false_alarms: float
+    found: float
+
+
+def family_alarms(
+    study: Study,
+    bank: CentroidBank,
+    *,
+    settings: RetrievalSettings,
+    distance: str,
+    out_of_library: float,
+    patterns: Sequence[str],
+) -> tuple[FamilyAlarm, ...]:
+    """Return the alarm of each family: its adapters leave the library, its frames are unknown.
+
+    Signals are those of single frames, without the filter. The spread within domains, which
+    novelty is measured in, is kept from the whole library. Confidence needs masks that were made
+    without the family and is left out.
+
+    Args:
+        study: With embeddings and named domains.
+        bank: Centroids of the whole library.
+        settings: Retrieval.
+        distance: Its distance.
+        out_of_library: The bundle's threshold of novelty.
+        patterns: One family each.
+
+    Raises:
+        EvaluationError: A pattern matches no domain, or all.
+        MissingExtraError: scikit-learn is missing.
+    """
+    domains = np.array([d or r.name for r in study.recordings for d in r.domains], dtype=np.str_)
+    embeddings = np.concatenate([r.embeddings for r in study.recordings])
+    found = []
+    for pattern, inside in families(domains, patterns).items():
+        gone = {str(d) for d in np.unique(domains[inside])}
+        table = _signals(
+            embeddings, domains, without(bank, sorted(gone)), settings, distance=distance
+        )
+        false, true = rates(table.novelty, threshold=out_of_library, known=~inside)
+        found.append(
+            FamilyAlarm(
+                family=pattern,
+                alarms=alarms(table.where(~inside), table.where(inside), family=pattern),
+                false_alarms=false,
+                found=true,
+            )
+        )
+    return tuple(found)
+
+
+def strangers(
+    known: Study,
+    unknown: Sequence[RecordingTrack],
+    bank: CentroidBank,
+    *,
+    settings: RetrievalSettings,
+    distance: str,
+    out_of_library: float,
+) -> tuple[FamilyAlarm, ...]:
+    """Return the alarm for whole recordings of another world, each against `known`'s frames.
+
+    Args: as `family_alarms`; `unknown` recordings need embeddings alone.
+
+    Raises:
+        MissingExtraError: scikit-learn is missing.
+    """
+    domains = np.array([d or r.name for r in known.recordings for d in r.domains], dtype=np.str_)
+    embeddings = np.concatenate([r.embeddings for r in known.recordings])
+    at_home = _signals(embeddings, domains, bank, settings, distance=distance)
+    found = []
+    for recording in unknown:
+        names = np.full(recording.frames, recording.name)
+        away = _signals(recording.embeddings, names, bank, settings, distance=distance)
+        novelty = np.concatenate([at_home.novelty, away.novelty])
+        is_known: BoolArray = np.arange(len(novelty)) < len(at_home)
+        false, true = rates(novelty, threshold=out_of_library, known=is_known)
+        each = alarms(at_home, away, family=recording.name)
+        found.append(FamilyAlarm(recording.name, each, false, true))
+    return tuple(found)
+
+
+def _signals(
+    embeddings: Float32Array,
+    domains: np.ndarray[tuple[int, ...], np.dtype[np.str_]],
+    bank: CentroidBank,
+    settings: RetrievalSettings,
+    *,
+    distance: str,
+) -> FrameTable:
+    measure = DISTANCES[distance]
+    rows = np.full((len(embeddings), 3), np.nan)
+    settings = replace(settings, exclude=frozenset())
+    for row, embedding in zip(rows, embeddings, strict=True):
+        distances = measure(embedding, bank)
+        try:
+            mix = retrieve(bank.names, distances, settings=settings)
+        except EmptyLibraryError:
+            continue
+        score = support_score(mix, bank.names, distances, null_distance=settings.null_distance)
+        new = novelties(embedding, bank)
+        nearest = float(distances.min()) if distances.size else math.nan
+        row[:] = score, math.nan if new is None else new.min(), nearest
+    nothing = np.full(len(embeddings), np.nan)
+    return FrameTable(
+        support=rows[:, 0],
+        confidence=nothing,
+        novelty=rows[:, 1],
+        nearest_distance=rows[:, 2],
+        miou=nothing,
+        domain=domains,
+        block=domains,
+        level=np.full(len(embeddings), "", dtype=np.str_),
+    )

@@ -1,0 +1,118 @@
+"""Studies made by hand, with truths known by construction."""
+
+import numpy as np
+import pytest
+
+from semla_ros.evaluation.study.record import (
+    GATED,
+    SEMLA,
+    ZERO_SHOT,
+    RecordingTrack,
+    StrategyTrack,
+    Study,
+    StudyInfo,
+)
+
+PIXELS = 10_000
+CLASSES = ("road", "car", "person")
+ADAPTERS = ("fog-day", "fog-night", "rain-day", "rain-night")
+STEP_NS = 200_000_000
+
+
+def counts_of(miou):
+    """(F, 3, T) counts whose every class has exactly the IoU of its frame, to 1e-4."""
+    hits = np.round(np.asarray(miou) * PIXELS).astype(np.int64)
+    each = np.stack([hits, np.zeros_like(hits), PIXELS - hits], axis=1)
+    return np.repeat(each[:, :, None], len(CLASSES), axis=2)
+
+
+def track(strategy, miou, *, confidence=None, weights=None):
+    number = len(miou)
+    if weights is None:
+        weights = np.zeros((number, len(ADAPTERS) + 1), np.float32)
+        weights[:, 0] = 1.0
+    confidence = np.full(number, 0.5) if confidence is None else confidence
+    return StrategyTrack(
+        strategy=strategy,
+        counts=counts_of(miou),
+        weights=np.asarray(weights, np.float32),
+        confidence=np.asarray(confidence, np.float32),
+        mask_crc32=np.arange(number, dtype=np.uint32),
+        swapped=np.zeros(number, np.bool_),
+    )
+
+
+def recording(name, domains, support, miou, **more):
+    number = len(domains)
+    rng = np.random.default_rng(len(name) * 1000 + number)
+    embeddings = rng.normal(size=(number, 6)).astype(np.float32)
+    plain = {
+        "source": name,
+        "name": name,
+        "topic": "/image",
+        "stamps_ns": np.arange(number, dtype=np.int64) * STEP_NS,
+        "domains": tuple(domains),
+        "scored": np.ones(number, np.bool_),
+        "embeddings": embeddings,
+        "distances": np.abs(rng.normal(5, 1, size=(number, len(ADAPTERS)))),
+        "novelty": np.abs(rng.normal(5, 1, size=number)),
+        "support": np.asarray(support, np.float64),
+        "smoothed": np.asarray(support, np.float64),
+        "levels": ("OK",) * number,
+        "tracks": {
+            ZERO_SHOT: track(ZERO_SHOT, np.asarray(miou) * 0.5),
+            SEMLA: track(SEMLA, miou),
+            GATED: track(GATED, np.asarray(miou) * 0.98),
+        },
+    }
+    return RecordingTrack(**{**plain, **more})
+
+
+def study(recordings, **more):
+    info = {
+        "bundle": "tiny",
+        "bundle_sha256": "ab" * 32,
+        "engine": "fake",
+        "classes": CLASSES,
+        "adapters": ADAPTERS,
+        "label_map": "camvid",
+        "strategies": (ZERO_SHOT, SEMLA, GATED),
+        "parameters": {"temperature": 0.05, "top_k": 2, "distance": "euclidean"},
+        "support_low": 0.15,
+        "out_of_library": 20.0,
+        "colors": ((128, 64, 128), (0, 0, 142), (220, 20, 60)),
+    }
+    return Study(StudyInfo(**{**info, **more}), tuple(recordings))
+
+
+def law(support):
+    """The true mean mIoU at a support."""
+    return 0.2 + 0.5 * np.clip(support, 0, 1)
+
+
+def calibrated_study(*, frames=150, drives=4, noise=0.05, seed=0):
+    """Every domain obeys the same law, so held-out coverage must reach its target."""
+    rng = np.random.default_rng(seed)
+    recordings = []
+    for domain in ADAPTERS:
+        for number in range(drives):
+            support = rng.uniform(0, 1, frames)
+            miou = np.clip(law(support) + rng.normal(0, noise, frames), 0, 1)
+            recordings.append(recording(f"{domain}-{number}", (domain,) * frames, support, miou))
+    return study(recordings)
+
+
+@pytest.fixture(scope="session")
+def made():
+    """What the tests of this folder build with; conftest modules cannot be imported by name."""
+
+    class Made:
+        classes, adapters, step_ns = CLASSES, ADAPTERS, STEP_NS
+        counts_of = staticmethod(counts_of)
+        track = staticmethod(track)
+        recording = staticmethod(recording)
+        study = staticmethod(study)
+        law = staticmethod(law)
+        calibrated = staticmethod(calibrated_study)
+
+    return Made
