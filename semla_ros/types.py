@@ -241,9 +241,10 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         cleaned = [n.strip() for n in self.names]
-        if not cleaned or not all(cleaned):
+        if not cleaned or not all(n.split(",")[0].strip() for n in cleaned):
             raise VocabularyError(
-                f"expected at least one class and no empty name, got {self.names!r}"
+                f"expected at least one class and no empty name, got {self.names!r}: write each "
+                "as a name, or as 'name, synonym'"
             )
         if len({n.lower() for n in cleaned}) != len(cleaned):
             raise VocabularyError(

@@ -17,9 +17,14 @@ def _segment_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, required=True, help="folder for the results")
     add("--mix", default="auto", help="auto, none, oracle:NAME, uniform or name=weight,…")
     add("--engine", default="auto", help="auto, onnx, torch or fake; default: auto")
-    add("--window", default="single", help="single (default) or sliding, as papers evaluate")
+    add("--window", default="single", help="single (default), sliding (as evaluated) or padded")
     add("--classes", help="cityscapes, a file, or names separated by ';'; default: the bundle's")
     add("--save-logits", action="store_true", help="write <stem>.npz as well")
+    add(
+        "--paper-compat-text-cache",
+        action="store_true",
+        help="keep the text features of the first image's mix, as the official evaluation does",
+    )
     add("--threads", type=int, default=0, help="CPU threads; default: all cores but one")
 
 
@@ -36,6 +41,7 @@ def _segment(args: argparse.Namespace) -> int:
         window=args.window,
         classes=args.classes,
         save_logits=args.save_logits,
+        paper_compat_text_cache=args.paper_compat_text_cache,
         config=Config(threads=args.threads),
     )
     for path in segment_images(request):

@@ -14,6 +14,7 @@ from semla_ros.engine.postprocess import (
     resized,
     scores_from_logits,
 )
+from semla_ros.network.config import CatSegConfig
 from semla_ros.types import Float32Array, UInt8Array
 
 _OVERLAP = 0.333
@@ -42,6 +43,30 @@ def single_window(engine: SegmentationEngine, rgb: UInt8Array) -> WindowedLabels
     """
     logits = engine.logits(rgb)
     return WindowedLabels(labels_from_logits(logits, (rgb.shape[0], rgb.shape[1])), logits)
+
+
+def padded_window(engine: SegmentationEngine, rgb: UInt8Array, *, multiple: int) -> WindowedLabels:
+    """Return the labels of `rgb` (H, W, 3) as the official path without crops does.
+
+    The image is padded right and below with the mean colour, and the mask of the padded image is
+    then stretched over the unpadded one, which shifts every object: only for comparisons.
+
+    Args:
+        engine: Resizes the padded image to its own input.
+        rgb: The image.
+        multiple: Sides are padded to multiples of this; 384 for the published models.
+
+    Raises:
+        EngineError: The network failed, or its output is not finite.
+
+    Source: CAT-Seg's forward with SIZE_DIVISIBILITY 384.
+    """
+    height, width = rgb.shape[:2]
+    shape = (height + -height % multiple, width + -width % multiple, 3)
+    padded = np.broadcast_to(np.array(CatSegConfig.pixel_mean, np.float32), shape).copy()
+    padded[:height, :width] = rgb
+    logits = engine.logits(padded)
+    return WindowedLabels(labels_from_logits(logits, (height, width)), logits)
 
 
 def sliding_window(engine: SegmentationEngine, rgb: UInt8Array, *, crop: int) -> WindowedLabels:

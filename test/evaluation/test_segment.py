@@ -12,7 +12,7 @@ import pytest
 from semla_ros.cli import main
 from semla_ros.engine import create_engine
 from semla_ros.engine.postprocess import scores_from_logits
-from semla_ros.engine.windows import single_window, sliding_window
+from semla_ros.engine.windows import padded_window, single_window, sliding_window
 from semla_ros.errors import LibraryError, SemlaError
 from semla_ros.evaluation.mixes import mix_of
 from semla_ros.evaluation.segment import SegmentRequest, segment_images
@@ -92,6 +92,32 @@ def test_another_mix_gives_other_logits_and_the_same_one_the_same(bundle, image,
     np.testing.assert_array_equal(fog, logits("fog=1"))
 
 
+def test_the_official_text_cache_keeps_the_features_of_the_first_image(bundle, tmp_path):
+    """Two images far apart, so that the navigator mixes differently for each."""
+    levels = {"a": 10, "b": 240}
+    for stem, level in levels.items():
+        cv2.imwrite(str(tmp_path / f"{stem}.png"), np.full((*SIZE, 3), level, np.uint8))
+    images = [tmp_path / f"{stem}.png" for stem in levels]
+
+    def features(images, **options):
+        out = tmp_path / f"out{len(images)}{len(options)}"
+        request = SegmentRequest(bundle, images, out, save_logits=True, **options)
+        segment_images(request)
+        mixes = [json.loads((out / f"{i.stem}.json").read_text())["mix"] for i in images]
+        stored = [np.load(out / f"{i.stem}.npz")["text_features"] for i in images]
+        return mixes, stored
+
+    mixes, fresh = features(images)
+    assert mixes[0] != mixes[1]
+    assert np.abs(fresh[0] - fresh[1]).max() > 1e-4
+    frozen_mixes, frozen = features(images, paper_compat_text_cache=True)
+    assert frozen_mixes == mixes, "only the text is frozen"
+    np.testing.assert_array_equal(frozen[0], fresh[0])
+    np.testing.assert_array_equal(frozen[1], fresh[0])
+    _, alone = features(images[1:], paper_compat_text_cache=True)
+    np.testing.assert_array_equal(alone[0], fresh[1])
+
+
 def test_classes_can_be_given_without_another_bundle(bundle, image, tmp_path):
     out = tmp_path / "out"
     request = SegmentRequest(bundle, [image], out, classes="sky;car, vehicle", save_logits=True)
@@ -147,6 +173,33 @@ def test_sliding_windows_equal_the_reference_network(tiny):
         engine.commit()
         got = sliding_window(engine, rgb, crop=manifest.segmentation.crop)
     assert (got.labels.labels == expected).mean() > 0.995
+
+
+def test_the_padded_window_equals_the_reference_network(tiny):
+    torch = pytest.importorskip("torch", reason="torch is the reference here")
+    from safetensors.torch import load_file
+
+    from semla_ros.network.checkpoint import catseg_from_state
+    from semla_ros.network.config import CatSegConfig
+    from semla_ros.network.windows import single_window_scores
+
+    manifest = tiny.manifest
+    rng = np.random.default_rng(1)
+    text = rng.normal(size=(len(manifest.vocabulary.names), 32)).astype(np.float32)
+    rgb = rng.integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    state = load_file(tiny.weights)
+    shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
+    model = catseg_from_state(state, CatSegConfig.from_state_dict(shapes, resolution=32))
+    image = torch.from_numpy(rgb).permute(2, 0, 1).float()
+    features = torch.from_numpy(text)
+    expected = single_window_scores(model, image, features, pad_multiple=32).labels.numpy()
+    with create_engine("onnx", tiny, threads=1) as engine:
+        engine.prepare(WeightSet(AdapterMix.base_only(), {}, text, manifest.vocabulary))
+        engine.commit()
+        padded = padded_window(engine, rgb, multiple=32)
+        whole = single_window(engine, rgb)
+    assert (padded.labels.labels == expected).mean() > 0.995
+    assert (padded.labels.labels != whole.labels.labels).any()
 
 
 @pytest.mark.parametrize(
