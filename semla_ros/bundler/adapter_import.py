@@ -15,7 +15,13 @@ from semla_ros.bundle import GraphWeight, NavigatorSpec
 from semla_ros.errors import AdapterError, LibraryError
 from semla_ros.library.compatibility import check_adapter, check_statistics
 from semla_ros.library.statistics import read_statistics, write_statistics
-from semla_ros.library.storage import CONFIG_FILE, TENSOR_FILE, read_adapter, write_adapter
+from semla_ros.library.storage import (
+    CONFIG_FILE,
+    TENSOR_FILE,
+    copy_documents,
+    read_adapter,
+    write_adapter,
+)
 from semla_ros.types import LoraAdapter
 
 IGNORE, APPLY = "ignore", "apply"
@@ -100,6 +106,7 @@ def _import(source: Path, target: Path, contract: AdapterContract) -> None:
     else:
         layer = next(iter(adapter.layers.values()))
         write_adapter(target, adapter, alpha=layer.scaling * len(layer.lora_a))
+    copy_documents(source, target)
     if contract.navigator is not None:
         name, spec = source.name, contract.navigator
         statistics = read_statistics(source, name)

@@ -70,6 +70,53 @@ def _embed(args: argparse.Namespace) -> int:
     return 0
 
 
+def _verify_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the bundle."""
+    parser.add_argument("bundle", type=Path, help="the bundle folder")
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from semla_ros.curation.verify import verify_library
+
+    found = verify_library(args.bundle)
+    if found.bundle_problem:
+        print(f"FAILED  bundle: {found.bundle_problem}")
+    else:
+        print(f"ok      bundle: {found.sealed_files} sealed files as they were built")
+    for adapter in found.adapters:
+        for problem in adapter.problems:
+            print(f"FAILED  {adapter.name}: {problem}")
+        if not adapter.problems:
+            known = adapter.statistics
+            images = f", statistics of {known.count or '?'} images" if known else ""
+            print(f"ok      {adapter.name}: {adapter.layers} layers{images}")
+    for note in found.notes:
+        print(f"note    {note}")
+    return 0 if found.passed else 1
+
+
+def _audit_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is audited, and where the JSON goes."""
+    parser.add_argument("bundle", type=Path, help="the bundle folder")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="adapters; default: all")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything here as well")
+
+
+def _audit(args: argparse.Namespace) -> int:
+    from semla_ros.curation.audit import audit_library
+    from semla_ros.curation.audit_report import audit_lines, write_audit
+
+    audit = audit_library(args.bundle, args.names)
+    for line in audit_lines(audit):
+        print(line)
+    if args.json:
+        write_audit(audit, args.json)
+        print(f"wrote {args.json}")
+    return 0 if audit.clean else 1
+
+
 VERBS: Mapping[str, Verb] = {
     "embed": Verb("make a domain's statistics from images or a bag", _embed_arguments, _embed),
+    "audit": Verb("say what adapters hold, and what needs attention", _audit_arguments, _audit),
+    "verify": Verb("open every file and adapter whole", _verify_arguments, _verify),
 }

@@ -25,7 +25,14 @@ from semla_ros.library.statistics import (
     read_statistics,
     statistics_path,
 )
-from semla_ros.library.storage import MAX_TENSOR_BYTES, TENSOR_FILE, check_name, read_adapter
+from semla_ros.library.storage import (
+    MAX_TENSOR_BYTES,
+    TENSOR_FILE,
+    check_name,
+    copy_documents,
+    read_adapter,
+    waits_for_adapter,
+)
 from semla_ros.types import Float64Array, LoraAdapter
 
 _LOG = logging.getLogger(__name__)
@@ -156,7 +163,7 @@ class AdapterLibrary:
         Raises:
             AdapterError: Unusable, or the name is taken.
         """
-        waiting = _waits_for_adapter(self.root / check_name(name), name)
+        waiting = waits_for_adapter(self.root / check_name(name), name)
         target = self.root / name if waiting else self._free(name)
         with _disk(f"add adapter {name!r}"), staging(self.root) as scratch:
             copy = scratch / name
@@ -267,12 +274,6 @@ def _disk(action: str) -> Iterator[None]:
         raise LibraryError(f"cannot {action}: {error}: check space and rights") from error
 
 
-def _waits_for_adapter(folder: Path, name: str) -> bool:
-    """Return whether `folder` holds statistics and no adapter."""
-    adapter = any((folder / file).exists() for file in (CONFIG_FILE, TENSOR_FILE))
-    return statistics_path(folder, name).is_file() and not adapter
-
-
 def _copy_adapter(source: Path, target: Path, *, name: str) -> None:
     limits = {CONFIG_FILE: MAX_CONFIG_BYTES, TENSOR_FILE: MAX_TENSOR_BYTES}
     for file, limit in limits.items():
@@ -280,7 +281,8 @@ def _copy_adapter(source: Path, target: Path, *, name: str) -> None:
     for statistics in (statistics_path(source, name), statistics_path(source, source.name)):
         if statistics.is_file():
             _copy_bounded(statistics, statistics_path(target, name), limit=MAX_STATISTICS_BYTES)
-            return
+            break
+    copy_documents(source, target)
 
 
 def _copy_bounded(source: Path, target: Path, *, limit: int) -> None:

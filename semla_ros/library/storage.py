@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -41,15 +42,19 @@ __all__ = [
     "TENSOR_FILE",
     "DomainStatistics",
     "check_name",
+    "copy_documents",
     "read_adapter",
     "read_statistics",
     "read_whole_adapter",
     "statistics_path",
+    "waits_for_adapter",
     "write_adapter",
     "write_statistics",
 ]
 
 TENSOR_FILE = "adapter_model.safetensors"
+DOCUMENTS = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "COPYING", "NOTICE", "README.md")
+MAX_DOCUMENT_BYTES = 1_000_000
 MAX_TENSOR_BYTES = 1_000_000_000
 MAX_HEADER_BYTES = 8_000_000
 MAX_FEATURES = 262_144
@@ -100,6 +105,11 @@ def read_whole_adapter(folder: Path, *, name: str | None = None) -> LoraAdapter:
     Args and Raises: as for `read_adapter`.
     """
     name = check_name(folder.name if name is None else name)
+    if waits_for_adapter(folder, name):
+        raise AdapterError(
+            f"domain {name!r} has statistics and waits for its adapter: "
+            f"semla library add BUNDLE FOLDER --name {name}"
+        )
     settings = read_settings(folder)
     where = f"{folder.name}/{TENSOR_FILE}"
     pairs = _read_pairs(folder / TENSOR_FILE, where)
@@ -133,6 +143,20 @@ def write_adapter(folder: Path, adapter: LoraAdapter, *, alpha: float) -> None:
     config = json.dumps(_config(adapter, alpha), indent=2, sort_keys=True)
     _replace(folder / TENSOR_FILE, save(tensors, metadata={"format": "pt"}))
     _replace(folder / CONFIG_FILE, (config + "\n").encode())
+
+
+def waits_for_adapter(folder: Path, name: str) -> bool:
+    """Return whether `folder` holds the statistics of `name` and no adapter."""
+    adapter = any((folder / file).exists() for file in (CONFIG_FILE, TENSOR_FILE))
+    return statistics_path(folder, name).is_file() and not adapter
+
+
+def copy_documents(source: Path, target: Path) -> None:
+    """Copy what says whose an adapter is (`DOCUMENTS`) beside it, where it is small text."""
+    for name in DOCUMENTS:
+        path = source / name
+        if path.is_file() and path.stat().st_size <= MAX_DOCUMENT_BYTES:
+            shutil.copyfile(path, target / name)
 
 
 def _replace(path: Path, content: bytes) -> None:
