@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,8 +78,20 @@ def image_topics(path: Path, *, on_note: NoteSink = log_note) -> tuple[ImageTopi
     return tuple(ImageTopic(name, kind, count) for (name, kind), count in sorted(counts.items()))
 
 
-def choose_topic(path: Path, topic: str | None, *, on_note: NoteSink = log_note) -> ImageTopic:
+def choose_topic(
+    path: Path,
+    topic: str | None,
+    *,
+    on_note: NoteSink = log_note,
+    but: Collection[str] = (),
+) -> ImageTopic:
     """Return the image topic called `topic`, or the only one that holds messages.
+
+    Args:
+        path: As for `image_topics`.
+        topic: Its name; None for the only one.
+        on_note: Gets a line for what had to be mended.
+        but: Topics that are not meant where `topic` is None.
 
     Raises:
         BagError: No image topic, several and none chosen, or none of that name; those there are
@@ -94,7 +106,8 @@ def choose_topic(path: Path, topic: str | None, *, on_note: NoteSink = log_note)
         raise BagError(
             f"recording {str(path)!r} has no image topic {topic!r}: image topics are {listing}"
         )
-    filled = [t for t in found if t.count]
+    others = {name.lstrip("/") for name in but}
+    filled = [t for t in found if t.count and t.name.lstrip("/") not in others]
     if len(filled) == 1:
         return filled[0]
     if not filled:

@@ -25,9 +25,11 @@ BoolArray = npt.NDArray[np.bool_]
 
 ZERO_SHOT, UNIFORM, SEMLA = "zero-shot", "uniform", "semla"
 GATED, ORACLE, FIXED = "semla-gated", "oracle", "fixed:"
+GATED_AT = "semla-gated@"
 """Names of strategies: the base alone; all adapters alike; SemLA on every frame by itself; SemLA
 as the robot runs it (filter and debounce); the adapter named like the frame's domain; a given mix
-(`fixed:fog=0.7,rain=0.3`).
+(`fixed:fog=0.7,rain=0.3`); the gate with another trigger (`semla-gated@0.5`), for the curve of
+mIoU against fusions.
 """
 
 
@@ -77,6 +79,8 @@ class RecordingTrack:
         skipped: Frames that could not be used, and why.
         notes: What a reader should know about this recording.
         ended_early: Why it stopped before its end; empty if it did not.
+        probe_crc32: Mask of the first frame with the base weights, before and after everything:
+            equal where returning to the base is bit-identical; empty where there was no frame.
     """
 
     source: str
@@ -95,6 +99,7 @@ class RecordingTrack:
     skipped: tuple[SkippedRecord, ...] = ()
     notes: tuple[str, ...] = ()
     ended_early: str = ""
+    probe_crc32: tuple[int, ...] = ()
 
     @property
     def frames(self) -> int:

@@ -55,6 +55,12 @@ def save_study(study: Study, folder: Path) -> tuple[Path, ...]:
     Raises:
         EvaluationError: The folder cannot be written.
     """
+    files = study_files(study)
+    return tuple(write_file(folder / name, content) for name, content in files.items())
+
+
+def study_files(study: Study) -> dict[str, bytes]:
+    """Return file name -> content of a study, in the order they are to be written."""
     arrays: _Arrays = {}
     recordings = [_recording_to(r, f"r{i:05d}", arrays) for i, r in enumerate(study.recordings)]
     data = {
@@ -68,10 +74,7 @@ def save_study(study: Study, folder: Path) -> tuple[Path, ...]:
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
     # The arrays first: a results.json always has its frames.
-    return (
-        write_file(folder / FRAMES, stream.getvalue()),
-        write_file(folder / RESULTS, text.encode()),
-    )
+    return {FRAMES: stream.getvalue(), RESULTS: text.encode()}
 
 
 def load_study(path: Path) -> Study:
@@ -149,6 +152,7 @@ def _recording_to(recording: RecordingTrack, key: str, arrays: _Arrays) -> dict[
         "skipped": [asdict(s) for s in recording.skipped],
         "notes": list(recording.notes),
         "ended_early": recording.ended_early,
+        "probe_crc32": list(recording.probe_crc32),
     }
 
 
@@ -168,6 +172,7 @@ def _recording_from(data: Mapping[str, Any], key: str, arrays: _Arrays) -> Recor
         skipped=tuple(SkippedRecord(**s) for s in data["skipped"]),
         notes=tuple(data["notes"]),
         ended_early=str(data["ended_early"]),
+        probe_crc32=tuple(int(v) for v in data["probe_crc32"]),
         **{name: arrays[f"{key}/{name}"] for name in _FRAME_ARRAYS},
     )
 

@@ -1,0 +1,201 @@
+"""A bundle opened once, for the evaluation of any number of recordings."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from semla_ros.answers import Prediction
+from semla_ros.bundle import ModelBundle, file_sha256
+from semla_ros.config import Config, updated
+from semla_ros.errors import ConfigError, EngineError
+from semla_ros.evaluation.run import versions
+from semla_ros.evaluation.study.gate import GateReplay, with_trigger
+from semla_ros.evaluation.study.record import GATED_AT, SEMLA, StudyInfo
+from semla_ros.evaluation.study.shared_encoder import SharedEncoder
+from semla_ros.evaluation.study.strategies import (
+    DEFAULT_STRATEGIES,
+    Chooser,
+    check_leave_out,
+    check_strategies,
+    chooser_of,
+    trigger_of,
+)
+from semla_ros.evaluation.truth.label_map import IDENTITY
+from semla_ros.evaluation.truth.source import DEFAULT_TOLERANCE_NS
+from semla_ros.navigator.distance import CentroidBank
+from semla_ros.pipeline import AdaptivePipeline, open_parts
+from semla_ros.pipeline.settings import LiveSettings, bank_of
+from semla_ros.types import AdapterMix, UInt8Array
+
+_DECIDING = (
+    "precision",
+    "navigator_rate_hz",
+    "ema_time_s",
+    "max_gap_s",
+    "swap_policy",
+    "swap_trigger",
+    "swap_release",
+    "trigger_consecutive",
+    "release_consecutive",
+    "min_dwell_s",
+    "exclude",
+)
+"""Parameters that decide results and that the bundle has no say in."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudySettings:
+    """How recordings are evaluated; the same for all of a study.
+
+    Attributes:
+        bundle: The model bundle; None for the demo bundle.
+        strategies: See `check_strategies`.
+        label_map: See `read_label_map`.
+        leave_out: See `left_out`.
+        topic: Image topic of recordings; None for the only one.
+        fps: Of folders and videos that know no time.
+        tolerance_ns: How far truth may lie from its frame.
+        excluded: Domains left out of the means over domains.
+        changes: Parameters that differ from the default.
+    """
+
+    bundle: Path | None = None
+    strategies: tuple[str, ...] = DEFAULT_STRATEGIES
+    label_map: str = IDENTITY
+    leave_out: str = ""
+    topic: str | None = None
+    fps: float = 10.0
+    tolerance_ns: int = DEFAULT_TOLERANCE_NS
+    excluded: tuple[str, ...] = ()
+    changes: Mapping[str, object] = field(default_factory=dict)
+
+    def config(self) -> Config:
+        """Return the configuration of every pipeline of the study.
+
+        Raises:
+            ConfigError: An unknown parameter, or a wrong value.
+        """
+        forced: dict[str, object] = {"adaptation": "inline", "output_size": "model"}
+        if self.bundle is not None:
+            forced["bundle"] = str(self.bundle)
+        return updated(Config(), {**self.changes, **forced})
+
+
+class Session:
+    """The opened parts, and what explicit strategies need of them: serve a mix, segment."""
+
+    def __init__(self, settings: StudySettings) -> None:
+        """Open the bundle.
+
+        Raises:
+            SemlaError: Bundle, strategies or parameters cannot be used.
+        """
+        self.settings = settings
+        self.config = settings.config()
+        encoders: list[SharedEncoder] = []
+
+        def shared(encoder: Any) -> SharedEncoder:  # noqa: ANN401  an ImageEncoder
+            encoders.append(SharedEncoder(encoder))
+            return encoders[0]
+
+        self.parts = open_parts(self.config, with_encoder=shared)
+        self.encoder = encoders[0] if encoders else None
+        bundle, library = self.parts.bundle, self.parts.library
+        self.live = LiveSettings.of(self.config, bundle.manifest.defaults)
+        self.names = library.names
+        self.bank: CentroidBank = bank_of(library, distance=self.live.distance)
+        self.strategies = check_strategies(settings.strategies, self.names)
+        needy = [s for s in self.strategies if s.startswith(SEMLA)]
+        if needy and self.encoder is None:
+            raise ConfigError(
+                f"strategies {needy!r} need a navigator, bundle {bundle.manifest.name!r} has "
+                "none: leave them out"
+            )
+        check_leave_out(settings.leave_out, self.names)
+        self.classes = bundle.manifest.vocabulary.names
+        self.sha256 = evaluated_sha256(bundle)
+
+    def info(self) -> StudyInfo:
+        """Return what the study says about itself."""
+        manifest = self.parts.bundle.manifest
+        parameters = {name: getattr(self.config, name) for name in _DECIDING}
+        retrieval = asdict(self.live.retrieval)
+        del retrieval["exclude"]
+        return StudyInfo(
+            bundle=manifest.name,
+            bundle_sha256=self.sha256,
+            engine=self.parts.engine.name,
+            classes=self.classes,
+            adapters=self.names,
+            label_map=self.settings.label_map,
+            strategies=self.strategies,
+            parameters={**retrieval, "distance": self.live.distance, **parameters},
+            versions=versions(),
+            support_low=self.live.support_low,
+            out_of_library=self.live.out_of_library,
+            excluded=self.settings.excluded,
+            leave_out=self.settings.leave_out,
+            colors=tuple((r, g, b) for r, g, b in manifest.vocabulary.colors.tolist()),
+        )
+
+    def pipeline(self) -> AdaptivePipeline:
+        """Return a pipeline that has seen nothing and serves the base."""
+        self.serve(AdapterMix.base_only(), 0)
+        if self.parts.observer is not None:
+            self.parts.observer.reset()
+        return AdaptivePipeline(self.parts, self.config)
+
+    def chooser(self, strategy: str) -> Chooser | None:
+        """Return who decides for `strategy`, having seen nothing; None for the live pipeline."""
+        if strategy.startswith(GATED_AT):
+            config = with_trigger(self.config, trigger_of(strategy))
+            live = LiveSettings.of(config, self.parts.bundle.manifest.defaults)
+            return GateReplay(self.parts.library, self.bank, live)
+        return chooser_of(strategy, self.names, self.live.retrieval)
+
+    def serve(self, mix: AdapterMix, stamp_ns: int) -> None:
+        """Make `mix` serve, by the swapper of the pipeline.
+
+        Raises:
+            EngineError: It cannot be prepared.
+        """
+        swapper = self.parts.swapper
+        if swapper.active == mix:
+            return
+        swapper.request(mix, reason="pinned", stamp_ns=stamp_ns)
+        event = swapper.commit_ready(stamp_ns)
+        if event is None or not event.committed:
+            why = "nothing was prepared" if event is None else event.error
+            raise EngineError(f"mix {mix.identity!r} cannot be served: {why}")
+
+    def segment(self, rgb: UInt8Array) -> Prediction:
+        """Return the mask of `rgb` with what serves."""
+        return self.parts.engine.infer(rgb)
+
+    def close(self) -> None:
+        """Release the engine."""
+        self.parts.swapper.close()
+        self.parts.engine.close()
+
+
+def evaluated_sha256(bundle: ModelBundle) -> str:
+    """Return a sha256 over everything of a bundle that decides a mask or an embedding.
+
+    Sealed files, class list and adapters count; defaults and calibration do not, so a study can
+    be continued after it has calibrated its bundle.
+    """
+    manifest = bundle.manifest
+    digest = hashlib.sha256()
+    parts = [f"{name}={sha}" for name, sha in sorted(manifest.files.items())]
+    parts += [f"class={name}" for name in manifest.vocabulary.names]
+    parts += [f"text={manifest.text}", f"segmentation={manifest.segmentation}"]
+    for path in sorted(bundle.library.rglob("*")):
+        if path.is_file() and not path.name.startswith("."):
+            name = path.relative_to(bundle.library).as_posix()
+            parts.append(f"{name}={file_sha256(path)}")
+    digest.update("\n".join(parts).encode())
+    return digest.hexdigest()

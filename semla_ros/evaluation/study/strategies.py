@@ -1,0 +1,218 @@
+"""Strategies by name: which mix each of them wants for a frame."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from semla_ros.errors import ConfigError, EmptyLibraryError
+from semla_ros.evaluation.mixes import mix_of
+from semla_ros.evaluation.study.record import (
+    FIXED,
+    GATED,
+    GATED_AT,
+    ORACLE,
+    SEMLA,
+    UNIFORM,
+    ZERO_SHOT,
+)
+from semla_ros.library.retrieval import RetrievalSettings, retrieve
+from semla_ros.types import BASE, AdapterMix, Float32Array, Float64Array
+
+DEFAULT_STRATEGIES = (ZERO_SHOT, UNIFORM, SEMLA, GATED, ORACLE)
+OWN_DOMAIN = "domain"
+"""`--leave-out domain`: the adapter of the frame's own domain."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """What a strategy may know of a frame.
+
+    Attributes:
+        stamp_ns: Sensor time.
+        domain: Its domain, "" if unknown; only the oracle and leave-one-out use it.
+        embedding: (D,) float32; None without a navigator.
+        distances: (N,) of the embedding to the adapters; empty without a navigator.
+        excluded: Adapters that are left out for this frame.
+    """
+
+    stamp_ns: int
+    domain: str
+    embedding: Float32Array | None
+    distances: Float64Array
+    excluded: frozenset[str] = frozenset()
+
+
+class Chooser(Protocol):
+    """One strategy that says for each frame, in order, which mix is to serve."""
+
+    def choose(self, look: Look) -> AdapterMix | None:
+        """Return the mix for a frame, None where the strategy has no meaning."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FixedMix:
+    """One mix for every frame."""
+
+    mix: AdapterMix
+
+    def choose(self, look: Look) -> AdapterMix | None:
+        """Return the mix."""
+        return self.mix
+
+
+@dataclass(frozen=True, slots=True)
+class Uniform:
+    """All adapters alike. Source: SemLA (CVPR 2025), the baseline `uniform`."""
+
+    names: tuple[str, ...]
+
+    def choose(self, look: Look) -> AdapterMix | None:
+        """Return the mix of what is not left out, the base where nothing is."""
+        kept = [n for n in self.names if n not in look.excluded]
+        return AdapterMix.from_weights(dict.fromkeys(kept, 1.0)) if kept else _base()
+
+
+@dataclass(frozen=True, slots=True)
+class PerFrame:
+    """SemLA as published: every frame by its own embedding."""
+
+    names: tuple[str, ...]
+    settings: RetrievalSettings
+
+    def choose(self, look: Look) -> AdapterMix | None:
+        """Return what retrieval asks for."""
+        return semla_mix(self.names, look, self.settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Oracle:
+    """The adapter named like the frame's domain, alone."""
+
+    names: tuple[str, ...]
+
+    def choose(self, look: Look) -> AdapterMix | None:
+        """Return it; None where there is none of that name."""
+        own = named_like(look.domain, self.names)
+        return None if own is None else AdapterMix((own,), (1.0,))
+
+
+def semla_mix(names: Sequence[str], look: Look, settings: RetrievalSettings) -> AdapterMix | None:
+    """Return the mix retrieval asks for on this frame alone; None without a navigator."""
+    if look.embedding is None:
+        return None
+    allowed = replace(settings, exclude=settings.exclude | look.excluded)
+    try:
+        return retrieve(names, look.distances, settings=allowed)
+    except EmptyLibraryError:
+        return _base()
+
+
+def check_strategies(strategies: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """Return the strategies, each once.
+
+    Args:
+        strategies: As the user gave them.
+        names: The library's adapters.
+
+    Raises:
+        ConfigError: None, or an unknown one.
+        LibraryError: A fixed mix of adapters that are not there.
+    """
+    known = (*DEFAULT_STRATEGIES, f"{FIXED}NAME=w,…", f"{GATED_AT}TRIGGER")
+    for each in strategies:
+        if each.startswith(FIXED):
+            mix_of(each.removeprefix(FIXED), names)
+        elif each.startswith(GATED_AT):
+            trigger_of(each)
+        elif each not in DEFAULT_STRATEGIES:
+            raise ConfigError(f"expected strategies of {known!r}, got {each!r}")
+    if not strategies:
+        raise ConfigError(f"expected at least one strategy of {known!r}, got none")
+    return tuple(dict.fromkeys(strategies))
+
+
+def chooser_of(
+    strategy: str, names: tuple[str, ...], settings: RetrievalSettings
+) -> Chooser | None:
+    """Return who decides for `strategy`; None for those that keep a state (the gated ones)."""
+    if strategy == ZERO_SHOT:
+        return FixedMix(_base())
+    if strategy == UNIFORM:
+        return Uniform(names)
+    if strategy == SEMLA:
+        return PerFrame(names, settings)
+    if strategy == ORACLE:
+        return Oracle(names)
+    if strategy.startswith(FIXED):
+        return FixedMix(mix_of(strategy.removeprefix(FIXED), names))
+    return None
+
+
+def trigger_of(strategy: str) -> float:
+    """Return the trigger of `semla-gated@TRIGGER`.
+
+    Raises:
+        ConfigError: It is no number of 0 to 1.
+    """
+    text = strategy.removeprefix(GATED_AT)
+    try:
+        trigger = float(text)
+    except ValueError:
+        trigger = -1.0
+    if not 0 <= trigger <= 1:
+        raise ConfigError(f"expected {GATED_AT}TRIGGER with a trigger of 0 to 1, got {strategy!r}")
+    return trigger
+
+
+def left_out(pattern: str, names: Sequence[str], domain: str) -> frozenset[str]:
+    """Return the adapters that may not serve a frame of `domain`.
+
+    Args:
+        pattern: `domain`, a name or glob pattern of adapters, or "".
+        names: The library's adapters.
+        domain: Of the frame.
+    """
+    if pattern == OWN_DOMAIN:
+        own = named_like(domain, names)
+        return frozenset() if own is None else frozenset({own})
+    return frozenset(fnmatch.filter(names, pattern)) if pattern else frozenset()
+
+
+def check_leave_out(pattern: str, names: Sequence[str]) -> None:
+    """Check that a pattern leaves something out, and something in.
+
+    Raises:
+        ConfigError: No adapter fits it, or all do.
+    """
+    if not pattern or pattern == OWN_DOMAIN:
+        return
+    out = fnmatch.filter(names, pattern)
+    if not out or len(out) == len(names):
+        raise ConfigError(
+            f"expected --leave-out to fit some of {tuple(names)!r}, {pattern!r} fits {out!r}"
+        )
+
+
+def named_like(domain: str, names: Collection[str]) -> str | None:
+    """Return the adapter named like `domain`, whatever the case."""
+    return next((n for n in names if n.lower() == domain.lower()), None)
+
+
+def mix_row(mix: AdapterMix | None, names: Sequence[str]) -> Float32Array:
+    """Return the weights of `mix` over (*names, base), (N + 1,) float32; zeros for None."""
+    row = np.zeros(len(names) + 1, dtype=np.float32)
+    if mix is not None:
+        place = {name: i for i, name in enumerate((*names, BASE))}
+        for name, weight in zip(mix.names, mix.weights, strict=True):
+            row[place[name]] += weight
+    return row
+
+
+def _base() -> AdapterMix:
+    return AdapterMix.base_only()
