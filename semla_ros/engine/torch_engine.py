@@ -1,105 +1,145 @@
 """The reference engine: the PyTorch network with its weights replaced functionally.
 
-torch is imported when an engine is made, never when this module is.
+On the CPU in float32 it is what the other engines are held against. `device: cuda` is for GPUs
+without TensorRT. torch is imported when an engine is made, never when this module is.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from semla_ros.bundle import ModelBundle
 from semla_ros.engine.base import SegmentationEngine
-from semla_ros.engine.options import F32, EngineOptions
+from semla_ros.engine.options import AUTO, BF16, CPU, CUDA, F16, F32, EngineOptions
 from semla_ros.engine.preprocess import InputBuffer
-from semla_ros.engine.weights import SEGMENTATION_GRAPH, layers_of, second_tap
+from semla_ros.engine.slot_buffers import SlotBuffers
+from semla_ros.engine.weights import (
+    SEGMENTATION_GRAPH,
+    layers_of,
+    read_base_weights,
+    second_tap,
+)
 from semla_ros.errors import BundleError, ConfigError, EngineUnavailableError, TrainingError
 from semla_ros.onnx_session import cpu_threads
 from semla_ros.types import Float32Array, UInt8Array, WeightSet
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from semla_ros.engine.torch_network import CpuNetwork
     from semla_ros.network.catseg import CatSeg
+
+_PRECISIONS = {CPU: (F32, BF16), CUDA: (F32, F16, BF16)}
 
 
 class TorchEngine(SegmentationEngine):
-    """The network as it was trained, on the CPU, float32.
-
-    The base network is never written to: each slot holds its own copies of the touched weights,
-    and layers without one fall back to the base by themselves.
-    """
+    """The network as it was trained: float32 on the CPU, float16 on a GPU, or as asked."""
 
     name: ClassVar[str] = "torch"
 
-    def __init__(self, bundle: ModelBundle, *, threads: int = 0) -> None:
+    def __init__(self, bundle: ModelBundle, *, options: EngineOptions | None = None) -> None:
         """Build the network from the bundle's weights.
 
         Args:
             bundle: Where the weights are.
-            threads: CPU threads, for the whole process as torch has it; 0: all cores but one.
+            options: Threads (for the whole process, as torch has it), precision and device;
+                auto: the CPU, there f32; on a GPU f16.
 
         Raises:
-            EngineUnavailableError: torch is not installed.
+            EngineUnavailableError: torch or the GPU is missing, or has not the precision.
             BundleError: The weights are not those of a network this version can build.
         """
-        if importlib.util.find_spec("torch") is None:
-            raise EngineUnavailableError(
-                "engine 'torch': expected PyTorch, found none: `pip install torch`, "
-                "or take engine 'onnx'"
-            )
-        import torch
-
-        torch.set_num_threads(cpu_threads(threads))
+        options = options or EngineOptions()
+        device = _device(options)
+        options.require(self.name, precisions=_PRECISIONS[device], devices=(device,))
+        precision = options.precision
+        if precision == AUTO:
+            precision = F16 if device == CUDA else F32
+        layers = layers_of(bundle, SEGMENTATION_GRAPH)
+        model = load_network(bundle)
         size = bundle.manifest.segmentation.size
-        self._model: CatSeg | None = _load_network(bundle)
-        width = self._model.config.embed_dim
-        super().__init__(layers_of(bundle, SEGMENTATION_GRAPH), size=size, feature_dim=width)
-        self._input = InputBuffer(size)
-        self._slots: list[dict[str, Tensor]] = [{}, {}]
-        self._features: list[Tensor] = [torch.zeros(0, width), torch.zeros(0, width)]
-        self._taps: list[Tensor | None] = [None, None]
+        super().__init__(layers, size=size, feature_dim=model.config.embed_dim)
+        self.precision, self.device = precision, device
         self._bundle = bundle
+        self._input = InputBuffer(size)
+        self._staging = SlotBuffers(layers, read_base_weights(bundle, list(layers.values())))
+        self._network = _network(
+            model, self._input.tensor, device=device, precision=precision, threads=options.threads
+        )
+        shapes = {layer.parameter: layer.shape for layer in layers.values()}
+        self._slots = [self._network.slot(shapes) for _ in range(2)]
 
     @classmethod
     def open(cls, bundle: ModelBundle, *, options: EngineOptions) -> TorchEngine:
         """Return the engine of `bundle`."""
-        options.require(cls.name, precisions=(F32,))
-        return cls(bundle, threads=options.threads)
+        return cls(bundle, options=options)
 
     def _prepare_impl(self, index: int, weight_set: WeightSet) -> None:
-        import torch
+        from semla_ros.engine.torch_network import staged
 
-        self._slots[index] = {
-            self.layers[name].parameter: torch.from_numpy(np.array(weight_set.weights[name]))
-            for name in weight_set.weights
-        }
-        self._features[index] = torch.from_numpy(np.array(weight_set.text_features))
+        self._staging.fill(weight_set.weights)
+        views = staged(
+            self._staging.arrays,
+            {name: layer.transposed for name, layer in self.layers.items()},
+            {name: layer.parameter for name, layer in self.layers.items()},
+        )
+        features = np.ascontiguousarray(weight_set.text_features)
         tap = second_tap(self._bundle, weight_set.mix)
-        self._taps[index] = None if tap is None else torch.tensor([tap])
+        self._network.fill(self._slots[index], views, features, tap)
 
     def _infer_impl(self, index: int, rgb: UInt8Array | Float32Array) -> Float32Array:
-        import torch
-
         self._input.load(rgb)
-        image = torch.from_numpy(self._input.tensor)
-        model = cast("CatSeg", self._model)
-        with torch.inference_mode():
-            logits: Tensor = torch.func.functional_call(
-                model, self._slots[index], (image, self._features[index], self._taps[index])
-            )
-        return cast(Float32Array, logits[0].numpy())
+        return self._network.run(self._slots[index])
 
     def _close_impl(self) -> None:
+        self._network.close()
         self._slots.clear()
-        self._features.clear()
-        self._model = None
+        del self._network, self._staging
 
 
-def _load_network(bundle: ModelBundle) -> CatSeg:
+def _device(options: EngineOptions) -> str:
+    """Return where to run, once torch and the GPU are known to be there.
+
+    Raises:
+        EngineUnavailableError: One is missing.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise EngineUnavailableError(
+            "engine 'torch': expected PyTorch, found none: `pip install torch`, "
+            "or take engine 'onnx'"
+        )
+    if options.device != CUDA:
+        return CPU
+    import torch
+
+    if not torch.cuda.is_available():
+        raise EngineUnavailableError(
+            f"engine 'torch': expected an NVIDIA GPU for device 'cuda', found none that "
+            f"PyTorch {torch.__version__} can use (built for CUDA {torch.version.cuda}): "
+            "install a driver and a CUDA build of torch, or set device to auto"
+        )
+    return CUDA
+
+
+def _network(
+    model: CatSeg, image: Float32Array, *, device: str, precision: str, threads: int
+) -> CpuNetwork:
+    import torch
+
+    from semla_ros.engine.torch_network import CpuNetwork, CudaNetwork
+
+    torch.set_num_threads(cpu_threads(threads))
+    kind = CudaNetwork if device == CUDA else CpuNetwork
+    return kind(model, image, precision=precision)
+
+
+def load_network(bundle: ModelBundle) -> CatSeg:
+    """Return the network of `bundle` with its base weights.
+
+    Raises:
+        BundleError: The weights are not those of a network this version can build.
+    """
     from safetensors.torch import load_file
 
     from semla_ros.network.checkpoint import catseg_from_state
@@ -107,10 +147,9 @@ def _load_network(bundle: ModelBundle) -> CatSeg:
 
     state = load_file(str(bundle.weights))
     shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
-    spec = bundle.manifest.segmentation
     try:
-        config = CatSegConfig.from_state_dict(shapes, resolution=spec.size)
-        return catseg_from_state(state, replace(config, pooling=spec.class_pooling))
+        config = CatSegConfig.from_state_dict(shapes, resolution=bundle.manifest.segmentation.size)
+        return catseg_from_state(state, config)
     except (ConfigError, TrainingError) as error:
         raise BundleError(
             f"engine 'torch' cannot build the network of {bundle.weights.name}: {error}"

@@ -60,6 +60,7 @@ def test_onnx_and_torch_agree_on_the_same_bundle(tiny, rgb):
 def test_torch_reads_the_first_tap_twice_where_the_bundle_says_so(network_bundle, rgb):
     """Only while adapters serve; the onnx side is held against torch on a whole bundle."""
     torch = pytest.importorskip("torch", reason="engine torch needs PyTorch")
+    from semla_ros.engine.torch_engine import load_network
     from semla_ros.network.checkpoint import with_taps
 
     trained = replace(
@@ -70,10 +71,11 @@ def test_torch_reads_the_first_tap_twice_where_the_bundle_says_so(network_bundle
     text = np.random.default_rng(0).normal(size=(len(names), DIM)).astype(np.float32)
     image = np.ascontiguousarray(rgb[:32, :32])
     with create_engine("torch", trained, threads=1) as engine:
-        first = engine._model.config.taps[0]
-        other = with_taps(engine._model, (first, first))
+        model = load_network(trained)
+        first = model.config.taps[0]
+        other = with_taps(model, (first, first))
         for mix, network in (
-            (AdapterMix.base_only(), engine._model),
+            (AdapterMix.base_only(), model),
             (AdapterMix(("fog",), (1.0,)), other),
         ):
             serve(engine, WeightSet(mix, {}, text, trained.manifest.vocabulary))

@@ -1,0 +1,198 @@
+"""The PyTorch network with replaceable weights: on the CPU, or as CUDA graphs on a GPU.
+
+Imported only once torch is known to be there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semla_ros.engine.options import BF16, CPU, CUDA, F16, F32
+from semla_ros.errors import EngineError
+from semla_ros.network.catseg import CatSeg
+from semla_ros.types import Float32Array
+
+DTYPES: Mapping[str, torch.dtype] = {
+    F32: torch.float32,
+    BF16: torch.bfloat16,
+    F16: torch.float16,
+}
+
+_WARM_UP_RUNS = 2
+_HIGH, _LOW = -1, 0
+
+
+@dataclass(slots=True)
+class Slot:
+    """What one frame is computed with.
+
+    Attributes:
+        weights: Parameter name -> weight (out, in); the tensors stay, their content changes.
+        features: Text features (T, D).
+        tap: (1,) which tap the second guidance reads; None where the bundle never changes it.
+        graph: Replays a frame, None on the CPU.
+        logits: What `graph` wrote last.
+    """
+
+    weights: dict[str, Tensor]
+    features: Tensor
+    tap: Tensor | None = None
+    graph: torch.cuda.CUDAGraph | None = None
+    logits: Tensor = field(default_factory=lambda: torch.zeros(0))
+
+
+class CpuNetwork:
+    """The network run as it is."""
+
+    device = CPU
+
+    def __init__(self, model: CatSeg, image: Float32Array, *, precision: str) -> None:
+        """Take over `model`; `image` (1, 3, S, S) is read at every run."""
+        self.precision = precision
+        self._model = model.to(self.device)
+        self._host_image = torch.from_numpy(image)
+
+    def slot(self, shapes: Mapping[str, tuple[int, ...]]) -> Slot:
+        """Return an empty slot for weights of `shapes`, by parameter name."""
+        dtype = DTYPES[self.precision]
+        weights = {n: torch.zeros(s, dtype=dtype, device=self.device) for n, s in shapes.items()}
+        return Slot(weights, torch.zeros(0, 0, device=self.device))
+
+    def fill(
+        self, slot: Slot, weights: Mapping[str, Tensor], features: Float32Array, tap: int | None
+    ) -> None:
+        """Copy `weights` (out, in) and `features` into `slot`."""
+        for name, weight in weights.items():
+            slot.weights[name].copy_(weight)
+        if slot.features.shape != features.shape:
+            slot.features = torch.zeros(features.shape, device=self.device)
+        slot.features.copy_(torch.from_numpy(features))
+        if tap is None:
+            slot.tap = None
+        else:
+            if slot.tap is None:
+                slot.tap = torch.zeros(1, dtype=torch.int64, device=self.device)
+            slot.tap.fill_(tap)
+
+    def run(self, slot: Slot) -> Float32Array:
+        """Return logits (T, h, w) of the image.
+
+        Raises:
+            EngineError: torch failed.
+        """
+        try:
+            return cast(Float32Array, self._forward(slot, self._host_image).numpy())
+        except RuntimeError as error:
+            raise EngineError(f"PyTorch failed on a frame: {error}") from error
+
+    def close(self) -> None:
+        """Release what is not freed by itself."""
+
+    def _forward(self, slot: Slot, image: Tensor) -> Tensor:
+        """Return logits (T, h, w) float32."""
+        with torch.inference_mode(), self._arithmetic():
+            logits: Tensor = torch.func.functional_call(
+                self._model, slot.weights, (image, slot.features, slot.tap)
+            )
+        return logits[0].float()
+
+    @contextmanager
+    def _arithmetic(self) -> Iterator[None]:
+        """Multiply in `precision`: float32 in full, anything else by autocast."""
+        narrow = self.precision != F32
+        with (
+            torch.backends.cudnn.flags(allow_tf32=narrow),
+            torch.autocast(self.device, DTYPES[self.precision], enabled=narrow),
+        ):
+            yield
+
+
+class CudaNetwork(CpuNetwork):
+    """One CUDA graph for each slot: a swap replays the other graph.
+
+    Frames run on a stream of high priority; filling and capturing on one of low priority, by the
+    thread that prepares.
+    """
+
+    device = CUDA
+
+    def __init__(self, model: CatSeg, image: Float32Array, *, precision: str) -> None:
+        """Take over `model`; `image` (1, 3, S, S) is read at every run."""
+        super().__init__(model, image, precision=precision)
+        self._frames = torch.cuda.Stream(priority=_HIGH)  # type: ignore[no-untyped-call]
+        self._swaps = torch.cuda.Stream(priority=_LOW)  # type: ignore[no-untyped-call]
+        self._image = torch.zeros(image.shape, device=self.device)
+        self._pinned = torch.zeros(image.shape).pin_memory()
+        self._answer = torch.zeros(0).pin_memory()
+
+    def fill(
+        self, slot: Slot, weights: Mapping[str, Tensor], features: Float32Array, tap: int | None
+    ) -> None:
+        """Copy `weights` and `features` into `slot`; capture anew for another class count."""
+        same = (
+            slot.graph is not None
+            and slot.features.shape == features.shape
+            and (slot.tap is None) == (tap is None)
+        )
+        try:
+            with torch.cuda.stream(self._swaps):
+                if not same:
+                    slot.graph = None
+                super().fill(slot, weights, features, tap)
+                self._swaps.synchronize()
+                if not same:
+                    self._capture(slot)
+                self._swaps.synchronize()
+        except RuntimeError as error:
+            slot.graph = None
+            raise EngineError(f"PyTorch could not fill a slot on the GPU: {error}") from error
+
+    def run(self, slot: Slot) -> Float32Array:
+        """Return logits (T, h, w) of the image, valid until the next run."""
+        if slot.graph is None:
+            raise EngineError("expected a captured slot, got one whose capture failed")
+        try:
+            with torch.cuda.stream(self._frames):
+                self._pinned.copy_(self._host_image)
+                self._image.copy_(self._pinned, non_blocking=True)
+                slot.graph.replay()
+                if self._answer.shape != slot.logits.shape:
+                    self._answer = torch.zeros(slot.logits.shape).pin_memory()
+                self._answer.copy_(slot.logits, non_blocking=True)
+                self._frames.synchronize()
+        except RuntimeError as error:
+            raise EngineError(f"PyTorch failed on a frame: {error}") from error
+        return cast(Float32Array, self._answer.numpy())
+
+    def close(self) -> None:
+        """Wait for the GPU, so that nothing is freed under its hands."""
+        torch.cuda.synchronize()
+
+    def _capture(self, slot: Slot) -> None:
+        """Record one run of `slot` into its graph, after runs that let libraries set up."""
+        image = torch.zeros_like(self._image)
+        for _ in range(_WARM_UP_RUNS):
+            self._forward(slot, image)
+        self._swaps.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=self._swaps, capture_error_mode="thread_local"):
+            slot.logits = self._forward(slot, self._image)
+        slot.graph = graph
+
+
+def staged(
+    arrays: Mapping[str, Float32Array], transposed: Mapping[str, bool], names: Mapping[str, str]
+) -> dict[str, Tensor]:
+    """Return parameter name -> view (out, in) of `arrays`, which hold layers in graph layout."""
+    views = {}
+    for layer, array in arrays.items():
+        tensor = torch.from_numpy(np.asarray(array))
+        views[names[layer]] = tensor.T if transposed[layer] else tensor
+    return views
