@@ -46,6 +46,25 @@ class Slot:
     vocabulary: Vocabulary
 
 
+READY, BUILDING, FROZEN = "ready", "building", "frozen"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """How an engine is, for people.
+
+    Attributes:
+        state: `ready`; `building`: a better engine is being made, another one serves meanwhile;
+            `frozen`: masks go on, weights cannot be changed any more.
+        serving: Name of the engine that makes the masks.
+        detail: More, may be empty.
+    """
+
+    state: str
+    serving: str
+    detail: str = ""
+
+
 class SegmentationEngine(ABC):
     """Segments images with one complete weight set at a time.
 
@@ -95,6 +114,11 @@ class SegmentationEngine(ABC):
     def active(self) -> Slot | None:
         """What serves now; None before the first commit."""
         return self._active
+
+    @property
+    def status(self) -> EngineStatus:
+        """How the engine is; any thread may ask."""
+        return EngineStatus(READY, self.name)
 
     def prepare(self, weight_set: WeightSet) -> None:
         """Fill the idle slot; slow, any thread; the active slot is not touched.
