@@ -36,6 +36,11 @@ class Prediction:
     logits: Float32Array | None = None
 
 
+FRESH, RECURRING, PREFETCHED = "fresh", "recurring", "prefetched"
+"""Where a published set comes from: made for the request; a mix that served not long ago, whose
+text features were still in memory; prepared, or being prepared, before it was asked for."""
+
+
 @dataclass(frozen=True, slots=True)
 class SwapEvent:
     """One attempt to change the active weights.
@@ -43,7 +48,7 @@ class SwapEvent:
     Attributes:
         stamp_ns: Stamp of the frame before which it took effect (or failed).
         from_mix: Active before.
-        to_mix: Wanted.
+        to_mix: What was published, or should have been.
         reason: Why: `domain`, `pinned`, `unpinned`, `vocabulary`, `library` or `initial`.
         committed: False if it failed; the old set then keeps serving.
         error: Why it failed, empty otherwise.
@@ -51,6 +56,9 @@ class SwapEvent:
         fuse_ms: LoRA fusion, merge into base weights, text features; in the background.
         load_ms: Filling the engine's idle slot; in the background.
         stall_ms: What the frame loop waited for: the commit.
+        origin: `fresh`, `recurring` or `prefetched`.
+        deviation: Sum |w - w'| between the mix asked for and `to_mix`; 0 where it is `fresh`.
+        ready_ms: From the request until the set could be published; 0 where it lay ready.
     """
 
     stamp_ns: int
@@ -63,6 +71,9 @@ class SwapEvent:
     fuse_ms: float = 0.0
     load_ms: float = 0.0
     stall_ms: float = 0.0
+    origin: str = FRESH
+    deviation: float = 0.0
+    ready_ms: float = 0.0
 
 
 SUPPORT_LEVELS: tuple[str, ...] = ("OK", "LOW", "OUT_OF_LIBRARY", "STALE")

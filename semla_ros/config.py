@@ -151,6 +151,18 @@ class Config:
     min_dwell_s: float = _parameter(
         1.0, "Shortest sensor time between two swaps", unit="s", low=0.0, high=3600.0, live=True
     )
+    prefetch: bool = _parameter(
+        True,
+        "Prepare the likely next mix before the policy asks for it; only in the background",
+        live=True,
+    )
+    prefetch_tolerance: float = _parameter(
+        0.25,
+        "A prepared or recent mix serves a request this near to it, in sum |w - w'|",
+        low=0.0,
+        high=2.0,
+        live=True,
+    )
     support_low: float = _parameter(
         0.0,
         "Support score below which the level is LOW; 0: the bundle's calibration",

@@ -3,6 +3,9 @@
 One request is outstanding at most; a newer one replaces it. The background fuses, merges, encodes
 the class list and fills the engine's idle slot; the frame loop only publishes. Whatever fails,
 the active set keeps serving and the failure is reported once.
+
+While nothing is outstanding the idle slot may be filled with what will probably be asked for. It
+is published only as the answer to a request that tolerates it.
 """
 
 from __future__ import annotations
@@ -12,29 +15,19 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Protocol
+from functools import partial
 
-from semla_ros.answers import SwapEvent
+from semla_ros.answers import FRESH, PREFETCHED, RECURRING, SwapEvent
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.text import TextFeatures
-from semla_ros.errors import AdapterError, EngineError, SemlaError
+from semla_ros.errors import SemlaError
 from semla_ros.library.fusion import WeightSource
 from semla_ros.timing import StageTimer, now_ms
-from semla_ros.types import BASE, AdapterMix, LoraAdapter, Vocabulary, WeightSet
-from semla_ros.weight_set import make_weight_set
+from semla_ros.types import AdapterMix, Vocabulary
+from semla_ros.weight_set import AdapterSource, Prepared, RecentMixes, Recipe, SetPreparer
 
 _LOG = logging.getLogger(__name__)
-
-INITIAL = "initial"
-
-
-class AdapterSource(Protocol):
-    """What the swapper needs of a library."""
-
-    def get(self, name: str) -> LoraAdapter:
-        """Return the adapter `name`, or raise AdapterError."""
-        ...
+_REMEMBERED = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,20 +35,12 @@ class _Request:
     """A wish for other weights or classes; `future` answers whoever asked."""
 
     mix: AdapterMix
-    vocabulary: Vocabulary
+    recipe: Recipe
     reason: str
+    origin: str
     detection_ms: float = 0.0
+    asked_ms: float = field(default_factory=now_ms)
     future: Future[SwapEvent] = field(default_factory=Future)
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """How the background part of a request ended; an empty error means it can be committed."""
-
-    request: _Request
-    fuse_ms: float
-    load_ms: float
-    error: str
 
 
 class AdapterSwapper:
@@ -79,21 +64,19 @@ class AdapterSwapper:
             SemlaError: The base weights cannot be served; there is nothing to fall back to.
         """
         self._engine = engine
-        self._base = base_weights
-        self._text = text_encoder
+        self._preparer = SetPreparer(engine, library, base_weights, text_encoder)
         self._executor = executor
         self._lock = threading.Lock()
-        self._library = library
-        self._generation = 0
-        self._unusable: dict[str, str] = {}
         self._outstanding: _Request | None = None
-        self._outcome: _Outcome | None = None
+        self._spare: Recipe | None = None
+        self._in_flight: Recipe | None = None
+        self._ready: Prepared | None = None
+        self._recent = RecentMixes(_REMEMBERED)
         self._working = False
         self._closed = False
-        first = _Request(AdapterMix.base_only(), vocabulary, INITIAL)
-        self._load(first, StageTimer())
+        self._active = Recipe(AdapterMix.base_only(), vocabulary, 0)
+        self._preparer.load(self._active, StageTimer())
         engine.commit()
-        self._active = first
 
     @property
     def active(self) -> AdapterMix:
@@ -109,7 +92,7 @@ class AdapterSwapper:
     def target(self) -> AdapterMix:
         """The mix on its way, or the active one."""
         wanted = self._outstanding
-        return self._active.mix if wanted is None else wanted.mix
+        return self._active.mix if wanted is None else wanted.recipe.mix
 
     @property
     def busy(self) -> bool:
@@ -117,21 +100,26 @@ class AdapterSwapper:
         return self._outstanding is not None
 
     @property
+    def spare(self) -> AdapterMix | None:
+        """The mix that is, or is being, prepared before anyone has asked for it."""
+        return None if (spare := self._spare) is None else spare.mix
+
+    @property
     def unusable(self) -> Mapping[str, str]:
         """Adapters that could not be loaded since the library was set, with the reason."""
-        return MappingProxyType(self._unusable)
+        return self._preparer.unusable
 
     @property
     def library(self) -> AdapterSource:
         """Where adapters come from; may be replaced at any time, also while preparing."""
-        return self._library
+        return self._preparer.library
 
     @library.setter
     def library(self, library: AdapterSource) -> None:
         with self._lock:
-            self._library = library
-            self._generation += 1
-            self._unusable = {}
+            self._preparer.library = library
+            self._spare = None
+            self._recent.clear()
 
     def request(
         self,
@@ -141,6 +129,7 @@ class AdapterSwapper:
         stamp_ns: int,
         detection_ms: float = 0.0,
         vocabulary: Vocabulary | None = None,
+        tolerance: float = 0.0,
     ) -> Future[SwapEvent]:
         """Return the future of a swap to `mix`, prepared in the background.
 
@@ -153,14 +142,16 @@ class AdapterSwapper:
             stamp_ns: Sensor time of the request.
             detection_ms: See `SwapEvent.detection_ms`.
             vocabulary: Other classes; by default those of the active set.
+            tolerance: A mix that is prepared already, or served recently, may be published
+                instead if it is as near as this in sum |w - w'|; the event says so.
         """
-        wanted = _Request(mix, vocabulary or self.vocabulary, reason, detection_ms)
         with self._lock:
-            closed = self._closed
+            recipe, origin = self._recipe(mix, vocabulary or self.vocabulary, tolerance)
+            wanted = _Request(mix, recipe, reason, origin, detection_ms)
+            closed, superseded, start = self._closed, None, False
             if not closed:
                 superseded, self._outstanding = self._outstanding, wanted
-                self._outcome = None
-                start, self._working = not self._working, True
+                start = self._must_start()
         if closed:
             self._resolve(wanted, self._failed(wanted, stamp_ns, "the swapper is closed"))
             return wanted.future
@@ -171,6 +162,24 @@ class AdapterSwapper:
             self._executor.submit(self._work)
         return wanted.future
 
+    def prefetch(self, mix: AdapterMix, *, tolerance: float) -> None:
+        """Prepare `mix` in the idle slot, in case it is asked for; any thread, never waits.
+
+        Does nothing while a request is outstanding, while an earlier guess is being prepared, or
+        where that guess is within half the `tolerance`, which is that of the request to come.
+        """
+        with self._lock:
+            spare = self._spare
+            near = spare is not None and spare.mix.difference(mix) <= tolerance / 4
+            waits = near or (spare is not None and self._in_flight is spare)
+            if self._closed or self._outstanding is not None or waits:
+                return
+            known = self._recent.nearest(mix, tolerance=tolerance, other_than=self._active.mix)
+            self._spare = Recipe(known or mix, self.vocabulary, self._preparer.generation)
+            start = self._must_start()
+        if start:
+            self._executor.submit(self._work)
+
     def commit_ready(self, stamp_ns: int) -> SwapEvent | None:
         """Return what became of the outstanding request, None while there is nothing to tell.
 
@@ -178,108 +187,110 @@ class AdapterSwapper:
         """
         started = now_ms()
         with self._lock:
-            outcome = self._outcome
-            if outcome is None:
+            request, ready = self._outstanding, self._ready
+            if request is None or ready is None or ready.recipe is not request.recipe:
                 return None
-            self._outcome = self._outstanding = None
-            event = self._publish(outcome, stamp_ns, started)
+            self._outstanding = self._spare = self._ready = None
+            event = self._publish(request, ready, stamp_ns, started)
         if event.committed:
-            _LOG.info("swap to %s (%s)", event.to_mix.identity, event.reason)
+            _LOG.info("swap to %s (%s, %s)", event.to_mix.identity, event.reason, event.origin)
         else:
             _LOG.error("swap to %s failed: %s", event.to_mix.identity, event.error)
-        self._resolve(outcome.request, event)
+        self._resolve(request, event)
         return event
 
     def close(self) -> None:
         """Resolve the outstanding request as failed and take no more; the executor is left."""
         with self._lock:
             self._closed = True
-            dropped, self._outstanding, self._outcome = self._outstanding, None, None
+            dropped, self._outstanding = self._outstanding, None
+            self._spare = self._ready = None
         if dropped is not None:
             self._resolve(dropped, self._failed(dropped, 0, "the swapper was closed"))
 
-    def _publish(self, outcome: _Outcome, stamp_ns: int, started: float) -> SwapEvent:
-        request, before, error = outcome.request, self._active, outcome.error
+    def _recipe(
+        self, mix: AdapterMix, vocabulary: Vocabulary, tolerance: float
+    ) -> tuple[Recipe, str]:
+        """Return what to publish for `mix` and where it comes from; the lock is held."""
+        generation = self._preparer.generation
+        ahead = self._ahead()
+        if (
+            ahead is not None
+            and ahead.vocabulary is vocabulary
+            and ahead.generation == generation
+            and 2 * ahead.mix.difference(mix) <= tolerance
+        ):
+            return ahead, PREFETCHED
+        known = self._recent.nearest(mix, tolerance=tolerance, other_than=self._active.mix)
+        if known is not None:
+            return Recipe(known, vocabulary, generation), RECURRING
+        return Recipe(mix, vocabulary, generation), FRESH
+
+    def _ahead(self) -> Recipe | None:
+        """Return what is whole in the idle slot, or on its way there and wanted; lock held."""
+        if self._ready is not None:
+            return None if self._ready.error else self._ready.recipe
+        return self._in_flight if self._in_flight is self._next() else None
+
+    def _must_start(self) -> bool:
+        """Return whether the background has to be woken for the next recipe; lock held."""
+        start = not self._working and self._next() is not None
+        self._working = self._working or start
+        return start
+
+    def _next(self) -> Recipe | None:
+        """Return what should lie in the idle slot and does not; the lock is held."""
+        wanted = self._spare if self._outstanding is None else self._outstanding.recipe
+        done = self._ready is not None and self._ready.recipe is wanted
+        return None if done else wanted
+
+    def _work(self) -> None:
+        """Prepare what is wanted, and again if it was superseded meanwhile."""
+        while True:
+            with self._lock:
+                recipe = self._next()
+                self._in_flight, self._working = recipe, recipe is not None
+                if recipe is None:
+                    return
+                self._ready = None
+            prepared = self._preparer.attempt(recipe, wanted=partial(self._wants, recipe))
+            with self._lock:
+                self._in_flight, self._ready = None, prepared
+
+    def _wants(self, recipe: Recipe) -> bool:
+        with self._lock:
+            return self._next() is recipe
+
+    def _publish(
+        self, request: _Request, ready: Prepared, stamp_ns: int, started: float
+    ) -> SwapEvent:
+        recipe, before, error = request.recipe, self._active, ready.error
         if not error:
             try:
                 self._engine.commit()
-                self._active = request
+                self._active = recipe
+                self._recent.add(recipe.mix)
             except SemlaError as failure:
                 error = str(failure)
         return SwapEvent(
             stamp_ns=stamp_ns,
             from_mix=before.mix,
-            to_mix=request.mix,
+            to_mix=recipe.mix,
             reason=request.reason,
             committed=not error,
             error=error,
             detection_ms=request.detection_ms,
-            fuse_ms=outcome.fuse_ms,
-            load_ms=outcome.load_ms,
+            fuse_ms=ready.fuse_ms,
+            load_ms=ready.load_ms,
             stall_ms=now_ms() - started,
+            origin=request.origin,
+            deviation=2 * recipe.mix.difference(request.mix),
+            ready_ms=max(0.0, ready.done_ms - request.asked_ms),
         )
-
-    def _work(self) -> None:
-        """Prepare the outstanding request, and again if it was superseded meanwhile."""
-        while True:
-            with self._lock:
-                request = self._outstanding
-                if request is None:
-                    self._working = False
-                    return
-            outcome = self._prepared(request)
-            with self._lock:
-                if self._outstanding is request:
-                    self._outcome = outcome
-                    self._working = False
-                    return
-
-    def _prepared(self, request: _Request) -> _Outcome:
-        timer, error = StageTimer(), ""
-        try:
-            self._load(request, timer)
-        except SemlaError as failure:
-            error = str(failure)
-        except Exception as failure:  # noqa: BLE001  worker boundary: later swaps go on
-            _LOG.exception("unexpected failure while preparing %s", request.mix.identity)
-            error = f"{type(failure).__name__}: {failure}"
-        spent = timer.durations_ms
-        return _Outcome(request, spent.get("fuse", 0.0), spent.get("load", 0.0), error)
-
-    def _load(self, request: _Request, timer: StageTimer) -> None:
-        with timer.stage("fuse"):
-            weight_set = self._weight_set(request)
-        if self._outstanding is not None and self._outstanding is not request:
-            raise EngineError("superseded while fusing")
-        with timer.stage("load"):
-            self._engine.prepare(weight_set)
-
-    def _weight_set(self, request: _Request) -> WeightSet:
-        with self._lock:
-            library, generation = self._library, self._generation
-        adapters = [self._adapter(library, name) for name in request.mix.names if name != BASE]
-        return make_weight_set(
-            request.mix,
-            adapters,
-            base=self._base,
-            text=self._text,
-            vocabulary=request.vocabulary,
-            image_layers=self._engine.layers,
-            key=(generation, request.mix),
-        )
-
-    def _adapter(self, library: AdapterSource, name: str) -> LoraAdapter:
-        try:
-            return library.get(name)
-        except AdapterError as error:
-            with self._lock:
-                if library is self._library:
-                    self._unusable = {**self._unusable, name: str(error)}
-            raise
 
     def _failed(self, request: _Request, stamp_ns: int, error: str) -> SwapEvent:
         return SwapEvent(
-            stamp_ns, self.active, request.mix, request.reason, committed=False, error=error
+            stamp_ns, self.active, request.recipe.mix, request.reason, committed=False, error=error
         )
 
     @staticmethod

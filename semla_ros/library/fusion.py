@@ -11,7 +11,7 @@ processor's cache: W0 is read once, W is written once, nothing of full size is m
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Protocol
 
 import cv2
@@ -59,6 +59,7 @@ class MergedWeights(LazyWeights):
         mix: AdapterMix,
         *,
         layers: Collection[str] | None = None,
+        proceed: Callable[[], None] | None = None,
     ) -> None:
         """Take the members of `mix`; nothing is computed yet.
 
@@ -67,6 +68,7 @@ class MergedWeights(LazyWeights):
             adapters: At least the members of `mix`, in any order; `BASE` needs none.
             mix: The proportions.
             layers: Only these; None: every layer that an adapter touches.
+            proceed: Called before each layer is computed; what it raises ends the work.
 
         Raises:
             LibraryError: A member of `mix` is not among `adapters`.
@@ -83,6 +85,7 @@ class MergedWeights(LazyWeights):
         self._parts = {n: p for n, p in parts.items() if layers is None or n in layers}
         self._base = base
         self._mix = mix
+        self._proceed = proceed
         for name, weighted in self._parts.items():
             shape = _shape(name, weighted)
             if base.get(name).shape != shape:
@@ -140,6 +143,8 @@ class MergedWeights(LazyWeights):
             AdapterError: The result might not be finite: by Cauchy and Schwarz no value of the
                 change, nor of its partial sums, exceeds |a| |b|, so that is what is bounded.
         """
+        if self._proceed is not None:
+            self._proceed()
         factors = _stacked(self._parts[layer])
         bound = float(_length(factors.a)) * float(_length(factors.b))
         if not bound <= MAX_CHANGE:

@@ -9,7 +9,7 @@ from semla_ros.navigator.distance import DISTANCES, CentroidBank, novelties
 from semla_ros.navigator.encoder import ImageEncoder
 from semla_ros.navigator.smoothing import EmbeddingFilter
 from semla_ros.navigator.support import read_support
-from semla_ros.types import DomainEstimate, Float32Array, Frame
+from semla_ros.types import DomainEstimate, Float32Array, Float64Array, Frame
 
 
 class Navigator:
@@ -82,6 +82,12 @@ class Navigator:
             raw_distances=measure(embedding, bank),
             novelties=novelties(smoothed, bank),
         )
+
+    def measure(self, embedding: Float32Array) -> Float64Array:
+        """Return the distance of `embedding` to each centroid of `bank`, (K,); no filter."""
+        with self._lock:
+            bank, measure = self._bank, DISTANCES[self._distance]
+        return measure(embedding, bank)
 
     read = staticmethod(read_support)
 

@@ -11,6 +11,7 @@ from semla_ros.errors import EmptyLibraryError
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.retrieval import retrieve
 from semla_ros.navigator.distance import CentroidBank
+from semla_ros.navigator.prediction import extrapolated
 from semla_ros.navigator.swap_policy import SWAP_POLICIES
 from semla_ros.pipeline.faults import FaultCounter
 from semla_ros.pipeline.observer import Observer
@@ -18,6 +19,7 @@ from semla_ros.pipeline.settings import LiveSettings, bank_of, same_policy
 from semla_ros.types import AdapterMix, DomainEstimate, Frame
 
 _NS_TO_MS = 1e-6
+_NS_TO_S = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Adaptation:
         self._faults = faults
         self._policy = SWAP_POLICIES[settings.config.swap_policy](settings.config)
         self._last_ns: int | None = None
+        self._seen: tuple[DomainEstimate | None, DomainEstimate | None] = (None, None)
 
     @property
     def estimate(self) -> DomainEstimate | None:
@@ -86,7 +89,10 @@ class Adaptation:
         self._last_ns = stamp_ns
         if self.observer is None:
             return None
-        return self._faults.attempt("navigator", self.observer.collect)
+        estimate = self._faults.attempt("navigator", self.observer.collect)
+        if estimate is not None:
+            self._seen = (self._seen[1], estimate)
+        return estimate
 
     def offer(self, frame: Frame) -> None:
         """Let the navigator look at `frame` if it is time to."""
@@ -119,6 +125,47 @@ class Adaptation:
         waited_ns = 0 if since_ns is None else estimate.stamp_ns - since_ns
         return Decision(chosen, waited_ns * _NS_TO_MS)
 
+    @property
+    def tolerance(self) -> float:
+        """How far a published mix may be from the one asked for, in sum |w - w'|.
+
+        0 where sets are not prepared ahead: inline, where a replay must give the same bytes, and
+        under policies that do not wait.
+        """
+        config = self.settings.config
+        ahead = config.prefetch and config.adaptation == "background"
+        return config.prefetch_tolerance if ahead and config.swap_policy == "debounce" else 0.0
+
+    def likely(self, target: AdapterMix, *, unusable: Collection[str]) -> AdapterMix | None:
+        """Return the mix that will probably be asked for next, None: `target` goes on.
+
+        The smoothed embedding is extrapolated to when the policy can decide at the earliest.
+
+        Args:
+            target: The mix that serves or is on its way.
+            unusable: Adapters that failed to load.
+        """
+        before, now = self._seen
+        if self.tolerance == 0 or before is None or now is None or self.observer is None:
+            return None
+        period_ns = now.stamp_ns - before.stamp_ns
+        config = self.settings.config
+        if before.names is not now.names or not 0 < period_ns <= config.max_gap_s * 1e9:
+            return None
+        due_ns = self._policy.due_ns(now.stamp_ns, period_ns=period_ns)
+        if due_ns is None:
+            return None
+        ahead = extrapolated(
+            before.embedding,
+            now.embedding,
+            elapsed_s=period_ns * _NS_TO_S,
+            horizon_s=(due_ns - now.stamp_ns) * _NS_TO_S,
+            time_constant_s=config.ema_time_s,
+        )
+        distances = self.observer.navigator.measure(ahead)
+        mix = self.wanted(replace(now, distances=distances), unusable=unusable)
+        return mix if mix.difference(target) >= config.swap_trigger else None
+
     def wanted(self, estimate: DomainEstimate, *, unusable: Collection[str]) -> AdapterMix:
         """Return the mix retrieval asks for; the base where no adapter may serve.
 
@@ -141,6 +188,7 @@ class Adaptation:
     def restart(self) -> None:
         """Forget what was seen; the active mix is not this class's business and stays."""
         self._policy.reset()
+        self._seen = (None, None)
         if self.observer is not None:
             self.observer.reset()
 
@@ -169,6 +217,7 @@ class Adaptation:
     def adopt(self, view: LibraryView) -> None:
         """Choose among the adapters of another library from now on."""
         self.library = view.library
+        self._seen = (None, None)
         if self.observer is not None:
             self.observer.estimate = None
             self._measure(view)

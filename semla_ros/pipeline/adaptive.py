@@ -119,7 +119,7 @@ class AdaptivePipeline:
 
     @property
     def errors(self) -> Mapping[str, int]:
-        """Stage (`navigator`, `retrieval`, `swap`, `infer`) -> how often it failed."""
+        """Stage -> how often it failed: `navigator`, `retrieval`, `prefetch`, `swap`, `infer`."""
         return self._faults.counts
 
     def step(self, frame: Frame) -> SegmentationResult:

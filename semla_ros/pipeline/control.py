@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor, Future
 from functools import partial
 
@@ -87,13 +87,16 @@ class SwapControl:
             return
         unusable = self._swapper.unusable
         decision = self._adaptation.decide(estimate, self._swapper.target, unusable=unusable)
-        if decision is not None:
-            self._swapper.request(
-                decision.mix,
-                reason="domain",
-                stamp_ns=stamp_ns,
-                detection_ms=decision.detection_ms,
-            )
+        if decision is None:
+            self._prefetch(unusable)
+            return
+        self._swapper.request(
+            decision.mix,
+            reason="domain",
+            stamp_ns=stamp_ns,
+            detection_ms=decision.detection_ms,
+            tolerance=self._adaptation.tolerance,
+        )
 
     def advance(self, stamp_ns: int) -> None:
         """Start the next order and publish what is prepared; never waits."""
@@ -117,6 +120,15 @@ class SwapControl:
         """Answer every order that was not carried out with an error."""
         self._swapper.close()
         self._commands.drain(EngineError("the pipeline was closed"))
+
+    def _prefetch(self, unusable: Collection[str]) -> None:
+        """Have the mix prepared that will probably be asked for; nothing waits for it."""
+        likely = self._faults.attempt(
+            "prefetch",
+            partial(self._adaptation.likely, self._swapper.target, unusable=unusable),
+        )
+        if likely is not None:
+            self._swapper.prefetch(likely, tolerance=self._adaptation.tolerance)
 
     def _order(self, start: Callable[[int], Future[SwapEvent]]) -> Future[SwapEvent]:
         return self._commands.put(Command(start))

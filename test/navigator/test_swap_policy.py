@@ -188,3 +188,15 @@ def test_impossible_settings_are_refused(bad):
 
 def test_the_configuration_offers_what_exists():
     assert set(PARAMETERS["swap_policy"].choices) == set(SWAP_POLICIES)
+
+
+@pytest.mark.parametrize("name", sorted(SWAP_POLICIES))
+@given(differences=st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_no_policy_swaps_before_it_said_it_could(name, differences):
+    policy, due = SWAP_POLICIES[name](Config()), 0
+    for i, difference in enumerate(differences):
+        if policy.decide(mix(difference), ACTIVE, i * S) is not None:
+            assert due is not None
+            assert i * S >= due
+        due = policy.due_ns(i * S, period_ns=S)
+        assert due is None or due > i * S
