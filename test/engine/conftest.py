@@ -18,7 +18,8 @@ from semla_ros.bundle import (
     SegmentationSpec,
     TextSpec,
 )
-from semla_ros.engine import ENGINES, create_engine
+from semla_ros.engine import ENGINES, EngineOptions
+from semla_ros.errors import EngineUnavailableError
 from semla_ros.types import AdapterMix, Vocabulary, WeightSet
 
 SIZE, POOL, HIDDEN, DIM = 64, 4, 192, 32
@@ -236,15 +237,44 @@ def _tokenizer() -> Tokenizer:
     return tokenizer
 
 
-@pytest.fixture(params=tuple(ENGINES))
+CASES = {
+    **{name: (name, EngineOptions(threads=1)) for name in ENGINES},
+    "openvino-f32": ("openvino", EngineOptions(threads=1, precision="f32")),
+    "openvino-2-threads": ("openvino", EngineOptions(threads=2)),
+    "torch-bf16": ("torch", EngineOptions(threads=1, precision="bf16")),
+    "torch-cuda": ("torch", EngineOptions(device="cuda")),
+}
+"""What the contract is tested with: every engine, and its other ways of working."""
+
+_ON_GPU = {"torch-cuda"}
+_READS_WEIGHTS = {"torch"}
+"""Engines that have no use for graphs."""
+
+
+def case(name):
+    """Return a parameter of `engine`, marked with what it needs."""
+    return pytest.param(name, marks=pytest.mark.gpu if name in _ON_GPU else ())
+
+
+@pytest.fixture(params=[case(name) for name in CASES])
 def engine(request):
-    """Each engine on a small bundle it can read: torch has no use for graphs."""
-    if request.param == "torch":
-        bundle = request.getfixturevalue("network_bundle")
-    else:
-        bundle = request.getfixturevalue("hand_made").bundle
-    with create_engine(request.param, bundle, threads=1) as engine:
+    """Each engine on a small bundle it can read; skips naming what is missing."""
+    name, options = CASES[request.param]
+    wanted = "network_bundle" if name in _READS_WEIGHTS else "hand_made"
+    found = request.getfixturevalue(wanted)
+    bundle = found.bundle if wanted == "hand_made" else found
+    try:
+        engine = ENGINES[name](bundle, options=options)
+    except EngineUnavailableError as error:
+        pytest.skip(f"{request.param}: {error}")
+    with engine:
         yield engine
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """Keep what engines remember between starts out of the user's folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture

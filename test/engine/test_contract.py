@@ -1,5 +1,6 @@
 """One contract, every engine."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -137,6 +138,97 @@ def test_a_failure_while_writing_keeps_the_old_set_and_publishes_nothing(
         got = answer(engine, rgb)
         serve(engine, engine_set(4, touched=touched))
         np.testing.assert_array_equal(answer(engine, rgb), got)
+
+
+class Breaking(Mapping):
+    """Weights of which reading number `at` fails; reading is what an engine does to write."""
+
+    def __init__(self, weights, at: int) -> None:
+        self._weights, self.left = weights, at
+
+    def __getitem__(self, name):
+        if self.left == 0:
+            raise EngineError("the adapter file is gone")
+        self.left -= 1
+        return self._weights[name]
+
+    def __iter__(self):
+        return iter(self._weights)
+
+    def __len__(self):
+        return len(self._weights)
+
+
+def test_a_failure_at_any_step_of_prepare_is_repaired_by_the_next(engine, engine_set, rgb):
+    """Weights fail to be read one step later each time, until prepare gets through."""
+    reference, good = engine_set(1), engine_set(2)
+    serve(engine, good)
+    expected = answer(engine, rgb)
+    serve(engine, reference)
+    before = answer(engine, rgb)
+    steps = 0
+    while True:
+        breaking = Breaking(engine_set(3).weights, steps)
+        try:
+            engine.prepare(replace(engine_set(3), weights=breaking))
+        except EngineError as error:
+            assert "gone" in str(error)
+        else:
+            break
+        steps += 1
+        with pytest.raises(EngineError, match="without a prepared"):
+            engine.commit()
+        np.testing.assert_array_equal(answer(engine, rgb), before, err_msg=f"step {steps}")
+    assert steps >= 2, "each of the two weights is read at least once"
+    serve(engine, good)
+    np.testing.assert_array_equal(answer(engine, rgb), expected)
+
+
+def test_a_failed_commit_keeps_the_old_set(engine, engine_set, rgb, monkeypatch):
+    serve(engine, engine_set(1))
+    before = answer(engine, rgb)
+
+    def fail(slot):
+        raise EngineError("not now")
+
+    engine.prepare(engine_set(2))
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "_commit_impl", fail)
+        with pytest.raises(EngineError, match="not now"):
+            engine.commit()
+    np.testing.assert_array_equal(answer(engine, rgb), before)
+    assert engine.active.mix == engine_set(1).mix
+
+
+def test_random_orders_of_prepare_and_commit_serve_what_was_committed(engine, engine_set, rgb):
+    rng = np.random.default_rng(11)
+    names = ("road", "sky", "car", "tree")
+    sets = [engine_set(seed, touched=seed % 3, names=names[: 2 + seed % 2]) for seed in range(6)]
+    expected = {}
+    for each in sets:
+        serve(engine, each)
+        expected[each.mix] = answer(engine, rgb)
+    active = sets[-1].mix
+    for _ in range(60):
+        chosen = sets[rng.integers(len(sets))]
+        engine.prepare(chosen)
+        if rng.random() < 0.5:
+            engine.commit()
+            active = chosen.mix
+        prediction = engine.infer(rgb, keep_logits=True)
+        assert prediction.mix == active
+        np.testing.assert_array_equal(prediction.logits, expected[active])
+
+
+def test_a_probe_answers_without_publishing(engine, engine_set, rgb):
+    serve(engine, engine_set(2))
+    expected = answer(engine, rgb)
+    serve(engine, engine_set(1))
+    before = answer(engine, rgb)
+    np.testing.assert_array_equal(engine.probe(engine_set(2), rgb), expected)
+    np.testing.assert_array_equal(answer(engine, rgb), before)
+    with pytest.raises(EngineError, match="without a prepared"):
+        engine.commit()
 
 
 @pytest.mark.parametrize(
