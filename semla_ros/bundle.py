@@ -4,6 +4,7 @@
     segmentation.onnx          image (B, 3, S, S), text features (T, D) -> logits (B, T, h, w)
     text_encoder.onnx          tokens (T, L) int64 -> text features (T, D)
     navigator.onnx             image (1, 3, N, N) -> embedding (1, E); absent without a navigator
+    navigator_prompts.npz      prompts in the navigator's space; absent without a text tower
     tokenizer.json             text encoder's tokenizer, format of the `tokenizers` library
     weights.safetensors        every base weight under its checkpoint name
     library/<domain>/          adapters in SemLA's loradb layout
@@ -81,6 +82,11 @@ class ModelBundle:
     def navigator_graph(self) -> Path:
         """Path of the navigator graph."""
         return self.root / "navigator.onnx"
+
+    @property
+    def navigator_prompts(self) -> Path:
+        """Path of prompts in the navigator's space; absent where it has no text tower."""
+        return self.root / "navigator_prompts.npz"
 
     @property
     def tokenizer(self) -> Path:

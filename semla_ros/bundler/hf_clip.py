@@ -1,4 +1,4 @@
-"""CLIP's image tower from transformers' layout into open_clip's."""
+"""CLIP's towers from transformers' layout into open_clip's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from semla_ros.errors import TrainingError
 
-_PREFIX = "vision_model."
+_PREFIX, _TEXT_PREFIX = "vision_model.", "text_model."
 _LAYER = re.compile(r"encoder\.layers\.(\d+)\.(.+)")
 _OUTSIDE: Mapping[str, str] = {
     "embeddings.class_embedding": "class_embedding",
@@ -18,6 +18,11 @@ _OUTSIDE: Mapping[str, str] = {
     "embeddings.position_embedding.weight": "positional_embedding",
     "pre_layrnorm": "ln_pre",
     "post_layernorm": "ln_post",
+}
+_TEXT_OUTSIDE: Mapping[str, str] = {
+    "embeddings.token_embedding.weight": "token_embedding.weight",
+    "embeddings.position_embedding.weight": "positional_embedding",
+    "final_layer_norm": "ln_final",
 }
 _INSIDE: Mapping[str, str] = {
     "self_attn.out_proj": "attn.out_proj",
@@ -45,16 +50,35 @@ def vision_tower_from_hf(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             "expected 'visual_projection.weight' beside 'vision_model.*', found none: give the "
             "whole CLIP, not its vision model alone"
         )
-    found: dict[str, Tensor] = {"visual.proj": state["visual_projection.weight"].T.contiguous()}
+    tower = {f"visual.{key}": t for key, t in _tower(state, _PREFIX, _OUTSIDE).items()}
+    return {"visual.proj": state["visual_projection.weight"].T.contiguous(), **tower}
+
+
+def text_tower_from_hf(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the text tower under open_clip's names; empty where the file has none.
+
+    Raises:
+        TrainingError: A part of an attention is missing.
+    """
+    tower = _tower(state, _TEXT_PREFIX, _TEXT_OUTSIDE)
+    if "text_projection.weight" in state:
+        tower["text_projection"] = state["text_projection.weight"].T.contiguous()
+    return tower
+
+
+def _tower(
+    state: Mapping[str, Tensor], prefix: str, outside: Mapping[str, str]
+) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
     for key, tensor in state.items():
-        inner = key.removeprefix(_PREFIX)
-        if not key.startswith(_PREFIX) or inner == _IGNORED or ".self_attn.k_proj." in inner:
+        inner = key.removeprefix(prefix)
+        if not key.startswith(prefix) or inner == _IGNORED or ".self_attn.k_proj." in inner:
             continue
         layer = _LAYER.fullmatch(inner)
         if layer is None:
-            found[f"visual.{_renamed(inner, _OUTSIDE)}"] = tensor
+            found[_renamed(inner, outside)] = tensor
             continue
-        block, rest = f"visual.transformer.resblocks.{layer[1]}", layer[2]
+        block, rest = f"transformer.resblocks.{layer[1]}", layer[2]
         if rest.startswith("self_attn.q_proj."):
             kind = rest.rpartition(".")[2]
             found[f"{block}.attn.in_proj_{kind}"] = _fused(state, key)

@@ -33,6 +33,7 @@ from semla_ros.bundler.onnx_export import (
     export_text_encoder,
 )
 from semla_ros.errors import BundleError
+from semla_ros.navigator.prompts import PromptEmbeddings, write_prompts
 from semla_ros.network.catseg import CatSeg
 from semla_ros.network.layers import AdaptableLayer, adaptable_layers
 from semla_ros.types import MAX_CLASSES, Vocabulary
@@ -40,10 +41,17 @@ from semla_ros.types import MAX_CLASSES, Vocabulary
 
 @dataclass(frozen=True, slots=True)
 class NavigatorParts:
-    """An image encoder module, (1, 3, N, N) -> (1, E), and what the manifest says of it."""
+    """An image encoder module, (1, 3, N, N) -> (1, E), and what the manifest says of it.
+
+    Attributes:
+        module: The encoder.
+        spec: Its entry in the manifest.
+        prompts: Words in its space, None where it has no text tower.
+    """
 
     module: nn.Module
     spec: NavigatorSpec
+    prompts: PromptEmbeddings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +164,8 @@ def _fill(root: Path, parts: BundleParts) -> None:
         navigator = parts.navigator
         path = root / "navigator.onnx"
         export_image_encoder(navigator.module, path, size=navigator.spec.size)
+        if navigator.prompts is not None:
+            write_prompts(root / "navigator_prompts.npz", navigator.prompts)
     files = {
         str(p.relative_to(root)): file_sha256(p) for p in sorted(root.rglob("*")) if p.is_file()
     }

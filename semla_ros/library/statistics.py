@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import math
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from semla_ros.errors import AdapterError
+from semla_ros.npz_file import read_arrays
 from semla_ros.types import Float32Array, Float64Array
 
 CENTROID_KEY = "train_average_embedding"
@@ -113,14 +110,12 @@ def read_statistics(folder: Path, name: str) -> DomainStatistics:
             f"expected the centroid file {where}, found none: generate the domain's statistics"
         )
     try:
-        arrays = _read_arrays(path)
+        arrays = read_arrays(path, _KEYS, max_bytes=MAX_STATISTICS_BYTES)
         return _statistics_from_arrays(arrays)
     except AdapterError as error:
         raise AdapterError(f"{where}: {error}") from error
-    except (OSError, ValueError, EOFError, RuntimeError, zlib.error) as error:
+    except (OSError, ValueError) as error:
         raise AdapterError(f"{where}: damaged ({error}): generate it again") from error
-    except zipfile.BadZipFile as error:
-        raise AdapterError(f"{where}: not an npz file ({error}): generate it again") from error
 
 
 def write_statistics(folder: Path, name: str, statistics: DomainStatistics) -> Path:
@@ -146,36 +141,6 @@ def write_statistics(folder: Path, name: str, statistics: DomainStatistics) -> P
         np.savez(stream, allow_pickle=False, **arrays)
     os.replace(partial, path)  # noqa: PTH105  the atomic one
     return path
-
-
-def _read_arrays(path: Path) -> dict[str, npt.NDArray[np.generic]]:
-    with zipfile.ZipFile(path) as archive:
-        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        wanted = {key: members[key] for key in _KEYS if key in members}
-        total = sum(info.file_size for info in wanted.values())
-        if total > MAX_STATISTICS_BYTES:
-            raise AdapterError(f"expected at most {MAX_STATISTICS_BYTES} bytes, got {total}")
-        return {key: _array_from_npy(archive.read(info)) for key, info in wanted.items()}
-
-
-def _array_from_npy(data: bytes) -> npt.NDArray[np.generic]:
-    """Return the array in `data`; the size is checked before numpy is told to allocate it."""
-    stream = io.BytesIO(data)
-    version = np.lib.format.read_magic(stream)
-    read = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }.get(version)
-    if read is None:
-        raise AdapterError(f"expected npy version 1 or 2, got {version!r}")
-    shape, fortran, dtype = read(stream)
-    if dtype.hasobject:
-        raise AdapterError("expected plain numbers, got pickled objects: generate it again")
-    body = data[stream.tell() :]
-    if any(n < 0 for n in shape) or math.prod(shape) * dtype.itemsize != len(body):
-        raise AdapterError(f"expected an array {shape} of {dtype}, got {len(body)} bytes")
-    flat = np.frombuffer(body, dtype=dtype)
-    return flat.reshape(shape, order="F" if fortran else "C")
 
 
 def _statistics_from_arrays(arrays: Mapping[str, npt.NDArray[np.generic]]) -> DomainStatistics:
