@@ -82,7 +82,8 @@ class NavigatorSpec:
     Attributes:
         identity: Model and preprocessing; centroids made by another identity are refused.
         size: Side of the square input.
-        resize: `center_crop` (shortest side to `size`, bicubic, centre crop) or `letterbox`.
+        resize: `center_crop` (shortest side to `size`, bicubic, centre crop), `eval_crop` (to
+            8/7 of it) or `letterbox`.
         mean, std: Per channel, of RGB in 0..1.
         dim: Length of an embedding.
     """

@@ -31,7 +31,7 @@ from semla_ros.bundler.adapter_import import (
 from semla_ros.bundler.checkpoint_reader import read_checkpoint
 from semla_ros.bundler.clip import import_open_clip
 from semla_ros.bundler.label_sets import read_classes
-from semla_ros.bundler.navigator_import import CENTER_CROP, load_navigator
+from semla_ros.bundler.navigator_import import load_navigator
 from semla_ros.bundler.tokenizer import clip_tokenizer, openai_merges
 from semla_ros.bundler.verify import compare_with_torch
 from semla_ros.bundler.writer import (
@@ -44,6 +44,7 @@ from semla_ros.bundler.writer import (
 )
 from semla_ros.errors import ConfigError, TrainingError
 from semla_ros.library.compatibility import PUBLISHED_ENCODER
+from semla_ros.navigator.preprocess import RESIZES
 from semla_ros.network.catseg import CatSeg
 from semla_ros.network.checkpoint import catseg_from_state
 from semla_ros.network.config import AGGREGATOR_PREFIX, CLIP_PREFIX, CatSegConfig
@@ -71,7 +72,7 @@ class ImportRequest:
         classes: Default class list, see `read_classes`.
         navigator: See `load_navigator`; `none`: explicit mixes only.
         navigator_checkpoint: Its weights; None: from the hub.
-        navigator_resize: `center_crop` or `letterbox`.
+        navigator_resize: One of the navigator's `RESIZES`; None: its encoder's own.
         out: The new bundle folder.
         family: Network family.
         qkv: See `AdapterContract`.
@@ -86,7 +87,7 @@ class ImportRequest:
     navigator: str
     out: Path
     navigator_checkpoint: Path | None = None
-    navigator_resize: str = CENTER_CROP
+    navigator_resize: str | None = None
     family: str = FAMILIES[0]
     qkv: str | None = None
     adapter_guidance: str = AS_TRAINED
@@ -97,6 +98,7 @@ class ImportRequest:
         _require("family", self.family, FAMILIES)
         _require("qkv policy", self.qkv, (None, *QKV_POLICIES))
         _require("adapter guidance", self.adapter_guidance, GUIDANCES)
+        _require("navigator resize", self.navigator_resize, (None, *RESIZES))
         _require("class pooling", self.class_pooling, POOLINGS)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,24 +16,19 @@ from torch import Tensor, nn
 from semla_ros.bundle import NavigatorSpec
 from semla_ros.bundler.checkpoint_reader import read_checkpoint
 from semla_ros.bundler.clip import import_open_clip
+from semla_ros.bundler.dinov2 import DINO_PREFIX, DINOS, load_dinov2
 from semla_ros.bundler.hf_clip import is_hf_clip, vision_tower_from_hf
+from semla_ros.bundler.image_tower import ImageTower, fill_tower, with_resize
+from semla_ros.bundler.prompt_sets import embed_prompts, read_prompt_set
+from semla_ros.bundler.text_tower import text_tower
 from semla_ros.bundler.writer import NavigatorParts, state_identity
 from semla_ros.errors import TrainingError
 from semla_ros.library.compatibility import PUBLISHED_ENCODER
+from semla_ros.navigator.preprocess import CENTER_CROP
+from semla_ros.navigator.prompts import PromptEmbeddings
 
-Rgb = tuple[float, float, float]
-
-CENTER_CROP, LETTERBOX = "center_crop", "letterbox"
-DINO_PREFIX = "dinov2-"
+_LOG = logging.getLogger(__name__)
 _VISUAL = "visual."
-_IMAGENET: tuple[Rgb, Rgb] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_DINO_SIZE = 224
-_DINO: Mapping[str, str] = MappingProxyType(
-    {
-        f"{DINO_PREFIX}vit-{letter}-14": f"vit_{size}_patch14_dinov2.lvd142m"
-        for letter, size in (("s", "small"), ("b", "base"), ("l", "large"), ("g", "giant"))
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,35 +46,24 @@ _KNOWN: Mapping[str, _Known] = MappingProxyType(
 
 
 def load_navigator(
-    name: str, checkpoint: Path | None, *, resize: str = CENTER_CROP
+    name: str, checkpoint: Path | None, *, resize: str | None = None
 ) -> NavigatorParts:
     """Return the image encoder `name` with its preprocessing, on the CPU, float32.
 
     Args:
         name: `clip-vit-l-14` (what SemLA's centroids were made with), `dinov2-vit-{s,b,l,g}-14`,
             or an open_clip model, alone or as `MODEL:PRETRAINED`.
-        checkpoint: Its weights, in open_clip's or transformers' layout; None: from the hub.
-        resize: `center_crop` as CLIP does, or `letterbox`, which needs centroids of its own.
+        checkpoint: Its weights; CLIP in open_clip's or transformers' layout, DINOv2 in timm's or
+            torch hub's; None: from the hub.
+        resize: One of the navigator's `RESIZES`; None: the encoder's own, `center_crop` for CLIP
+            and `eval_crop` for DINOv2. Any other needs centroids of its own.
 
     Raises:
         TrainingError: An unknown name, weights of another model, or none to be had.
     """
     if name.startswith(DINO_PREFIX):
-        return _load_dino(name, checkpoint, resize=resize)
-    return _load_open_clip(name, checkpoint, resize=resize)
-
-
-class _Tower(nn.Module):
-    """An image tower whose embedding is its (first) output."""
-
-    def __init__(self, tower: nn.Module) -> None:
-        super().__init__()
-        self.tower = tower
-
-    def forward(self, image: Tensor) -> Tensor:
-        output = self.tower(image)
-        embedding: Tensor = output[0] if isinstance(output, tuple) else output
-        return embedding
+        return load_dinov2(name, checkpoint, resize=resize)
+    return _load_open_clip(name, checkpoint, resize=resize or CENTER_CROP)
 
 
 def _load_open_clip(name: str, checkpoint: Path | None, *, resize: str) -> NavigatorParts:
@@ -90,21 +75,35 @@ def _load_open_clip(name: str, checkpoint: Path | None, *, resize: str) -> Navig
     quick = bool(config.get("quick_gelu") or pretrained.get("quick_gelu"))
     tower = _empty_tower(open_clip, config, quick_gelu=quick)
     path = checkpoint or _downloaded(open_clip, name, pretrained)
-    state = _visual_state(read_checkpoint(path), path)
-    _fill(tower, state, path)
+    whole = read_checkpoint(path)
+    state = _visual_state(whole, path)
+    fill_tower(tower, state, origin=path.name)
     identity = known.identity if known else f"open_clip/{name}"
     if not known and not tag:
         identity = state_identity(state, prefix=f"open_clip/{model}")
     mean, std = (tuple(pretrained.get(k) or getattr(open_clip, d)) for k, d in _STATISTICS)
     spec = NavigatorSpec(
-        identity=_with_resize(identity, resize),
+        identity=with_resize(identity, resize, own=CENTER_CROP),
         size=_side(config["vision_cfg"].get("image_size", 224)),
         resize=resize,
         mean=mean,
         std=std,
         dim=int(config["embed_dim"]),
     )
-    return NavigatorParts(_Tower(tower).eval(), spec)
+    prompts = _prompts(config, whole, quick_gelu=quick, encoder=spec.identity)
+    return NavigatorParts(ImageTower(tower).eval(), spec, prompts)
+
+
+def _prompts(
+    config: Mapping[str, Any], state: Mapping[str, Tensor], *, quick_gelu: bool, encoder: str
+) -> PromptEmbeddings | None:
+    """Return words in the navigator's space, None with a warning where it has no text tower."""
+    try:
+        encode = text_tower(config, state, quick_gelu=quick_gelu)
+    except TrainingError as error:
+        _LOG.warning("no words for `semla library describe`: %s", error)
+        return None
+    return embed_prompts(read_prompt_set(), encode, encoder=encoder)
 
 
 _STATISTICS = (("mean", "OPENAI_DATASET_MEAN"), ("std", "OPENAI_DATASET_STD"))
@@ -114,9 +113,9 @@ def _configs(open_clip: Any, model: str, tag: str) -> tuple[dict[str, Any], dict
     """Return open_clip's configuration of the model, and of the weights `tag`."""
     config = open_clip.get_model_config(model)
     if config is None:
-        near = difflib.get_close_matches(model, [*_KNOWN, *_DINO, *open_clip.list_models()], n=3)
+        near = difflib.get_close_matches(model, [*_KNOWN, *DINOS, *open_clip.list_models()], n=3)
         raise TrainingError(
-            f"expected a navigator of open_clip, {tuple(_KNOWN)!r}, {tuple(_DINO)!r} or 'none', "
+            f"expected a navigator of open_clip, {tuple(_KNOWN)!r}, {tuple(DINOS)!r} or 'none', "
             f"got {model!r}: did you mean {near!r}?"
         )
     tags = open_clip.list_pretrained_tags_by_model(model)
@@ -182,62 +181,6 @@ def _visual_state(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
             f"layout, got keys such as {sorted(state)[:3]!r}: give the navigator's own file"
         )
     return found
-
-
-def _fill(tower: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    expected = {key: tuple(t.shape) for key, t in tower.state_dict().items()}
-    got = {key: tuple(t.shape) for key, t in state.items()}
-    if expected != got:
-        odd = sorted(k for k in expected.keys() | got.keys() if expected.get(k) != got.get(k))
-        raise TrainingError(
-            f"navigator weights {path.name!r} are of another model: {len(odd)} of "
-            f"{len(expected)} tensors are missing, unknown or of another shape, e.g. "
-            f"{[(k, expected.get(k), got.get(k)) for k in odd[:2]]!r}: give the weights of the "
-            "named navigator"
-        )
-    tower.load_state_dict(state, assign=True)
-    if any(t.is_meta for t in (*tower.parameters(), *tower.buffers())):
-        raise TrainingError(
-            f"navigator weights {path.name!r}: this model computes tensors that no checkpoint "
-            "carries: take another model"
-        )
-
-
-def _load_dino(name: str, checkpoint: Path | None, *, resize: str) -> NavigatorParts:
-    if name not in _DINO:
-        raise TrainingError(f"expected a DINOv2 of {tuple(_DINO)!r}, got {name!r}")
-    try:
-        import_open_clip()  # makes torchvision importable, which timm wants
-        import timm
-    except ImportError as error:
-        raise TrainingError(
-            f"navigator {name!r}: expected timm, found none: `pip install timm`"
-        ) from error
-    size = _DINO_SIZE
-    model: Any
-    try:
-        model = timm.create_model(
-            _DINO[name], pretrained=checkpoint is None, num_classes=0, img_size=size
-        )
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise TrainingError(
-            f"navigator {name!r}: the weights cannot be downloaded ({reason}): give them with "
-            "--navigator-checkpoint"
-        ) from error
-    if checkpoint is not None:
-        convert = timm.models.vision_transformer.checkpoint_filter_fn
-        state = {k: v.to(torch.float32) for k, v in read_checkpoint(checkpoint).items()}
-        state = {k: v for k, v in convert(state, model).items() if not k.startswith("mask_token")}
-        _fill(model, state, checkpoint)
-    mean, std = _IMAGENET
-    identity = _with_resize(f"timm/{_DINO[name]}@{size}", resize)
-    spec = NavigatorSpec(identity, size, resize, mean, std, int(model.num_features))
-    return NavigatorParts(_Tower(model).eval(), spec)
-
-
-def _with_resize(identity: str, resize: str) -> str:
-    return identity if resize == CENTER_CROP else f"{identity}+{resize}"
 
 
 def _side(size: int | tuple[int, int] | list[int]) -> int:

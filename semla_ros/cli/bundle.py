@@ -37,7 +37,11 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
         help="clip-vit-l-14 (SemLA's own), any open_clip model, dinov2-vit-l-14, or none",
     )
     add("--navigator-checkpoint", type=Path, help="its weights; default: from the hub")
-    add("--navigator-resize", choices=("center_crop", "letterbox"), default="center_crop")
+    add(
+        "--navigator-resize",
+        choices=("center_crop", "eval_crop", "letterbox"),
+        help="default: as the navigator was trained",
+    )
     add("--out", type=Path, required=True, help="the new bundle folder")
     add("--qkv", help="adapters that change CLIP's q, k, v: ignore (as official SemLA) or apply")
     add(

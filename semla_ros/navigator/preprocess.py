@@ -1,4 +1,4 @@
-"""From a camera image to the navigator's input, exactly as CLIP was trained to see it."""
+"""From a camera image to the navigator's input, exactly as its encoder was trained to see it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from semla_ros.errors import BundleError
 from semla_ros.navigator.bicubic import Window, resized_window
 from semla_ros.types import Float32Array, UInt8Array
 
+CENTER_CROP, EVAL_CROP = "center_crop", "eval_crop"
+
 
 def center_crop(rgb: UInt8Array, spec: NavigatorSpec) -> Float32Array:
     """Return the centre of `rgb` with its shortest side at `spec.size`, (N, N, 3) in 0..255.
@@ -22,6 +24,21 @@ def center_crop(rgb: UInt8Array, spec: NavigatorSpec) -> Float32Array:
     height, width = rgb.shape[:2]
     shortest = min(height, width)
     rows, columns = (_centred(n * spec.size // shortest, spec.size) for n in (height, width))
+    return resized_window(rgb, rows=rows, columns=columns).astype(np.float32)
+
+
+def eval_crop(rgb: UInt8Array, spec: NavigatorSpec) -> Float32Array:
+    """Return the centre of `rgb` with its shortest side at 8/7 of `spec.size`, (N, N, 3), 0..255.
+
+    256 px for an input of 224. Source: torchvision's preset for evaluating classifiers, which
+    DINOv2 uses (long side rounded down, offset to the nearest even number where it is halved).
+    """
+    height, width = rgb.shape[:2]
+    shortest, target = min(height, width), spec.size * 8 // 7
+    rows, columns = (
+        Window(long, round((long - spec.size) / 2), spec.size)
+        for long in (n * target // shortest for n in (height, width))
+    )
     return resized_window(rgb, rows=rows, columns=columns).astype(np.float32)
 
 
@@ -42,7 +59,7 @@ def letterbox(rgb: UInt8Array, spec: NavigatorSpec) -> Float32Array:
 
 Resize = Callable[[UInt8Array, NavigatorSpec], Float32Array]
 RESIZES: Mapping[str, Resize] = MappingProxyType(
-    {"center_crop": center_crop, "letterbox": letterbox}
+    {CENTER_CROP: center_crop, EVAL_CROP: eval_crop, "letterbox": letterbox}
 )
 
 

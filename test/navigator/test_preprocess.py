@@ -42,6 +42,24 @@ def test_center_crop_is_clips(spec, shape, size):
     assert np.abs(got - reference(rgb, spec)).mean() < 1e-4
 
 
+@pytest.mark.parametrize("shape", [(480, 640), (720, 1280), (641, 360), (221, 334), (20, 20)])
+def test_eval_crop_is_torchvisions(spec, shape):
+    """Resize(256) and CenterCrop(224) written out: Pillow, `int(256 * long / short)`, `round`."""
+    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    spec = replace(spec, size=224, resize="eval_crop")
+    rgb = noise(*shape)
+    height, width = shape
+    short = min(shape)
+    tall, wide = int(256 * height / short), int(256 * width / short)
+    resized = np.asarray(image.fromarray(rgb).resize((wide, tall), image.Resampling.BICUBIC))
+    top, left = round((tall - 224) / 2.0), round((wide - 224) / 2.0)
+    crop = resized[top : top + 224, left : left + 224] / 255.0
+    expected = ((crop - np.array(spec.mean)) / np.array(spec.std)).transpose(2, 0, 1)[None]
+    got = preprocess(rgb, spec)
+    np.testing.assert_allclose(got, expected, atol=1 / 255 / min(spec.std) + 1e-5)
+    assert np.abs(got - expected).mean() < 1e-3
+
+
 def test_transformers_agrees(spec):
     pytest.importorskip("torch", reason="torch is not installed")
     with warnings.catch_warnings():
