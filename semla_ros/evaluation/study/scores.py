@@ -60,15 +60,31 @@ def domain_counts(study: Study, strategy: str) -> dict[str, Int64Array]:
     return dict(sorted(sums.items()))
 
 
+def scored_domains(study: Study) -> tuple[str, ...]:
+    """Return the domains that have scored frames, sorted."""
+    return tuple(
+        sorted(
+            {
+                domain or recording.name
+                for recording in study.recordings
+                for domain, scored in zip(recording.domains, recording.scored, strict=True)
+                if scored
+            }
+        )
+    )
+
+
 def means_over(values: Mapping[str, float], excluded: tuple[str, ...]) -> dict[str, float]:
-    """Return `h_mean` and `mean` over the domains that count; NaN without any.
+    """Return `h_mean` and `mean` over the domains that count.
+
+    NaN without any, or where one has no mIoU: means over different domains do not compare.
 
     Args:
-        values: Domain -> mIoU; NaN ones do not count.
+        values: Domain -> mIoU.
         excluded: Domains left out.
     """
-    kept = [v for d, v in values.items() if d not in excluded and not math.isnan(v)]
-    if not kept:
+    kept = [v for d, v in values.items() if d not in excluded]
+    if not kept or any(map(math.isnan, kept)):
         return {"h_mean": math.nan, "mean": math.nan}
     return {"h_mean": harmonic_mean(kept), "mean": arithmetic_mean(kept)}
 
@@ -86,7 +102,10 @@ def summary(study: Study) -> dict[str, Any]:
 
 def _strategy(study: Study, name: str) -> dict[str, Any]:
     counts = domain_counts(study, name)
-    miou = {domain: float(miou_of(each)) for domain, each in counts.items()}
+    domains = scored_domains(study)
+    miou = dict.fromkeys(domains, math.nan) | {
+        domain: float(miou_of(each)) for domain, each in counts.items()
+    }
     tracks = [r.tracks[name] for r in study.recordings if name in r.tracks]
     total = np.sum([*counts.values()], axis=0) if counts else None
     iou = [] if total is None else iou_of(total).tolist()

@@ -1,0 +1,166 @@
+"""`semla evaluate`: strategies side by side on recordings, against ground truth where there is."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from semla_ros.cli.verb import EXIT_INTERRUPTED, Verb, changes, engine_arguments
+
+if TYPE_CHECKING:
+    from semla_ros.evaluation.study.record import Study
+    from semla_ros.evaluation.study.run import StudyOutcome
+
+_STRATEGIES = "zero-shot,uniform,semla,semla-gated,oracle"
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is evaluated, against which truth, and how."""
+    add = parser.add_argument
+    add(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="recording (rosbag2 folder, .mcap, .db3, .bag), folder of images, or video; "
+        "NAME=INPUT names its domain",
+    )
+    add("--out", type=Path, required=True, help="folder for the results")
+    add("--bundle", type=Path, help="model bundle; default: the demo bundle")
+    add(
+        "--labels",
+        action="append",
+        default=[],
+        metavar="[NAME=]DIR|TOPIC",
+        help="ground truth: a folder of PNGs or a topic of the recording; repeatable",
+    )
+    add(
+        "--label-map",
+        default="identity",
+        metavar="MAP",
+        help="camvid, cityscapes, idd, bdd, acdc, muses, mapillary, identity (default: the "
+        "labels are the bundle's classes) or a YAML file; MAP:TABLE chooses one of its tables",
+    )
+    add("--domains", type=Path, metavar="CSV", help="stamp_ns or name, and domain, of the frames")
+    add(
+        "--strategies",
+        default=_STRATEGIES,
+        metavar="LIST",
+        help=f"default: {_STRATEGIES}; also fixed:NAME=w+NAME=w and semla-gated@TRIGGER",
+    )
+    add(
+        "--curve",
+        default="",
+        metavar="TRIGGERS",
+        help="swap triggers, e.g. 0.05,0.1,0.2,0.5: mIoU lost against fusions saved",
+    )
+    _run_arguments(parser)
+    engine_arguments(parser)
+
+
+def _run_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--leave-out",
+        default="",
+        metavar="PATTERN",
+        help="adapters that may not be used: a name, a pattern such as '*-night', or `domain`: "
+        "the one named like the frame's domain",
+    )
+    add("--exclude-domain", action="append", default=[], help="left out of the means; repeatable")
+    add("--topic", help="image topic of the recordings; default: the only one")
+    add("--fps", type=float, default=10.0, help="of folders without stamps; default: 10")
+    add(
+        "--label-tolerance",
+        type=float,
+        default=0.005,
+        metavar="S",
+        help="how far truth may lie from its frame; default: 0.005",
+    )
+    add("--jobs", type=int, default=0, help="processes; default: 1, or Ray's cores")
+    add("--ray", default="", metavar="auto|ADDRESS|local", help="carry out on a Ray cluster")
+    add("--fresh", action="store_true", help="do not take up what a former run has finished")
+    add("--no-report", action="store_true", help="save the numbers only")
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from semla_ros.evaluation.study.run import StudyRequest, run_study
+    from semla_ros.evaluation.study.session import StudySettings
+    from semla_ros.evaluation.study.tasks import tasks_of
+
+    settings = StudySettings(
+        bundle=args.bundle,
+        strategies=_strategies(args),
+        label_map=args.label_map,
+        leave_out=args.leave_out,
+        topic=args.topic,
+        fps=args.fps,
+        tolerance_ns=round(args.label_tolerance * 1e9),
+        excluded=tuple(args.exclude_domain),
+        changes=changes(args),
+    )
+    request = StudyRequest(
+        tasks=tasks_of(args.inputs, labels=args.labels, domains=args.domains),
+        out=args.out,
+        settings=settings,
+        jobs=args.jobs if args.ray else max(args.jobs, 1),
+        ray=args.ray,
+        fresh=args.fresh,
+    )
+    outcome = run_study(request)
+    _tell(outcome)
+    if outcome.interrupted:
+        return EXIT_INTERRUPTED
+    return 1 if outcome.failed or not outcome.study.complete else 0
+
+
+def _strategies(args: argparse.Namespace) -> tuple[str, ...]:
+    """Return the strategies; in `fixed:` the members are joined by `+`, as `,` parts the list."""
+    given = [part.strip() for part in args.strategies.split(",") if part.strip()]
+    curve = [f"semla-gated@{part.strip()}" for part in args.curve.split(",") if part.strip()]
+    return tuple(s.replace("+", ",") if s.startswith("fixed:") else s for s in (*given, *curve))
+
+
+def _tell(outcome: StudyOutcome) -> None:
+    study = outcome.study
+    for line in _table(study):
+        print(line)
+    for recording in study.recordings:
+        skipped = f", {len(recording.skipped)} skipped" if recording.skipped else ""
+        scored = int(recording.scored.sum())
+        print(f"{recording.name}: {recording.frames} frames, {scored} scored{skipped}")
+        for note in recording.notes:
+            print(f"  note: {note}")
+        if recording.ended_early:
+            print(f"  semla: error: ended early: {recording.ended_early}", file=sys.stderr)
+    for name, why in outcome.failed.items():
+        print(f"semla: error: {name}: {why}", file=sys.stderr)
+    for path in outcome.files:
+        print(f"wrote {path}")
+
+
+def _table(study: Study) -> list[str]:
+    """Return mIoU in percent: a line for each strategy, a column for each domain."""
+    from semla_ros.evaluation.study.scores import scored_domains, summary
+
+    rows = summary(study)["strategies"]
+    domains = scored_domains(study)
+    width = max(map(len, rows), default=0)
+    heads = [*domains, "h-mean", "mean"]
+    lines = [f"{'mIoU, %':{width}}  " + "  ".join(f"{h:>{max(len(h), 5)}}" for h in heads)]
+    for name, row in rows.items():
+        values = [*(row["domains"].get(d) for d in domains), row["h_mean"], row["mean"]]
+        cells = [f"{_percent(v):>{max(len(h), 5)}}" for v, h in zip(values, heads, strict=True)]
+        lines.append(f"{name:{width}}  " + "  ".join(cells) + f"  {row['swaps']} swaps")
+    return lines
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None or value != value else f"{100 * value:.2f}"
+
+
+VERBS: Mapping[str, Verb] = {
+    "evaluate": Verb("compare strategies on recordings with ground truth", _arguments, _evaluate),
+}

@@ -1,0 +1,206 @@
+"""The recordings of a study as tasks that any process can carry out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from semla_ros.errors import EvaluationError, SemlaError
+from semla_ros.evaluation.study.evaluate import Progress, Subject, evaluate
+from semla_ros.evaluation.study.inputs import Input, InputOptions, open_input
+from semla_ros.evaluation.study.record import Study
+from semla_ros.evaluation.study.session import Session, StudySettings
+from semla_ros.evaluation.study.store import study_files
+from semla_ros.evaluation.truth.domains import DomainTable, read_domains
+from semla_ros.evaluation.truth.label_map import read_label_map
+from semla_ros.evaluation.truth.source import FolderTruth, NoTruth, TopicTruth, TruthSource
+
+TIMINGS = "timings.json"
+INTERRUPTED = "interrupted by the user"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One recording to evaluate, as plain data.
+
+    Attributes:
+        path: The input.
+        name: Short and unique within the study.
+        domain: Of its frames, where `domains` does not say; "" if unknown.
+        labels: Folder of label images, or label topic; "" without truth.
+        domains: CSV table of domains; None without one.
+    """
+
+    path: Path
+    name: str
+    domain: str
+    labels: str = ""
+    domains: Path | None = None
+
+    @property
+    def label_folder(self) -> Path | None:
+        """The folder of labels, None where they are a topic or there are none."""
+        return Path(self.labels) if self.labels and Path(self.labels).is_dir() else None
+
+    def open_input(self, settings: StudySettings) -> Input:
+        """Return the frames.
+
+        Raises:
+            SemlaError: There are none.
+        """
+        topic = "" if self.label_folder is not None else self.labels
+        options = InputOptions(
+            topic=settings.topic,
+            fps=settings.fps,
+            max_pixels=settings.config().max_pixels,
+            except_topic=topic,
+        )
+        return open_input(self.path, options)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardFiles:
+    """What a carried out task leaves: file name -> content, or why there is nothing.
+
+    Attributes:
+        name: The task's.
+        files: Of the shard; empty if it failed.
+        error: Why it failed.
+        interrupted: The user stopped it; what is there is kept.
+    """
+
+    name: str
+    files: dict[str, bytes]
+    error: str = ""
+    interrupted: bool = False
+
+
+def carry_out(session: Session, task: Task, *, progress: Progress | None = None) -> ShardFiles:
+    """Return the shard of `task`; a SemlaError becomes the shard's error."""
+    try:
+        subject = _subject(session, task)
+        done = evaluate(session, subject, progress=progress)
+    except SemlaError as error:
+        return ShardFiles(task.name, {}, str(error))
+    except KeyboardInterrupt:
+        return ShardFiles(task.name, {}, INTERRUPTED, interrupted=True)
+    study = Study(session.info(), (done.track,))
+    stages = {stage: round(ms, 3) for stage, ms in sorted(done.stages_ms.items())}
+    timings = {
+        "frames": done.track.frames,
+        "masks": done.masks,
+        "stages_ms": stages,
+        "overhead": overhead(stages),
+    }
+    files = study_files(study) | {TIMINGS: timings_file(timings)}
+    interrupted = done.track.ended_early == INTERRUPTED
+    return ShardFiles(task.name, files, interrupted=interrupted)
+
+
+def overhead(stages_ms: dict[str, float]) -> float | None:
+    """Return the share of time on top of inference, embedding and fusion; None without any."""
+    model = sum(stages_ms.get(stage, 0.0) for stage in ("infer", "embed", "fuse"))
+    return round(stages_ms.get("total", 0.0) / model - 1.0, 4) if model else None
+
+
+def _subject(session: Session, task: Task) -> Subject:
+    settings = session.settings
+    domains = DomainTable(task.domain)
+    if task.domains is not None:
+        domains = read_domains(task.domains, recording=task.name, default=task.domain)
+    frames = task.open_input(settings)
+    return Subject(str(task.path), task.name, frames, _truth(session, task), domains)
+
+
+def _truth(session: Session, task: Task) -> TruthSource:
+    settings, folder = session.settings, task.label_folder
+    if not task.labels:
+        return NoTruth()
+    label_map = read_label_map(settings.label_map)
+    if folder is not None:
+        return FolderTruth(
+            folder,
+            label_map,
+            session.classes,
+            max_pixels=session.config.max_pixels,
+            tolerance_ns=settings.tolerance_ns,
+        )
+    if task.path.is_dir() and not any(task.path.glob("*.*")):
+        raise EvaluationError(f"expected labels in a folder, got {task.labels!r}: not there")
+    return TopicTruth(
+        task.path,
+        task.labels,
+        label_map,
+        classes=session.classes,
+        max_pixels=session.config.max_pixels,
+        tolerance_ns=settings.tolerance_ns,
+    )
+
+
+def tasks_of(
+    inputs: Sequence[str],
+    *,
+    labels: Sequence[str] = (),
+    domains: Path | None = None,
+) -> tuple[Task, ...]:
+    """Return one task for each input.
+
+    Args:
+        inputs: `PATH`, or `NAME=PATH`: recordings of one name are one domain. By default the
+            name is the path's last part.
+        labels: `DIR` or `TOPIC` for all, or `NAME=DIR|TOPIC` for the inputs of that name.
+        domains: CSV table of domains for all.
+
+    Raises:
+        EvaluationError: No input, or labels for an input that there is not.
+    """
+    if not inputs:
+        raise EvaluationError("expected at least one input, got none")
+    named = [_named(text) for text in inputs]
+    by_name = {name: value for name, value in map(_named_labels, labels) if name}
+    common = [value for name, value in map(_named_labels, labels) if not name]
+    unknown = sorted(by_name.keys() - {name or _stem(path) for name, path in named})
+    if unknown or len(common) > 1:
+        raise EvaluationError(
+            f"expected --labels once, or as NAME=… for inputs that there are, got {list(labels)!r}"
+        )
+    tasks: list[Task] = []
+    for name, path in named:
+        domain = name or _stem(path)
+        found = by_name.get(domain, common[0] if common else "")
+        taken = {t.name for t in tasks}
+        unique = next(n for n in _numbered(domain) if n not in taken)
+        tasks.append(Task(path, unique, domain, found, domains))
+    return tuple(tasks)
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    number = 2
+    while True:
+        yield f"{name}-{number}"
+        number += 1
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, equals, path = text.partition("=")
+    if equals and name and not Path(text).exists():
+        return name, Path(path)
+    return "", Path(text)
+
+
+def _named_labels(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    return (name, value) if equals and not Path(text).exists() else ("", text)
+
+
+def _stem(path: Path) -> str:
+    name = path.resolve().name
+    return path.stem if path.is_file() else name
+
+
+def timings_file(timings: object) -> bytes:
+    """Return the content of `timings.json`."""
+    return (json.dumps(timings, indent=1, allow_nan=False) + "\n").encode()
