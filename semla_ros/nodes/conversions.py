@@ -10,12 +10,13 @@ import array
 import functools
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo, VisionClass
@@ -190,6 +191,13 @@ def mixture_message(
         since=time_message(since_ns),
         mix_id=mix.identity,
     )
+
+
+def stages_message(header: Header, stages_ms: Mapping[str, float]) -> DiagnosticArray:
+    """Return the durations of one frame's stages, one value for each."""
+    values = [KeyValue(key=name, value=f"{ms:.4f}") for name, ms in stages_ms.items()]
+    status = DiagnosticStatus(level=DiagnosticStatus.OK, name="stages_ms", values=values)
+    return DiagnosticArray(header=header, status=[status])
 
 
 def swap_message(header: Header, event: SwapEvent) -> AdapterSwap:

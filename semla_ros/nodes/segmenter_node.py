@@ -18,12 +18,12 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import Executor, MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 
 from semla_ros.config import Config
-from semla_ros.errors import ConfigError, SemlaError
+from semla_ros.errors import ConfigError, EngineUnavailableError, SemlaError
 from semla_ros.nodes.diagnostics import Snapshot, statuses
 from semla_ros.nodes.outputs import Outputs
 from semla_ros.nodes.parameters import NodeParameters
@@ -71,6 +71,14 @@ class SegmenterNode(LifecycleNode):
     def state(self) -> str:
         """Label of the lifecycle state."""
         return str(self._state_machine.current_state[1])
+
+    def make_executor(self) -> Executor:
+        """Return the executor that the parameters ask for.
+
+        Raises:
+            EngineUnavailableError: This rclpy has none of that kind.
+        """
+        return make_executor(self._settings.config.executor)
 
     def start(self) -> None:
         """Configure and activate, unless `autostart` is false; a refusal is logged, not raised."""
@@ -212,6 +220,27 @@ class SegmenterNode(LifecycleNode):
         )
 
 
+def make_executor(kind: str) -> Executor:
+    """Return an rclpy executor: `single`, `multi` or `events`.
+
+    Raises:
+        EngineUnavailableError: This rclpy has no event-driven executor.
+    """
+    if kind == "multi":
+        return MultiThreadedExecutor()
+    if kind != "events":
+        return SingleThreadedExecutor()
+    try:
+        from rclpy.experimental.events_executor import EventsExecutor
+    except ImportError as error:
+        raise EngineUnavailableError(
+            "executor 'events': expected rclpy.experimental.EventsExecutor (Jazzy and later), "
+            "found none: take 'single'"
+        ) from error
+    events: Executor = EventsExecutor()
+    return events
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT, SIGTERM or the lifecycle's shutdown; return the exit code."""
     stop = StopFlag()
@@ -219,16 +248,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         args=None if argv is None else list(argv),
         signal_handler_options=SignalHandlerOptions.NO,
     )
-    executor = SingleThreadedExecutor()
     node = SegmenterNode()
-    executor.add_node(node)
+    executor: Executor | None = None
     try:
+        executor = node.make_executor()
+        executor.add_node(node)
         node.start()
         while not stop and node.state != FINALIZED:
             executor.spin_once(timeout_sec=POLL_S)
+    except EngineUnavailableError as error:
+        _log.error("%s", error)
+        return 1
     finally:
         node.close()
-        executor.shutdown()
+        if executor is not None:
+            executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()
     return 0

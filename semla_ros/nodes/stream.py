@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode
@@ -20,7 +20,7 @@ from semla_ros.nodes.outputs import Outputs
 from semla_ros.nodes.statistics import FrameStatistics
 from semla_ros.nodes.worker import Worker, WorkerReport
 from semla_ros.pipeline import AdaptivePipeline
-from semla_ros.timing import now_ms
+from semla_ros.timing import StageTimer, now_ms
 from semla_ros.types import DomainEstimate, Frame
 
 _log = logging.getLogger(__name__)
@@ -32,6 +32,14 @@ ANNOUNCE_EVERY_MS = 5000.0
 """How often the class list is repeated for recordings that start late."""
 
 TOO_OLD = "TooOld"
+
+
+class _Arrival(NamedTuple):
+    """An image, when it came (steady clock) and how old it then was by the node's clock."""
+
+    message: Image | CompressedImage
+    received_ms: float
+    age_ms: float | None
 
 
 class FrameStream:
@@ -67,9 +75,7 @@ class FrameStream:
         self.stale = False
         self.incompatible = 0
         self.announce()
-        self._worker: Worker[Image | CompressedImage] = Worker(
-            self._handle, idle=self._idle, idle_s=IDLE_S
-        )
+        self._worker: Worker[_Arrival] = Worker(self._handle, idle=self._idle, idle_s=IDLE_S)
         self._worker.start()
         self._subscription = self._subscribe()
         self.topic: str = self._subscription.topic_name
@@ -135,21 +141,25 @@ class FrameStream:
 
     def _receive(self, message: Image | CompressedImage) -> None:
         self._statistics.arrived()
-        self._worker.put(message)
+        self._worker.put(_Arrival(message, now_ms(), self._age_ms(message.header)))
 
-    def _handle(self, message: Image | CompressedImage) -> None:
-        started, config = now_ms(), self._config()
+    def _handle(self, arrival: _Arrival) -> None:
+        started, config, message = now_ms(), self._config(), arrival.message
         if self._is_too_old(message.header, config.max_image_age):
             return
-        frame = self._frame(message, config)
+        timer = StageTimer()
+        with timer.stage("decode"):
+            frame = self._frame(message, config)
         result = self._pipeline.step(frame)
         self._header = message.header
         self._estimate = result.estimate
         self._tell(result.swaps)
-        self._outputs.publish(message.header, frame, result, alpha=config.overlay_alpha)
+        age_ms = self._age_ms(message.header)
+        with timer.stage("publish"):
+            self._outputs.publish(message.header, frame, result, alpha=config.overlay_alpha)
         self._announce_mixture()
         self._usable = self._moment()
-        self._measure(started, message.header)
+        self._measure(started, arrival, age_ms, {**timer.durations_ms, **result.timings_ms})
         self._statistics.segmented(
             result, processing_ms=now_ms() - started, age_ms=self._age_ms(message.header)
         )
@@ -202,9 +212,20 @@ class FrameStream:
         now_ns = self._node.get_clock().now().nanoseconds
         return (now_ns - conversions.stamp_ns(header.stamp)) * 1e-6 if now_ns else None
 
-    def _measure(self, started: float, header: Header) -> None:
-        now, before = now_ms(), self._published_ms
+    def _measure(
+        self,
+        started: float,
+        arrival: _Arrival,
+        age_ms: float | None,
+        stages_ms: Mapping[str, float],
+    ) -> None:
+        """Publish where the time of the frame went; `age_ms` is that at publication."""
+        now, before, header = now_ms(), self._published_ms, arrival.message.header
         self._published_ms = now
+        ages = {"receive": arrival.age_ms, "age_at_publish": age_ms}
+        known = {name: age for name, age in ages.items() if age is not None}
+        queued = {"queue": started - arrival.received_ms}
+        self._outputs.publish_stages(header, {**known, **queued, **stages_ms})
         self._outputs.publish_debug(
             processing_time_ms=now - started,
             cyclic_time_ms=None if before is None else now - before,

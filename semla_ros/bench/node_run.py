@@ -1,0 +1,178 @@
+"""From the stopwatch's record of one run to its figures; pure, so synthetic stamps test it."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from semla_ros.bench.measures import jitter, summary
+from semla_ros.bench.ros2_metrics import basic_metrics
+from semla_ros.types import Float64Array
+
+LATE_MS = 100.0
+STALL_MS = 1.0
+_MS = 1e-6
+_DECISION = "domain"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NodeRun:
+    """One run.
+
+    Attributes:
+        sent_ns: Stamps, in the order of sending.
+        arrived: Stamp -> when its mask came, ns.
+        stages: Stamp -> stage -> ms, for the frames whose stages came.
+        swaps: As the node published them.
+        orders: Start ns, end ns, success and message of every mix that was pinned.
+        dropped_by_node: Frames replaced in the node's mailbox by a newer one.
+        repeated: Masks beyond the first one of a stamp.
+        reordered: Masks that came after the mask of a newer frame.
+    """
+
+    sent_ns: tuple[int, ...]
+    arrived: Mapping[int, int]
+    stages: Mapping[int, Mapping[str, float]]
+    swaps: tuple[Mapping[str, Any], ...]
+    orders: tuple[tuple[int, int, bool, str], ...]
+    dropped_by_node: int
+    repeated: int
+    reordered: int
+
+    @property
+    def latency_ms(self) -> Float64Array:
+        """Publication of the image to arrival of its mask, in the order of sending."""
+        found = [self.arrived[s] - s for s in self.sent_ns if s in self.arrived]
+        return np.array(found, np.float64) * _MS
+
+
+def run_of(record: Mapping[str, Any]) -> NodeRun:
+    """Return the run in a stopwatch's `record`; answers to other frames are left out."""
+    sent = tuple(int(s) for s in record["sent_ns"])
+    known = set(sent)
+    arrived: dict[int, int] = {}
+    repeated = reordered = 0
+    newest = 0
+    for stamp, when in record["masks"]:
+        if stamp not in known:
+            continue
+        repeated += stamp in arrived
+        reordered += stamp < newest
+        newest = max(newest, stamp)
+        arrived.setdefault(int(stamp), int(when))
+    stages = {int(stamp): values for stamp, values in record["stages"] if stamp in known}
+    return NodeRun(
+        sent,
+        arrived,
+        stages,
+        tuple(record["swaps"]),
+        tuple((int(a), int(b), bool(ok), str(text)) for a, b, ok, text in record["orders"]),
+        int(record["dropped_by_node"]),
+        repeated,
+        reordered,
+    )
+
+
+def stale_frames(run: NodeRun) -> int:
+    """Return how many masks were made although a newer frame had certainly arrived.
+
+    A frame has certainly arrived once it was sent longer ago than the slowest arrival of the
+    run took. Masks that came twice or out of order count as well. Must be 0.
+    """
+    slowest = max((s.get("receive", 0.0) for s in run.stages.values()), default=0.0)
+    superseded = 0
+    for stamp, values in run.stages.items():
+        started = stamp + (values.get("receive", 0.0) + values.get("queue", 0.0)) / _MS
+        following = bisect_left(run.sent_ns, stamp) + 1
+        newer = run.sent_ns[following] if following < len(run.sent_ns) else math.inf
+        superseded += newer + slowest / _MS < started
+    return superseded + run.repeated + run.reordered
+
+
+def figures(run: NodeRun) -> dict[str, float]:
+    """Return every figure of one run, ms unless the name says otherwise."""
+    latency = summary(run.latency_ms)
+    ages = [s["age_at_publish"] for s in run.stages.values() if "age_at_publish" in s]
+    arrivals = np.sort(np.array(list(run.arrived.values()), np.float64)) * _MS
+    metrics = basic_metrics(run.sent_ns, run.arrived)
+    found = {
+        "sent": float(len(run.sent_ns)),
+        "answered": float(len(run.arrived)),
+        "missed": float(len(run.sent_ns) - len(run.arrived)),
+        "dropped_by_node": float(run.dropped_by_node),
+        "stale": float(stale_frames(run)),
+        "late": float(sum(age > LATE_MS for age in ages)),
+        "played_hz": metrics.get("BasicPerformanceMetrics.MEAN_PLAYBACK_FRAME_RATE", math.nan),
+        "answered_hz": metrics.get("BasicPerformanceMetrics.MEAN_FRAME_RATE", math.nan),
+    }
+    found |= _named("latency", latency)
+    found |= _named("age", summary(ages))
+    found |= _named("jitter", summary(jitter(arrivals)))
+    found |= _named("node_overhead", summary(overheads(run)))
+    return found | swap_figures(run)
+
+
+def overheads(run: NodeRun) -> list[float]:
+    """Return, for each frame, its latency less its own time in the network, ms."""
+    return [
+        (run.arrived[stamp] - stamp) * _MS - values["infer"]
+        for stamp, values in run.stages.items()
+        if stamp in run.arrived and "infer" in values
+    ]
+
+
+def stage_split(run: NodeRun) -> dict[str, dict[str, float]]:
+    """Return stage -> summary of its ms; `return` is from publication to the mask's arrival."""
+    split: dict[str, list[float]] = {}
+    for stamp, values in run.stages.items():
+        for name, ms in values.items():
+            split.setdefault(name, []).append(ms)
+        if stamp in run.arrived and "age_at_publish" in values:
+            back = (run.arrived[stamp] - stamp) * _MS - values["age_at_publish"]
+            split.setdefault("return", []).append(back)
+    return {name: summary(values) for name, values in split.items()}
+
+
+def swap_figures(run: NodeRun) -> dict[str, float]:
+    """Return what swapping cost: preparation, order to service, and what frames waited for."""
+    committed = [swap for swap in run.swaps if swap["committed"]]
+    prepared = [swap["fuse_ms"] + swap["load_ms"] for swap in committed]
+    served = [(end - start) * _MS for start, end, done, _ in run.orders if done]
+    commits = [s.get("commit", 0.0) for s in run.stages.values()]
+    decided = sum(swap["reason"] == _DECISION for swap in committed)
+    found = {
+        "swaps": float(len(committed)),
+        "failed_swaps": float(len(run.swaps) - len(committed)),
+        "orders": float(len(run.orders)),
+        "refused_orders": float(sum(not done for _, _, done, _ in run.orders)),
+        "stalled": float(sum(ms > STALL_MS for ms in commits)),
+        "stall_max": max([*commits, *(s["stall_ms"] for s in committed)], default=0.0),
+        "domain_swaps": float(decided),
+    }
+    return found | _named("prepare", summary(prepared)) | _named("order", summary(served))
+
+
+def timeline(run: NodeRun) -> dict[str, list[float]]:
+    """Return seconds since the first frame with latency in ms, and the seconds of the swaps."""
+    first = run.sent_ns[0] if run.sent_ns else 0
+    came = [stamp for stamp in run.sent_ns if stamp in run.arrived]
+    committed = [swap["stamp_ns"] for swap in run.swaps if swap["committed"]]
+    return {
+        "seconds": [round((s - first) * 1e-9, 4) for s in came],
+        "latency_ms": [round((run.arrived[s] - s) * _MS, 3) for s in came],
+        "swap_seconds": [round((s - first) * 1e-9, 4) for s in committed if s >= first],
+    }
+
+
+def pooled(runs: Sequence[NodeRun]) -> Float64Array:
+    """Return the latencies of all runs."""
+    return np.concatenate([run.latency_ms for run in runs]) if runs else np.zeros(0)
+
+
+def _named(prefix: str, values: Mapping[str, float]) -> dict[str, float]:
+    return {f"{prefix}_{key}": value for key, value in values.items() if key != "count"}
