@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import cv2
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
@@ -41,6 +43,7 @@ class Outputs:
         self._debug = {
             name: self._publisher(Float64, f"~/debug/{name}", qos.output_qos()) for name in _DEBUG
         }
+        self._stages = self._publisher(DiagnosticArray, "~/debug/stages", qos.output_qos())
         self._vocabulary: Vocabulary | None = None
         self._lut: UInt8Array = np.zeros((1, 3), np.uint8)
         self._mixture: tuple[str, int] | None = None
@@ -78,8 +81,10 @@ class Outputs:
     ) -> None:
         """Publish one frame's answer under the header of its image."""
         self.announce(result.vocabulary, header)
-        self._mask.publish(conversions.mask_message(header, result.labels))
-        self._confidence.publish(conversions.image_message(header, result.confidence, "mono8"))
+        if self._mask.get_subscription_count():
+            self._mask.publish(conversions.mask_message(header, result.labels))
+        if self._confidence.get_subscription_count():
+            self._confidence.publish(conversions.image_message(header, result.confidence, "mono8"))
         if result.support is not None:
             self._support.publish(conversions.support_message(header, result.support, result.mix))
         if self._overlay.get_subscription_count():
@@ -101,6 +106,11 @@ class Outputs:
             publisher = self._debug[name]
             if value is not None and publisher.get_subscription_count():
                 publisher.publish(Float64(data=float(value)))
+
+    def publish_stages(self, header: Header, stages_ms: Mapping[str, float]) -> None:
+        """Publish where the time of one frame went, under its header, if anybody listens."""
+        if self._stages.get_subscription_count():
+            self._stages.publish(conversions.stages_message(header, stages_ms))
 
     def destroy(self) -> None:
         """Remove all publishers."""
