@@ -164,10 +164,10 @@ def test_a_failure_at_any_step_of_prepare_is_repaired_by_the_next(engine, engine
     reference, good = engine_set(1), engine_set(2)
     serve(engine, good)
     expected = answer(engine, rgb)
-    serve(engine, reference)
-    before = answer(engine, rgb)
     counting = Breaking(engine_set(3).weights, -1)
     engine.prepare(replace(engine_set(3), weights=counting))
+    serve(engine, reference)
+    before = answer(engine, rgb)
     steps = -1 - counting.left
     assert steps >= 2, "each of the two weights is read at least once"
     for step in range(steps):
