@@ -84,3 +84,46 @@ def test_a_damaged_file_is_named(bundle, content):
         bundle.weights.write_bytes(content)
     with pytest.raises(BundleError, match=r"weights\.safetensors"):
         BaseWeights.open(bundle)
+
+
+def test_whoever_opens_the_same_file_gets_the_same_memory(bundle, tensors, layers):
+    save_file(tensors, bundle.weights)
+    first, second = BaseWeights.open(bundle), BaseWeights.open(bundle)
+    some = first.only([layers[0].name])
+    name = layers[0].name
+    assert first is second
+    assert np.shares_memory(some[name], second.get(name))
+    assert list(some) == [name]
+    with pytest.raises(KeyError):
+        some[layers[1].name]
+    del first, second
+    assert np.shares_memory(BaseWeights.open(bundle).get(name), some[name])
+
+
+def test_a_file_that_changed_is_read_again(bundle, tensors, layers):
+    save_file(tensors, bundle.weights)
+    before = BaseWeights.open(bundle)
+    save_file({k: v + 1 for k, v in tensors.items()}, bundle.weights)
+    after = BaseWeights.open(bundle)
+    name = layers[0].name
+    np.testing.assert_allclose(after.get(name), before.get(name) + 1, rtol=1e-6)
+
+
+def test_layers_lie_as_their_graph_has_them(layers):
+    rng = np.random.default_rng(3)
+    weights = {w.name: rng.standard_normal(w.shape).astype(np.float32) for w in layers}
+    turned = layers[0].name
+    base = BaseWeights(weights, transposed=[turned])
+    for name, weight in weights.items():
+        np.testing.assert_array_equal(base.get(name), weight)
+        stored = base.as_stored(name)
+        assert stored.flags.c_contiguous
+        np.testing.assert_array_equal(stored, weight.T if name == turned else weight)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 2e37, -2e37])
+def test_values_that_leave_no_room_for_a_merge_are_refused(bundle, tensors, layers, value):
+    tensors[layers[1].parameter][2, 3] = value
+    save_file(tensors, bundle.weights)
+    with pytest.raises(BundleError, match="finite values"):
+        BaseWeights.open(bundle)

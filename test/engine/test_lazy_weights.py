@@ -1,0 +1,147 @@
+"""Every engine merges into its own buffers, and serves what plain arrays would give."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from semla_ros.base_weights import BaseWeights
+from semla_ros.engine.slot_buffers import SlotBuffers
+from semla_ros.errors import EngineError, SemlaError
+from semla_ros.library.fusion import MergedWeights
+from semla_ros.types import AdapterMix, LazyWeights, LoraAdapter, LoraLayer
+
+
+def adapter(name, layers, seed, *, size=0.2):
+    rng = np.random.default_rng(seed)
+    return LoraAdapter(
+        name,
+        {
+            layer.name: LoraLayer(
+                rng.normal(0, size, (2 + seed, layer.shape[1])).astype(np.float32),
+                rng.normal(0, size, (layer.shape[0], 2 + seed)).astype(np.float32),
+                2.0,
+            )
+            for layer in layers
+        },
+    )
+
+
+@pytest.fixture
+def lazy_set(engine, engine_set):
+    """Return a factory of lazy sets: shares of the adapters a and b."""
+    layers = list(engine.layers.values())[:2]
+    rng = np.random.default_rng(5)
+    base = BaseWeights(
+        {x.name: rng.normal(0, 0.1, x.shape).astype(np.float32) for x in layers},
+        transposed={x.name for x in layers if x.transposed},
+    )
+    made = [adapter("a", layers, 1), adapter("b", layers[:1], 2)]
+
+    def make(**shares):
+        mix = AdapterMix.from_weights(shares)
+        return replace(engine_set(3), mix=mix, weights=MergedWeights(base, made, mix))
+
+    return make
+
+
+def answer(engine, weight_set, rgb):
+    engine.prepare(weight_set)
+    engine.commit()
+    return engine.infer(rgb, keep_logits=True).logits
+
+
+def test_lazy_and_plain_weights_give_the_same_bits(engine, lazy_set, rgb):
+    lazy = lazy_set(a=0.7, b=0.3)
+    plain = replace(lazy, weights={name: np.array(lazy.weights[name]) for name in lazy.weights})
+    first = answer(engine, lazy, rgb)
+    np.testing.assert_array_equal(answer(engine, plain, rgb), first)
+
+
+def test_there_and_back_is_bit_identical(engine, lazy_set, rgb):
+    mixes = ({"a": 0.7, "b": 0.3}, {"b": 1.0}, {"base": 1.0}, {"a": 1.0})
+    first = [answer(engine, lazy_set(**mix), rgb) for mix in mixes]
+    for mix, expected in zip(mixes[::-1] + mixes, first[::-1] + first, strict=True):
+        np.testing.assert_array_equal(answer(engine, lazy_set(**mix), rgb), expected)
+
+
+def test_another_shape_is_refused_before_anything_is_written(engine, lazy_set, rgb):
+    before = answer(engine, lazy_set(a=1.0), rgb)
+    layer = next(iter(engine.layers.values()))
+    wrong = BaseWeights({layer.name: np.zeros((3, 5), np.float32)})
+    odd = LoraAdapter(
+        "a",
+        {layer.name: LoraLayer(np.ones((1, 5), np.float32), np.ones((3, 1), np.float32), 1.0)},
+    )
+    mix = AdapterMix(("a",), (1.0,))
+    with pytest.raises(EngineError, match="expected"):
+        engine.prepare(replace(lazy_set(a=1.0), weights=MergedWeights(wrong, [odd], mix)))
+    np.testing.assert_array_equal(engine.infer(rgb, keep_logits=True).logits, before)
+
+
+class Spoilt(LazyWeights):
+    """Merged weights whose last layer turns out not to be finite."""
+
+    def __init__(self, whole: MergedWeights) -> None:
+        self.whole = whole
+        self.bad = list(whole)[-1]
+
+    def __getitem__(self, layer):
+        if layer == self.bad:
+            raise EngineError(f"layer {layer!r}: expected a finite change")
+        return self.whole[layer]
+
+    def __iter__(self):
+        return iter(self.whole)
+
+    def __len__(self):
+        return len(self.whole)
+
+    def shape(self, layer):
+        return self.whole.shape(layer)
+
+    def write(self, layer, *, out, transposed):
+        if layer == self.bad:
+            raise EngineError(f"layer {layer!r}: expected a finite change")
+        self.whole.write(layer, out=out, transposed=transposed)
+
+    def factors(self, layer):
+        if layer == self.bad:
+            raise EngineError(f"layer {layer!r}: expected a finite change")
+        return self.whole.factors(layer)
+
+
+def test_a_merge_that_fails_half_way_is_never_published(engine, lazy_set, rgb):
+    before = answer(engine, lazy_set(a=1.0), rgb)
+    expected = answer(engine, lazy_set(a=0.5, b=0.5), rgb)
+    answer(engine, lazy_set(a=1.0), rgb)
+    broken = lazy_set(b=0.9, a=0.1)
+    with pytest.raises(SemlaError, match="finite change"):
+        engine.prepare(replace(broken, weights=Spoilt(broken.weights)))
+    with pytest.raises(EngineError, match="without a prepared"):
+        engine.commit()
+    np.testing.assert_array_equal(engine.infer(rgb, keep_logits=True).logits, before)
+    np.testing.assert_array_equal(answer(engine, lazy_set(a=0.5, b=0.5), rgb), expected)
+
+
+def test_a_thousand_fills_change_no_buffer_but_its_content(hand_made):
+    layers = {layer.name: layer for layer in hand_made.bundle.manifest.layers}
+    base = BaseWeights.open(hand_made.bundle)
+    buffers = SlotBuffers(layers, base.only(list(layers)))
+    arrays = {name: (array, array.copy()) for name, array in buffers.arrays.items()}
+    made = [adapter(n, layers.values(), i) for i, n in enumerate("ab")]
+    first = AdapterMix(("a", "b"), (0.6, 0.4))
+    expected = None
+    for turn in range(1000):
+        share = 0.6 if turn % 7 == 0 else (turn % 100) / 100
+        mix = AdapterMix.from_weights({"a": share, "b": 1 - share})
+        buffers.fill(MergedWeights(base, made, mix))
+        if mix == first:
+            content = {n: a.copy() for n, a in buffers.arrays.items()}
+            expected = expected or content
+            for name, array in content.items():
+                np.testing.assert_array_equal(array, expected[name])
+    buffers.fill({})
+    for name, (array, w0) in arrays.items():
+        assert buffers.arrays[name] is array
+        np.testing.assert_array_equal(array, w0)
