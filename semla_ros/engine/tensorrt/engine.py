@@ -1,0 +1,264 @@
+"""TensorRT on an NVIDIA GPU: frames on an urgent stream, swaps on a patient one.
+
+Weights of the next set are rounded into page-locked memory, copied to the GPU in one piece and
+refitted into the engine that does not serve; the probe proves it; `commit` is one assignment. The
+frame loop's thread only enqueues. `docs/tensorrt.md` has the table of versions.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import ClassVar
+
+from semla_ros.bundle import AS_TRAINED, ModelBundle
+from semla_ros.engine.base import FROZEN, READY, EngineStatus, SegmentationEngine, Slot
+from semla_ros.engine.options import CUDA, F16, F32, EngineOptions
+from semla_ros.engine.preprocess import InputBuffer
+from semla_ros.engine.tensorrt.assembly import Workbench, assemble, order_of
+from semla_ros.engine.tensorrt.options import FP16, BuildOptions
+from semla_ros.engine.tensorrt.plan_cache import CachedPlan
+from semla_ros.engine.tensorrt.plans import build_plan, find_plan, identity_of
+from semla_ros.engine.tensorrt.probe import question
+from semla_ros.engine.tensorrt.settings import TensorRtSettings
+from semla_ros.engine.tensorrt.slots import RefittableSlot
+from semla_ros.engine.tensorrt.tensors import Interface, SegmentationTensors
+from semla_ros.engine.tensorrt.toolkit import PlanRefusedError, Toolkit
+from semla_ros.engine.weights import (
+    SEGMENTATION_GRAPH,
+    layers_of,
+    read_base_weights,
+    second_tap,
+)
+from semla_ros.errors import (
+    BundleError,
+    EngineError,
+    EngineUnavailableError,
+    VocabularyError,
+)
+from semla_ros.types import AdapterMix, Float32Array, UInt8Array, WeightSet
+
+_LOG = logging.getLogger(__name__)
+
+NAME = "tensorrt"
+
+
+class TensorRtEngine(SegmentationEngine):
+    """The fastest engine, where there is an NVIDIA GPU."""
+
+    name: ClassVar[str] = NAME
+
+    def __init__(
+        self,
+        bundle: ModelBundle,
+        toolkit: Toolkit,
+        plan: CachedPlan,
+        *,
+        options: BuildOptions,
+        likeness: float = 0.0,
+    ) -> None:
+        """Make engines of `plan`, prove them and leave them with the base weights.
+
+        Args:
+            bundle: The model.
+            toolkit: TensorRT; closed with the engine.
+            plan: Of the bundle's segmentation graph.
+            options: How the plan was built.
+            likeness: See `TensorRtSettings`.
+
+        Raises:
+            PlanRefusedError: TensorRT does not take the plan.
+            EngineError: It answers something else than the reference.
+        """
+        layers = layers_of(bundle, SEGMENTATION_GRAPH)
+        self._toolkit = toolkit
+        self._bundle = bundle
+        self._options = options
+        with ExitStack() as resources:
+            resources.callback(toolkit.cuda.close)
+            self._frames, self._patient = (
+                toolkit.cuda.stream(urgent=urgent) for urgent in (True, False)
+            )
+            for stream in (self._frames, self._patient):
+                resources.callback(toolkit.cuda.destroy_stream, stream)
+            first = self._first_slot(plan, resources)
+            bench = Workbench(
+                toolkit=toolkit,
+                plan=plan,
+                options=options,
+                layers=layers,
+                base=read_base_weights(bundle, list(layers.values())),
+                probe=self._tensors.probe,
+                stream=self._patient,
+                resources=resources,
+            )
+            machine = assemble(bench, first, likeness=likeness)
+            self._resources = resources.pop_all()
+        self._loader = machine.loader
+        self._spare, self._good = machine.blocks
+        self.golden_errors: Mapping[str, float] = machine.errors
+        super().__init__(
+            layers,
+            size=self._interface.size,
+            feature_dim=self._interface.width,
+            max_classes=options.classes.high,
+        )
+        self.precision = F16 if options.precision == FP16 else F32
+        self.device = CUDA
+        platform = toolkit.platform
+        self.identity = f"{platform.tensorrt} {platform.gpu} {plan.record.sha256[:16]}"
+        self._input = InputBuffer(self.size)
+        self._input.tensor = self._tensors.image
+
+    @classmethod
+    def open(
+        cls,
+        bundle: ModelBundle,
+        *,
+        options: EngineOptions,
+        settings: TensorRtSettings | None = None,
+    ) -> TensorRtEngine:
+        """Return the engine of `bundle`.
+
+        Raises:
+            EngineUnavailableError: Package, driver, GPU or plan is missing, or the plan does not
+                answer as it should; the message names what.
+            BundleError: The bundle does not hold what the engine needs.
+        """
+        options.require(NAME, precisions=(F16, F32), devices=(CUDA,))
+        settings = settings or TensorRtSettings()
+        built = settings.build_options(bundle, options.precision)
+        try:
+            try:
+                return cls._opened(bundle, built, settings, options)
+            except PlanRefusedError as error:
+                if not settings.build:
+                    raise
+                _LOG.warning("%s; building it once more", error)
+                return cls._opened(bundle, built, settings, options)
+        except EngineUnavailableError as error:
+            raise EngineUnavailableError(f"engine {NAME!r}: {error}") from error
+        except EngineError as error:
+            raise EngineUnavailableError(
+                f"engine {NAME!r}: {error}; or take engine 'onnx'"
+            ) from error
+
+    @classmethod
+    def _opened(
+        cls,
+        bundle: ModelBundle,
+        built: BuildOptions,
+        settings: TensorRtSettings,
+        options: EngineOptions,
+    ) -> TensorRtEngine:
+        toolkit = Toolkit.open()
+        order = order_of(bundle, built, threads=options.threads)
+        cache = settings.cache
+        try:
+            plan = cache.load(identity_of(order, toolkit)) if settings.build else None
+            if plan is None and settings.build:
+                plan = build_plan(order, toolkit, cache, progress=settings.progress)
+            if plan is None:
+                plan = find_plan(order, toolkit, cache)
+        except Exception:
+            toolkit.cuda.close()
+            raise
+        try:
+            return cls(bundle, toolkit, plan, options=built, likeness=settings.likeness)
+        except PlanRefusedError:
+            cache.drop(identity_of(order, toolkit))
+            raise
+
+    @property
+    def status(self) -> EngineStatus:
+        """Frozen once no swap can succeed any more; which way sets are loaded."""
+        ladder = self._loader.ladder
+        if ladder.frozen:
+            return EngineStatus(FROZEN, NAME, ladder.frozen)
+        return EngineStatus(READY, NAME, f"{self._options.mode}, {self._loader.kind}")
+
+    def probe(self, weight_set: WeightSet, image: UInt8Array | Float32Array) -> Float32Array:
+        """See `SegmentationEngine.probe`.
+
+        Raises:
+            EngineError: The only engine serves: it has no idle slot.
+        """
+        if self._loader.in_place and self.active is not None:
+            raise EngineError("one engine serves and cannot be probed: free some GPU memory")
+        return super().probe(weight_set, image)
+
+    def _first_slot(self, plan: CachedPlan, resources: ExitStack) -> RefittableSlot:
+        """Deserialise the plan, allocate all tensors, and return the first slot."""
+        toolkit = self._toolkit
+        engine = toolkit.deserialise(plan.content)
+        self._interface = Interface.of(engine)
+        size = self._bundle.manifest.segmentation.size
+        lacks_tap = (
+            self._bundle.manifest.adapter_guidance == AS_TRAINED and self._interface.tap is None
+        )
+        if self._interface.size != size or lacks_tap:
+            raise BundleError(
+                f"expected a graph of side {size} with the manifest's inputs, the plan has side "
+                f"{self._interface.size}: rebuild the bundle"
+            )
+        classes = self._options.classes
+        ask = question(size=size, classes=classes.best, width=self._interface.width)
+        self._tensors = SegmentationTensors(
+            toolkit.cuda,
+            self._interface,
+            classes,
+            ask=ask,
+            resources=resources,
+            stream=self._patient,
+        )
+        return RefittableSlot(
+            toolkit,
+            plan.content,
+            probe=self._tensors.probe,
+            stream=self._patient,
+            engine=engine,
+        )
+
+    def _check(self, weight_set: WeightSet) -> None:
+        classes, count = self._options.classes, len(weight_set.vocabulary.names)
+        if not classes.low <= count <= classes.high:
+            raise VocabularyError(
+                f"expected {classes.text} classes, as the plan was built for, got {count}: "
+                f"`semla engine build --classes {count}`, or take engine 'onnx'"
+            )
+        super()._check(weight_set)
+
+    def _prepare_impl(self, index: int, weight_set: WeightSet) -> None:
+        self._spare.write(weight_set.weights)
+        self._loader.load(index, self._spare, good=self._good)
+        tap = second_tap(self._bundle, weight_set.mix)
+        self._tensors.set_text(index, weight_set.text_features, tap)
+
+    def _commit_impl(self, slot: Slot) -> None:
+        if self._loader.in_place:
+            self._publish_in_place()
+        self._spare, self._good = self._good, self._spare
+
+    def _publish_in_place(self) -> None:
+        """Refit between two frames; where all fails the base serves and says so."""
+        with self._inferring:
+            try:
+                self._loader.publish(self._spare, good=self._good)
+            except EngineError:
+                if self._loader.ladder.frozen and self._active is not None:
+                    self._active = replace(self._active, mix=AdapterMix.base_only())
+                raise
+
+    def _infer_impl(self, index: int, rgb: UInt8Array | Float32Array) -> Float32Array:
+        self._input.load(rgb)
+        stream = self._frames
+        return self._tensors.run(
+            index,
+            lambda which, feed: self._loader.serve(which, feed, stream=stream),
+            stream=stream,
+        )
+
+    def _close_impl(self) -> None:
+        self._resources.close()

@@ -1,0 +1,99 @@
+"""Cast a graph to FP16 where it pays: for strongly typed networks. Needs the package `onnx`.
+
+Matrix products and convolutions compute in FP16, between casts; normalisation, softmax, sums and
+the residual stream stay FP32. TensorRT fuses the casts into their neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from semla_ros.errors import BundleError
+
+_FLOAT, _HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
+
+HALF_OPERATORS = frozenset({"MatMul", "Gemm", "Conv", "ConvTranspose"})
+LARGEST = float(np.finfo(np.float16).max)
+
+
+def to_half(model: onnx.ModelProto, *, inputs: Collection[str]) -> None:
+    """Make `model` compute `HALF_OPERATORS` in FP16; names of tensors stay.
+
+    Initializers that only such operators read become FP16 themselves, so that a refit is FP16
+    too; images, text features and outputs stay FP32.
+
+    Args:
+        model: The graph, changed in place.
+        inputs: Graph inputs that are weights; they become FP16 likewise.
+
+    Raises:
+        BundleError: A weight is too large for FP16.
+    """
+    graph = model.graph
+    readers = _readers(graph.node)
+    integers = {t.name for t in graph.initializer if t.data_type != _FLOAT}
+    narrowed: set[str] = set()
+    for tensor in graph.initializer:
+        if tensor.data_type == _FLOAT and _only_half(readers, tensor.name):
+            _narrow(tensor)
+            narrowed.add(tensor.name)
+    for value in graph.input:
+        if value.name in inputs and _only_half(readers, value.name):
+            value.type.tensor_type.elem_type = _HALF
+            narrowed.add(value.name)
+    nodes: list[onnx.NodeProto] = []
+    casts: dict[str, str] = {}
+    for node in graph.node:
+        if node.op_type in HALF_OPERATORS and integers.isdisjoint(node.input):
+            nodes.extend(_surrounded(node, narrowed, casts))
+        else:
+            nodes.append(node)
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
+    del graph.value_info[:]
+
+
+def _surrounded(
+    node: onnx.NodeProto, narrowed: set[str], casts: dict[str, str]
+) -> Iterable[onnx.NodeProto]:
+    """Yield `node` with casts to FP16 before and one back behind it; `casts` is kept up."""
+    for index, name in enumerate(node.input):
+        if not name or name in narrowed:
+            continue
+        if name not in casts:
+            casts[name] = f"{name}::half"
+            yield onnx.helper.make_node("Cast", [name], [casts[name]], to=_HALF)
+        node.input[index] = casts[name]
+    wide = node.output[0]
+    node.output[0] = f"{wide}::narrow"
+    yield node
+    yield onnx.helper.make_node("Cast", [node.output[0]], [wide], to=_FLOAT)
+
+
+def _narrow(tensor: onnx.TensorProto) -> None:
+    values = numpy_helper.to_array(tensor)
+    if values.size and float(np.abs(values).max()) > LARGEST:
+        raise BundleError(
+            f"weight {tensor.name!r}: expected values up to {LARGEST:g} for fp16, got "
+            f"{float(np.abs(values).max()):g}: build with precision fp32"
+        )
+    tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), tensor.name))
+
+
+def _readers(nodes: Iterable[onnx.NodeProto]) -> Mapping[str, set[str]]:
+    """Return tensor name -> kinds of operator that read it."""
+    readers: dict[str, set[str]] = {}
+    for node in nodes:
+        for name in node.input:
+            readers.setdefault(name, set()).add(node.op_type)
+    return readers
+
+
+def _only_half(readers: Mapping[str, set[str]], name: str) -> bool:
+    kinds = readers.get(name, set())
+    return bool(kinds) and kinds <= HALF_OPERATORS

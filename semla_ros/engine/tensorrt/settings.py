@@ -1,0 +1,50 @@
+"""What a user can choose about the TensorRT engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from semla_ros.bundle import ModelBundle
+from semla_ros.engine.options import AUTO, F16, F32
+from semla_ros.engine.tensorrt.build import Progress
+from semla_ros.engine.tensorrt.options import FP16, FP32, REFIT, BuildOptions, ClassRange
+from semla_ros.engine.tensorrt.plan_cache import PlanCache, default_folder
+
+_PRECISIONS: Mapping[str, str] = {AUTO: FP16, F16: FP16, F32: FP32}
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRtSettings:
+    """What can be chosen beyond `EngineOptions`.
+
+    Attributes:
+        mode: `refit` or `inputs`.
+        classes: Class counts; None: exactly as many as the bundle's list has.
+        folder: Where plans lie; None: the user's cache folder.
+        build: Build a plan that is missing; minutes.
+        progress: Told how far a build is.
+        likeness: Smallest cosine between an adapted answer to the probe and the reference.
+    """
+
+    mode: str = REFIT
+    classes: ClassRange | None = None
+    folder: Path | None = None
+    build: bool = False
+    progress: Progress | None = field(default=None, compare=False)
+    likeness: float = 0.0
+
+    def build_options(self, bundle: ModelBundle, precision: str) -> BuildOptions:
+        """Return how the plan of `bundle` is built in `precision` (auto, f32 or f16)."""
+        count = len(bundle.manifest.vocabulary.names)
+        return BuildOptions(
+            classes=self.classes or ClassRange.exactly(count),
+            mode=self.mode,
+            precision=_PRECISIONS[precision],
+        )
+
+    @property
+    def cache(self) -> PlanCache:
+        """Where plans lie."""
+        return PlanCache(self.folder or default_folder())
