@@ -13,7 +13,8 @@ from semla_ros.engine.fake_engine import FakeEngine
 from semla_ros.engine.golden import require_golden
 from semla_ros.engine.onnx_engine import OnnxEngine
 from semla_ros.engine.openvino_engine import OpenVinoEngine
-from semla_ros.engine.options import AUTO, BF16, CPU, F32, EngineOptions
+from semla_ros.engine.options import AUTO, BF16, CPU, F16, F32, EngineOptions
+from semla_ros.engine.tensorrt.engine import TensorRtEngine
 from semla_ros.engine.torch_engine import TorchEngine
 from semla_ros.errors import EngineUnavailableError, SemlaError
 
@@ -37,6 +38,7 @@ def _fake(bundle: ModelBundle, *, options: EngineOptions) -> FakeEngine:
 
 
 ENGINES: Mapping[str, _Opener] = {
+    "tensorrt": TensorRtEngine.open,
     "openvino": OpenVinoEngine.open,
     "onnx": _onnx,
     "torch": TorchEngine.open,
@@ -60,6 +62,7 @@ class Preference:
 
 
 PREFERENCES: tuple[Preference, ...] = (
+    Preference("tensorrt", F16, golden=True),
     Preference("openvino", BF16, golden=True),
     Preference("onnx"),
     Preference("torch"),
