@@ -38,7 +38,7 @@ class Config:
     engine: str = _parameter(
         "auto",
         "Inference backend; auto takes the best that works here, an explicit one fails",
-        choices=("auto", "openvino", "onnx", "torch", "fake"),
+        choices=("auto", "tensorrt", "openvino", "onnx", "torch", "fake"),
     )
     precision: str = _parameter(
         "auto",
