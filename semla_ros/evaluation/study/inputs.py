@@ -228,7 +228,7 @@ class VideoInput:
             count, fps = int(video.get(cv2.CAP_PROP_FRAME_COUNT)), video.get(cv2.CAP_PROP_FPS)
         finally:
             video.release()
-        if not 0 < height * width <= options.max_pixels:
+        if min(height, width) < 1 or height * width > options.max_pixels:
             raise EvaluationError(
                 f"expected a video of 1 to {options.max_pixels} pixels a frame, got {str(path)!r} "
                 f"of {width} x {height}: damaged, or a codec that OpenCV lacks"

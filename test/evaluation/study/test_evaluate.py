@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from semla_ros.errors import BagError, ConfigError, EvaluationError
+from semla_ros.evaluation.replay import replay
+from semla_ros.evaluation.result import RunInfo
+from semla_ros.evaluation.study import evaluate as evaluation
+from semla_ros.evaluation.study.evaluate import evaluate
+from semla_ros.evaluation.study.inputs import InputOptions, Shot, open_input
+from semla_ros.evaluation.study.record import RecordingTrack, StrategyTrack
+from semla_ros.evaluation.truth.domains import DomainTable
+from semla_ros.evaluation.truth.label_map import read_label_map
+from semla_ros.evaluation.truth.source import FolderTruth, TopicTruth
+from semla_ros.pipeline import build_pipeline
+
+ALL = ("zero-shot", "uniform", "semla", "semla-gated", "oracle", "fixed:fog=0.7,rain=0.3")
+
+
+def _same(one: object, other: object) -> bool:
+    if isinstance(one, np.ndarray):
+        return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+    if isinstance(one, StrategyTrack | RecordingTrack):
+        return all(_same(getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
+    if isinstance(one, dict):
+        return all(_same(v, other[k]) for k, v in one.items())
+    return one == other
+
+
+@pytest.fixture
+def topic_truth(drive, open_session):
+    def made(session):
+        identity = read_label_map("identity")
+        return TopicTruth(drive.bag, "/truth", identity, classes=session.classes, max_pixels=10**6)
+
+    return made
+
+
+def test_two_runs_are_equal_whatever_the_blocks(
+    open_session, subject, topic_truth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = open_session(strategies=ALL)
+    first = evaluate(session, subject(topic_truth(session))).track
+    monkeypatch.setattr(evaluation, "BLOCK_FRAMES", 7)
+    second = evaluate(session, subject(topic_truth(session))).track
+    assert _same(first, second)
+    assert list(first.tracks) == list(ALL)
+    assert first.scored.all()
+    assert all(t.counts.sum() > 0 for t in first.tracks.values())
+
+
+def test_the_gated_strategy_is_the_live_replay(bundle: Path, open_session, subject) -> None:
+    session = open_session(strategies=("uniform", "semla-gated", "semla"))
+    track = evaluate(session, subject()).track
+    config = replace(session.config, output_size="input")
+    with build_pipeline(config) as pipeline:
+        frames = [s.frame for s in subject().frames.shots(on_note=print)]
+        live = replay(pipeline, frames, info=RunInfo("drive"))
+    gated = track.tracks["semla-gated"]
+    assert gated.mask_crc32.tolist() == [f.mask_crc32 for f in live.frames]
+    assert gated.swapped.sum() == sum(s.committed for s in live.swaps) > 0
+    smoothed = [np.nan if f.support is None else f.support.smoothed for f in live.frames]
+    np.testing.assert_array_equal(track.smoothed, smoothed)
+    assert track.levels == tuple("" if f.support is None else f.support.level for f in live.frames)
+
+
+def test_the_gate_without_the_network_decides_as_the_live_pipeline(open_session, subject) -> None:
+    for leave_out in ("", "domain"):
+        session = open_session(strategies=("semla-gated", "semla-gated@0.3"), leave_out=leave_out)
+        assert session.config.swap_trigger == 0.3
+        tracks = evaluate(session, subject()).track.tracks
+        live, rerun = tracks["semla-gated"], tracks["semla-gated@0.3"]
+        assert live.swapped.any()
+        assert _same(replace(live, strategy=""), replace(rerun, strategy=""))
+
+
+def test_strategies_use_the_adapters_they_should(open_session, subject) -> None:
+    session = open_session(strategies=ALL)
+    track = evaluate(session, subject()).track
+    names = [*session.names, "base"]
+    shares = {s: t.weights for s, t in track.tracks.items()}
+    assert (shares["zero-shot"] == np.eye(4)[3]).all()
+    np.testing.assert_allclose(shares["uniform"][:, :3], 1 / 3)
+    fixed = dict(zip(names, shares["fixed:fog=0.7,rain=0.3"][0].tolist(), strict=True))
+    assert fixed == pytest.approx({"fog": 0.7, "rain": 0.3, "night": 0, "base": 0})
+    own = [names.index(d) for d in track.domains]
+    assert (shares["oracle"].argmax(axis=1) == own).all()
+    assert (shares["semla"].argmax(axis=1) == own).all()
+    assert not track.tracks["zero-shot"].swapped.any()
+    assert track.tracks["oracle"].swapped.sum() == 2
+
+
+def test_left_out_adapters_are_never_used(open_session, subject) -> None:
+    for pattern in ("domain", "n*"):
+        session = open_session(leave_out=pattern)
+        track = evaluate(session, subject()).track
+        columns = {"domain": track.domains, "n*": ["night"] * track.frames}[pattern]
+        for strategy in ("uniform", "semla", "semla-gated"):
+            weights = track.tracks[strategy].weights
+            used = [weights[i, session.names.index(d)] for i, d in enumerate(columns)]
+            assert not any(used)
+        assert track.tracks["oracle"].weights.any()
+
+
+def test_returning_to_the_base_is_bit_identical(open_session, subject) -> None:
+    before, after = evaluate(open_session(), subject()).track.probe_crc32
+    assert before == after
+
+
+def test_truth_from_a_folder_counts_as_truth_on_a_topic(
+    drive, open_session, subject, topic_truth
+) -> None:
+    session = open_session(strategies=("zero-shot", "semla"))
+    on_topic = evaluate(session, subject(topic_truth(session))).track
+    folder = FolderTruth(
+        drive.labels, read_label_map("identity"), session.classes, max_pixels=10**6
+    )
+    images = replace(subject(folder), frames=open_input(drive.images, InputOptions(fps=5)))
+    in_folder = evaluate(session, images).track
+    for strategy in ("zero-shot", "semla"):
+        mine, other = on_topic.tracks[strategy], in_folder.tracks[strategy]
+        assert np.array_equal(mine.counts, other.counts)
+
+
+def test_missing_truth_is_not_scored(drive, tmp_path: Path, open_session, subject) -> None:
+    for i in (4, 17):
+        (tmp_path / f"{i}.png").write_bytes((drive.labels / f"{i}.png").read_bytes())
+    session = open_session(strategies=("zero-shot",))
+    truth = FolderTruth(tmp_path, read_label_map("identity"), session.classes, max_pixels=10**6)
+    images = open_input(drive.images, InputOptions())
+    track = evaluate(session, replace(subject(truth), frames=images)).track
+    assert np.flatnonzero(track.scored).tolist() == [4, 17]
+    assert np.flatnonzero(track.tracks["zero-shot"].counts.any(axis=(1, 2))).tolist() == [4, 17]
+
+
+def test_truth_that_never_fits_is_one_line_at_once(drive, open_session, subject) -> None:
+    session = open_session(strategies=("zero-shot",))
+    camvid = FolderTruth(
+        drive.labels, read_label_map("cityscapes:train_ids"), session.classes, max_pixels=10**6
+    )
+    images = replace(subject(camvid), frames=open_input(drive.images, InputOptions()))
+    evaluate(session, images)  # ids 0..3 are train ids, too
+    session_classes = session.classes[:2]
+    wrong = FolderTruth(
+        drive.labels, read_label_map("identity"), session_classes, max_pixels=10**6
+    )
+    with pytest.raises(EvaluationError, match=r"drive: 0\.png: .*out of range: \[2, 3\]"):
+        evaluate(session, replace(images, truth=wrong))
+
+
+def test_a_domain_without_its_adapter_has_no_oracle(open_session, subject) -> None:
+    track = evaluate(open_session(), subject(domains=DomainTable("dusk"))).track
+    assert "oracle" not in track.tracks
+    assert any("no oracle" in note for note in track.notes)
+
+
+@dataclass
+class _Breaking:
+    """Frames that end in an error."""
+
+    shots_of: Iterator[Shot]
+    error: BaseException
+    at: int
+    topic: str = ""
+    count: int = 0
+    files: tuple[Path, ...] = ()
+
+    def shots(self, **_: object) -> Iterator[Shot]:
+        for shot in self.shots_of:
+            if shot.index == self.at:
+                raise self.error
+            yield shot
+
+
+@pytest.mark.parametrize("error", [BagError("the disk is gone"), KeyboardInterrupt()])
+def test_what_ends_it_early_leaves_whole_blocks(
+    open_session, subject, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "BLOCK_FRAMES", 4)
+    whole = subject()
+    session = open_session()
+    full = evaluate(session, whole).track
+    broken = _Breaking(whole.frames.shots(on_note=print), error, at=10)
+    track = evaluate(session, replace(whole, frames=broken)).track
+    assert track.frames == 8
+    assert track.ended_early in ("the disk is gone", "interrupted by the user")
+    for strategy, part in track.tracks.items():
+        assert np.array_equal(part.mask_crc32, full.tracks[strategy].mask_crc32[:8])
+    first = _Breaking(whole.frames.shots(on_note=print), error, at=0)
+    with pytest.raises(type(error)):
+        evaluate(session, replace(whole, frames=first))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"strategies": ("semla", "best")}, "expected strategies of .* got 'best'"),
+        ({"strategies": ()}, "at least one strategy"),
+        ({"strategies": ("semla-gated@2",)}, "trigger of 0 to 1"),
+        ({"leave_out": "summer"}, "fits \\[\\]"),
+        ({"leave_out": "*"}, "expected --leave-out to fit some"),
+        ({"changes": {"tau": 1}}, "unknown parameter 'tau'"),
+    ],
+)
+def test_wrong_settings_are_one_line(open_session, settings: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        open_session(**settings)
