@@ -48,7 +48,7 @@ def _node(args: argparse.Namespace) -> Path:
         ),
         loss=args.loss,
         source=args.input,
-        changes=changes(args) | ({"bundle": str(args.bundle)} if args.bundle else {}),
+        changes=_changes(args),
     )
     with tempfile.TemporaryDirectory(prefix="semla-bench-") as scratch:
         bench = run_node_bench(request, logs=Path(scratch))
@@ -61,6 +61,32 @@ def _rate(word: str) -> float:
         return float(word)
     except ValueError as error:
         raise ConfigError(f"expected --rates of numbers and 'peak', got {word!r}") from error
+
+
+def _soak_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--bundle", type=Path, help="model bundle; default: the demo bundle")
+    add("--out", type=Path, required=True, help="the .json to write")
+    add("--frames", type=int, default=0, help="how many; or --minutes")
+    add("--minutes", type=float, default=0.0, help="how long; or --frames")
+    add("--probes", type=int, default=20, help="how often A, B, A is tried; default: 20")
+    engine_arguments(parser)
+
+
+def _soak(args: argparse.Namespace) -> Path:
+    from semla_ros.bench.record import save_record
+    from semla_ros.bench.soak import SoakRequest, run_soak
+    from semla_ros.bench.soak_record import soak_record
+
+    request = SoakRequest(
+        frames=args.frames, minutes=args.minutes, probes=args.probes, changes=_changes(args)
+    )
+    save_record(soak_record(request, run_soak(request), command=_command()), args.out)
+    return Path(args.out)
+
+
+def _changes(args: argparse.Namespace) -> dict[str, object]:
+    return changes(args) | ({"bundle": str(args.bundle)} if args.bundle else {})
 
 
 def _report_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,6 +108,7 @@ def _command() -> str:
 
 _ACTIONS = {
     "node": ("play frames into the live node over ROS 2", _node_arguments, _node),
+    "soak": ("let the weather change for hours: memory, drift, swaps", _soak_arguments, _soak),
     "report": ("make a page of records", _report_arguments, _report),
 }
 
