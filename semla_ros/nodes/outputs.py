@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,12 +15,14 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Float64, Header
 from vision_msgs.msg import LabelInfo
 
-from semla_ros.answers import SegmentationResult, SwapEvent
+from semla_ros.answers import SegmentationResult, SupportReading, SwapEvent
 from semla_ros.msg import AdapterMixture, AdapterSwap, SupportScore
 from semla_ros.nodes import conversions, qos
+from semla_ros.nodes.planner import planner_label_info, planner_labels
 from semla_ros.types import AdapterMix, DomainEstimate, Frame, UInt8Array, Vocabulary
 from semla_ros.viz.legend import legend
 from semla_ros.viz.overlay import lut_of, overlay
+from semla_ros.viz.status import status
 
 _DEBUG = ("processing_time_ms", "cyclic_time_ms", "pipeline_latency_ms")
 
@@ -35,9 +38,12 @@ class Outputs:
         self._mask = self._publisher(Image, "~/mask", qos.output_qos())
         self._confidence = self._publisher(Image, "~/confidence", qos.output_qos())
         self._overlay = self._publisher(Image, "~/overlay", qos.output_qos())
+        self._status = self._publisher(Image, "~/status", qos.output_qos())
+        self._planner_mask = self._publisher(Image, "~/planner/mask", qos.output_qos())
         self._support = self._publisher(SupportScore, "~/support", qos.output_qos())
         self._swap = self._publisher(AdapterSwap, "~/swap", qos.output_qos())
         self._label_info = self._publisher(LabelInfo, "~/label_info", qos.latched_qos())
+        self._planner_info = self._publisher(LabelInfo, "~/planner/label_info", qos.latched_qos())
         self._legend = self._publisher(Image, "~/legend", qos.latched_qos())
         self._adapters = self._publisher(AdapterMixture, "~/adapters", qos.latched_qos())
         self._debug = {
@@ -57,6 +63,7 @@ class Outputs:
             self._legend.publish(conversions.image_message(header, picture, "rgb8"))
         if again or not same:
             self._label_info.publish(conversions.label_info_message(header, vocabulary))
+            self._planner_info.publish(planner_label_info(header, vocabulary))
 
     def announce_mixture(
         self,
@@ -90,6 +97,7 @@ class Outputs:
         if self._overlay.get_subscription_count():
             picture = self._picture(frame, result, alpha)
             self._overlay.publish(conversions.image_message(header, picture, "rgb8"))
+        self._publish_views(header, result)
 
     def publish_swap(self, event: SwapEvent, *, frame_id: str) -> None:
         """Publish one attempt to change the adapters."""
@@ -99,6 +107,8 @@ class Outputs:
     def publish_stale(self, header: Header, mix: AdapterMix, *, observed_ns: int) -> None:
         """Publish that there is no usable image; no mask with it."""
         self._support.publish(conversions.stale_message(header, mix, observed_ns=observed_ns))
+        stale = SupportReading(0.0, 0.0, "", math.nan, "STALE", observed_ns)
+        self._publish_status(header, mix, stale)
 
     def publish_debug(self, **values_ms: float | None) -> None:
         """Publish durations under `~/debug/<name>`, those that are known and listened to."""
@@ -117,6 +127,19 @@ class Outputs:
         for each in self._all:
             self._node.destroy_lifecycle_publisher(each)
         self._all.clear()
+
+    def _publish_views(self, header: Header, result: SegmentationResult) -> None:
+        if self._planner_mask.get_subscription_count():
+            labels = planner_labels(result.labels, result.vocabulary, result.support)
+            self._planner_mask.publish(conversions.mask_message(header, labels))
+        self._publish_status(header, result.mix, result.support)
+
+    def _publish_status(
+        self, header: Header, mix: AdapterMix, support: SupportReading | None
+    ) -> None:
+        if self._status.get_subscription_count():
+            picture = status(mix, support)
+            self._status.publish(conversions.image_message(header, picture, "rgb8"))
 
     def _picture(self, frame: Frame, result: SegmentationResult, alpha: float) -> UInt8Array:
         height, width = result.labels.shape

@@ -1,0 +1,168 @@
+"""What RViz, Foxglove and Nav2 are configured to show exists, under that name and type."""
+
+import json
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from rosidl_parser.definition import AbstractSequence, Array, NamespacedType
+from sensor_msgs.msg import Image
+from vision_msgs.msg import LabelInfo
+
+from semla_ros.answers import SUPPORT_LEVELS
+from semla_ros.bundle import open_bundle
+from semla_ros.bundler.label_sets import read_classes
+from semla_ros.nodes.planner import UNSUPPORTED
+from semla_ros.nodes.recorder import message_class
+from semla_ros.types import UNLABELED_NAME
+
+ROOT = Path(__file__).resolve().parents[2]
+MANY = 14
+"""Topics of the node; they are discovered one by one."""
+STALE_RGB = (150, 150, 150)
+REPLAYED = {"/segmenter/overlay/compressed": "sensor_msgs/msg/CompressedImage"}
+OUTSIDE = {
+    "/image": "sensor_msgs/msg/Image",
+    "/camera/image_raw": "sensor_msgs/msg/Image",
+    "/diagnostics": "diagnostic_msgs/msg/DiagnosticArray",
+}
+
+
+@pytest.fixture
+def published(robot):
+    """Topic -> type of everything the real node publishes."""
+    with robot() as it:
+        end = time.monotonic() + 20.0
+        found = {}
+        while "/segmenter/planner/label_info" not in found or len(found) < MANY:
+            assert time.monotonic() < end, f"expected over {MANY} topics, got {sorted(found)}"
+            time.sleep(0.05)
+            listed = it.node.get_publisher_names_and_types_by_node("segmenter", "/")
+            found = {topic: types[0] for topic, types in listed}
+        return found | OUTSIDE
+
+
+def fields_exist(msgtype, path):
+    """Whether `a.b.c` names a field of a message, a field of that one, and so on."""
+    kind = message_class(msgtype)
+    for name in path:
+        if name not in kind.get_fields_and_field_types():
+            return False
+        slot = kind.SLOT_TYPES[list(kind.get_fields_and_field_types()).index(name)]
+        slot = slot.value_type if isinstance(slot, (AbstractSequence, Array)) else slot
+        if isinstance(slot, NamespacedType):
+            kind = message_class("/".join(slot.namespaced_name()))
+    return True
+
+
+def test_foxglove_names_topics_and_fields_that_exist(published):
+    layout = json.loads((ROOT / "config" / "semla_foxglove.json").read_text())
+    text = json.dumps(layout["configById"])
+    named = re.findall(r'"(/[a-z_]+[a-z0-9_/]*)((?:\.[a-z0-9_]+)*)"', text)
+    assert len(named) > 12
+    known = published | REPLAYED
+    for topic, path in named:
+        assert topic in known, f"{topic} is not published"
+        assert fields_exist(known[topic], path.split(".")[1:]), f"{topic}{path} is no field"
+
+
+def test_foxglove_places_every_panel_once():
+    layout = json.loads((ROOT / "config" / "semla_foxglove.json").read_text())
+    panels = layout["configById"]
+    trees = [layout["layout"], *(tab["layout"] for tab in panels["Tab!pictures"]["tabs"])]
+    placed = [leaf for tree in trees for leaf in leaves(tree)]
+    assert sorted(placed) == sorted(panels)
+
+
+def leaves(tree):
+    if isinstance(tree, str):
+        return [tree]
+    assert 0 < tree["splitPercentage"] < 100
+    return [*leaves(tree["first"]), *leaves(tree["second"])]
+
+
+def test_rviz_shows_images_that_exist_with_a_qos_that_fits(published):
+    config = yaml.safe_load((ROOT / "config" / "semla.rviz").read_text())
+    displays = config["Visualization Manager"]["Displays"]
+    names = [d["Name"] for d in displays]
+    assert {"Camera", "Overlay", "Mask", "Legend", "Status"} <= set(names)
+    for display in displays:
+        topic = display["Topic"]["Value"]
+        assert published[topic] == "sensor_msgs/msg/Image"
+        latched = topic.endswith("legend")
+        assert display["Topic"]["Durability Policy"] == (
+            "Transient Local" if latched else "Volatile"
+        )
+    docks = bytes.fromhex(config["Window Geometry"]["QMainWindow State"])
+    for name in names:
+        assert name.encode("utf-16-be") in docks, f"{name} has no place in the window"
+
+
+@pytest.mark.parametrize("classes", ["demo", "cityscapes"])
+def test_nav2_knows_every_name_of_the_label_info(published, classes):
+    text = (ROOT / "config" / "nav2_costmap.yaml").read_text()
+    layer = yaml.safe_load(text)["local_costmap"]["local_costmap"]["ros__parameters"][
+        "semantic_segmentation_layer"
+    ]
+    camera = layer["camera"]
+    kinds = {
+        "segmentation_topic": "sensor_msgs/msg/Image",
+        "labels_topic": "vision_msgs/msg/LabelInfo",
+    }
+    for key, kind in (kinds | {"confidence_topic": "sensor_msgs/msg/Image"}).items():
+        assert published[camera[key]] == kind
+    costs = {c: t for t in camera["class_types"] for c in camera[t]["classes"]}
+    assert len(costs) == sum(len(camera[t]["classes"]) for t in camera["class_types"])
+    if classes == "demo":
+        vocabulary = open_bundle(ROOT / "models" / "demo", verify=False).manifest.vocabulary
+    else:
+        vocabulary = read_classes(classes)
+    assert costs[UNLABELED_NAME] == "caution"
+    for name in vocabulary.names:
+        supported, unsupported = costs[name], costs[name + UNSUPPORTED]
+        assert (supported == "obstacle") == (unsupported == "obstacle"), name
+    assert costs["road"] == "free"
+    assert costs["road" + UNSUPPORTED] == "caution"
+
+
+def test_status_and_planner_mask_come_with_the_image_header(robot, make_image, scene):
+    with robot() as it:
+        masks, planner = it.listen("mask", Image), it.listen("planner/mask", Image)
+        pictures = it.listen("status", Image)
+        info = it.listen("planner/label_info", LabelInfo, latched=True)
+        it.send(make_image(scene), lambda: masks and planner and pictures and info)
+        by_stamp = {(m.header.stamp.sec, m.header.stamp.nanosec): m for m in masks}
+        pairs = [
+            (by_stamp[key], p)
+            for p in planner
+            if (key := (p.header.stamp.sec, p.header.stamp.nanosec)) in by_stamp
+        ]
+        names = {c.class_id: c.class_name for c in info[-1].class_map}
+        plain = [n for n in names.values() if not n.endswith(UNSUPPORTED)]
+    assert len(plain) == (len(names) - 1) // 2 + 1
+    assert pictures[0].encoding == "rgb8"
+    assert pairs
+    for mask, doubled in pairs:
+        assert doubled.header == mask.header
+        assert (doubled.encoding, doubled.step) == ("mono8", doubled.width)
+        ids, raised = (np.frombuffer(m.data, np.uint8) for m in (mask, doubled))
+        meant = {names[int(i)].removesuffix(UNSUPPORTED) for i in np.unique(raised)}
+        assert meant == {names[int(i)] for i in np.unique(ids)}
+    assert SUPPORT_LEVELS[0] == "OK"
+
+
+def test_a_stalled_camera_turns_the_status_picture(robot, make_image, scene):
+    with robot(stale_timeout_s=0.2) as it:
+        pictures = it.listen("status", Image)
+
+        def says_stale():
+            return any(tuple(p.data[:3]) == STALE_RGB for p in list(pictures))
+
+        it.send(make_image(scene), lambda: pictures)
+        end = time.monotonic() + 20.0
+        while not says_stale() and time.monotonic() < end:
+            time.sleep(0.05)
+        assert says_stale()
