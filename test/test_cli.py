@@ -1,6 +1,7 @@
 """The command line: exit codes, one-line errors, no heavy import for help."""
 
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
@@ -129,6 +130,7 @@ def test_wrong_words_are_one_line(capsys, bag, bundle, tmp_path, words, message)
 
 def test_bundle_show_and_verify(capsys, bundle):
     code, out, _ = run(capsys, "bundle", "show", bundle)
+    assert re.search(r"^engine +\w+ in (f32|bf16|f16), auto: ", out, re.MULTILINE), out
     assert code == 0
     for expected in ("small: catseg", "road, car, sky, tree", "fog, night, rain"):
         assert expected in out

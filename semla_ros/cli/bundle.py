@@ -9,7 +9,7 @@ from pathlib import Path
 
 from semla_ros.cli.library import open_library
 from semla_ros.cli.verb import Verb
-from semla_ros.errors import ConfigError
+from semla_ros.errors import ConfigError, EngineUnavailableError
 
 
 def _bundle_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,7 +109,20 @@ def _bundle(args: argparse.Namespace) -> int:
     print(f"adapters      {', '.join(library.names) or 'none'}")
     for name, problem in library.problems.items():
         print(f"unusable      {name}: {problem}")
+    print(f"engine        {_engine_here(args.folder)}")
     return 0
+
+
+def _engine_here(folder: Path) -> str:
+    """Return what `engine: auto` takes on this machine, and why."""
+    from semla_ros.bundle import open_bundle
+    from semla_ros.engine import create_engine
+
+    try:
+        with create_engine("auto", open_bundle(folder, verify=False)) as engine:
+            return f"{engine.name} in {engine.precision}, {engine.reason}"
+    except EngineUnavailableError as error:
+        return f"none: {error}"
 
 
 VERBS: Mapping[str, Verb] = {

@@ -179,7 +179,7 @@ def _origin(result: ReplayResult) -> str:
         ["recording", info.source],
         ["topic", info.topic],
         ["bundle", info.bundle],
-        ["engine", info.engine],
+        ["engine", f"{info.engine} ({info.engine_reason})" if info.engine_reason else info.engine],
         ["classes", ", ".join(info.classes)],
         ["parameters", ", ".join(f"{k} = {v}" for k, v in info.parameters.items()) or "defaults"],
         ["sensor time", f"{result.duration_s:.1f} s"],

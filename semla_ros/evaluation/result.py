@@ -64,6 +64,7 @@ class RunInfo:
         parameters: Every parameter that was not at its default.
         versions: Component -> version; also `machine`.
         support_low: Score below which the support level is LOW; 0 if unknown.
+        engine_reason: The engine's precision and why it was taken.
     """
 
     source: str
@@ -74,6 +75,7 @@ class RunInfo:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     support_low: float = 0.0
+    engine_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from semla_ros.types import UInt8Array
 
 RESULTS, PAGE, STRIP = "results.json", "index.html", "strip.png"
 VIDEO, PREDICTIONS = "overlay.mp4", "predictions.mcap"
-_COMPONENTS = ("numpy", "opencv-python-headless", "onnxruntime", "rosbags", "torch")
+_COMPONENTS = ("numpy", "opencv-python-headless", "onnxruntime", "openvino", "rosbags", "torch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +151,7 @@ def _info(request: ReplayRequest, topic: str, pipeline: AdaptivePipeline) -> Run
         topic=topic,
         bundle=manifest.name,
         engine=pipeline.engine.name,
+        engine_reason=f"{pipeline.engine.precision}, {pipeline.engine.reason}",
         classes=pipeline.vocabulary.names,
         parameters=changed,
         versions=versions(),

@@ -108,6 +108,8 @@ def segment_images(request: SegmentRequest) -> tuple[Path, ...]:
                 "image": path.name,
                 "size": list(rgb.shape[:2]),
                 "engine": segmenter.engine.name,
+                "precision": segmenter.engine.precision,
+                "engine_reason": segmenter.engine.reason,
                 "window": request.window,
                 "mix_requested": request.mix,
                 "paper_compat_text_cache": request.paper_compat_text_cache,

@@ -34,6 +34,7 @@ class Snapshot:
         publishers, incompatible: Publishers of the image topic; of these, seen with other QoS.
         topic: The image topic, resolved.
         backend: The engine that serves, empty if none.
+        precision, backend_reason: What it multiplies in; why it was taken.
         mix: Identity of the active mix.
         library: How many adapters serve.
         unusable: Adapter -> why it does not serve.
@@ -52,6 +53,8 @@ class Snapshot:
     incompatible: int
     topic: str
     backend: str
+    precision: str
+    backend_reason: str
     mix: str
     library: int
     unusable: Mapping[str, str]
@@ -139,6 +142,8 @@ def _inference(now: Snapshot) -> DiagnosticStatus:
         message,
         {
             "backend": now.backend,
+            "precision": now.precision,
+            "backend_reason": now.backend_reason,
             "frames": worker.processed if worker else 0,
             "processing_p50_ms": _number(values.processing_p50_ms),
             "processing_p95_ms": _number(values.processing_p95_ms),

@@ -155,10 +155,12 @@ class SegmenterNode(LifecycleNode):
         gc.collect()
         gc.freeze()  # what lives as long as the model need not be looked at again
         _log.info(
-            "bundle %r with %d adapters, engine %s",
+            "bundle %r with %d adapters, engine %s in %s, %s",
             self._pipeline.bundle.manifest.name,
             len(self._pipeline.library.names),
             self._pipeline.engine.name,
+            self._pipeline.engine.precision,
+            self._pipeline.engine.reason,
         )
         for name, reason in self._pipeline.library.problems.items():
             _log.error("adapter %s does not serve: %s", name, reason)
@@ -211,6 +213,8 @@ class SegmenterNode(LifecycleNode):
             incompatible=stream.incompatible if stream else 0,
             topic=stream.topic if stream else "",
             backend=pipeline.engine.name if pipeline else "",
+            precision=pipeline.engine.precision if pipeline else "",
+            backend_reason=pipeline.engine.reason if pipeline else "",
             mix=pipeline.active.identity if pipeline else "",
             library=len(pipeline.library.names) if pipeline else 0,
             unusable=dict(pipeline.library.problems) if pipeline else {},

@@ -271,12 +271,6 @@ def engine(request):
         yield engine
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    """Keep what engines remember between starts out of the user's folder."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
 @pytest.fixture
 def engine_set(engine):
     """Return a factory of random sets for `engine`: seed, layers touched, class names."""

@@ -136,6 +136,8 @@ def snapshot(**changes):
         incompatible=0,
         topic="/camera",
         backend="onnx",
+        precision="f32",
+        backend_reason="auto: the first that works here; not openvino",
         mix="base=1",
         library=3,
         unusable={},
@@ -153,6 +155,13 @@ def test_diagnostics_before_anything_came():
     }
     assert parts["/segmenter: image"].level == b"\x01"
     assert "waiting for the first image on /camera" in parts["/segmenter: image"].message
+
+
+def test_the_engine_is_told_with_precision_and_reason():
+    (status,) = [s for s in statuses(snapshot()) if "inference" in s.name]
+    facts = {each.key: each.value for each in status.values}
+    assert (facts["backend"], facts["precision"]) == ("onnx", "f32")
+    assert facts["backend_reason"] == "auto: the first that works here; not openvino"
 
 
 def test_unusable_adapters_are_named():
