@@ -59,6 +59,15 @@ th[aria-sort="descending"]::after { content: " \\2193"; }
 .film-caption { margin: 10px 0 0; font-variant-numeric: tabular-nums; min-height: 1.5em; }
 .strip { margin: 14px 0 0; } .strip img { max-width: 100%; border: 1px solid var(--line); }
 .cursor { stroke: #b5432e; stroke-width: 1.4; visibility: hidden; }
+.plot { margin: 0 auto 0 0; }
+.verdict { margin: 0; padding-left: 20px; font-size: 16.5px; max-width: 82ch; }
+.verdict li { margin: 7px 0; }
+.verdict li:first-child { font-weight: 600; }
+.worst-head { display: grid; grid-template-columns: repeat(4, 1fr); gap: 6px; font-size: 13px;
+  color: var(--muted); }
+.worst { display: grid; grid-template-columns: repeat(4, 1fr); gap: 6px; margin: 0 0 12px; }
+.worst img { width: 100%; display: block; border-radius: 3px; }
+.worst figcaption { grid-column: 1 / -1; font-size: 13px; color: var(--muted); }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(340px, 1fr)); gap: 28px; }
 code { font: 13px ui-monospace, "DejaVu Sans Mono", monospace; background: var(--soft);
   padding: 1px 5px; border-radius: 4px; overflow-wrap: anywhere; }

@@ -26,8 +26,8 @@ from semla_ros.evaluation.analysis.calibration import (
 from semla_ros.evaluation.analysis.detection import BadMasks, bad_masks, family_patterns
 from semla_ros.evaluation.analysis.families import FamilyAlarm, family_alarms
 from semla_ros.evaluation.analysis.frames import FrameTable, frame_table
+from semla_ros.evaluation.analysis.rerun import bundle_library
 from semla_ros.evaluation.study.record import Study
-from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.retrieval import RetrievalSettings
 from semla_ros.pipeline.settings import bank_of
 from semla_ros.support_calibration import SupportCalibration, SupportSettings
@@ -54,11 +54,11 @@ class PromiseRecipe:
     unknown_seed: int = 7_100_000
     fresh_tour_seed: int = 7_500_000
     fresh_unknown_seed: int = 7_600_000
-    tours: int = 6
+    tours: int = 4
     unknown: int = 3
-    fresh_tours: int = 4
+    fresh_tours: int = 2
     fresh_unknown: int = 1
-    stage_s: float = 4.0
+    stage_s: float = 10.0
     drive_s: float = 8.0
 
 
@@ -111,7 +111,7 @@ def make_promise(
         fresh=_fresh(bundle, calibration, chosen, threads=threads),
         associations=associations(table),
         bad=tuple(bad_masks(table, threshold) for threshold in BAD),
-        families=_families(bundle, known),
+        families=_families(bundle, unknown),
     )
 
 
@@ -157,13 +157,13 @@ def promise_section(promise: Promise) -> str:
     )
     return f"""## What the support score promises
 The node publishes `expected_miou` (isotonic map of the smoothed support) and `miou_lower` (the
-map minus {calibration.offset:.3f}), made on {report.frames} frames of drives with seeds of their
-own: tours through every domain with the whole library, and drives in each domain without its
+map minus {calibration.offset:.3f}), made on {report.frames} frames of drives with seeds of
+their own: tours through every domain with the whole library, and drives in each domain without its
 adapter. Frames OUT_OF_LIBRARY get no promise (`miou_lower` 0).
 
-- **Coverage** of the lower bound on domains held out of map and offset: mean
-  {100 * report.coverage:.1f} % (target {100 * report.target:.0f} %), worst {worst.domain} with
-  {100 * worst.coverage:.1f} %.
+- **Coverage** of the lower bound on domains held out of map and offset:
+  mean {100 * report.coverage:.1f} % (target {100 * report.target:.0f} %),
+  worst {worst.domain} with {100 * worst.coverage:.1f} %.
 - Mean absolute error of the expected mIoU on held-out domains: {100 * report.error:.1f} points;
   the plain mean of the other domains, support unseen, errs by {100 * report.constant_error:.1f}.
 
@@ -179,7 +179,8 @@ How signals follow a frame's mIoU, and find masks below a mIoU (AUROC; 0.5 is no
 |---|---|---|{"---|" * len(BAD)}
 {signals}
 
-The alarm, with whole families of domains taken out of the library (single frames, no filter):
+The alarm, with whole families of domains taken out of the library (drives in settled weather,
+single frames, no filter):
 true positives at 1 % false alarms, and what the stored threshold of novelty gives.
 
 | unknown | novelty | nearest distance | support | stored threshold: found | false alarms |
@@ -217,21 +218,13 @@ def _fresh(
     return found
 
 
-def _families(bundle: ModelBundle, known: Study) -> tuple[FamilyAlarm, ...]:
-    manifest, navigator = bundle.manifest, bundle.manifest.navigator
-    library = AdapterLibrary.open(
-        bundle.library,
-        layers=manifest.layers,
-        base_model=manifest.base_model,
-        encoder=navigator.identity if navigator else None,
-        dim=navigator.dim if navigator else None,
-    )
-    defaults = manifest.defaults
+def _families(bundle: ModelBundle, settled: Study) -> tuple[FamilyAlarm, ...]:
+    library, defaults = bundle_library(bundle), bundle.manifest.defaults
     settings = RetrievalSettings(
         defaults.temperature, defaults.top_k, defaults.similarity, defaults.null_distance
     )
     return family_alarms(
-        known,
+        settled,
         bank_of(library, distance=defaults.distance),
         settings=settings,
         distance=defaults.distance,

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from semla_ros.config import Config, updated
-from semla_ros.evaluation.analysis.rerun import rerun, without
+from semla_ros.evaluation.analysis.rerun import bundle_library, rerun, without
 from semla_ros.evaluation.study.record import GATED
-from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.encoder import OnnxImageEncoder
 from semla_ros.pipeline import build_pipeline
 from semla_ros.pipeline.settings import LiveSettings, bank_of
@@ -38,7 +37,7 @@ def test_it_decides_as_the_pipeline_did(tiny, made, change):
     frames = list(changing_frames(30))
     with build_pipeline(config) as pipeline:
         answers = [pipeline.step(frame) for frame in frames]
-        library: AdapterLibrary = pipeline.library
+        library = pipeline.library
     recording = replace(
         made.recording("a", ("a",) * 30, np.ones(30), np.ones(30)),
         embeddings=np.stack([encoder.encode(f.rgb) for f in frames]),
@@ -60,9 +59,7 @@ def test_it_decides_as_the_pipeline_did(tiny, made, change):
 
 
 def test_a_bank_without_a_name_keeps_the_rest(tiny):
-    library = AdapterLibrary.open(
-        tiny.library, layers=tiny.manifest.layers, base_model=tiny.manifest.base_model
-    )
+    library = bundle_library(tiny)
     bank = bank_of(library, distance="euclidean")
     fewer = without(bank, [bank.names[0]])
     assert fewer.names == bank.names[1:]

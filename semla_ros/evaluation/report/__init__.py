@@ -1,0 +1,160 @@
+"""The report of a study: one page that needs nothing else, tables, numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from semla_ros.bundle import ModelBundle
+from semla_ros.errors import EvaluationError
+from semla_ros.evaluation.analysis.rerun import bundle_library
+from semla_ros.evaluation.analysis.summary import (
+    ResultTable,
+    class_table,
+    contribution_table,
+    miou_table,
+    swap_table,
+)
+from semla_ros.evaluation.page import headlines, page, section, write_page
+from semla_ros.evaluation.report.findings import Findings, findings
+from semla_ros.evaluation.report.sections import (
+    headline_numbers,
+    library_sections,
+    origin_section,
+    result_sections,
+    support_sections,
+    timeline_sections,
+    worst_section,
+)
+from semla_ros.evaluation.report.tables import comma_separated, latex, markdown
+from semla_ros.evaluation.report.verdict import verdict
+from semla_ros.evaluation.report.worst import BadFrame, WorstFrames
+from semla_ros.evaluation.study.record import Study
+from semla_ros.evaluation.study.store import finite
+from semla_ros.pipeline.settings import bank_of
+
+__all__ = ["PAGE", "REPORT", "TABLES", "BadFrame", "WorstFrames", "study_page", "write_report"]
+
+PAGE, TABLES, REPORT = "index.html", "tables.md", "report.json"
+
+
+def write_report(
+    study: Study,
+    out: Path,
+    *,
+    pictures: WorstFrames | Sequence[BadFrame] = (),
+    bundle: ModelBundle | None = None,
+    with_latex: bool = False,
+    bad_below: Sequence[float] = (),
+) -> tuple[Path, ...]:
+    """Write page, tables and numbers of a study into `out`; return the files.
+
+    Args:
+        study: What was evaluated.
+        out: Folder, made where missing.
+        pictures: The worst frames.
+        bundle: Shows the library's centroids on the map; the page is whole without.
+        with_latex: Also write `tables.tex`.
+        bad_below: mIoU in [0, 1] below which a mask is bad; default: the worst quarter.
+
+    Raises:
+        EvaluationError: The study has no strategy, or `out` cannot be written.
+    """
+    found = findings(study, bad_below=bad_below)
+    frames = pictures.frames if isinstance(pictures, WorstFrames) else tuple(pictures)
+    write_page(out / PAGE, study_page(study, found, pictures=frames, bundle=bundle))
+    tables = study_tables(study, found)
+    texts = {
+        TABLES: "\n".join(markdown(t) for t in tables),
+        REPORT: json.dumps(finite(numbers(study, found)), indent=1, allow_nan=False) + "\n",
+        **{f"{t.name}.csv": comma_separated(t) for t in tables},
+    }
+    if with_latex:
+        texts["tables.tex"] = "\n".join(latex(t) for t in tables)
+    return (out / PAGE, *write_texts(out, texts))
+
+
+def study_page(
+    study: Study,
+    found: Findings,
+    *,
+    pictures: Sequence[BadFrame] = (),
+    bundle: ModelBundle | None = None,
+) -> str:
+    """Return the page as HTML."""
+    bank = None
+    if bundle is not None:
+        bank = bank_of(bundle_library(bundle), distance="euclidean")
+    words = "".join(f"<li>{escape(line)}</li>" for line in verdict(study, found))
+    sections = [
+        section("Verdict", f'<ul class="verdict">{words}</ul>'),
+        *result_sections(study, found),
+        *support_sections(found),
+        *library_sections(study, found, bank),
+        *timeline_sections(study, found.strategy),
+        *worst_section(pictures),
+        origin_section(study, found),
+    ]
+    names = [r.name for r in study.recordings]
+    what = names[0] if len(names) == 1 else f"{len(names)} recordings"
+    return page(
+        f"Evaluation of {what}",
+        f"{study.info.bundle} on the {study.info.engine} engine, strategies "
+        f"{', '.join(study.info.strategies)}.",
+        sections,
+        top=headlines(headline_numbers(study, found)),
+        footer="Made by semla report from saved results; the same results give the same page.",
+    )
+
+
+def study_tables(study: Study, found: Findings) -> tuple[ResultTable, ...]:
+    """Return the tables that are written as files; those of mIoU only where there is truth."""
+    tables: list[ResultTable | None] = [swap_table(study)]
+    if found.scored:
+        tables = [miou_table(study), class_table(study), *tables, contribution_table(study)]
+    return tuple(t for t in tables if t is not None and t.rows)
+
+
+def numbers(study: Study, found: Findings) -> dict[str, Any]:
+    """Return what `report.json` holds: verdict, gains, signals, calibration."""
+    report = found.calibration
+    calibration = None
+    if report is not None:
+        calibration = {
+            "support": report.knots.support.tolist(),
+            "expected_miou": report.knots.expected.tolist(),
+            "offset": report.offset,
+            "target": report.target,
+            "coverage": report.coverage,
+            "error": report.error,
+            "constant_error": report.constant_error,
+            "held_out": [asdict(h) for h in report.held_out],
+        }
+    return {
+        "verdict": list(verdict(study, found)),
+        "strategy": found.strategy,
+        "gains": [asdict(g) for g in found.gains],
+        "signals": [asdict(a) for a in found.associations],
+        "bad_masks": [asdict(b) for b in found.bad],
+        "calibration": calibration,
+        "missing": list(found.missing),
+    }
+
+
+def write_texts(out: Path, texts: dict[str, str]) -> tuple[Path, ...]:
+    """Write text files into `out`; return them.
+
+    Raises:
+        EvaluationError: They cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (out / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise EvaluationError(f"cannot write to {str(out)!r}: {error}") from error
+    return tuple(out / name for name in texts)

@@ -1,0 +1,268 @@
+"""Figures of a report as inline SVG, drawn by matplotlib; the same data gives the same bytes."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from semla_ros.evaluation.analysis.calibration import CalibrationReport
+from semla_ros.evaluation.analysis.extra import evaluate_extra
+from semla_ros.evaluation.analysis.frames import FrameTable
+from semla_ros.types import Float64Array
+
+PALETTE = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#7a5c00",
+    "#332288",
+)
+"""Source: Okabe and Ito (2008), with two dark tones of Tol (2021) after them."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+INK, MUTED = "#1f2933", "#66727f"
+_WIDTH, _HEIGHT = 9.0, 4.4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Projection:
+    """Points in the plane, for the map of library and frames.
+
+    Attributes:
+        frames: (F, 2).
+        domains: Domain of each frame.
+        centroids: (N, 2).
+        names: Adapter of each centroid.
+    """
+
+    frames: Float64Array
+    domains: tuple[str, ...]
+    centroids: Float64Array
+    names: tuple[str, ...]
+
+
+def support_scatter(table: FrameTable, report: CalibrationReport | None) -> str:
+    """Return frame mIoU over support by domain, with map and bound (SemLA's Figure 9).
+
+    Raises:
+        MissingExtraError: matplotlib is missing.
+    """
+    judged = table.judged
+    figure, axes = _figure()
+    domains = np.unique(judged.domain)
+    for style, domain in zip(_styles(len(domains)), domains, strict=True):
+        inside = judged.domain == domain
+        axes.scatter(
+            judged.support[inside],
+            100 * judged.miou[inside],
+            s=16,
+            alpha=0.5,
+            linewidths=0,
+            label=str(domain),
+            rasterized=int(inside.sum()) > 400,
+            **style,
+        )
+    if report is not None and len(judged):
+        grid = np.linspace(judged.support.min(), judged.support.max(), 300)
+        expected = report.knots(grid)
+        axes.plot(grid, 100 * expected, color=INK, lw=2.2, label="expected mIoU")
+        lower = np.maximum(expected - report.offset, 0)
+        axes.plot(
+            grid,
+            100 * lower,
+            color=INK,
+            lw=1.6,
+            ls=(0, (4, 3)),
+            label=f"{report.target:.0%} bound",
+        )
+    axes.set_xlabel("support score")
+    axes.set_ylabel("frame mIoU, %")
+    axes.set_ylim(bottom=0)
+    _legend(axes)
+    return _svg(figure, "Frame mIoU over support score, one mark a frame")
+
+
+def reliability_plot(bins: Sequence[tuple[float, float, int]]) -> str:
+    """Return true over expected mIoU of bins of frames; the diagonal is perfect.
+
+    Raises:
+        MissingExtraError: matplotlib is missing.
+    """
+    figure, axes = _figure(width=4.4, height=4.0)
+    top = 100 * max([max(b[0], b[1]) for b in bins], default=1.0) * 1.1
+    axes.plot([0, top], [0, top], color=MUTED, lw=1, ls=(0, (4, 3)))
+    axes.plot(
+        [100 * b[0] for b in bins],
+        [100 * b[1] for b in bins],
+        "o",
+        color=PALETTE[0],
+        ms=8,
+        alpha=0.8,
+    )
+    axes.set_xlim(0, top)
+    axes.set_ylim(0, top)
+    axes.set_xlabel("expected mIoU, %")
+    axes.set_ylabel("true mIoU, %")
+    return _svg(figure, "True over expected mIoU")
+
+
+def heatmap(
+    values: Float64Array, rows: Sequence[str], columns: Sequence[str], *, xlabel: str, ylabel: str
+) -> str:
+    """Return a labelled heatmap, the best cell framed (SemLA's Figure 10).
+
+    Args:
+        values: (R, C); NaN cells stay empty.
+        rows: R labels, top to bottom.
+        columns: C labels.
+        xlabel: Under the columns.
+        ylabel: Beside the rows.
+
+    Raises:
+        MissingExtraError: matplotlib is missing.
+    """
+    figure, axes = _figure(width=min(9.0, 2.0 + 0.95 * len(columns)), height=1.2 + 0.5 * len(rows))
+    image = axes.imshow(values, cmap="cividis", aspect="auto")
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    low, high = np.nanmin(values), np.nanmax(values)
+    for r, c in np.ndindex(*values.shape):
+        if np.isfinite(values[r, c]):
+            light = values[r, c] > low + 0.6 * (high - low)
+            axes.text(
+                c, r, f"{values[r, c]:.1f}", ha="center", va="center",
+                color=INK if light else "#ffffff", fontsize=9,
+            )  # fmt: skip
+    best = np.unravel_index(int(np.nanargmax(values)), values.shape)
+    patch = evaluate_extra("matplotlib.patches").Rectangle
+    axes.add_patch(
+        patch((best[1] - 0.5, best[0] - 0.5), 1, 1, fill=False, edgecolor=PALETTE[1], lw=3)
+    )
+    figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
+    axes.grid(visible=False)
+    return _svg(figure, f"{ylabel} over {xlabel}, best {values[best]:.1f}")
+
+
+def projection_plot(points: Projection) -> str:
+    """Return frames and library centroids in the plane (SemLA's Figure 7).
+
+    Raises:
+        MissingExtraError: matplotlib is missing.
+    """
+    figure, axes = _figure(height=5.4)
+    domains = np.array(points.domains)
+    distinct = list(dict.fromkeys(sorted(points.domains)))
+    for style, domain in zip(_styles(len(distinct)), distinct, strict=True):
+        inside = domains == domain
+        axes.scatter(
+            *points.frames[inside].T, s=16, alpha=0.6, linewidths=0, label=domain, **style
+        )
+    axes.scatter(*points.centroids.T, s=90, marker="*", color=INK, zorder=5, label="library")
+    for (x, y), name in zip(points.centroids, points.names, strict=True):
+        axes.annotate(
+            name, (x, y), xytext=(6, 5), textcoords="offset points", fontsize=9, color=INK,
+            bbox={"boxstyle": "round,pad=0.15", "fc": "#ffffff", "ec": "none", "alpha": 0.75},
+        )  # fmt: skip
+    axes.set_xticks([])
+    axes.set_yticks([])
+    _legend(axes)
+    return _svg(figure, "t-SNE of frames and library centroids")
+
+
+def curve(
+    points: Sequence[tuple[float, float, str]], *, xlabel: str, ylabel: str, log: bool = False
+) -> str:
+    """Return labelled points joined by a line in their order.
+
+    Raises:
+        MissingExtraError: matplotlib is missing.
+    """
+    figure, axes = _figure(height=3.8)
+    x, y = [p[0] for p in points], [p[1] for p in points]
+    axes.plot(x, y, "o-", color=PALETTE[0], ms=6)
+    for each in points:
+        axes.annotate(
+            each[2], each[:2], xytext=(5, 6), textcoords="offset points", fontsize=9, color=INK
+        )
+    if log:
+        axes.set_xscale("symlog")
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    return _svg(figure, f"{ylabel} over {xlabel}")
+
+
+def _figure(*, width: float = _WIDTH, height: float = _HEIGHT) -> tuple[Any, Any]:
+    evaluate_extra("matplotlib").rcParams.update(
+        {
+            "svg.fonttype": "none",
+            "font.family": "sans-serif",
+            "font.size": 10,
+            "axes.edgecolor": MUTED,
+            "axes.labelcolor": INK,
+            "text.color": INK,
+            "xtick.color": MUTED,
+            "ytick.color": MUTED,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "grid.color": "#e4e8ee",
+            "axes.axisbelow": True,
+        }
+    )
+    figure = evaluate_extra("matplotlib.figure").Figure(
+        figsize=(width, height), layout="constrained"
+    )
+    return figure, figure.subplots()
+
+
+def _styles(count: int) -> list[dict[str, str]]:
+    """Return how each of `count` groups is marked: colour and shape change together."""
+    return [
+        {
+            "color": PALETTE[i % len(PALETTE)],
+            "marker": MARKERS[(i + i // len(PALETTE)) % len(MARKERS)],
+        }
+        for i in range(count)
+    ]
+
+
+def _legend(axes: Any) -> None:  # noqa: ANN401  a matplotlib object
+    axes.legend(
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1.0),
+        frameon=False,
+        fontsize=9,
+        borderaxespad=0,
+        markerscale=1.6,
+    )
+
+
+def _svg(figure: Any, label: str) -> str:  # noqa: ANN401  a matplotlib object
+    """Return the figure as one `<svg>` whose ids are its own and whose size is the page's."""
+    plain = evaluate_extra("matplotlib").rc_context({"svg.hashsalt": label})
+    out = io.BytesIO()
+    with plain:
+        figure.savefig(out, format="svg", dpi=130, metadata={"Date": None, "Creator": None})
+    text = out.getvalue().decode("utf-8")
+    body = text[text.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', body))
+    body = re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in used else "", body)
+    width = float(re.search(r'width="([\d.]+)pt"', body)[1])  # type: ignore[index]
+    body = re.sub(r'(<svg[^>]*?) (?:width|height)="[\d.]+pt"', r"\1", body, count=1)
+    body = re.sub(r'(<svg[^>]*?) (?:width|height)="[\d.]+pt"', r"\1", body, count=1)
+    shown = f'<svg role="img" aria-label="{_attribute(label)}"' + body.removeprefix("<svg")
+    return f'<div class="plot" style="max-width:{width * 1.5:.0f}px">{shown}</div>'
+
+
+def _attribute(text: str) -> str:
+    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")

@@ -1,0 +1,246 @@
+"""The sections of a study's page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+
+import numpy as np
+
+from semla_ros.evaluation.analysis.calibration import reliability
+from semla_ros.evaluation.analysis.extra import MissingExtraError
+from semla_ros.evaluation.analysis.frames import OUT_OF_LIBRARY
+from semla_ros.evaluation.analysis.summary import (
+    Cell,
+    ResultTable,
+    class_table,
+    contribution_table,
+    means,
+    miou_table,
+    swap_table,
+    weights_by_domain,
+)
+from semla_ros.evaluation.page import Headline, section, table, warning
+from semla_ros.evaluation.report.findings import Findings
+from semla_ros.evaluation.report.library_map import library_map
+from semla_ros.evaluation.report.plots import projection_plot, reliability_plot, support_scatter
+from semla_ros.evaluation.report.tables import html
+from semla_ros.evaluation.report.weights import weight_bars
+from semla_ros.evaluation.report.worst import BadFrame, worst_grid
+from semla_ros.evaluation.study.record import SEMLA, ZERO_SHOT, RecordingTrack, Study
+from semla_ros.evaluation.timeline import Stage, timeline
+from semla_ros.evaluation.timeline_rows import TimelinePoint
+from semla_ros.navigator.distance import CentroidBank
+
+MAX_TIMELINES = 4
+TIMELINE_SHARE = 0.02
+"""Shares below are drawn as part of nothing: hundreds of slivers tell nobody anything."""
+
+
+def headline_numbers(study: Study, found: Findings) -> list[Headline]:
+    """Return the big numbers on top."""
+    items = []
+    for name, label in ((found.strategy, "mIoU (h-mean) with adaptation"), (ZERO_SHOT, "without")):
+        if name in study.info.strategies and found.scored:
+            h_mean, mean = means(study, name)
+            items.append(Headline(f"{h_mean:.1f} %", label, f"{name}, mean {mean:.1f} %"))
+    if found.calibration is not None:
+        items.append(
+            Headline(
+                f"{100 * found.calibration.coverage:.0f} %",
+                "of frames above the promised bound",
+                f"domains held out, target {100 * found.calibration.target:.0f} %",
+            )
+        )
+    known = found.table.level != ""
+    if known.any():
+        out = 100 * float((found.table.level[known] == OUT_OF_LIBRARY).mean())
+        items.append(Headline(f"{out:.0f} %", "of frames out of the library"))
+    scored = int(sum(r.scored.sum() for r in study.recordings))
+    items.append(Headline(str(study.frames), "frames", f"{scored} with ground truth"))
+    return items
+
+
+def result_sections(study: Study, found: Findings) -> list[str]:
+    """Return the tables of mIoU, classes, cost and contribution."""
+    tables: list[ResultTable | None] = [swap_table(study)]
+    if found.scored:
+        tables = [miou_table(study), class_table(study), *tables, contribution_table(study)]
+    return [section(t.title, html(t), note=t.note) for t in tables if t is not None and t.rows]
+
+
+def support_sections(found: Findings) -> list[str]:
+    """Return what support is worth: scatter, calibration, held-out domains, signals."""
+    if not found.scored or not len(found.table.judged):
+        return []
+    report = found.calibration
+    body = optional(lambda: support_scatter(found.table, report))
+    sections = [
+        section(
+            "Support score and mIoU",
+            body,
+            note="One mark a frame (SemLA's Figure 9). The line is the expected mIoU, the dashed "
+            "line the bound that mIoU is meant to stay above.",
+        )
+    ]
+    if report is not None:
+        rows: list[tuple[Cell, ...]] = [
+            (h.domain, h.frames, 100 * h.coverage, 100 * h.error, 100 * h.lower, 100 * h.miou)
+            for h in report.held_out
+        ]
+        header = ("held-out domain", "frames", "bound holds %", "error", "bound %", "mIoU %")
+        bins = reliability(report, found.table)
+        body = table(header, rows, sortable=True) + optional(lambda: reliability_plot(bins))
+        note = (
+            f"Map and bound were made anew without each domain and then held against it. Mean "
+            f"error {100 * report.error:.1f} points; a constant would err by "
+            f"{100 * report.constant_error:.1f}. Frames of a drive resemble each other, so blocks "
+            f"weigh alike. Frames out of the library get no promise."
+        )
+        sections.append(section("The promise, tested on domains it has not seen", body, note=note))
+    if found.associations:
+        sections.append(_signals(found))
+    return sections
+
+
+def _signals(found: Findings) -> str:
+    rows: list[tuple[Cell, ...]] = [
+        (
+            a.signal.replace("_", " "),
+            a.spearman,
+            a.pearson,
+            a.within_domains,
+            *(b.auroc[a.signal] for b in found.bad),
+        )
+        for a in found.associations
+    ]
+    limits = [f"AUROC below {100 * b.threshold:.0f} %" for b in found.bad]
+    header = ("signal", "Spearman", "Pearson", "within a domain", *limits)
+    note = (
+        "How closely each signal follows a frame's mIoU, and how well it finds bad masks (0.5 is "
+        "no use). Confidence is the baseline that needs no library."
+    )
+    return section("Which signal tells", table(header, rows, digits=2, sortable=True), note=note)
+
+
+def library_sections(study: Study, found: Findings, bank: CentroidBank | None) -> list[str]:
+    """Return the weights of each domain and the map of library and frames."""
+    sections = []
+    for strategy in dict.fromkeys((SEMLA, found.strategy)):
+        weights = weights_by_domain(study, strategy)
+        if weights:
+            title = f"Who makes the masks: mean weights of {strategy}"
+            sections.append(section(title, weight_bars(weights)))
+    points = optional(lambda: _map(study, bank))
+    if points:
+        note = (
+            "Frames and centroids of the library, drawn so that neighbours stay neighbours "
+            "(t-SNE, SemLA's Figure 7). Distances between far groups mean nothing."
+        )
+        sections.append(section("Library and frames", points, note=note))
+    return sections
+
+
+def _map(study: Study, bank: CentroidBank | None) -> str:
+    points = library_map(study, bank)
+    return "" if points is None else projection_plot(points)
+
+
+def timeline_sections(study: Study, strategy: str) -> list[str]:
+    """Return the timelines of the first recordings."""
+    sections = []
+    for recording in study.recordings[:MAX_TIMELINES]:
+        if strategy not in recording.tracks or recording.frames < 2:
+            continue
+        drawing = timeline(
+            _points(recording, strategy, study.info.adapters),
+            stages=_stages(recording),
+            support_low=study.info.support_low,
+        )
+        sections.append(section(f"Mix and support over {recording.name}", drawing))
+    if len(study.recordings) > MAX_TIMELINES and sections:
+        sections.append(
+            f'<p class="note">{len(study.recordings) - MAX_TIMELINES} more recordings are in '
+            "frames.npz and frames.csv.</p>"
+        )
+    return sections
+
+
+def _points(
+    recording: RecordingTrack, strategy: str, adapters: Sequence[str]
+) -> list[TimelinePoint]:
+    names = (*adapters, "base")
+    weights = recording.tracks[strategy].weights
+    return [
+        TimelinePoint(
+            int(stamp),
+            {n: float(w) for n, w in zip(names, row, strict=True) if w > TIMELINE_SHARE},
+            float(score),
+            float(smooth),
+            level,
+        )
+        for stamp, row, score, smooth, level in zip(
+            recording.stamps_ns,
+            weights,
+            recording.support,
+            recording.smoothed,
+            recording.levels,
+            strict=True,
+        )
+    ]
+
+
+def _stages(recording: RecordingTrack) -> list[Stage]:
+    places = range(recording.frames)
+    runs = [list(g) for _, g in groupby(places, lambda i: recording.domains[i])]
+    if len(runs) > recording.frames // 3 or not any(recording.domains):
+        return []
+    stamps = recording.stamps_ns
+    return [
+        Stage(
+            recording.domains[run[0]],
+            int(stamps[run[0]]),
+            int(stamps[min(run[-1] + 1, recording.frames - 1)]),
+        )
+        for run in runs
+    ]
+
+
+def worst_section(frames: Sequence[BadFrame]) -> list[str]:
+    """Return the worst frames as pictures."""
+    if not frames:
+        return []
+    note = "Wrong pixels are orange in the last column; what has no truth is not scored."
+    return [section(f"The {len(frames)} worst frames", worst_grid(frames), note=note)]
+
+
+def origin_section(study: Study, found: Findings) -> str:
+    """Return how the numbers were made."""
+    info = study.info
+    skipped = sum(len(r.skipped) for r in study.recordings)
+    rows: list[tuple[Cell, ...]] = [
+        ("recordings", ", ".join(r.name for r in study.recordings)),
+        ("frames skipped", skipped),
+        ("bundle", f"{info.bundle} ({info.bundle_sha256[:12]})"),
+        ("engine", info.engine),
+        ("label map", info.label_map or "none"),
+        ("left out of the library", info.leave_out or "nothing"),
+        ("parameters", ", ".join(f"{k} = {_short(v)}" for k, v in info.parameters.items())),
+        ("versions", ", ".join(f"{k} {v}" for k, v in info.versions.items())),
+    ]
+    notes = [n for r in study.recordings for n in r.notes] + list(study.notes)
+    body = table(("", ""), rows)
+    body += "".join(warning(note) for note in dict.fromkeys((*notes, *found.missing)))
+    return section("How this was made", body)
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, (float, np.floating)) else str(value)
+
+
+def optional(draw: Callable[[], str]) -> str:
+    """Return what `draw` returns, or a note where a library of the extra is missing."""
+    try:
+        return draw()
+    except MissingExtraError as error:
+        return warning(str(error))

@@ -1,0 +1,135 @@
+"""The report says what the study holds, needs nothing else, and is the same every time."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'semla-ros[evaluate]'")
+pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'semla-ros[evaluate]'")
+
+from semla_ros.errors import EvaluationError
+from semla_ros.evaluation.analysis import extra
+from semla_ros.evaluation.analysis.summary import ResultTable
+from semla_ros.evaluation.report import PAGE, WorstFrames, write_report
+from semla_ros.evaluation.report.findings import findings
+from semla_ros.evaluation.report.tables import comma_separated, latex, markdown
+from semla_ros.evaluation.report.verdict import verdict
+from semla_ros.evaluation.report.worst import worst_grid
+
+TABLE = ResultTable(
+    "t",
+    "A & b",
+    ("who", "a_b", "c"),
+    (("x|y", 1.25, float("nan")), ("z", 3.0, None)),
+    "50 %",
+    "column",
+)
+
+
+@pytest.fixture(scope="module")
+def study(made):
+    return made.calibrated_study(frames=24, drives=6)
+
+
+def test_the_files_are_whole_and_the_page_needs_no_network(study, tmp_path):
+    files = write_report(study, tmp_path, with_latex=True)
+    tables = {"tables.md", "tables.tex", "miou.csv", "classes.csv", "swaps.csv"}
+    assert {f.name for f in files} == tables | {"index.html", "report.json"}
+    page = (tmp_path / PAGE).read_text()
+    assert page.count("<svg") == page.count("</svg>") >= 3
+    assert not re.search(r'(src|href)="(?!data:|#)', page), "nothing is loaded from elsewhere"
+    assert "@import" not in page
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    own = [i for i in ids if i not in ("hatch", "cross")]
+    assert len(own) == len(set(own)), "figures must not share clip paths"
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["strategy"] == "semla-gated"
+    assert len(report["calibration"]["held_out"]) == 4
+
+
+def test_the_same_study_gives_the_same_bytes(study, tmp_path):
+    one = write_report(study, tmp_path / "a")
+    two = write_report(study, tmp_path / "b")
+    assert [f.read_bytes() for f in one] == [f.read_bytes() for f in two]
+
+
+def test_the_verdict_has_the_numbers(study):
+    words = " ".join(verdict(study, findings(study)))
+    assert re.search(r"Adaptation helps: semla-gated is \+2\d\.\d points", words)
+    assert "The support can be trusted" in words
+    assert "No frame was out of the library." in words
+
+
+def test_a_verdict_on_harm_says_harm(made):
+    rows = np.full(60, 0.5)
+    tracks = {"zero-shot": made.track("zero-shot", rows), "semla": made.track("semla", rows * 0.6)}
+    one = made.recording("fog-day", ("fog-day",) * 60, rows, rows, tracks=tracks)
+    bad = made.study([one], strategies=("zero-shot", "semla"))
+    words = verdict(bad, findings(bad))
+    assert words[0].startswith("Adaptation hurts: semla is -20.0 points")
+    assert "It loses on fog-day." in words
+    assert any("Not judged: support is not calibrated" in w for w in words)
+
+
+def test_without_truth_nothing_is_said_about_miou(made, tmp_path):
+    blind = made.recording(
+        "drive", ("",) * 30, np.ones(30), np.zeros(30), scored=np.zeros(30, np.bool_)
+    )
+    study = made.study([blind])
+    words = verdict(study, findings(study))
+    assert words[0].startswith("No frame has ground truth")
+    files = write_report(study, tmp_path)
+    assert "miou.csv" not in {f.name for f in files}
+
+
+def test_without_the_extra_the_tables_remain(study, tmp_path, monkeypatch):
+    def missing(module):
+        raise extra.MissingExtraError(f"expected {module!r}: pip install 'semla-ros[evaluate]'")
+
+    for name in ("association", "calibration", "detection", "projection"):
+        monkeypatch.setattr(f"semla_ros.evaluation.analysis.{name}.evaluate_extra", missing)
+    monkeypatch.setattr("semla_ros.evaluation.report.plots.evaluate_extra", missing)
+    write_report(study, tmp_path)
+    page = (tmp_path / PAGE).read_text()
+    assert "semla-ros[evaluate]" in page
+    assert "mIoU by domain" in page
+
+
+def test_tables_in_every_dress():
+    text = markdown(TABLE)
+    assert "| x\\|y | 1.2 | – |" in text
+    assert "| z | **3.0** | – |" in text
+    tex = latex(TABLE)
+    assert r"a\_b" in tex
+    assert r"\textbf{3.0}" in tex
+    assert r"A \& b. 50 \%" in tex
+    assert comma_separated(TABLE) == "who,a_b,c\nx|y,1.25,\nz,3.0,\n"
+
+
+def test_the_worst_frames_are_kept_in_order():
+    worst = WorstFrames([(255, 0, 0), (0, 255, 0)], count=2, width=16)
+    rgb = np.zeros((8, 16, 3), np.uint8)
+    labels = np.zeros((8, 16), np.uint8)
+    for score in (0.5, 0.1, np.nan, 0.9, 0.3):
+        worst.add(rgb, labels, labels, score, f"<frame> {score}")
+    assert [f.score for f in worst.frames] == [0.1, 0.3]
+    shown = worst_grid(worst.frames)
+    assert shown.count("<img") == 8
+    assert "&lt;frame&gt; 0.1" in shown
+    with pytest.raises(EvaluationError, match="one size"):
+        worst.add(rgb, labels[:4], labels, 0.0, "cut")
+
+
+def test_wrong_pixels_are_orange_and_ignored_ones_are_not():
+    import cv2
+
+    worst = WorstFrames([(0, 0, 0)] * 2, count=1, width=20)
+    truth = np.zeros((20, 20), np.uint8)
+    truth[:, 10:15], truth[:, 15:] = 1, 255
+    worst.add(np.full((20, 20, 3), 90, np.uint8), truth, np.zeros_like(truth), 0.2, "x")
+    error = cv2.imdecode(np.frombuffer(worst.frames[0].pictures[3].data, np.uint8), 1)[10]
+    assert error[12, 2] > error[12, 0] + 60, "wrong: red over blue"
+    assert abs(int(error[3, 2]) - int(error[3, 0])) < 30
+    assert abs(int(error[18, 2]) - int(error[18, 0])) < 30
