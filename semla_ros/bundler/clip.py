@@ -12,21 +12,27 @@ _LIBRARIES: list[torch.library.Library] = []
 
 
 def import_open_clip() -> ModuleType:
-    """Return open_clip, even beside a torchvision whose compiled operators do not load.
-
-    torchvision's wheels are built against CUDA torch; beside a CPU torch its import stops at two
-    missing operators that nothing here uses. Declaring them lets the import pass.
-    """
-    if not _LIBRARIES and not _has_nms():
-        library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
-        signature = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-        for name in ("nms", "qnms"):
-            library.define(name + signature)  # type: ignore[no-untyped-call]
-        _LIBRARIES.append(library)
+    """Return open_clip, even beside a torchvision whose compiled operators do not load."""
+    mend_torchvision()
     import open_clip
 
     module: ModuleType = open_clip
     return module
+
+
+def mend_torchvision() -> None:
+    """Make torchvision importable, for those who import it.
+
+    Its wheels are built against CUDA torch; beside a CPU torch its import stops at two missing
+    operators that nothing here uses. Declaring them lets the import pass.
+    """
+    if _LIBRARIES or _has_nms():
+        return
+    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+    signature = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+    for name in ("nms", "qnms"):
+        library.define(name + signature)  # type: ignore[no-untyped-call]
+    _LIBRARIES.append(library)
 
 
 def _has_nms() -> bool:

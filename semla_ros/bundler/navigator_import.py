@@ -19,13 +19,18 @@ from semla_ros.bundler.clip import import_open_clip
 from semla_ros.bundler.dinov2 import DINO_PREFIX, DINOS, load_dinov2
 from semla_ros.bundler.hf_clip import is_hf_clip, vision_tower_from_hf
 from semla_ros.bundler.image_tower import ImageTower, fill_tower, with_resize
-from semla_ros.bundler.prompt_sets import embed_prompts, read_prompt_set
+from semla_ros.bundler.prompt_sets import (
+    DEFAULT_SET,
+    EncodeTexts,
+    PromptSet,
+    embed_prompts,
+    read_prompt_set,
+)
 from semla_ros.bundler.text_tower import text_tower
 from semla_ros.bundler.writer import NavigatorParts, state_identity
 from semla_ros.errors import TrainingError
 from semla_ros.library.compatibility import PUBLISHED_ENCODER
 from semla_ros.navigator.preprocess import CENTER_CROP
-from semla_ros.navigator.prompts import PromptEmbeddings
 
 _LOG = logging.getLogger(__name__)
 _VISUAL = "visual."
@@ -46,7 +51,11 @@ _KNOWN: Mapping[str, _Known] = MappingProxyType(
 
 
 def load_navigator(
-    name: str, checkpoint: Path | None, *, resize: str | None = None
+    name: str,
+    checkpoint: Path | None,
+    *,
+    resize: str | None = None,
+    prompts: str = DEFAULT_SET,
 ) -> NavigatorParts:
     """Return the image encoder `name` with its preprocessing, on the CPU, float32.
 
@@ -57,16 +66,20 @@ def load_navigator(
             torch hub's; None: from the hub.
         resize: One of the navigator's `RESIZES`; None: the encoder's own, `center_crop` for CLIP
             and `eval_crop` for DINOv2. Any other needs centroids of its own.
+        prompts: The words to bring along, see `read_prompt_set`.
 
     Raises:
         TrainingError: An unknown name, weights of another model, or none to be had.
     """
     if name.startswith(DINO_PREFIX):
         return load_dinov2(name, checkpoint, resize=resize)
-    return _load_open_clip(name, checkpoint, resize=resize or CENTER_CROP)
+    words = read_prompt_set(prompts)
+    return _load_open_clip(name, checkpoint, resize=resize or CENTER_CROP, words=words)
 
 
-def _load_open_clip(name: str, checkpoint: Path | None, *, resize: str) -> NavigatorParts:
+def _load_open_clip(
+    name: str, checkpoint: Path | None, *, resize: str, words: PromptSet
+) -> NavigatorParts:
     open_clip = import_open_clip()
     known = _KNOWN.get(name)
     model, _, tag = (known.model, "", known.tag) if known else name.partition(":")
@@ -90,20 +103,20 @@ def _load_open_clip(name: str, checkpoint: Path | None, *, resize: str) -> Navig
         std=std,
         dim=int(config["embed_dim"]),
     )
-    prompts = _prompts(config, whole, quick_gelu=quick, encoder=spec.identity)
+    encode = _text_encoder(config, whole, quick_gelu=quick)
+    prompts = embed_prompts(words, encode, encoder=spec.identity) if encode else None
     return NavigatorParts(ImageTower(tower).eval(), spec, prompts)
 
 
-def _prompts(
-    config: Mapping[str, Any], state: Mapping[str, Tensor], *, quick_gelu: bool, encoder: str
-) -> PromptEmbeddings | None:
-    """Return words in the navigator's space, None with a warning where it has no text tower."""
+def _text_encoder(
+    config: Mapping[str, Any], state: Mapping[str, Tensor], *, quick_gelu: bool
+) -> EncodeTexts | None:
+    """Return the navigator's text tower, None with a warning where there is none to use."""
     try:
-        encode = text_tower(config, state, quick_gelu=quick_gelu)
+        return text_tower(config, state, quick_gelu=quick_gelu)
     except TrainingError as error:
         _LOG.warning("no words for `semla library describe`: %s", error)
         return None
-    return embed_prompts(read_prompt_set(), encode, encoder=encoder)
 
 
 _STATISTICS = (("mean", "OPENAI_DATASET_MEAN"), ("std", "OPENAI_DATASET_STD"))

@@ -115,8 +115,51 @@ def _audit(args: argparse.Namespace) -> int:
     return 0 if audit.clean else 1
 
 
+def _describe_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is described, and by which words."""
+    add = parser.add_argument
+    add("bundle", type=Path, help="the bundle folder")
+    add("names", nargs="*", metavar="NAME", help="adapters; default: all")
+    add("--top", type=int, default=5, metavar="K", help="prompts to show; default: 5")
+    add(
+        "--text-model",
+        metavar="NAME[:CHECKPOINT]",
+        help="the open_clip model that the navigator is, for bundles without words of their own",
+    )
+    add("--prompts", help="list of prompts (config/prompts or a file), with --text-model")
+    add("--captions", choices=("blip2",), help="caption sample images as well, by transformers")
+    add("--captions-model", metavar="MODEL", help="its name on the hub, or a folder")
+    add("--images", type=Path, metavar="DIR", help="images of the domain, for --captions")
+
+
+def _describe(args: argparse.Namespace) -> int:
+    from semla_ros.curation.captions import DEFAULT_MODEL, Blip2
+    from semla_ros.curation.describe import DescribeRequest, describe_library
+
+    request = DescribeRequest(
+        bundle=args.bundle,
+        names=tuple(args.names),
+        text_model=args.text_model,
+        prompts=args.prompts,
+        captioner=Blip2(args.captions_model or DEFAULT_MODEL) if args.captions else None,
+        images=args.images,
+    )
+    described = describe_library(request)
+    for each in described:
+        if each.problem:
+            print(f"{each.name}: no words: {each.problem}")
+            continue
+        print(f"{each.name}: {'; '.join(each.words.values())}")
+        for item in each.likenesses[: max(0, args.top)]:
+            print(f"  {item.cosine:+.3f}  {item.prompt} ({item.group})")
+        for caption in each.captions:
+            print(f"  {caption.image}: {caption.text}")
+    return 1 if any(each.problem for each in described) else 0
+
+
 VERBS: Mapping[str, Verb] = {
     "embed": Verb("make a domain's statistics from images or a bag", _embed_arguments, _embed),
     "audit": Verb("say what adapters hold, and what needs attention", _audit_arguments, _audit),
+    "describe": Verb("name adapters in words", _describe_arguments, _describe),
     "verify": Verb("open every file and adapter whole", _verify_arguments, _verify),
 }

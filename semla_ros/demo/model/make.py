@@ -25,6 +25,7 @@ from semla_ros.demo.model.card import write_card
 from semla_ros.demo.model.experiment import SeedScores, score
 from semla_ros.demo.model.networks import (
     base_config,
+    demo_prompts,
     train_base,
     train_navigator,
     train_tokenizer,
@@ -171,7 +172,9 @@ def _bundle(
         model=model,
         tokenizer_json=tokenizer.to_str(pretty=True),
         text=TextSpec(template=TEMPLATE, context_length=recipe.clip_size.context_length),
-        navigator=NavigatorParts(_Navigator(clip), trained_spec(clip, recipe)),
+        navigator=NavigatorParts(
+            _Navigator(clip), trained_spec(clip, recipe), demo_prompts(clip, tokenizer, recipe)
+        ),
         vocabulary=Vocabulary(CLASSES, colors_for(CLASSES)),
         defaults=UNCALIBRATED,
     )

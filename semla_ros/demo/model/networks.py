@@ -13,12 +13,14 @@ from torch import Tensor
 
 from semla_ros.bundle import NavigatorSpec
 from semla_ros.bundler.clip import create_clip
+from semla_ros.bundler.prompt_sets import embed_prompts, read_prompt_set
 from semla_ros.bundler.tokenizer import clip_tokenizer, learn_merges
 from semla_ros.bundler.writer import state_identity
 from semla_ros.demo.model.recipe import TEMPLATE, Recipe
 from semla_ros.demo.model.scenes import DomainScenes
 from semla_ros.demo.world import CLASSES, SYNONYMS
 from semla_ros.navigator.preprocess import preprocess
+from semla_ros.navigator.prompts import PromptEmbeddings
 from semla_ros.network.catseg import CatSeg
 from semla_ros.network.checkpoint import create_catseg
 from semla_ros.network.clip import clip_state_from_open_clip
@@ -29,6 +31,9 @@ from semla_ros.training.samples import LabelledImages
 from semla_ros.training.segmentation import Prompts, fit
 
 logger = logging.getLogger(__name__)
+
+PROMPTS = "demo"
+"""The list of prompts in config/prompts that the small CLIP has the words for."""
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -94,6 +99,18 @@ def trained_spec(clip: Any, recipe: Recipe) -> NavigatorSpec:  # noqa: ANN401
     size = recipe.clip_size
     identity = state_identity(clip.visual.state_dict(), prefix="semla-demo-clip")
     return navigator_spec(identity, image_size=size.image_size, dim=size.embed_dim)
+
+
+def demo_prompts(clip: Any, tokenizer: Tokenizer, recipe: Recipe) -> PromptEmbeddings:  # noqa: ANN401
+    """Return the words that the demo's CLIP knows, in the space of its image tower."""
+    length = recipe.clip_size.context_length
+
+    def encode(texts: Sequence[str]) -> Tensor:
+        features: Tensor = clip.encode_text(encode_texts(tokenizer, texts, length=length))
+        return features
+
+    identity = trained_spec(clip, recipe).identity
+    return embed_prompts(read_prompt_set(PROMPTS), encode, encoder=identity)
 
 
 def base_config(clip: Any, recipe: Recipe) -> CatSegConfig:  # noqa: ANN401
