@@ -151,6 +151,13 @@ class Config:
     min_dwell_s: float = _parameter(
         1.0, "Shortest sensor time between two swaps", unit="s", low=0.0, high=3600.0, live=True
     )
+    library_memory_mb: int = _parameter(
+        512,
+        "Adapters kept in memory, the most recently used ones; the others are read when needed",
+        unit="MB",
+        low=1,
+        high=1_000_000,
+    )
     prefetch: bool = _parameter(
         True,
         "Prepare the likely next mix before the policy asks for it; only in the background",

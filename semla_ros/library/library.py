@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,12 +14,13 @@ import numpy as np
 from semla_ros.bundle import GraphWeight
 from semla_ros.errors import AdapterError, LibraryError
 from semla_ros.library.adapter_config import CONFIG_FILE, MAX_CONFIG_BYTES
-from semla_ros.library.compatibility import check_adapter, check_statistics
+from semla_ros.library.contract import LibraryContract
+from semla_ros.library.memory import DEFAULT_BYTES, AdapterMemory
+from semla_ros.library.spread import PooledSpread, StatisticsStore
 from semla_ros.library.staging import staging
 from semla_ros.library.statistics import (
     MAX_STATISTICS_BYTES,
     DomainStatistics,
-    read_statistics,
     statistics_path,
 )
 from semla_ros.library.storage import (
@@ -30,51 +28,13 @@ from semla_ros.library.storage import (
     TENSOR_FILE,
     check_name,
     copy_documents,
-    read_adapter,
     waits_for_adapter,
 )
 from semla_ros.types import Float64Array, LoraAdapter
 
+__all__ = ["AdapterLibrary", "LibraryContract"]
+
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class LibraryContract:
-    """What an adapter must fit to serve.
-
-    Attributes:
-        layers: Adaptable layers by name.
-        base_model: Identity of the base weights.
-        encoder: Identity of the navigator's encoder, None where any will do.
-        dim: Length of a centroid, None without a navigator: centroids are then not read.
-    """
-
-    layers: Mapping[str, GraphWeight]
-    base_model: str
-    encoder: str | None
-    dim: int | None
-
-    def read(self, folder: Path, name: str) -> LoraAdapter:
-        """Return the adapter `name` in `folder`, read and checked.
-
-        Raises:
-            AdapterError: It does not serve.
-        """
-        adapter = read_adapter(folder, name=name)
-        check_adapter(adapter, self.layers, base_model=self.base_model)
-        return adapter
-
-    def statistics(self, folder: Path, name: str) -> DomainStatistics | None:
-        """Return the checked statistics of `name`, None without a navigator.
-
-        Raises:
-            AdapterError: Missing, damaged, or of another encoder.
-        """
-        if self.dim is None:
-            return None
-        statistics = read_statistics(folder, name)
-        check_statistics(statistics, name, encoder=self.encoder, dim=self.dim)
-        return statistics
 
 
 class AdapterLibrary:
@@ -84,17 +44,15 @@ class AdapterLibrary:
     answering as before for what it has read, so that a running swap never sees half a change.
     """
 
-    def __init__(self, root: Path, contract: LibraryContract, *, cache_size: int = 32) -> None:
-        if cache_size < 1:
-            raise LibraryError(f"expected a cache of at least 1 adapter, got {cache_size!r}")
+    def __init__(
+        self, root: Path, contract: LibraryContract, *, memory_bytes: int = DEFAULT_BYTES
+    ) -> None:
         if not root.is_dir():
             raise LibraryError(f"expected a library folder, got {str(root)!r}: create it")
         self.root = root
         self._contract = contract
-        self._cache_size = cache_size
-        self._cache: OrderedDict[str, LoraAdapter] = OrderedDict()
-        self._lock = threading.Lock()
-        self._statistics: dict[str, DomainStatistics] = {}
+        self._memory = AdapterMemory(memory_bytes)
+        self._statistics = StatisticsStore()
         self._problems: dict[str, str] = {}
         self.names = self._scan()
         self.centroids = self._stack_centroids()
@@ -108,11 +66,12 @@ class AdapterLibrary:
         base_model: str,
         encoder: str | None,
         dim: int | None,
-        cache_size: int = 32,
+        memory_bytes: int = DEFAULT_BYTES,
     ) -> AdapterLibrary:
         """Return the library in folder `root`; an empty one is allowed.
 
-        Every adapter is read and checked once; unusable ones go to `problems`.
+        Unusable adapters go to `problems`. As many as fit in memory are read and checked whole;
+        of the others configuration, names and shapes are checked now, values when they are used.
 
         Args:
             root: One folder per adapter, named after it.
@@ -120,19 +79,29 @@ class AdapterLibrary:
             base_model: The bundle's base identity.
             encoder: The navigator's identity, None without one.
             dim: Length of a centroid, None without a navigator.
-            cache_size: Adapters kept in memory.
+            memory_bytes: Factors kept in memory; the others stay on disk.
 
         Raises:
             LibraryError: No such folder.
         """
         by_name = {layer.name: layer for layer in layers}
         contract = LibraryContract(by_name, base_model, encoder, dim)
-        return cls(root, contract, cache_size=cache_size)
+        return cls(root, contract, memory_bytes=memory_bytes)
 
     @property
     def statistics(self) -> Mapping[str, DomainStatistics]:
         """Statistics by adapter name; empty without a navigator."""
-        return MappingProxyType(self._statistics)
+        return self._statistics.by_name
+
+    @property
+    def spread(self) -> PooledSpread | None:
+        """The spread within domains, None where one does not know its own."""
+        return self._statistics.spread
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the factors that are in memory."""
+        return self._memory.used_bytes
 
     @property
     def problems(self) -> Mapping[str, str]:
@@ -148,11 +117,10 @@ class AdapterLibrary:
         if name not in self.names:
             reason = self._problems.get(name, f"the library has {self.names!r}")
             raise AdapterError(f"adapter {name!r} cannot serve: {reason}")
-        with self._lock:
-            if name in self._cache:
-                self._cache.move_to_end(name)
-                return self._cache[name]
-        return self._keep(self._contract.read(self.root / name, name))
+        kept = self._memory.get(name)
+        if kept is not None:
+            return kept
+        return self._memory.keep(self._contract.read(self.root / name, name))
 
     def add(self, folder: Path, name: str) -> AdapterLibrary:
         """Return the library with the adapter in `folder` copied in as `name`.
@@ -213,7 +181,7 @@ class AdapterLibrary:
 
     def reload(self) -> AdapterLibrary:
         """Return a new snapshot of the same folder."""
-        return AdapterLibrary(self.root, self._contract, cache_size=self._cache_size)
+        return AdapterLibrary(self.root, self._contract, memory_bytes=self._memory.limit_bytes)
 
     def _scan(self) -> tuple[str, ...]:
         names = []
@@ -221,33 +189,32 @@ class AdapterLibrary:
             if folder.name.startswith(".") or not folder.is_dir():
                 continue
             try:
-                adapter = self._contract.read(folder, folder.name)
+                self._admit(folder)
                 statistics = self._contract.statistics(folder, folder.name)
             except AdapterError as error:
                 self._problems[folder.name] = str(error)
                 _LOG.warning("adapter %s does not serve: %s", folder.name, error)
                 continue
             names.append(folder.name)
-            self._keep(adapter)
             if statistics is not None:
-                self._statistics[folder.name] = statistics
+                self._statistics.add(folder.name, statistics)
         return tuple(names)
+
+    def _admit(self, folder: Path) -> None:
+        """Check the adapter in `folder`; read it whole while there is room in memory."""
+        tensors = folder / TENSOR_FILE
+        if not tensors.is_file() or self._memory.has_room(tensors.stat().st_size):
+            self._memory.keep(self._contract.read(folder, folder.name))
+        else:
+            self._contract.inspect(folder, folder.name)
 
     def _stack_centroids(self) -> Float64Array:
         stacked = np.zeros((len(self.names), self._contract.dim or 0), dtype=np.float64)
         for row, name in zip(stacked, self.names, strict=True):
-            if name in self._statistics:
-                row[:] = self._statistics[name].centroid
+            if name in self.statistics:
+                row[:] = self.statistics[name].centroid
         stacked.setflags(write=False)
         return stacked
-
-    def _keep(self, adapter: LoraAdapter) -> LoraAdapter:
-        with self._lock:
-            self._cache[adapter.name] = adapter
-            self._cache.move_to_end(adapter.name)
-            while len(self._cache) > self._cache_size:
-                self._cache.popitem(last=False)
-        return adapter
 
     def _free(self, name: str) -> Path:
         target = self.root / check_name(name)

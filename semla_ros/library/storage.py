@@ -43,6 +43,7 @@ __all__ = [
     "DomainStatistics",
     "check_name",
     "copy_documents",
+    "inspect_adapter",
     "read_adapter",
     "read_statistics",
     "read_whole_adapter",
@@ -100,10 +101,16 @@ def read_adapter(folder: Path, *, name: str | None = None) -> LoraAdapter:
 
 
 def read_whole_adapter(folder: Path, *, name: str | None = None) -> LoraAdapter:
-    """Return the adapter in `folder` as its file has it: layers with an all-zero B included.
+    """Return the adapter as its file has it, all-zero B included; else as `read_adapter`."""
+    return _adapter(folder, name, values=True)
 
-    Args and Raises: as for `read_adapter`.
-    """
+
+def inspect_adapter(folder: Path, *, name: str | None = None) -> LoraAdapter:
+    """Return the adapter with zeros instead of its values, which are not read; else as above."""
+    return _adapter(folder, name, values=False)
+
+
+def _adapter(folder: Path, name: str | None, *, values: bool) -> LoraAdapter:
     name = check_name(folder.name if name is None else name)
     if waits_for_adapter(folder, name):
         raise AdapterError(
@@ -112,7 +119,7 @@ def read_whole_adapter(folder: Path, *, name: str | None = None) -> LoraAdapter:
         )
     settings = read_settings(folder)
     where = f"{folder.name}/{TENSOR_FILE}"
-    pairs = _read_pairs(folder / TENSOR_FILE, where)
+    pairs = _read_pairs(folder / TENSOR_FILE, where, values=values)
     _check_targets(settings, pairs, where)
     layers = {
         module: _layer(pairs[module], module, settings=settings, where=where)
@@ -197,7 +204,8 @@ def _config(adapter: LoraAdapter, alpha: float) -> dict[str, Any]:
     }
 
 
-def _read_pairs(path: Path, where: str) -> _Pairs:
+def _read_pairs(path: Path, where: str, *, values: bool) -> _Pairs:
+    """Return module -> side -> factor; B lies turned in memory, as merges read it."""
     pairs: _Pairs = {}
     try:
         _check_size(path, where)
@@ -211,7 +219,13 @@ def _read_pairs(path: Path, where: str) -> _Pairs:
                     )
                 view = file.get_slice(key)
                 _check_tensor(key, view.get_shape(), dtype=view.get_dtype(), where=where)
-                array = np.array(file.get_tensor(key), dtype=np.float32, order="C")
+                if not values:
+                    empty = np.broadcast_to(np.float32(0), view.get_shape())
+                    pairs.setdefault(match["module"], {})[match["side"]] = empty
+                    continue
+                array = np.array(
+                    file.get_tensor(key), np.float32, order="C" if match["side"] == "A" else "F"
+                )
                 if not np.isfinite(array).all():
                     raise AdapterError(
                         f"{where}: {key!r} holds NaN or infinity: train or copy the adapter again"

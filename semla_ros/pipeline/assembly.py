@@ -32,6 +32,7 @@ _LOG = logging.getLogger(__name__)
 BUNDLE_VARIABLE = "SEMLA_BUNDLE"
 _DEMO = Path("models") / "demo"
 _ONE_THREAD = 1
+_MEGABYTE = 2**20
 _WARM_UP_FRAMES = 2
 
 
@@ -90,7 +91,7 @@ def open_parts(
         SemlaError: Bundle, library or engine cannot be used as configured.
     """
     bundle = open_bundle(Path(config.bundle) if config.bundle else default_bundle())
-    adapters = _open_library(bundle, library or bundle.library)
+    adapters = _open_library(bundle, library or bundle.library, config)
     executors = _executors(config)
     observer = _observer(
         bundle, adapters, config, executor=executors[-1], with_encoder=with_encoder
@@ -121,7 +122,7 @@ def open_parts(
     )
 
 
-def _open_library(bundle: ModelBundle, root: Path) -> AdapterLibrary:
+def _open_library(bundle: ModelBundle, root: Path, config: Config) -> AdapterLibrary:
     navigator = bundle.manifest.navigator
     library = AdapterLibrary.open(
         root,
@@ -129,6 +130,7 @@ def _open_library(bundle: ModelBundle, root: Path) -> AdapterLibrary:
         base_model=bundle.manifest.base_model,
         encoder=navigator.identity if navigator else None,
         dim=navigator.dim if navigator else None,
+        memory_bytes=config.library_memory_mb * _MEGABYTE,
     )
     _LOG.info(
         "library %s: %d adapters, %d unusable", root, len(library.names), len(library.problems)

@@ -124,11 +124,15 @@ def bank_of(library: AdapterLibrary, *, distance: str) -> CentroidBank:
     """
     if not library.names:
         return CentroidBank(library.names, library.centroids)
-    statistics = [library.statistics[name] for name in library.names]
-    covariances = [each.covariance for each in statistics]
-    counts = [each.count for each in statistics]
     own = None
     if distance == "mahalanobis":
-        own = mahalanobis_precisions(library.names, covariances, counts=counts)
-    tied = tied_precision(covariances, counts=counts)
+        statistics = [library.statistics[name] for name in library.names]
+        own = mahalanobis_precisions(
+            library.names,
+            [each.covariance for each in statistics],
+            counts=[each.count for each in statistics],
+        )
+    spread, tied = library.spread, None
+    if spread is not None:
+        tied = tied_precision([spread.covariance], counts=[spread.count])
     return CentroidBank(library.names, library.centroids, own, tied)

@@ -125,28 +125,8 @@ def test_without_a_navigator_no_centroid_is_needed(root, open_library):
     assert not library.statistics
 
 
-def test_the_cache_is_bounded_and_keeps_the_recent_ones(root, open_library, monkeypatch):
-    library = open_library(root, cache_size=2)
-    reads = []
-    real = module.read_adapter
-
-    def counting(folder, *, name):
-        reads.append(name)
-        return real(folder, name=name)
-
-    monkeypatch.setattr(module, "read_adapter", counting)
-    for name in ("night", "rain", "fog", "rain", "fog", "night"):
-        assert library.get(name).name == name
-    assert reads == ["fog", "night"]
-
-
-def test_a_cache_of_none_is_refused(root, open_library):
-    with pytest.raises(LibraryError, match="cache"):
-        open_library(root, cache_size=0)
-
-
 def test_many_threads_get_the_same_numbers(root, open_library):
-    library = open_library(root, cache_size=1)
+    library = open_library(root, memory_bytes=1)
     expected = {n: library.get(n).layers["head.attn.q"].lora_a.copy() for n in library.names}
     wrong = []
 
@@ -165,7 +145,7 @@ def test_many_threads_get_the_same_numbers(root, open_library):
 
 
 def test_damage_after_opening_is_reported_not_served(root, open_library):
-    library = open_library(root, cache_size=1)
+    library = open_library(root, memory_bytes=1)
     (root / "fog" / TENSOR_FILE).write_bytes(b"")
     with pytest.raises(AdapterError, match="damaged or truncated"):
         library.get("fog")

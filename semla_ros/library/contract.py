@@ -1,0 +1,64 @@
+"""What an adapter must fit to serve, checked by its header or by every value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from semla_ros.bundle import GraphWeight
+from semla_ros.library.compatibility import check_adapter, check_statistics
+from semla_ros.library.statistics import DomainStatistics, read_statistics
+from semla_ros.library.storage import inspect_adapter, read_adapter
+from semla_ros.types import LoraAdapter
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryContract:
+    """What an adapter must fit to serve.
+
+    Attributes:
+        layers: Adaptable layers by name.
+        base_model: Identity of the base weights.
+        encoder: Identity of the navigator's encoder, None where any will do.
+        dim: Length of a centroid, None without a navigator: centroids are then not read.
+    """
+
+    layers: Mapping[str, GraphWeight]
+    base_model: str
+    encoder: str | None
+    dim: int | None
+
+    def read(self, folder: Path, name: str) -> LoraAdapter:
+        """Return the adapter `name` in `folder`, read and checked.
+
+        Raises:
+            AdapterError: It does not serve.
+        """
+        adapter = read_adapter(folder, name=name)
+        check_adapter(adapter, self.layers, base_model=self.base_model)
+        return adapter
+
+    def inspect(self, folder: Path, name: str) -> None:
+        """Return if configuration, names and shapes fit; values are not read.
+
+        Whether unknown modules are inert and values finite shows when the adapter is read.
+
+        Raises:
+            AdapterError: It does not serve.
+        """
+        adapter = inspect_adapter(folder, name=name)
+        known = {m: layer for m, layer in adapter.layers.items() if m in self.layers}
+        check_adapter(replace(adapter, layers=known), self.layers, base_model=self.base_model)
+
+    def statistics(self, folder: Path, name: str) -> DomainStatistics | None:
+        """Return the checked statistics of `name`, None without a navigator.
+
+        Raises:
+            AdapterError: Missing, damaged, or of another encoder.
+        """
+        if self.dim is None:
+            return None
+        statistics = read_statistics(folder, name)
+        check_statistics(statistics, name, encoder=self.encoder, dim=self.dim)
+        return statistics

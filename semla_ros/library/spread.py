@@ -1,0 +1,67 @@
+"""Statistics of many domains in bounded memory: covariances are pooled, only some are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+import numpy as np
+
+from semla_ros.library.statistics import DomainStatistics
+from semla_ros.types import Float64Array
+
+COVARIANCE_BYTES = 256 * 2**20
+"""Covariances kept one by one; they are for the distance `mahalanobis` alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class PooledSpread:
+    """The spread within domains, all domains together.
+
+    Attributes:
+        covariance: (D, D) float64, mean of the covariances weighted with their counts.
+        count: Images behind it.
+    """
+
+    covariance: Float64Array
+    count: int
+
+
+class StatisticsStore:
+    """Statistics by adapter; beyond a bound they lose their covariance, which stays pooled."""
+
+    def __init__(self, *, covariance_bytes: int = COVARIANCE_BYTES) -> None:
+        """Hold none yet."""
+        self._room = covariance_bytes
+        self._kept: dict[str, DomainStatistics] = {}
+        self._sum: Float64Array | None = None
+        self._count = 0
+        self._complete = True
+
+    @property
+    def by_name(self) -> Mapping[str, DomainStatistics]:
+        """Statistics by adapter name."""
+        return MappingProxyType(self._kept)
+
+    @property
+    def spread(self) -> PooledSpread | None:
+        """The pooled spread, None where a domain does not know its own."""
+        if self._sum is None or not self._complete:
+            return None
+        return PooledSpread(self._sum / self._count, self._count)
+
+    def add(self, name: str, statistics: DomainStatistics) -> None:
+        """Take the statistics of adapter `name`."""
+        covariance, count = statistics.covariance, statistics.count
+        if covariance is None or count is None:
+            self._complete = False
+        else:
+            self._sum = np.zeros_like(covariance) if self._sum is None else self._sum
+            self._sum += count * covariance
+            self._count += count
+        if covariance is not None and covariance.nbytes > self._room:
+            statistics = replace(statistics, covariance=None)
+        elif covariance is not None:
+            self._room -= covariance.nbytes
+        self._kept[name] = statistics

@@ -1,0 +1,117 @@
+"""A library larger than its memory: bounded, checked by header, read when needed."""
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from semla_ros.errors import AdapterError, LibraryError
+from semla_ros.library import contract
+from semla_ros.library import library as module
+from semla_ros.library.memory import AdapterMemory, bytes_of
+from semla_ros.library.spread import StatisticsStore
+from semla_ros.library.statistics import DomainStatistics, write_statistics
+from semla_ros.library.storage import TENSOR_FILE
+
+ENCODER = "clip-tiny:center_crop"
+
+
+def counted(monkeypatch):
+    """Record which adapters are read whole."""
+    reads, real = [], contract.read_adapter
+
+    def counting(folder, *, name):
+        reads.append(name)
+        return real(folder, name=name)
+
+    monkeypatch.setattr(contract, "read_adapter", counting)
+    return reads
+
+
+def test_memory_is_bounded_and_keeps_the_recent_ones(
+    root, open_library, make_adapter, monkeypatch
+):
+    reads = counted(monkeypatch)
+    size = bytes_of(make_adapter())
+    header = (root / "fog" / TENSOR_FILE).stat().st_size - size
+    assert header < size, "or the third would fit as well"
+    limit = 2 * size + header
+    library = open_library(root, memory_bytes=limit)
+    assert reads == ["fog", "night"], "the third is checked by its header alone"
+    assert library.names == ("fog", "night", "rain")
+    for name in ("night", "rain", "night", "fog", "rain"):
+        assert library.get(name).name == name
+        assert library.memory_bytes <= limit
+    assert reads == ["fog", "night", "rain", "fog", "rain"]
+
+
+def test_what_does_not_fit_by_its_header_is_a_problem_at_once(root, open_library, edit_config):
+    edit_config(root / "fog", r=7)
+    edit_config(root / "night", base_model_name_or_path="other")
+    (root / "rain" / TENSOR_FILE).write_bytes(b"not safetensors")
+    library = open_library(root, memory_bytes=1)
+    assert library.names == ()
+    assert "rank 7" in library.problems["fog"]
+    assert "got 'other'" in library.problems["night"]
+    assert "damaged or truncated" in library.problems["rain"]
+
+
+def test_values_beyond_memory_are_checked_when_they_are_read(root, open_library):
+    path = root / "fog" / TENSOR_FILE
+    tensors = load_file(path)
+    next(iter(tensors.values()))[0, 0] = np.nan
+    save_file(tensors, path)
+    assert "NaN" in open_library(root).problems["fog"]
+    library = open_library(root, memory_bytes=1)
+    assert library.names == ("fog", "night", "rain")
+    with pytest.raises(AdapterError, match="NaN"):
+        library.get("fog")
+    assert library.get("night").name == "night"
+
+
+def test_a_memory_of_nothing_is_refused(root, open_library):
+    with pytest.raises(LibraryError, match="cache"):
+        open_library(root, memory_bytes=0)
+
+
+def test_covariances_beyond_the_bound_stay_pooled(root, open_library, monkeypatch):
+    rng = np.random.default_rng(1)
+    total = np.zeros((5, 5))
+    for count, name in enumerate(("fog", "night", "rain"), start=300):
+        points = rng.standard_normal((20, 5))
+        covariance = (points.T @ points).astype(np.float32)
+        write_statistics(
+            root / name,
+            name,
+            DomainStatistics(np.ones(5, np.float32), count, covariance, encoder=ENCODER),
+        )
+        total += count * covariance.astype(np.float64)
+    whole = open_library(root)
+    monkeypatch.setattr(module, "StatisticsStore", lambda: StatisticsStore(covariance_bytes=250))
+    bounded = open_library(root)
+    for library in (whole, bounded):
+        assert library.spread.count == 903
+        np.testing.assert_allclose(library.spread.covariance, total / 903)
+    assert [s.covariance is None for s in whole.statistics.values()] == [False] * 3
+    assert [s.covariance is None for s in bounded.statistics.values()] == [False, True, True]
+    store_one = DomainStatistics(np.ones(5, np.float32), 10, encoder=ENCODER)
+    write_statistics(root / "fog", "fog", store_one)
+    assert open_library(root).spread is None, "one domain does not know its spread"
+
+
+def test_the_same_adapter_again_is_counted_once(make_adapter):
+    memory = AdapterMemory(10**6)
+    first, second = make_adapter(rank=4), make_adapter(rank=2)
+    memory.keep(first)
+    assert memory.used_bytes == bytes_of(first)
+    memory.keep(second)
+    assert memory.used_bytes == bytes_of(second)
+    assert memory.get("fog") is second
+    assert memory.get("snow") is None
+
+
+def test_one_adapter_larger_than_the_memory_is_kept_alone(make_adapter):
+    memory = AdapterMemory(1)
+    for name in ("fog", "rain"):
+        memory.keep(make_adapter(name))
+    assert memory.get("fog") is None
+    assert memory.get("rain").name == "rain"
