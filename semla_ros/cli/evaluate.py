@@ -143,7 +143,8 @@ def _tell(outcome: StudyOutcome) -> None:
 
 def _table(study: Study) -> list[str]:
     """Return mIoU in percent: a line for each strategy, a column for each domain."""
-    from semla_ros.evaluation.study.scores import scored_domains, summary
+    from semla_ros.evaluation.study.scores import scored_domains
+    from semla_ros.evaluation.study.summary import summary
 
     rows = summary(study)["strategies"]
     domains = scored_domains(study)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -87,33 +86,3 @@ def means_over(values: Mapping[str, float], excluded: tuple[str, ...]) -> dict[s
     if not kept or any(map(math.isnan, kept)):
         return {"h_mean": math.nan, "mean": math.nan}
     return {"h_mean": harmonic_mean(kept), "mean": arithmetic_mean(kept)}
-
-
-def summary(study: Study) -> dict[str, Any]:
-    """Return the headline numbers as plain data; mIoU in [0, 1], None-able NaN where unscored."""
-    return {
-        "frames": study.frames,
-        "scored": int(sum(r.scored.sum() for r in study.recordings)),
-        "skipped": sum(len(r.skipped) for r in study.recordings),
-        "complete": study.complete,
-        "strategies": {name: _strategy(study, name) for name in study.info.strategies},
-    }
-
-
-def _strategy(study: Study, name: str) -> dict[str, Any]:
-    counts = domain_counts(study, name)
-    domains = scored_domains(study)
-    miou = dict.fromkeys(domains, math.nan) | {
-        domain: float(miou_of(each)) for domain, each in counts.items()
-    }
-    tracks = [r.tracks[name] for r in study.recordings if name in r.tracks]
-    total = np.sum([*counts.values()], axis=0) if counts else None
-    iou = [] if total is None else iou_of(total).tolist()
-    return {
-        **means_over(miou, study.info.excluded),
-        "pooled_miou": math.nan if total is None else float(miou_of(total)),
-        "domains": miou,
-        "classes": dict(zip(study.info.classes, iou, strict=False)),
-        "swaps": int(sum(t.swapped.sum() for t in tracks)),
-        "frames": int(sum(len(t.swapped) for t in tracks)),
-    }

@@ -20,7 +20,7 @@ from semla_ros.answers import SUPPORT_LEVELS
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.result import SkippedRecord
 from semla_ros.evaluation.study.record import RecordingTrack, StrategyTrack, Study, StudyInfo
-from semla_ros.evaluation.study.scores import summary
+from semla_ros.evaluation.study.summary import summary
 
 FORMAT = "semla-study/1"
 RESULTS, FRAMES = "results.json", "frames.npz"
