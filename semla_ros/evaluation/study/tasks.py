@@ -80,7 +80,7 @@ class ShardFiles:
 def carry_out(session: Session, task: Task, *, progress: Progress | None = None) -> ShardFiles:
     """Return the shard of `task`; a SemlaError becomes the shard's error."""
     try:
-        subject = _subject(session, task)
+        subject = subject_of(session, task)
         done = evaluate(session, subject, progress=progress)
     except SemlaError as error:
         return ShardFiles(task.name, {}, str(error))
@@ -105,7 +105,12 @@ def overhead(stages_ms: dict[str, float]) -> float | None:
     return round(stages_ms.get("total", 0.0) / model - 1.0, 4) if model else None
 
 
-def _subject(session: Session, task: Task) -> Subject:
+def subject_of(session: Session, task: Task) -> Subject:
+    """Return the frames, truth and domains of a task.
+
+    Raises:
+        SemlaError: The input or its truth cannot be read.
+    """
     settings = session.settings
     domains = DomainTable(task.domain)
     if task.domains is not None:
