@@ -162,6 +162,28 @@ def _percent(value: float | None) -> str:
     return "-" if value is None or value != value else f"{100 * value:.2f}"
 
 
+def _footage_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add where the drive goes and how long it is."""
+    add = parser.add_argument
+    add("--out", type=Path, required=True, help="folder for drive.mcap and domains.csv")
+    add("--seconds", type=float, default=120.0, help="length; default: 120")
+    add("--fps", type=float, default=5.0, help="camera rate; default: 5")
+    add("--stages", metavar="LIST", help="domains in order; default: all eight, there and back")
+
+
+def _footage(args: argparse.Namespace) -> int:
+    from semla_ros.demo.labelled_drive import THERE_AND_BACK, TRUTH, write_labelled_drive
+
+    stages = args.stages.split(",") if args.stages else THERE_AND_BACK
+    drive = write_labelled_drive(
+        args.out, seconds=args.seconds, fps=args.fps, domains=[s.strip() for s in stages]
+    )
+    print(f"wrote {drive.frames} frames to {drive.bag} and their domains to {drive.domains}")
+    print(f"semla evaluate {drive.bag} --labels {TRUTH} --domains {drive.domains} --out results")
+    return 0
+
+
 VERBS: Mapping[str, Verb] = {
     "evaluate": Verb("compare strategies on recordings with ground truth", _arguments, _evaluate),
+    "footage": Verb("write a labelled drive to try `evaluate` on", _footage_arguments, _footage),
 }
