@@ -20,8 +20,9 @@ from semla_ros.errors import EngineError
 
 _LOG = logging.getLogger(__name__)
 
-Progress = Callable[[str, int, int], None]
-"""Called with a phase's name, steps done and steps in all; from any thread; must not raise."""
+Progress = Callable[[str, int, int], bool]
+"""Called with a phase's name, steps done and steps in all, from any thread; must not raise. False
+asks the builder to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +193,7 @@ def _monitor(toolkit: Toolkit, progress: Progress | None) -> Any:  # noqa: ANN40
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             total = self.steps.get(phase_name, 0)
-            tell(phase_name, min(step + 1, total), total)
-            return True
+            return tell(phase_name, min(step + 1, total), total)
 
         def phase_finish(self, phase_name: str) -> None:
             total = self.steps.pop(phase_name, 0)

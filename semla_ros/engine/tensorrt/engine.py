@@ -20,7 +20,7 @@ from semla_ros.engine.preprocess import InputBuffer
 from semla_ros.engine.tensorrt.assembly import Workbench, assemble, order_of
 from semla_ros.engine.tensorrt.options import FP16, BuildOptions
 from semla_ros.engine.tensorrt.plan_cache import CachedPlan
-from semla_ros.engine.tensorrt.plans import build_plan, find_plan, identity_of
+from semla_ros.engine.tensorrt.plans import build_plan, find_plan, missing_plan
 from semla_ros.engine.tensorrt.probe import question
 from semla_ros.engine.tensorrt.settings import TensorRtSettings
 from semla_ros.engine.tensorrt.slots import RefittableSlot
@@ -36,6 +36,7 @@ from semla_ros.errors import (
     BundleError,
     EngineError,
     EngineUnavailableError,
+    SemlaError,
     VocabularyError,
 )
 from semla_ros.types import AdapterMix, Float32Array, UInt8Array, WeightSet
@@ -157,18 +158,24 @@ class TensorRtEngine(SegmentationEngine):
         order = order_of(bundle, built, threads=options.threads)
         cache = settings.cache
         try:
-            plan = cache.load(identity_of(order, toolkit)) if settings.build else None
-            if plan is None and settings.build:
-                plan = build_plan(order, toolkit, cache, progress=settings.progress)
-            if plan is None:
-                plan = find_plan(order, toolkit, cache)
-        except Exception:
+            found = find_plan(order, toolkit, cache, accepts=settings.accepts)
+            if found is None and not settings.build:
+                raise missing_plan(order, toolkit, cache)
+            if found is None:
+                found = build_plan(order, toolkit, cache, progress=settings.progress)
+        except SemlaError:
             toolkit.cuda.close()
             raise
         try:
-            return cls(bundle, toolkit, plan, options=built, likeness=settings.likeness)
+            return cls(
+                bundle,
+                toolkit,
+                found.plan,
+                options=found.identity.options,
+                likeness=settings.likeness,
+            )
         except PlanRefusedError:
-            cache.drop(identity_of(order, toolkit))
+            cache.drop(found.identity)
             raise
 
     @property

@@ -21,7 +21,7 @@ import numpy as np
 
 from semla_ros.bundle import file_sha256
 from semla_ros.engine.tensorrt.plan_key import PlanIdentity
-from semla_ros.errors import EngineError
+from semla_ros.errors import EngineError, SemlaError
 from semla_ros.types import Float32Array
 
 _LOG = logging.getLogger(__name__)
@@ -159,13 +159,14 @@ class PlanCache:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
 
-    def records(self) -> tuple[PlanRecord, ...]:
-        """Return what is known of every plan, newest use first; unreadable ones left out."""
-        found = []
+    def identities(self) -> tuple[PlanIdentity, ...]:
+        """Return what every plan of this version is, the newest build first."""
+        found: list[tuple[int, PlanIdentity]] = []
         for sidecar in self._sidecars():
-            with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-                found.append(self._read(sidecar))
-        return tuple(reversed(found))
+            with contextlib.suppress(OSError, ValueError, LookupError, TypeError, SemlaError):
+                built = sidecar.with_suffix(".plan").stat().st_mtime_ns
+                found.append((built, PlanIdentity.from_facts(self._read(sidecar).facts)))
+        return tuple(identity for _, identity in sorted(found, key=lambda x: x[0], reverse=True))
 
     def timing(self) -> bytes:
         """Return the builder's timing cache, empty where there is none."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from semla_ros.bundle import file_sha256
-from semla_ros.engine.tensorrt.options import BuildOptions
+from semla_ros.engine.tensorrt.options import BuildOptions, ClassRange
 from semla_ros.errors import BundleError
 
 SCHEMA = 1
@@ -60,6 +60,23 @@ class PlanIdentity:
             "platform": asdict(self.platform),
             "options": asdict(self.options),
         }
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> PlanIdentity:
+        """Return the identity that has these `facts`.
+
+        Raises:
+            LookupError, TypeError, ValueError, SemlaError: They are not those of this version.
+        """
+        if facts["schema"] != SCHEMA:
+            raise ValueError(f"schema {facts['schema']!r}")
+        options = {**facts["options"], "classes": ClassRange(**facts["options"]["classes"])}
+        return cls(
+            graph=facts["graph"],
+            graph_sha256=facts["graph_sha256"],
+            platform=Platform(**facts["platform"]),
+            options=BuildOptions(**options),
+        )
 
     @property
     def key(self) -> str:

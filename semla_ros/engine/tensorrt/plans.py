@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from semla_ros.bundle import ModelBundle
@@ -52,31 +52,57 @@ class Order:
         return tuple(layer.initializer for layer in self.layers.values())
 
 
+@dataclass(frozen=True, slots=True)
+class FoundPlan:
+    """A plan, and what it is."""
+
+    identity: PlanIdentity
+    plan: CachedPlan
+
+
 def identity_of(order: Order, toolkit: Toolkit) -> PlanIdentity:
     """Return what the wanted plan is, on this machine."""
     return PlanIdentity(order.graph, graph_sha256(order.path), toolkit.platform, order.options)
 
 
-def find_plan(order: Order, toolkit: Toolkit, cache: PlanCache) -> CachedPlan:
-    """Return the wanted plan from the cache.
+def find_plan(
+    order: Order,
+    toolkit: Toolkit,
+    cache: PlanCache,
+    *,
+    accepts: Callable[[BuildOptions, BuildOptions], bool],
+) -> FoundPlan | None:
+    """Return the newest plan in the cache that may stand for the wanted one, None without any.
 
-    Raises:
-        EngineUnavailableError: It was not built yet; the message tells how.
+    Args:
+        order: Wanted.
+        toolkit: TensorRT.
+        cache: Where plans lie.
+        accepts: Whether a plan built with the first options may stand for the second.
     """
-    plan = cache.load(identity_of(order, toolkit))
-    if plan is None:
-        options = order.options
-        raise EngineUnavailableError(
-            f"expected a plan of {order.graph} for {toolkit.platform.gpu} (mode {options.mode}, "
-            f"{options.precision}, {options.classes.text} classes) in {str(cache.folder)!r}, "
-            f"found none: `semla engine build {order.bundle.root}`, or take engine 'onnx'"
-        )
-    return plan
+    wanted = identity_of(order, toolkit)
+    for identity in cache.identities():
+        same = replace(identity, options=wanted.options) == wanted
+        if same and accepts(identity.options, wanted.options):
+            plan = cache.load(identity)
+            if plan is not None:
+                return FoundPlan(identity, plan)
+    return None
+
+
+def missing_plan(order: Order, toolkit: Toolkit, cache: PlanCache) -> EngineUnavailableError:
+    """Return the error that says that, and how, the wanted plan has to be built."""
+    options = order.options
+    return EngineUnavailableError(
+        f"expected a plan of {order.graph} for {toolkit.platform.gpu} ({options.precision}, "
+        f"{options.classes.text} classes) in {str(cache.folder)!r}, found none: "
+        f"`semla engine build {order.bundle.root}`, or take engine 'onnx'"
+    )
 
 
 def build_plan(
     order: Order, toolkit: Toolkit, cache: PlanCache, *, progress: Progress | None = None
-) -> CachedPlan:
+) -> FoundPlan:
     """Build the wanted plan, keep it in the cache and return it; minutes.
 
     Raises:
@@ -108,8 +134,7 @@ def build_plan(
             progress=progress,
         )
     cache.store_timing(built.timing)
-    plan = cache.store(
-        identity_of(order, toolkit), built.plan, refit=order.weights, goldens=goldens
-    )
+    identity = identity_of(order, toolkit)
+    plan = cache.store(identity, built.plan, refit=order.weights, goldens=goldens)
     _LOG.info("built %s: %.1f MB", plan.record.sha256[:12], plan.record.nbytes * 1e-6)
-    return plan
+    return FoundPlan(identity, plan)

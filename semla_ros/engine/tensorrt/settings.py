@@ -9,7 +9,14 @@ from pathlib import Path
 from semla_ros.bundle import ModelBundle
 from semla_ros.engine.options import AUTO, F16, F32
 from semla_ros.engine.tensorrt.build import Progress
-from semla_ros.engine.tensorrt.options import FP16, FP32, REFIT, BuildOptions, ClassRange
+from semla_ros.engine.tensorrt.options import (
+    FP16,
+    FP32,
+    MODES,
+    REFIT,
+    BuildOptions,
+    ClassRange,
+)
 from semla_ros.engine.tensorrt.plan_cache import PlanCache, default_folder
 
 _PRECISIONS: Mapping[str, str] = {AUTO: FP16, F16: FP16, F32: FP32}
@@ -20,15 +27,16 @@ class TensorRtSettings:
     """What can be chosen beyond `EngineOptions`.
 
     Attributes:
-        mode: `refit` or `inputs`.
-        classes: Class counts; None: exactly as many as the bundle's list has.
+        mode: `refit` or `inputs`; None: as the newest plan was built, `refit` for a new one.
+        classes: Class counts; None: as the newest plan that takes the bundle's list, exactly that
+            many for a new one.
         folder: Where plans lie; None: the user's cache folder.
-        build: Build a plan that is missing; minutes.
+        build: Build a plan where none is found; minutes.
         progress: Told how far a build is.
         likeness: Smallest cosine between an adapted answer to the probe and the reference.
     """
 
-    mode: str = REFIT
+    mode: str | None = None
     classes: ClassRange | None = None
     folder: Path | None = None
     build: bool = False
@@ -36,12 +44,25 @@ class TensorRtSettings:
     likeness: float = 0.0
 
     def build_options(self, bundle: ModelBundle, precision: str) -> BuildOptions:
-        """Return how the plan of `bundle` is built in `precision` (auto, f32 or f16)."""
+        """Return how a new plan of `bundle` is built in `precision` (auto, f32 or f16)."""
         count = len(bundle.manifest.vocabulary.names)
         return BuildOptions(
             classes=self.classes or ClassRange.exactly(count),
-            mode=self.mode,
+            mode=self.mode or REFIT,
             precision=_PRECISIONS[precision],
+        )
+
+    def accepts(self, built: BuildOptions, wanted: BuildOptions) -> bool:
+        """Return whether a plan as `built` serves where one as `wanted` would be made."""
+        count = wanted.classes.best
+        return (
+            built.precision == wanted.precision
+            and built.mode in (MODES if self.mode is None else (self.mode,))
+            and (
+                built.classes == wanted.classes
+                if self.classes is not None
+                else built.classes.low <= count <= built.classes.high
+            )
         )
 
     @property
