@@ -12,7 +12,7 @@ from semla_ros.cli.verb import EXIT_INTERRUPTED, Verb, changes, engine_arguments
 
 if TYPE_CHECKING:
     from semla_ros.evaluation.study.record import Study
-    from semla_ros.evaluation.study.run import StudyOutcome
+    from semla_ros.evaluation.study.run import StudyOutcome, StudyRequest
 
 _STRATEGIES = "zero-shot,uniform,semla,semla-gated,oracle"
 
@@ -111,9 +111,23 @@ def _evaluate(args: argparse.Namespace) -> int:
     )
     outcome = run_study(request)
     _tell(outcome)
+    if not args.no_report and not outcome.interrupted:
+        _report(outcome.study, request)
     if outcome.interrupted:
         return EXIT_INTERRUPTED
     return 1 if outcome.failed or not outcome.study.complete else 0
+
+
+def _report(study: Study, request: StudyRequest) -> None:
+    from semla_ros.bundle import open_bundle
+    from semla_ros.evaluation.report import write_report
+    from semla_ros.evaluation.study.worst_frames import worst_frames
+    from semla_ros.pipeline import default_bundle
+
+    pictures = worst_frames(study, request.tasks, request.settings)
+    bundle = open_bundle(request.settings.bundle or default_bundle(), verify=False)
+    for path in write_report(study, request.out, pictures=pictures, bundle=bundle):
+        print(f"wrote {path}")
 
 
 def _strategies(args: argparse.Namespace) -> tuple[str, ...]:

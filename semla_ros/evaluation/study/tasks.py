@@ -9,7 +9,7 @@ from pathlib import Path
 
 from semla_ros.errors import EvaluationError, SemlaError
 from semla_ros.evaluation.study.evaluate import Progress, Subject, evaluate
-from semla_ros.evaluation.study.inputs import Input, InputOptions, open_input
+from semla_ros.evaluation.study.inputs import BagInput, Input, InputOptions, open_input
 from semla_ros.evaluation.study.record import Study
 from semla_ros.evaluation.study.session import Session, StudySettings
 from semla_ros.evaluation.study.store import study_files
@@ -116,10 +116,10 @@ def subject_of(session: Session, task: Task) -> Subject:
     if task.domains is not None:
         domains = read_domains(task.domains, recording=task.name, default=task.domain)
     frames = task.open_input(settings)
-    return Subject(str(task.path), task.name, frames, _truth(session, task), domains)
+    return Subject(str(task.path), task.name, frames, _truth(session, task, frames), domains)
 
 
-def _truth(session: Session, task: Task) -> TruthSource:
+def _truth(session: Session, task: Task, frames: Input) -> TruthSource:
     settings, folder = session.settings, task.label_folder
     if not task.labels:
         return NoTruth()
@@ -132,8 +132,11 @@ def _truth(session: Session, task: Task) -> TruthSource:
             max_pixels=session.config.max_pixels,
             tolerance_ns=settings.tolerance_ns,
         )
-    if task.path.is_dir() and not any(task.path.glob("*.*")):
-        raise EvaluationError(f"expected labels in a folder, got {task.labels!r}: not there")
+    if not isinstance(frames, BagInput):
+        raise EvaluationError(
+            f"expected a folder of labels for {str(task.path)!r}, got {task.labels!r}: not there "
+            "(topics are for recordings)"
+        )
     return TopicTruth(
         task.path,
         task.labels,

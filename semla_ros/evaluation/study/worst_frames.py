@@ -1,0 +1,140 @@
+"""The frames of a study that went worst, looked at once more: camera, truth, mask, error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from semla_ros.engine.postprocess import restore
+from semla_ros.evaluation.report.worst import IGNORED, WorstFrames
+from semla_ros.evaluation.study.inputs import Shot
+from semla_ros.evaluation.study.record import GATED, SEMLA, RecordingTrack, Study
+from semla_ros.evaluation.study.scores import miou_of
+from semla_ros.evaluation.study.session import Session, StudySettings
+from semla_ros.evaluation.study.tasks import Task, subject_of
+from semla_ros.evaluation.truth.source import TruthSource
+from semla_ros.types import BASE, AdapterMix, Float32Array, LabelArray
+
+DEFAULT_COUNT = 12
+_APART_NS = 2_000_000_000
+"""Two frames of one recording nearer than this show the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorstFrame:
+    """Where a bad frame is.
+
+    Attributes:
+        recording: Its name.
+        row: Its place in the track.
+        score: mIoU in [0, 1].
+    """
+
+    recording: str
+    row: int
+    score: float
+
+
+def shown_strategy(study: Study) -> str | None:
+    """Return the strategy whose frames are shown: what the robot runs, where it was evaluated."""
+    for name in (GATED, SEMLA, *study.info.strategies):
+        if name in study.info.strategies:
+            return name
+    return None
+
+
+def find_worst(study: Study, strategy: str, *, count: int = DEFAULT_COUNT) -> list[WorstFrame]:
+    """Return the scored frames of lowest mIoU, the worst first, none close to another."""
+    found = [
+        WorstFrame(recording.name, int(row), float(miou[row]))
+        for recording in study.recordings
+        if strategy in recording.tracks
+        for miou in [miou_of(recording.tracks[strategy].counts)]
+        for row in np.flatnonzero(recording.scored & ~np.isnan(miou))
+    ]
+    stamps = {r.name: r.stamps_ns for r in study.recordings}
+    kept: list[WorstFrame] = []
+    for frame in sorted(found, key=lambda f: (f.score, f.recording, f.row)):
+        if len(kept) == count:
+            break
+        at = stamps[frame.recording]
+        near = (k for k in kept if k.recording == frame.recording)
+        if all(abs(int(at[frame.row] - at[k.row])) >= _APART_NS for k in near):
+            kept.append(frame)
+    return kept
+
+
+def worst_frames(
+    study: Study, tasks: Sequence[Task], settings: StudySettings, *, count: int = DEFAULT_COUNT
+) -> WorstFrames:
+    """Return pictures of the worst frames, their masks made once more with the recorded mixes.
+
+    Args:
+        study: With truth; without, there are no pictures.
+        tasks: What was evaluated.
+        settings: How.
+        count: How many frames.
+
+    Raises:
+        SemlaError: The bundle or an input cannot be opened any more.
+    """
+    pictures = WorstFrames(study.info.colors, count=count)
+    strategy = shown_strategy(study)
+    found = [] if strategy is None else find_worst(study, strategy, count=count)
+    if strategy is None or not found:
+        return pictures
+    session = Session(settings)
+    try:
+        for task in tasks:
+            rows = {f.row: f.score for f in found if f.recording == task.name}
+            recording = next((r for r in study.recordings if r.name == task.name), None)
+            if rows and recording is not None:
+                _add(pictures, session, task, recording=recording, strategy=strategy, rows=rows)
+    finally:
+        session.close()
+    return pictures
+
+
+def _add(
+    pictures: WorstFrames,
+    session: Session,
+    task: Task,
+    *,
+    recording: RecordingTrack,
+    strategy: str,
+    rows: Mapping[int, float],
+) -> None:
+    subject = subject_of(session, task)
+    track = recording.tracks[strategy]
+    skipped = {s.index for s in recording.skipped}
+    places = [i for i in range(recording.frames + len(skipped)) if i not in skipped]
+    wanted = {places[row]: row for row in rows}
+    for shot in subject.frames.shots(on_note=lambda _: None, keep=wanted.__contains__):
+        row = wanted[shot.index]
+        truth = _truth(subject.truth, shot, ignore=len(session.classes))
+        if shot.frame is None or truth is None:
+            continue
+        session.serve(_mix(track.weights[row], session.names), shot.stamp_ns)
+        labels = restore(session.segment(shot.frame.rgb).labels, shot.frame.rgb.shape[:2])
+        seconds = (shot.stamp_ns - int(recording.stamps_ns[0])) * 1e-9
+        parts = (recording.name, shot.name or f"{seconds:.1f} s", recording.domains[row])
+        caption = ", ".join(dict.fromkeys(p for p in parts if p))
+        pictures.add(shot.frame.rgb, truth, labels, rows[row], caption)
+
+
+def _truth(source: TruthSource, shot: Shot, *, ignore: int) -> LabelArray | None:
+    """Return the truth at the image's size, `IGNORED` where it is not scored."""
+    labels = source.truth(shot.stamp_ns, shot.name).labels
+    if labels is None or shot.frame is None:
+        return None
+    sized: LabelArray = restore(labels, shot.frame.rgb.shape[:2]).copy()
+    sized[sized == ignore] = IGNORED
+    return sized
+
+
+def _mix(weights: Float32Array, names: Sequence[str]) -> AdapterMix:
+    """Return the mix of recorded weights: those of single precision."""
+    members = zip((*names, BASE), weights.tolist(), strict=True)
+    return AdapterMix.from_weights({name: weight for name, weight in members if weight > 0})
