@@ -103,11 +103,12 @@ def retrieve(
     values = np.asarray(distances, dtype=np.float64)
     if values.shape != (len(names),) or not np.isfinite(values).all() or (values < 0).any():
         raise LibraryError(f"expected {len(names)} finite distances >= 0, got {values!r}")
-    allowed = [i for i, name in enumerate(names) if name not in settings.exclude]
-    candidates = [names[i] for i in allowed]
-    values = values[allowed]
+    candidates: Sequence[str] = names
+    if settings.exclude:
+        allowed = [i for i, name in enumerate(names) if name not in settings.exclude]
+        candidates, values = [names[i] for i in allowed], values[allowed]
     if settings.null_distance > 0:
-        candidates.append(BASE)
+        candidates = [*candidates, BASE]
         values = np.append(values, settings.null_distance)
     if not candidates:
         raise EmptyLibraryError(
@@ -115,11 +116,21 @@ def retrieve(
             f"{sorted(settings.exclude)!r} excluded: add adapters or set a null distance"
         )
     similarity = SIMILARITIES[settings.similarity](np.maximum(values, MIN_DISTANCE))
-    nearest = np.argsort(-similarity, kind="stable")[: settings.top_k]
+    nearest = _largest(similarity, settings.top_k)
     weights = _softmax(similarity[nearest] / settings.temperature)
     return AdapterMix.from_weights(
         {candidates[i]: float(w) for i, w in zip(nearest, weights, strict=True)}
     )
+
+
+def _largest(values: Float64Array, count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.intp]]:
+    """Return the indices of the `count` largest values, largest first; ties: the earlier one."""
+    if count < len(values):
+        least = np.partition(values, len(values) - count)[len(values) - count]
+        chosen = np.flatnonzero(values >= least)
+    else:
+        chosen = np.arange(len(values))
+    return chosen[np.argsort(-values[chosen], kind="stable")][:count]
 
 
 def _softmax(logits: Float64Array) -> Float64Array:

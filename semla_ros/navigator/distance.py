@@ -3,42 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
 
 from semla_ros.errors import ConfigError, LibraryError
+from semla_ros.navigator.centroids import CentroidBank
 from semla_ros.types import MIN_DISTANCE, Float32Array, Float64Array
+
+__all__ = [
+    "DISTANCES",
+    "MIN_COVARIANCE_SAMPLES",
+    "CentroidBank",
+    "Distance",
+    "cosine",
+    "euclidean",
+    "mahalanobis",
+    "mahalanobis_precisions",
+    "novelties",
+    "tied_precision",
+]
 
 MIN_COVARIANCE_SAMPLES = 500
 """Fewer images give no covariance worth inverting. Source: SemLA, supplement (Mahalanobis)."""
-
-
-@dataclass(frozen=True, slots=True)
-class CentroidBank:
-    """The domains' places in the embedding space.
-
-    Attributes:
-        names: The adapters, in the library's order.
-        centroids: (K, D) float64.
-        precisions: (K, D, D) float64, inverse regularised covariances for `mahalanobis`, or None.
-        tied_precision: (D, D) float64, one for all domains, for `novelties`, or None.
-    """
-
-    names: tuple[str, ...]
-    centroids: Float64Array
-    precisions: Float64Array | None = None
-    tied_precision: Float64Array | None = None
-
-    def __post_init__(self) -> None:
-        shape = self.centroids.shape
-        if len(shape) != 2 or shape[0] != len(self.names):
-            raise LibraryError(f"expected {len(self.names)} centroids (K, D), got {shape}")
-        if self.precisions is not None and self.precisions.shape != (*shape, shape[1]):
-            raise LibraryError(
-                f"expected precisions {(*shape, shape[1])}, got {self.precisions.shape}"
-            )
 
 
 def mahalanobis_precisions(
@@ -116,20 +103,28 @@ def novelties(embedding: Float32Array, bank: CentroidBank) -> Float64Array | Non
     """
     if bank.tied_precision is None:
         return None
-    away = bank.centroids - _checked(embedding, bank)
+    point = _checked(embedding, bank)
+    if bank.index is not None:
+        return _clamped(bank.index.novelties(point))
+    away = bank.centroids - point
     squared = np.einsum("kd,de,ke->k", away, bank.tied_precision, away, optimize=True)
     return _clamped(np.sqrt(np.maximum(squared, 0.0)))
 
 
 def euclidean(embedding: Float32Array, bank: CentroidBank) -> Float64Array:
     """Return |e - c| of each centroid, (K,)."""
-    away: Float64Array = np.linalg.norm(bank.centroids - _checked(embedding, bank), axis=1)
+    point = _checked(embedding, bank)
+    if bank.index is not None:
+        return _clamped(bank.index.euclidean(point))
+    away: Float64Array = np.linalg.norm(bank.centroids - point, axis=1)
     return _clamped(away)
 
 
 def cosine(embedding: Float32Array, bank: CentroidBank) -> Float64Array:
     """Return 1 - cos(e, c) of each centroid, (K,) in [0, 2]; small = near."""
     point = _checked(embedding, bank)
+    if bank.index is not None:
+        return _clamped(bank.index.cosine(point))
     lengths = np.linalg.norm(bank.centroids, axis=1) * np.linalg.norm(point)
     cosines = bank.centroids @ point / np.maximum(lengths, np.finfo(np.float64).tiny)
     return _clamped(1.0 - cosines)

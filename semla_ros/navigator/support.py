@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -37,7 +38,8 @@ def support_score(
     """
     if np.shape(distances) != (len(names),):
         raise LibraryError(f"expected {len(names)} distances, got {np.shape(distances)}")
-    known = dict(zip(names, (float(d) for d in distances), strict=True))
+    place = _places(tuple(names))
+    known = {name: float(distances[place[name]]) for name in mix.names if name in place}
     if null_distance > 0:
         known[BASE] = null_distance
     return sum(
@@ -45,6 +47,12 @@ def support_score(
         for name, weight in zip(mix.names, mix.weights, strict=True)
         if name in known
     )
+
+
+@lru_cache(maxsize=4)
+def _places(names: tuple[str, ...]) -> Mapping[str, int]:
+    """Return name -> position; a library's thousands of names are gone through once."""
+    return {name: i for i, name in enumerate(names)}
 
 
 def support_level(score: float, novelty: float, *, low: float, out_of_library: float) -> str:
@@ -86,14 +94,16 @@ def read_support(
         support_score(mix, estimate.names, d, null_distance=null_distance)
         for d in (estimate.raw_distances, estimate.distances)
     )
-    allowed = [i for i, name in enumerate(estimate.names) if name not in exclude]
+    open_ones = np.ones(len(estimate.names), np.bool_)
+    place = _places(tuple(estimate.names))
+    open_ones[[place[name] for name in exclude if name in place]] = False
     nearest, distance = BASE, math.inf
-    if allowed:
-        index = allowed[int(np.argmin(estimate.distances[allowed]))]
+    if open_ones.any():
+        index = int(np.argmin(np.where(open_ones, estimate.distances, math.inf)))
         nearest, distance = estimate.names[index], float(estimate.distances[index])
     novelty = math.nan
     if estimate.novelties is not None:
-        novelty = float(estimate.novelties[allowed].min()) if allowed else math.inf
+        novelty = float(estimate.novelties.min(where=open_ones, initial=math.inf))
     judged = distance if math.isnan(novelty) else novelty
     level = support_level(smoothed, judged, low=low, out_of_library=out_of_library)
     expected, lower = _promise(calibration, smoothed, level)

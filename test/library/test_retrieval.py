@@ -164,3 +164,15 @@ def test_explicit_values_win():
 def test_the_configuration_offers_what_exists():
     assert set(PARAMETERS["similarity"].choices) == {"bundle", *SIMILARITIES}
     assert set(PARAMETERS["retrieval_preset"].choices) == {"bundle", *PRESETS}
+
+
+@given(
+    distances=st.lists(st.sampled_from([0.5, 1.0, 1.5, 2.0, 4.0]), min_size=1, max_size=40),
+    top_k=st.integers(1, 50),
+)
+def test_ties_go_to_the_earlier_adapter_however_many_there_are(distances, top_k):
+    names = [f"d{i:02d}" for i in range(len(distances))]
+    settings = RetrievalSettings(temperature=1.0, top_k=top_k)
+    got = retrieve(names, np.asarray(distances), settings=settings)
+    expected = sorted(range(len(names)), key=lambda i: (distances[i], i))[:top_k]
+    assert set(got.names) == {names[i] for i in expected}
