@@ -20,7 +20,7 @@ import numpy as np
 from semla_ros.answers import Prediction
 from semla_ros.bundle import GraphWeight
 from semla_ros.engine.options import CPU, F32
-from semla_ros.engine.postprocess import labels_from_logits
+from semla_ros.engine.postprocess import LabelBuffers
 from semla_ros.engine.weights import check_weight_set
 from semla_ros.errors import EngineError, FrameError
 from semla_ros.types import AdapterMix, Float32Array, UInt8Array, Vocabulary, WeightSet
@@ -102,6 +102,7 @@ class SegmentationEngine(ABC):
         self.max_classes = max_classes
         self.precision, self.device = F32, CPU
         self.reason = self.identity = ""
+        self._labels = LabelBuffers(size)
         self._active: Slot | None = None
         self._prepared: Slot | None = None
         self._readers = [0] * _SLOTS
@@ -179,7 +180,7 @@ class SegmentationEngine(ABC):
             )
         with self._reading() as slot, self._inferring:
             logits = self._infer_impl(slot.index, rgb)
-            labels, confidence = labels_from_logits(logits, self.size)
+            labels, confidence = self._labels.from_logits(logits)
             kept = logits.copy() if keep_logits else None
         return Prediction(labels, confidence, slot.mix, slot.vocabulary, kept)
 

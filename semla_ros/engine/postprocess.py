@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeAlias, cast
 
 import cv2
 import numpy as np
@@ -11,6 +11,8 @@ from semla_ros.errors import EngineError
 from semla_ros.types import Float32Array, LabelArray, UInt8Array
 
 MAX_UINT8_CLASSES = 254
+
+_Bool: TypeAlias = np.dtype[np.bool_]
 
 _LARGEST_LOGIT = 80.0
 """Beyond this a sigmoid is 0 or 1 in float32, and exp would overflow."""
@@ -23,6 +25,54 @@ class Labels(NamedTuple):
     confidence: UInt8Array
 
 
+class LabelBuffers:
+    """Turns logits into labels without allocating but what it returns.
+
+    Fresh memory of this size costs more than the arithmetic: the system clears it page by page.
+    One thread at a time; the answers are the caller's and never written to again.
+    """
+
+    def __init__(self, size: int | tuple[int, int]) -> None:
+        """Make labels at `size`, a side or (H, W)."""
+        self._size = (size, size) if isinstance(size, int) else size
+        self._best: Float32Array = np.empty(self._size, np.float32)
+        self._candidate: Float32Array = np.empty(self._size, np.float32)
+        self._better = np.empty(self._size, np.bool_)
+        self._chosen: LabelArray = np.empty(self._size, np.uint8)
+        self._scores: Float32Array = np.empty((0, 0, 0), np.float32)
+        self._finite = np.empty((0, 0, 0), np.bool_)
+
+    def from_logits(self, logits: Float32Array) -> Labels:
+        """Return labels and confidence of `logits` (T, h, w), see `labels_from_logits`."""
+        if self._scores.shape != logits.shape:
+            self._scores = np.empty(logits.shape, np.float32)
+            self._finite = np.empty(logits.shape, np.bool_)
+        return self.from_scores(_sigmoid(logits, out=self._scores, finite=self._finite))
+
+    def from_scores(self, scores: Float32Array) -> Labels:
+        """Return labels and confidence of `scores` (T, h, w), see `labels_from_scores`."""
+        labels = _zero_labels(self._size, len(scores))
+        if self._chosen.dtype != labels.dtype:
+            self._chosen = np.empty_like(labels)
+        best, better, chosen = self._best, self._better, self._chosen
+        np.copyto(best, resized(scores[0], self._size, out=self._candidate))
+        for class_id, plane in enumerate(scores[1:], start=1):
+            candidate = resized(plane, self._size, out=self._candidate)
+            np.greater(candidate, best, out=better)
+            np.multiply(better, labels.dtype.type(class_id), out=chosen)
+            np.maximum(labels, chosen, out=labels)
+            np.maximum(candidate, best, out=best)
+        best *= 255.0
+        np.rint(best, out=best)
+        return Labels(labels, best.astype(np.uint8))
+
+
+def _zero_labels(size: tuple[int, int], classes: int) -> LabelArray:
+    if classes <= MAX_UINT8_CLASSES:
+        return np.zeros(size, np.uint8)
+    return np.zeros(size, np.uint16)
+
+
 def labels_from_logits(logits: Float32Array, size: int | tuple[int, int]) -> Labels:
     """Return labels and confidence of `logits` (T, h, w) at `size`, a side or (H, W).
 
@@ -31,7 +81,7 @@ def labels_from_logits(logits: Float32Array, size: int | tuple[int, int]) -> Lab
 
     Source: CAT-Seg's order: sigmoid, then bilinear to size, then argmax.
     """
-    return labels_from_scores(scores_from_logits(logits), size)
+    return LabelBuffers(size).from_logits(logits)
 
 
 def scores_from_logits(logits: Float32Array) -> Float32Array:
@@ -40,14 +90,22 @@ def scores_from_logits(logits: Float32Array) -> Float32Array:
     Raises:
         EngineError: A logit is not finite.
     """
-    if not np.isfinite(logits).all():
+    return _sigmoid(
+        logits, out=np.empty(logits.shape, np.float32), finite=np.empty(logits.shape, np.bool_)
+    )
+
+
+def _sigmoid(
+    logits: Float32Array, *, out: Float32Array, finite: np.ndarray[tuple[int, ...], _Bool]
+) -> Float32Array:
+    if not np.isfinite(logits, out=finite).all():
         raise EngineError("the network's output is not finite: the frame has no usable mask")
-    scores: Float32Array = np.clip(logits, -_LARGEST_LOGIT, _LARGEST_LOGIT)
-    np.negative(scores, out=scores)
-    np.exp(scores, out=scores)
-    scores += 1.0
-    np.reciprocal(scores, out=scores)
-    return scores
+    np.clip(logits, -_LARGEST_LOGIT, _LARGEST_LOGIT, out=out)
+    np.negative(out, out=out)
+    np.exp(out, out=out)
+    np.add(out, 1.0, out=out)
+    np.reciprocal(out, out=out)
+    return out
 
 
 def labels_from_scores(scores: Float32Array, size: int | tuple[int, int]) -> Labels:
@@ -58,27 +116,20 @@ def labels_from_scores(scores: Float32Array, size: int | tuple[int, int]) -> Lab
     from map to map, so the label is the largest id that was better when its turn came. Labels
     are uint8 up to 254 classes, else uint16; confidence is round(255 * highest score).
     """
-    shape = (size, size) if isinstance(size, int) else size
-    best = resized(scores[0], shape).copy()
-    labels = np.zeros(shape, np.uint8 if len(scores) <= MAX_UINT8_CLASSES else np.uint16)
-    better = np.empty(shape, np.bool_)
-    chosen = np.empty_like(labels)
-    for class_id, plane in enumerate(scores[1:], start=1):
-        candidate = resized(plane, shape)
-        np.greater(candidate, best, out=better)
-        np.multiply(better, labels.dtype.type(class_id), out=chosen)
-        np.maximum(labels, chosen, out=labels)
-        np.maximum(candidate, best, out=best)
-    best *= 255.0
-    np.rint(best, out=best)
-    return Labels(labels, best.astype(np.uint8))
+    return LabelBuffers(size).from_scores(scores)
 
 
-def resized(plane: Float32Array, size: tuple[int, int]) -> Float32Array:
-    """Return `plane` (h, w) or (h, w, C) at `size` (H, W): bilinear, half-pixel centres."""
+def resized(
+    plane: Float32Array, size: tuple[int, int], *, out: Float32Array | None = None
+) -> Float32Array:
+    """Return `plane` (h, w) or (h, w, C) at `size` (H, W): bilinear, half-pixel centres.
+
+    A plane that has the size is returned as it is; else the result is in `out`, where given.
+    """
     if plane.shape[:2] == size:
         return plane
-    return cast(Float32Array, cv2.resize(plane, size[::-1], interpolation=cv2.INTER_LINEAR))
+    large = cv2.resize(plane, size[::-1], dst=out, interpolation=cv2.INTER_LINEAR)
+    return cast(Float32Array, large)
 
 
 def restore(labels: LabelArray, size: tuple[int, int]) -> LabelArray:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from semla_ros.errors import EngineError, FrameError
+from semla_ros.errors import EngineError
 
 DIM = 32
 
@@ -228,34 +228,6 @@ def test_a_probe_answers_without_publishing(engine, engine_set, rgb):
         engine.commit()
 
 
-@pytest.mark.parametrize(
-    "image",
-    [
-        np.zeros((4, 4), np.uint8),
-        np.zeros((4, 4, 4), np.uint8),
-        np.zeros((0, 4, 3), np.uint8),
-        np.zeros((4, 4, 3), np.float32),
-    ],
-    ids=["grey", "rgba", "empty", "float"],
-)
-def test_a_malformed_image_is_refused_and_the_engine_lives(engine, engine_set, rgb, image):
-    serve(engine, engine_set(1))
-    before = answer(engine, rgb)
-    with pytest.raises(FrameError, match="expected an image"):
-        engine.infer(image)
-    np.testing.assert_array_equal(answer(engine, rgb), before)
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (3, 200), (480, 640), (17, 5)])
-def test_any_resolution_gives_labels_at_network_size(engine, engine_set, shape):
-    serve(engine, engine_set(1))
-    prediction = engine.infer(np.full((*shape, 3), 128, np.uint8))
-    assert prediction.labels.shape == prediction.confidence.shape == (engine.size, engine.size)
-    assert prediction.labels.dtype == prediction.confidence.dtype == np.uint8
-    assert prediction.logits is None
-    assert int(prediction.labels.max()) < 4
-
-
 def test_the_vocabulary_changes_with_the_set(engine, engine_set, rgb):
     serve(engine, engine_set(1, names=("road", "sky")))
     assert engine.infer(rgb).vocabulary.names == ("road", "sky")
@@ -266,14 +238,6 @@ def test_the_vocabulary_changes_with_the_set(engine, engine_set, rgb):
     assert len(prediction.vocabulary.names) == 256
 
 
-def test_kept_logits_survive_the_next_frame(engine, engine_set, rgb):
-    serve(engine, engine_set(1))
-    kept = answer(engine, rgb)
-    copy = kept.copy()
-    engine.infer(255 - rgb)
-    np.testing.assert_array_equal(kept, copy)
-
-
 def test_a_closed_engine_says_so(engine, engine_set, rgb):
     serve(engine, engine_set(1))
     engine.close()
@@ -281,13 +245,3 @@ def test_a_closed_engine_says_so(engine, engine_set, rgb):
     for call in (lambda: engine.infer(rgb), lambda: engine.prepare(engine_set(1)), engine.commit):
         with pytest.raises(EngineError, match="closed"):
             call()
-
-
-def test_logits_take_floats_and_equal_those_of_infer(engine, engine_set, rgb):
-    engine.prepare(engine_set(1))
-    engine.commit()
-    kept = engine.infer(rgb, keep_logits=True).logits
-    np.testing.assert_array_equal(engine.logits(rgb), kept)
-    np.testing.assert_array_equal(engine.logits(rgb.astype(np.float32)), kept)
-    with pytest.raises(FrameError, match="float64"):
-        engine.logits(rgb.astype(np.float64))
