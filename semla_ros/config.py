@@ -53,6 +53,16 @@ class Config:
     threads: int = _parameter(
         0, "CPU threads of the engine; 0 leaves one core to the rest of the robot", low=0, high=256
     )
+    tensorrt_build: str = _parameter(
+        "background",
+        "A missing TensorRT plan is built while another engine serves (minutes), or never",
+        choices=("background", "never"),
+    )
+    navigator_engine: str = _parameter(
+        "auto",
+        "What embeds images; auto takes TensorRT where its plan was built, else ONNX Runtime",
+        choices=("auto", "onnx", "tensorrt"),
+    )
     adaptation: str = _parameter(
         "background",
         "Where navigator and swaps run: background (never delays a mask) or inline (replay)",

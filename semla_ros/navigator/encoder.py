@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import numpy as np
@@ -13,7 +14,10 @@ from semla_ros.navigator.preprocess import preprocess, resize_of
 from semla_ros.onnx_session import open_session
 from semla_ros.types import Float32Array, UInt8Array
 
-__all__ = ["ImageEncoder", "OnnxImageEncoder", "preprocess"]
+__all__ = ["ImageEncoder", "OnnxImageEncoder", "RunnerImageEncoder", "preprocess"]
+
+Run = Callable[[Float32Array], Float32Array]
+"""From a preprocessed image (1, 3, S, S) to its embedding, any shape of D values; thread-safe."""
 
 
 class ImageEncoder(Protocol):
@@ -34,15 +38,10 @@ class ImageEncoder(Protocol):
         ...
 
 
-class OnnxImageEncoder:
-    """The bundle's navigator graph in ONNX Runtime."""
+class _GraphEncoder(ABC):
+    """The bundle's navigator graph, in whichever runtime."""
 
-    def __init__(self, bundle: ModelBundle, *, threads: int) -> None:
-        """Open the graph.
-
-        Raises:
-            BundleError: No navigator, or a graph of another interface.
-        """
+    def __init__(self, bundle: ModelBundle) -> None:
         spec = bundle.manifest.navigator
         if spec is None:
             raise BundleError(
@@ -50,14 +49,15 @@ class OnnxImageEncoder:
             )
         resize_of(spec)
         self._spec = spec
-        self._session = open_session(bundle.navigator_graph, threads=threads)
-        inputs = [i.name for i in self._session.get_inputs()]
-        outputs = [o.name for o in self._session.get_outputs()]
-        if inputs != ["image"] or outputs != ["embedding"]:
-            raise BundleError(
-                f"{bundle.navigator_graph.name}: expected input 'image' and output 'embedding', "
-                f"got {inputs!r} and {outputs!r}: rebuild the bundle"
-            )
+
+    @property
+    @abstractmethod
+    def batches(self) -> bool:
+        """Whether the graph takes several images in one run."""
+
+    @abstractmethod
+    def _run(self, batch: Float32Array) -> Float32Array:
+        """Return the graph's answer (N, anything) to (N, 3, S, S)."""
 
     @property
     def identity(self) -> str:
@@ -68,11 +68,6 @@ class OnnxImageEncoder:
     def dim(self) -> int:
         """Length of an embedding."""
         return self._spec.dim
-
-    @property
-    def batches(self) -> bool:
-        """Whether the graph takes several images in one run."""
-        return not isinstance(self._session.get_inputs()[0].shape[0], int)
 
     def encode(self, rgb: UInt8Array) -> Float32Array:
         """Return the embedding of `rgb`; thread-safe.
@@ -112,8 +107,54 @@ class OnnxImageEncoder:
             )
         return rows
 
+
+class OnnxImageEncoder(_GraphEncoder):
+    """The bundle's navigator graph in ONNX Runtime."""
+
+    def __init__(self, bundle: ModelBundle, *, threads: int) -> None:
+        """Open the graph.
+
+        Raises:
+            BundleError: No navigator, or a graph of another interface.
+        """
+        super().__init__(bundle)
+        self._session = open_session(bundle.navigator_graph, threads=threads)
+        inputs = [i.name for i in self._session.get_inputs()]
+        outputs = [o.name for o in self._session.get_outputs()]
+        if inputs != ["image"] or outputs != ["embedding"]:
+            raise BundleError(
+                f"{bundle.navigator_graph.name}: expected input 'image' and output 'embedding', "
+                f"got {inputs!r} and {outputs!r}: rebuild the bundle"
+            )
+
+    @property
+    def batches(self) -> bool:
+        """Whether the graph takes several images in one run."""
+        return not isinstance(self._session.get_inputs()[0].shape[0], int)
+
     def _run(self, batch: Float32Array) -> Float32Array:
         """Return the graph's answer (N, anything) to (N, 3, S, S)."""
         (output,) = self._session.run(["embedding"], {"image": batch})
         rows: Float32Array = np.asarray(output, dtype=np.float32).reshape(len(batch), -1)
         return rows
+
+
+class RunnerImageEncoder(_GraphEncoder):
+    """The bundle's navigator graph in a runtime that somebody else has opened."""
+
+    def __init__(self, bundle: ModelBundle, run: Run) -> None:
+        """Ask `run` for embeddings.
+
+        Raises:
+            BundleError: No navigator.
+        """
+        super().__init__(bundle)
+        self._ask = run
+
+    @property
+    def batches(self) -> bool:
+        """One image in one run."""
+        return False
+
+    def _run(self, batch: Float32Array) -> Float32Array:
+        return self._ask(batch).reshape(len(batch), -1)

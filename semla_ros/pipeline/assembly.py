@@ -13,16 +13,16 @@ import numpy as np
 import semla_ros
 from semla_ros.bundle import MANIFEST, ModelBundle, open_bundle
 from semla_ros.config import Config
-from semla_ros.engine import create_engine
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.text import TextEncoder
 from semla_ros.errors import BundleError
 from semla_ros.executors import InlineExecutor, background_executor
 from semla_ros.library.base_weights import BaseWeights
 from semla_ros.library.library import AdapterLibrary
-from semla_ros.navigator.encoder import ImageEncoder, OnnxImageEncoder
+from semla_ros.navigator.encoder import ImageEncoder
 from semla_ros.navigator.navigator import Navigator
 from semla_ros.pipeline.adaptive import AdaptivePipeline, PipelineParts
+from semla_ros.pipeline.engines import open_encoder, open_engine
 from semla_ros.pipeline.observer import Observer
 from semla_ros.pipeline.settings import LiveSettings, bank_of
 from semla_ros.swap import AdapterSwapper
@@ -96,13 +96,7 @@ def open_parts(
     observer = _observer(
         bundle, adapters, config, executor=executors[-1], with_encoder=with_encoder
     )
-    engine = create_engine(
-        config.engine,
-        bundle,
-        threads=config.threads,
-        precision=config.precision,
-        device=config.device,
-    )
+    engine = open_engine(config, bundle)
     swapper = AdapterSwapper(
         engine,
         adapters,
@@ -157,7 +151,7 @@ def _observer(
         _LOG.info("bundle %s has no navigator: explicit mixes only", bundle.manifest.name)
         return None
     settings = LiveSettings.of(config, bundle.manifest.defaults)
-    encoder: ImageEncoder = OnnxImageEncoder(bundle, threads=_ONE_THREAD)
+    encoder = open_encoder(config, bundle)
     navigator = Navigator(
         with_encoder(encoder) if with_encoder is not None else encoder,
         bank_of(library, distance=settings.distance),

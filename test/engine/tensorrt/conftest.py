@@ -79,3 +79,27 @@ def simulation(request, monkeypatch) -> Simulation:
 def recent(monkeypatch) -> Simulation:
     """TensorRT 10.13."""
     return simulate("10.13.3.9", monkeypatch)
+
+
+ENGINES = {
+    "10.13 refit": ("10.13.3.9", {}),
+    "10.13 inputs": ("10.13.3.9", {"mode": "inputs"}),
+    "10.13 one engine": ("10.13.3.9", {"memory": 0}),
+    "10.2 refit f32": ("10.2.0", {"precision": "f32"}),
+    "8.5 refit": ("8.5.3.1", {}),
+    "11.4 refit": ("11.4.0.106", {}),
+    "11.4 inputs": ("11.4.0.106", {"mode": "inputs"}),
+}
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request, hand_made, monkeypatch, tmp_path):
+    """The engine in every shape, for the contract that all engines share."""
+    version, settings = ENGINES[request.param]
+    simulation = simulate(version, monkeypatch)
+    if "memory" in settings:
+        simulation.driver.total = settings["memory"]
+    given = {k: v for k, v in settings.items() if k != "memory"}
+    with simulation.open(hand_made.bundle, folder=tmp_path, **given) as engine:
+        yield engine
+    assert simulation.driver.left == (0, 0, 0, 0, 0)
