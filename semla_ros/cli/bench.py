@@ -63,6 +63,33 @@ def _rate(word: str) -> float:
         raise ConfigError(f"expected --rates of numbers and 'peak', got {word!r}") from error
 
 
+def _swap_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--bundle", type=Path, help="model bundle; default: the demo bundle")
+    add("--out", type=Path, required=True, help="the .json to write")
+    add("--shapes", choices=("bundle", "vit-b"), default="bundle", help="vit-b: random weights")
+    add("--rounds", type=int, default=5, help="interleaved; default: 5")
+    add("--frames", type=int, default=30, help="without, and with swaps, a round; default: 30")
+    add("--only", help="candidates, separated by commas; default: all")
+    add("--threads", type=int, default=0, help="CPU threads; default: all cores but one")
+
+
+def _swap(args: argparse.Namespace) -> Path:
+    from semla_ros.bench.record import save_record
+    from semla_ros.bench.swap_run import SwapRequest, run_swaps
+
+    request = SwapRequest(
+        bundle=args.bundle,
+        shapes=args.shapes,
+        rounds=args.rounds,
+        frames=args.frames,
+        keys=tuple(args.only.split(",")) if args.only else (),
+        threads=args.threads,
+    )
+    save_record(run_swaps(request, command=_command()), args.out)
+    return Path(args.out)
+
+
 def _soak_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--bundle", type=Path, help="model bundle; default: the demo bundle")
@@ -108,6 +135,7 @@ def _command() -> str:
 
 _ACTIONS = {
     "node": ("play frames into the live node over ROS 2", _node_arguments, _node),
+    "swap": ("swap adapters, side by side with other ways to do it", _swap_arguments, _swap),
     "soak": ("let the weather change for hours: memory, drift, swaps", _soak_arguments, _soak),
     "report": ("make a page of records", _report_arguments, _report),
 }

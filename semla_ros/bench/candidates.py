@@ -1,0 +1,181 @@
+"""Ways to serve another mix of adapters: ours, and what a user would take instead."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from semla_ros.base_weights import BaseWeights
+from semla_ros.bundle import ModelBundle
+from semla_ros.engine import create_engine
+from semla_ros.engine.preprocess import InputBuffer
+from semla_ros.engine.slot_buffers import SlotBuffers
+from semla_ros.engine.text import TextEncoder
+from semla_ros.engine.weights import (
+    SEGMENTATION_GRAPH,
+    layers_of,
+    read_base_weights,
+)
+from semla_ros.onnx_session import SharedInitializers, open_session
+from semla_ros.types import (
+    AdapterMix,
+    Float32Array,
+    LoraAdapter,
+    UInt8Array,
+    WeightSet,
+)
+from semla_ros.weight_set import make_weight_set
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What every candidate starts from.
+
+    Attributes:
+        bundle: Graph, weights and classes.
+        adapters: By name.
+        threads: CPU threads; 0: all cores but one.
+    """
+
+    bundle: ModelBundle
+    adapters: Mapping[str, LoraAdapter]
+    threads: int = 0
+
+
+class Candidate(ABC):
+    """One way; `prepare` is what may happen beside the frames, `commit` what they wait for.
+
+    Attributes:
+        name: As the table calls it.
+        runtime: What multiplies.
+        aside: Whether preparing leaves the frames alone; otherwise all of it is in `commit`.
+    """
+
+    name: ClassVar[str]
+    runtime: str
+    aside: bool = True
+
+    @abstractmethod
+    def prepare(self, mix: AdapterMix) -> None:
+        """Do what can be done before the frames have to wait."""
+
+    @abstractmethod
+    def commit(self) -> None:
+        """Serve the mix that was prepared last."""
+
+    @abstractmethod
+    def logits(self, rgb: UInt8Array) -> Float32Array:
+        """Return logits (T, h, w) of `rgb` (H, W, 3)."""
+
+    def close(self) -> None:  # noqa: B027  most hold nothing
+        """Release everything."""
+
+
+class MixedWeights:
+    """The merged weights of a mix, made as the package makes them; for runtimes' candidates."""
+
+    def __init__(self, material: Material) -> None:
+        self._material = material
+        self._base = BaseWeights.open(material.bundle)
+        self._text = TextEncoder(material.bundle, threads=1)
+        self.layers = layers_of(material.bundle, SEGMENTATION_GRAPH)
+
+    def of(self, mix: AdapterMix) -> WeightSet:
+        """Return everything to serve `mix`; nothing comes from a cache."""
+        return make_weight_set(
+            mix,
+            list(self._material.adapters.values()),
+            base=self._base,
+            text=self._text,
+            vocabulary=self._material.bundle.manifest.vocabulary,
+            image_layers=self.layers,
+        )
+
+
+class HotLoading(Candidate):
+    """Ours: merge into the idle slot, publish with one assignment."""
+
+    name = "semla_ros: merge into the idle slot"
+
+    def __init__(self, material: Material, *, engine: str) -> None:
+        """Open `engine`.
+
+        Raises:
+            SemlaError: It is not available here.
+        """
+        self._weights = MixedWeights(material)
+        self._engine = create_engine(engine, material.bundle, threads=material.threads)
+        precision = getattr(self._engine, "precision", "")
+        self.runtime = f"{engine} {precision}".strip()
+
+    def prepare(self, mix: AdapterMix) -> None:
+        """Merge into the idle slot."""
+        self._engine.prepare(self._weights.of(mix))
+
+    def commit(self) -> None:
+        """Publish the slot."""
+        self._engine.commit()
+
+    def logits(self, rgb: UInt8Array) -> Float32Array:
+        """Return logits (T, h, w)."""
+        return self._engine.logits(rgb)
+
+    def close(self) -> None:
+        """Release the engine."""
+        self._engine.close()
+
+
+class SessionAnew(Candidate):
+    """A new ONNX Runtime session with the merged weights as its initializers."""
+
+    name = "ONNX Runtime: create the session anew"
+    runtime = "onnx"
+
+    def __init__(self, material: Material) -> None:
+        """Prepare to open sessions."""
+        self._material = material
+        self._weights = MixedWeights(material)
+        self._layers = self._weights.layers
+        self._base = read_base_weights(material.bundle, list(self._layers.values()))
+        self._input = InputBuffer(material.bundle.manifest.segmentation.size)
+        self._next: _Session | None = None
+        self._active: _Session | None = None
+
+    def prepare(self, mix: AdapterMix) -> None:
+        """Merge into fresh arrays and create a session of them."""
+        weight_set = self._weights.of(mix)
+        buffers = SlotBuffers(self._layers, self._base)
+        buffers.fill(weight_set.weights)
+        arrays = {layer.initializer: buffers.arrays[n] for n, layer in self._layers.items()}
+        shared = SharedInitializers(arrays)
+        bundle, threads = self._material.bundle, self._material.threads
+        session = open_session(bundle.segmentation_graph, threads=threads, shared=shared)
+        self._next = _Session(session, shared, weight_set.text_features)
+
+    def commit(self) -> None:
+        """Use the new session, drop the old one."""
+        self._active, self._next = self._next, None
+
+    def logits(self, rgb: UInt8Array) -> Float32Array:
+        """Return logits (T, h, w)."""
+        if self._active is None:
+            raise RuntimeError("logits before the first commit")
+        self._input.load(rgb)
+        feed = {"image": self._input.tensor, "text_features": self._active.features}
+        logits: Float32Array = self._active.session.run(["logits"], feed)[0][0]
+        return logits
+
+    def close(self) -> None:
+        """Drop the sessions."""
+        self._active = self._next = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Session:
+    """A session, what it must outlive, and the text features that go with its weights."""
+
+    session: Any
+    shared: SharedInitializers
+    features: Float32Array
