@@ -96,7 +96,7 @@ class FakeEngine(SegmentationEngine):
         self._fail("infer")
         strength, names = self._slots[index]
         side = max(1, self.size // _MAP_DIVISOR)
-        rounded = np.rint(rgb).astype(np.uint8, copy=False)
+        rounded = rgb if rgb.dtype == np.uint8 else np.rint(rgb).astype(np.uint8)
         resized = cv2.resize(rounded, (side, side), interpolation=cv2.INTER_AREA)
         small = cast(UInt8Array, resized)
         classes = _classes_of_looks(names)[looks(small)]
