@@ -6,7 +6,7 @@ import logging
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -168,8 +168,9 @@ def read_model(path: Path, *, class_pooling: int = POOLINGS[0]) -> CatSeg:
                 "model_large.pth or a SemLA checkpoint"
             )
     try:
-        sizes = CatSegConfig.from_state_dict({k: tuple(v.shape) for k, v in state.items()})
-        return catseg_from_state(state, replace(sizes, pooling=class_pooling))
+        shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
+        config = CatSegConfig.from_state_dict(shapes, pooling=class_pooling)
+        return catseg_from_state(state, config)
     except (TrainingError, ConfigError) as error:
         raise type(error)(f"checkpoint {path.name!r}: {error}") from error
 

@@ -147,8 +147,11 @@ def load_network(bundle: ModelBundle) -> CatSeg:
 
     state = load_file(str(bundle.weights))
     shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
+    spec = bundle.manifest.segmentation
     try:
-        config = CatSegConfig.from_state_dict(shapes, resolution=bundle.manifest.segmentation.size)
+        config = CatSegConfig.from_state_dict(
+            shapes, resolution=spec.size, pooling=spec.class_pooling
+        )
         return catseg_from_state(state, config)
     except (ConfigError, TrainingError) as error:
         raise BundleError(

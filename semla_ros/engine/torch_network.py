@@ -73,7 +73,7 @@ class CpuNetwork:
             slot.weights[name].copy_(weight)
         if slot.features.shape != features.shape:
             slot.features = torch.zeros(features.shape, device=self.device)
-        slot.features.copy_(torch.from_numpy(features))
+        slot.features.copy_(torch.from_numpy(np.array(features)))  # cached ones are read-only
         if tap is None:
             slot.tap = None
         else:

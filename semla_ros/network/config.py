@@ -114,7 +114,12 @@ class CatSegConfig:
 
     @classmethod
     def from_state_dict(
-        cls, shapes: Shapes, *, resolution: int | None = None, crop_size: int | None = None
+        cls,
+        shapes: Shapes,
+        *,
+        resolution: int | None = None,
+        crop_size: int | None = None,
+        pooling: int = 2,
     ) -> CatSegConfig:
         """Return the configuration of the checkpoint whose tensors have these shapes.
 
@@ -124,6 +129,7 @@ class CatSegConfig:
                 for patch 14, otherwise what the stored position embedding was trained for.
             crop_size: side of a crop, pixels; by default 384 for patches 14 and 16, otherwise
                 the resolution.
+            pooling: see the class; no tensor tells it.
 
         Raises:
             ConfigError: a key is missing or a shape is impossible.
@@ -134,7 +140,8 @@ class CatSegConfig:
             if key.startswith(CLIP_PREFIX)
         }
         sizes = {**_clip_sizes(clip), **_aggregator_sizes(shapes)}
-        return cls(**_with_resolution(sizes, resolution=resolution, crop_size=crop_size))
+        sizes = _with_resolution(sizes, resolution=resolution, crop_size=crop_size)
+        return cls(**{**sizes, "pooling": pooling})
 
     @classmethod
     def from_clip(cls, clip_shapes: Shapes, **others: object) -> CatSegConfig:

@@ -23,8 +23,9 @@ from semla_ros.engine import create_engine  # noqa: E402
 from semla_ros.engine.text import TextEncoder  # noqa: E402
 from semla_ros.errors import SemlaError  # noqa: E402
 from semla_ros.library.library import AdapterLibrary  # noqa: E402
-from semla_ros.network.checkpoint import with_taps  # noqa: E402
-from semla_ros.types import AdapterMix, WeightSet  # noqa: E402
+from semla_ros.network.catseg import ABSENT_LOGIT  # noqa: E402
+from semla_ros.network.checkpoint import catseg_from_state, with_taps  # noqa: E402
+from semla_ros.types import AdapterMix, Vocabulary, WeightSet  # noqa: E402
 
 
 def _upstream():
@@ -113,6 +114,43 @@ def test_onnx_reads_the_first_tap_twice_under_adapters_and_not_without(imported,
             np.testing.assert_allclose(answers[-1], expected, atol=1e-4)
     assert np.abs(answers[0] - answers[1]).max() > 1e-3
     np.testing.assert_array_equal(answers[0], answers[2])
+
+
+def test_both_engines_keep_the_same_256_of_more_classes(imported):
+    bundle = imported.bundle
+    names = tuple(f"thing {index}" for index in range(300))
+    vocabulary = Vocabulary(names, np.zeros((300, 3), np.uint8))
+    text = TextEncoder(bundle).encode(vocabulary, {})
+    rgb = np.random.default_rng(0).integers(0, 256, (40, 32, 3), dtype=np.uint8)
+    answers = []
+    for name in ("onnx", "torch"):
+        with create_engine(name, bundle, threads=1) as engine:
+            engine.prepare(WeightSet(AdapterMix.base_only(), {}, text, vocabulary))
+            engine.commit()
+            answers.append(engine.logits(rgb).copy())
+    absent = (answers[0] == ABSENT_LOGIT).all(axis=(1, 2))
+    assert absent.sum() == 300 - 256
+    np.testing.assert_allclose(answers[0], answers[1], atol=1e-4)
+
+
+def test_class_pooling_is_built_in_and_remembered(source, imported, model, tmp_path):
+    made = import_bundle(request_for(source, tmp_path / "fine", loradb=None, class_pooling=1))
+    bundle = made.bundle
+    assert bundle.manifest.segmentation.class_pooling == 1
+    assert imported.bundle.manifest.segmentation.class_pooling == 2
+    vocabulary = bundle.manifest.vocabulary
+    text = TextEncoder(bundle).encode(vocabulary, {})
+    rgb = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    fine = catseg_from_state(model.state_dict(), replace(upstream.CONFIG, pooling=1))
+    image = torch.from_numpy(rgb).permute(2, 0, 1)[None].float()
+    with torch.no_grad():
+        expected, coarse = (m(image, torch.from_numpy(text.copy()))[0] for m in (fine, model))
+    for name in ("onnx", "torch"):
+        with create_engine(name, bundle, threads=1) as engine:
+            engine.prepare(WeightSet(AdapterMix.base_only(), {}, text, vocabulary))
+            engine.commit()
+            np.testing.assert_allclose(engine.logits(rgb), expected.numpy(), atol=1e-4)
+    assert (expected - coarse).abs().max() > 1e-3
 
 
 def test_upstream_safetensors_and_half_precision_give_the_same_network(imported, model, tmp_path):
@@ -290,7 +328,8 @@ def test_unusable_adapters_can_be_left_out(source, tmp_path, capsys):
         ({"adapter_guidance": "best"}, "'best'"),
         ({"classes": "nonsense"}, "'cityscapes'.*'nonsense'"),
         ({"classes": "road;road"}, "distinct class names"),
-        ({"classes": ";".join(f"class {i}" for i in range(257))}, "at most 256 classes, got 257"),
+        ({"classes": "road;, car"}, "no empty name"),
+        ({"class_pooling": 3}, "class pooling of"),
         ({"navigator": "clip-vit-xxl"}, "did you mean"),
         ({"navigator": "ViT-B-32:nobody"}, "expected weights of"),
         ({"navigator": "dinov2-vit-z-14"}, "DINOv2"),
