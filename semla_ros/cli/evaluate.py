@@ -82,6 +82,13 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     add("--jobs", type=int, default=0, help="processes; default: 1, or Ray's cores")
     add("--ray", default="", metavar="auto|ADDRESS|local", help="carry out on a Ray cluster")
     add("--fresh", action="store_true", help="do not take up what a former run has finished")
+    add(
+        "--overhead",
+        type=int,
+        default=0,
+        metavar="N",
+        help="only measure what evaluating the first N frames takes beyond the network",
+    )
     add("--no-report", action="store_true", help="save the numbers only")
 
 
@@ -109,6 +116,8 @@ def _evaluate(args: argparse.Namespace) -> int:
         ray=args.ray,
         fresh=args.fresh,
     )
+    if args.overhead:
+        return _overhead(request, args.overhead)
     outcome = run_study(request)
     _tell(outcome)
     if not args.no_report and not outcome.interrupted:
@@ -116,6 +125,22 @@ def _evaluate(args: argparse.Namespace) -> int:
     if outcome.interrupted:
         return EXIT_INTERRUPTED
     return 1 if outcome.failed or not outcome.study.complete else 0
+
+
+def _overhead(request: StudyRequest, frames: int) -> int:
+    from semla_ros.evaluation.study.overhead import measure_overhead
+    from semla_ros.evaluation.study.session import Session
+
+    session = Session(request.settings)
+    try:
+        found = measure_overhead(session, request.tasks[0], frames=frames)
+    finally:
+        session.close()
+    print(
+        f"{found.frames} frames, {found.masks} masks: network {found.bare_ms:.0f} ms, evaluation "
+        f"{found.study_ms:.0f} ms, overhead {100 * found.share:.1f} %"
+    )
+    return 0
 
 
 def _report(study: Study, request: StudyRequest) -> None:

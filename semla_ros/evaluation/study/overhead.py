@@ -1,0 +1,103 @@
+"""What an evaluation costs beyond the bare network, both measured in one run."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from semla_ros.bags.recording import NoteSink
+from semla_ros.errors import EvaluationError
+from semla_ros.evaluation.study.evaluate import evaluate
+from semla_ros.evaluation.study.inputs import Input, Keep, Shot
+from semla_ros.evaluation.study.session import Session
+from semla_ros.evaluation.study.tasks import Task, subject_of
+from semla_ros.timing import now_ms
+
+ROUNDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Overhead:
+    """One measurement.
+
+    Attributes:
+        frames: How many frames, evaluated with every strategy.
+        masks: Inferences of the evaluation.
+        bare_ms: As many inferences and embeddings alone, images at hand; median of the rounds.
+        study_ms: The evaluation: reading, truth, decisions, scores; its fusions are left out, as
+            the network alone does not fuse. Median of the rounds.
+        share: What the evaluation takes beyond, as a share of the bare network.
+    """
+
+    frames: int
+    masks: int
+    bare_ms: float
+    study_ms: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class _First:
+    """The first frames of an input."""
+
+    whole: Input
+    count: int
+
+    @property
+    def topic(self) -> str:
+        return self.whole.topic
+
+    @property
+    def files(self) -> tuple[()]:
+        return ()
+
+    def shots(self, *, on_note: NoteSink, keep: Keep | None = None) -> Iterator[Shot]:
+        for shot in self.whole.shots(on_note=on_note, keep=keep):
+            if shot.index >= self.count:
+                return
+            yield shot
+
+
+def measure_overhead(
+    session: Session, task: Task, *, frames: int = 40, rounds: int = ROUNDS
+) -> Overhead:
+    """Return what evaluating the first `frames` frames of `task` takes beyond the network.
+
+    Bare network and evaluation take turns, so that a machine that slows down slows both.
+
+    Raises:
+        SemlaError: The input cannot be read, or holds no frame.
+    """
+    bare: list[float] = []
+    study: list[float] = []
+    count = masks = 0
+    for _ in range(rounds):
+        subject = subject_of(session, task)
+        done = evaluate(session, replace(subject, frames=_First(subject.frames, frames)))
+        stages, masks = done.stages_ms, done.masks
+        study.append(stages["total"] - stages.get("fuse", 0.0))
+        count = done.track.frames
+        bare.append(_bare(session, task, frames, masks=masks))
+    if not count:
+        raise EvaluationError(f"expected frames in {str(task.path)!r}, got none that can be used")
+    bare_ms, study_ms = statistics.median(bare), statistics.median(study)
+    return Overhead(count, masks, bare_ms, study_ms, study_ms / bare_ms - 1.0)
+
+
+def _bare(session: Session, task: Task, frames: int, *, masks: int) -> float:
+    """Return the time of `masks` inferences and one embedding of each frame, in ms."""
+    first = _First(subject_of(session, task).frames, frames)
+    images = [s.frame.rgb for s in first.shots(on_note=lambda _: None) if s.frame is not None]
+    if not images:
+        return 0.0
+    started = now_ms()
+    for number in range(masks):
+        session.segment(images[number % len(images)])
+    if session.encoder is not None:
+        for rgb in images:
+            session.encoder.encode(rgb)
+    spent = now_ms() - started
+    if session.encoder is not None:
+        session.encoder.forget()
+    return spent
