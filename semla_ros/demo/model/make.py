@@ -31,6 +31,7 @@ from semla_ros.demo.model.networks import (
     train_tokenizer,
     trained_spec,
 )
+from semla_ros.demo.model.promise import make_promise, store_promise
 from semla_ros.demo.model.recipe import BASE_DOMAIN, TEMPLATE, Recipe
 from semla_ros.demo.model.runner import Runner
 from semla_ros.demo.model.scenes import DomainScenes, render_domain, render_domains
@@ -80,7 +81,10 @@ def make_demo_model(out: Path, *, work: Path, recipe: Recipe | None = None) -> M
         bundle = _calibrated(bundle, train, settings)
     with _stage(work, "test"):
         scores = _test(bundle, settings)
+    with _stage(work, "promise"):
+        promise = make_promise(bundle, threads=_threads())
     write_card(bundle, scores, settings, minutes=_minutes(work), threads=_threads())
+    bundle = store_promise(bundle, promise)
     if out.exists():
         shutil.rmtree(out)
     shutil.copytree(bundle.root, out)
