@@ -12,11 +12,22 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from semla_ros import __version__
-from semla_ros.cli import bench, bundle, drive, engine, evaluate, library, live, replay, segment
+from semla_ros.cli import (
+    bench,
+    bundle,
+    drive,
+    engine,
+    evaluate,
+    library,
+    live,
+    replay,
+    report,
+    segment,
+)
 from semla_ros.cli.verb import EXIT_ERROR, EXIT_INTERRUPTED, Verb
 from semla_ros.errors import SemlaError
 
-_GROUPS = (drive, replay, evaluate, live, segment, bundle, library, engine, bench)
+_GROUPS = (drive, replay, evaluate, report, live, segment, bundle, library, engine, bench)
 VERBS: Mapping[str, Verb] = {name: verb for group in _GROUPS for name, verb in group.VERBS.items()}
 
 

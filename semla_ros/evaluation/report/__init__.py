@@ -11,6 +11,7 @@ from typing import Any
 
 from semla_ros.bundle import ModelBundle
 from semla_ros.errors import EvaluationError
+from semla_ros.evaluation.analysis.gaps import library_gaps
 from semla_ros.evaluation.analysis.rerun import bundle_library
 from semla_ros.evaluation.analysis.summary import (
     ResultTable,
@@ -21,9 +22,11 @@ from semla_ros.evaluation.analysis.summary import (
 )
 from semla_ros.evaluation.page import headlines, page, section, write_page
 from semla_ros.evaluation.report.findings import Findings, findings
+from semla_ros.evaluation.report.gap_files import gap_section
 from semla_ros.evaluation.report.sections import (
     headline_numbers,
     library_sections,
+    optional,
     origin_section,
     result_sections,
     support_sections,
@@ -97,6 +100,7 @@ def study_page(
         *library_sections(study, found, bank),
         *timeline_sections(study, found.strategy),
         *worst_section(pictures),
+        optional(lambda: gap_section(study, library_gaps(study))),
         origin_section(study, found),
     ]
     names = [r.name for r in study.recordings]

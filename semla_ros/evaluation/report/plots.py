@@ -178,25 +178,21 @@ def projection_plot(points: Projection) -> str:
     return _svg(figure, "t-SNE of frames and library centroids")
 
 
-def curve(
-    points: Sequence[tuple[float, float, str]], *, xlabel: str, ylabel: str, log: bool = False
-) -> str:
-    """Return labelled points joined by a line in their order.
+def scatter_labels(points: Sequence[tuple[float, float, str]], *, xlabel: str, ylabel: str) -> str:
+    """Return labelled points.
 
     Raises:
         MissingExtraError: matplotlib is missing.
     """
-    figure, axes = _figure(height=3.8)
-    x, y = [p[0] for p in points], [p[1] for p in points]
-    axes.plot(x, y, "o-", color=PALETTE[0], ms=6)
-    for each in points:
+    figure, axes = _figure(height=4.2)
+    axes.scatter([p[0] for p in points], [p[1] for p in points], s=40, color=PALETTE[0])
+    for x, y, label in points:
         axes.annotate(
-            each[2], each[:2], xytext=(5, 6), textcoords="offset points", fontsize=9, color=INK
+            label, (x, y), xytext=(5, 5), textcoords="offset points", fontsize=8, color=INK
         )
-    if log:
-        axes.set_xscale("symlog")
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
+    axes.set_ylim(bottom=0)
     return _svg(figure, f"{ylabel} over {xlabel}")
 
 

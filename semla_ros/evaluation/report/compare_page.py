@@ -1,0 +1,131 @@
+"""Saved studies side by side: `semla report A B C`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from semla_ros.errors import EvaluationError
+from semla_ros.evaluation.analysis.summary import Cell, ResultTable, comparison_table
+from semla_ros.evaluation.bars import SERIES_COLORS, BarRow, grouped_bars
+from semla_ros.evaluation.page import page, section, write_page
+from semla_ros.evaluation.report.findings import Findings, findings
+from semla_ros.evaluation.report.tables import comma_separated, html, latex, markdown
+from semla_ros.evaluation.report.verdict import verdict
+from semla_ros.evaluation.study.record import Study
+from semla_ros.evaluation.study.store import finite, write_file
+
+
+def write_comparison(
+    studies: Sequence[Study], names: Sequence[str], out: Path, *, with_latex: bool = False
+) -> tuple[Path, ...]:
+    """Write page and tables of several studies into `out`; return the files.
+
+    Args:
+        studies: At least two, of any bundles; domains that not all have are left out.
+        names: One for each, distinct.
+        out: Folder, made where missing.
+        with_latex: Also write `comparison.tex`.
+
+    Raises:
+        EvaluationError: Fewer than two studies, equal names, or `out` cannot be written.
+    """
+    if len(studies) < 2 or len(set(names)) != len(studies):
+        raise EvaluationError(
+            f"expected at least two studies with distinct names, got {list(names)!r}"
+        )
+    found = [findings(s) for s in studies]
+    results = comparison_table(studies, names)
+    support = support_table(found, names)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EvaluationError(f"cannot make {str(out)!r}: {error}") from error
+    write_page(out / "index.html", _page(studies, names, found, results, support))
+    numbers = {
+        name: {"verdict": list(verdict(s, f)), "gains": [g.points for g in f.gains]}
+        for name, s, f in zip(names, studies, found, strict=True)
+    }
+    files = [
+        out / "index.html",
+        write_file(out / "comparison.csv", comma_separated(results).encode()),
+        write_file(out / "tables.md", f"{markdown(results)}\n{markdown(support)}".encode()),
+        write_file(out / "report.json", (json.dumps(finite(numbers), indent=1) + "\n").encode()),
+    ]
+    if with_latex:
+        files.append(write_file(out / "comparison.tex", latex(results).encode()))
+    return tuple(files)
+
+
+def support_table(found: Sequence[Findings], names: Sequence[str]) -> ResultTable:
+    """Return what support is worth in each study."""
+    rows: list[tuple[Cell, ...]] = []
+    for name, each in zip(names, found, strict=True):
+        report = each.calibration
+        spearman = next((a.spearman for a in each.associations if a.signal == "support"), None)
+        auroc = each.bad[0].auroc if each.bad else {}
+        rows.append(
+            (
+                name,
+                spearman,
+                auroc.get("support"),
+                auroc.get("confidence"),
+                None if report is None else report.coverage,
+                None if report is None else report.worst.coverage,
+            )
+        )
+    header = (
+        "study", "Spearman", "AUROC support", "AUROC confidence", "coverage", "worst coverage",
+    )  # fmt: skip
+    note = "AUROC for the worst quarter of each study's masks; coverage on held-out domains."
+    return ResultTable("support", "What the support score is worth", header, tuple(rows), note)
+
+
+def _page(
+    studies: Sequence[Study],
+    names: Sequence[str],
+    found: Sequence[Findings],
+    results: ResultTable,
+    support: ResultTable,
+) -> str:
+    words = "".join(
+        f"<li>{escape(name)}: {escape(verdict(study, each)[0])}</li>"
+        for name, study, each in zip(names, studies, found, strict=True)
+    )
+    sections = [
+        section("Verdict", f'<ul class="verdict">{words}</ul>'),
+        section(results.title, html(results), note=results.note),
+    ]
+    bars = _bars(studies, names, results)
+    if bars:
+        sections.append(section("The robot's strategy, domain by domain", bars))
+    sections.append(section(support.title, html(support, digits=2), note=support.note))
+    return page(
+        "Studies side by side",
+        f"{', '.join(names)}: from saved results, without recordings or model.",
+        sections,
+    )
+
+
+def _bars(studies: Sequence[Study], names: Sequence[str], results: ResultTable) -> str:
+    """Return bars of each study's last common strategy; empty for too many studies."""
+    common = [
+        s for s in studies[0].info.strategies if all(s in x.info.strategies for x in studies)
+    ]
+    gated = "semla-gated"
+    strategy = gated if gated in common else (common[-1] if common else "")
+    rows = {row[0]: row for row in results.rows if row[1] == strategy}
+    domains = results.header[2:]
+    if not strategy or len(studies) > len(SERIES_COLORS) or set(rows) != set(names):
+        return ""
+    bars = [
+        BarRow(domain, tuple(_number(rows[name][i]) for name in names))
+        for i, domain in enumerate(domains, start=2)
+    ]
+    return grouped_bars(bars, tuple(names), unit=" %")
+
+
+def _number(cell: Cell) -> float:
+    return cell if isinstance(cell, float) else float("nan")

@@ -1,0 +1,265 @@
+"""Choose settings for a deployment: from stored embeddings where possible, else from masks."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from tqdm import tqdm
+
+from semla_ros.bundle import ModelBundle, open_bundle
+from semla_ros.config import Config, updated
+from semla_ros.errors import EvaluationError
+from semla_ros.evaluation.analysis.gate_sweep import GateScore, chosen_gate, gate_sweep
+from semla_ros.evaluation.analysis.mix_sweep import Choice, MixSweep, mix_sweep
+from semla_ros.evaluation.analysis.rerun import bundle_library
+from semla_ros.evaluation.page import write_page
+from semla_ros.evaluation.report.tuning_page import tuning_page
+from semla_ros.evaluation.study.record import RecordingTrack, Study
+from semla_ros.evaluation.study.session import Session, StudySettings
+from semla_ros.evaluation.study.store import finite, write_file
+from semla_ros.evaluation.study.tasks import Task
+from semla_ros.navigator.distance import DISTANCES, CentroidBank
+from semla_ros.pipeline import default_bundle
+from semla_ros.pipeline.settings import LiveSettings, bank_of
+
+_LOG = logging.getLogger(__name__)
+PARAMETERS, NUMBERS, PAGE = "params.yaml", "tune.json", "index.html"
+FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Temperatures tried, in units of the bundle's."""
+TOP_KS = (1, 2, 3, 5, 7)
+EMA_TIMES_S = (0.0, 0.5, 1.0, 2.0)
+TRIGGERS = (0.05, 0.15, 0.3, 0.5, 0.8)
+MIN_GAIN = 0.3
+"""Points of h-mean; what gains less than this on a sample is not worth leaving the bundle's."""
+
+
+@dataclass(frozen=True, slots=True)
+class TuneRequest:
+    """What `semla tune` was asked for.
+
+    Attributes:
+        studies: Saved evaluations, for filter and debounce.
+        tasks: Recordings with truth, for temperature, top_k and distance.
+        out: Folder of the results.
+        settings: How recordings are evaluated.
+        temperatures: Tried as they are; empty: `FACTORS` times the bundle's, scaled to each
+            distance.
+        top_ks: Tried.
+        distances: Tried.
+        frames: Sampled frames of each recording.
+    """
+
+    studies: tuple[Study, ...]
+    tasks: tuple[Task, ...]
+    out: Path
+    settings: StudySettings = field(default_factory=StudySettings)
+    temperatures: tuple[float, ...] = ()
+    top_ks: tuple[int, ...] = TOP_KS
+    distances: tuple[str, ...] = ()
+    frames: int = 16
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.distances) - set(DISTANCES))
+        if unknown:
+            raise EvaluationError(f"expected distances of {tuple(DISTANCES)!r}, got {unknown!r}")
+        if self.frames < 1 or not self.top_ks or min(self.top_ks) < 1:
+            raise EvaluationError(
+                f"expected at least one frame and top_k >= 1, got {self.frames} and {self.top_ks}"
+            )
+        if not self.studies and not self.tasks:
+            raise EvaluationError("expected a study or a recording with truth, got none")
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What was found.
+
+    Attributes:
+        parameters: Parameters that should differ from the default.
+        why: A sentence for each decision.
+        retrieval: None without recordings.
+        current: The bundle's own choice among the tried ones.
+        gate: Every setting of the gate; empty without studies.
+        gate_choice: The one taken.
+    """
+
+    parameters: Mapping[str, float | int | str]
+    why: tuple[str, ...]
+    retrieval: MixSweep | None
+    current: Choice
+    gate: tuple[GateScore, ...]
+    gate_choice: GateScore | None
+
+
+def tune(request: TuneRequest) -> tuple[Tuned, tuple[Path, ...]]:
+    """Return what was found, and the files that say so.
+
+    Raises:
+        SemlaError: Bundle, studies or recordings cannot be used, or `out` cannot be written.
+    """
+    bundle = open_bundle(request.settings.bundle or default_bundle())
+    config = updated(request.settings.config(), {})
+    live = LiveSettings.of(config, bundle.manifest.defaults)
+    current = Choice(live.distance, live.retrieval.temperature, live.retrieval.top_k)
+    parameters: dict[str, float | int | str] = {}
+    why: list[str] = []
+    retrieval = _retrieval(request, current)
+    if retrieval is not None:
+        _take_retrieval(retrieval, current, parameters, why)
+    gate: tuple[GateScore, ...] = ()
+    choice = None
+    if request.studies:
+        gate, choice = _gate(request, bundle, config, parameters)
+        _take_gate(gate, choice, config, parameters, why)
+    tuned = Tuned(parameters, tuple(why), retrieval, current, gate, choice)
+    return tuned, _written(request.out, tuned)
+
+
+def _retrieval(request: TuneRequest, current: Choice) -> MixSweep | None:
+    if not request.tasks:
+        return None
+    session = Session(request.settings)
+    try:
+        choices = _choices(request, session, current)
+        with tqdm(unit="frame", disable=None, leave=False, desc="retrieval") as bar:
+            return mix_sweep(
+                session,
+                request.tasks,
+                choices,
+                frames=request.frames,
+                on_frame=bar.update,
+            )
+    finally:
+        session.close()
+
+
+def _choices(request: TuneRequest, session: Session, current: Choice) -> tuple[Choice, ...]:
+    count = len(session.names)
+    top_ks = sorted({min(k, count) for k in (*request.top_ks, current.top_k)})
+    found = []
+    for distance in request.distances or (current.distance,):
+        scale = _length(session.bank, current.distance) / _length(session.bank, distance)
+        temperatures = request.temperatures or tuple(
+            float(f"{factor * current.temperature * scale:.4g}") for factor in FACTORS
+        )
+        found += [Choice(distance, t, k) for t in temperatures for k in top_ks]
+    if current not in found:
+        found.append(current)
+    return tuple(found)
+
+
+def _length(bank: CentroidBank, distance: str) -> float:
+    """Return the median distance between centroids: similarities 1/d scale with its inverse."""
+    if distance == "mahalanobis" or len(bank.names) < 2:
+        return 1.0 if distance != "mahalanobis" else _length(bank, "euclidean")
+    rows = [DISTANCES[distance](c.astype(np.float32), bank) for c in bank.centroids]
+    apart = np.stack(rows)[~np.eye(len(rows), dtype=np.bool_)]
+    return float(np.median(apart))
+
+
+def _take_retrieval(
+    sweep: MixSweep, current: Choice, parameters: dict[str, float | int | str], why: list[str]
+) -> None:
+    best = sweep.best()
+    now = next(s for s in sweep.scores if s.choice == current)
+    gain = best.h_mean - now.h_mean
+    if gain < MIN_GAIN:
+        why.append(
+            f"temperature {current.temperature:.4g} and top_k {current.top_k} of the bundle stay: "
+            f"the best of {len(sweep.scores)} choices gains {gain:.1f} points h-mean on "
+            f"{sweep.frames} sampled frames"
+        )
+        return
+    choice = best.choice
+    parameters |= {
+        "temperature": choice.temperature,
+        "top_k": choice.top_k,
+        "distance": choice.distance,
+    }
+    if choice.distance != current.distance:
+        parameters["null_distance"] = -1.0
+    why.append(
+        f"{choice.distance}, temperature {choice.temperature:.4g}, top_k {choice.top_k} gain "
+        f"{gain:.1f} points h-mean on {sweep.frames} sampled frames (chosen and measured on the "
+        "same ones); the bundle's support calibration does not hold for them"
+    )
+
+
+def _gate(
+    request: TuneRequest,
+    bundle: ModelBundle,
+    config: Config,
+    parameters: Mapping[str, float | int | str],
+) -> tuple[tuple[GateScore, ...], GateScore]:
+    library = bundle_library(bundle)
+    chosen = updated(config, parameters)
+    defaults = bundle.manifest.defaults
+    distance = LiveSettings.of(chosen, defaults).distance
+    recordings: list[RecordingTrack] = [r for s in request.studies for r in s.recordings]
+    scores = gate_sweep(
+        recordings,
+        library,
+        bank_of(library, distance=distance),
+        config=chosen,
+        defaults=defaults,
+        ema_times_s=sorted({*EMA_TIMES_S, config.ema_time_s}),
+        triggers=sorted({*TRIGGERS, config.swap_trigger}),
+    )
+    return scores, chosen_gate(scores)
+
+
+def _take_gate(
+    scores: Sequence[GateScore],
+    choice: GateScore,
+    config: Config,
+    parameters: dict[str, float | int | str],
+    why: list[str],
+) -> None:
+    now = next(
+        s
+        for s in scores
+        if (s.ema_time_s, s.swap_trigger) == (config.ema_time_s, config.swap_trigger)
+    )
+    share = config.swap_release / config.swap_trigger if config.swap_trigger > 0 else 0.5
+    parameters |= {
+        "ema_time_s": choice.ema_time_s,
+        "swap_trigger": choice.swap_trigger,
+        "swap_release": round(choice.swap_trigger * share, 6),
+    }
+    why.append(
+        f"ema_time_s {choice.ema_time_s:g} and swap_trigger {choice.swap_trigger:g}: "
+        f"{choice.swaps_per_1000:.1f} swaps per 1,000 frames and a mismatch of "
+        f"{choice.mismatch:.3f}, against {now.swaps_per_1000:.1f} and {now.mismatch:.3f} before"
+    )
+
+
+def _written(out: Path, tuned: Tuned) -> tuple[Path, ...]:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EvaluationError(f"cannot make {str(out)!r}: {error}") from error
+    write_page(out / PAGE, tuning_page(tuned))
+    data: dict[str, Any] = finite(asdict(tuned))
+    return (
+        write_file(out / PARAMETERS, parameter_yaml(tuned).encode()),
+        write_file(out / NUMBERS, (json.dumps(data, indent=1, allow_nan=False) + "\n").encode()),
+        out / PAGE,
+    )
+
+
+def parameter_yaml(tuned: Tuned) -> str:
+    """Return a ROS parameter file that the launch file takes as `params_file:=`."""
+    words = "".join(f"#   {line}\n" for line in tuned.why)
+    body = {"/**": {"ros__parameters": dict(tuned.parameters)}}
+    head = (
+        "# Written by semla tune. What is not named here keeps its default.\n"
+        "#   ros2 launch semla_ros drive.launch.py params_file:=<this file>\n"
+    )
+    return head + words + yaml.safe_dump(body, sort_keys=False)

@@ -1,0 +1,113 @@
+"""The page of `semla tune`."""
+
+from __future__ import annotations
+
+import math
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from semla_ros.evaluation.analysis.mix_sweep import Choice, MixSweep
+from semla_ros.evaluation.analysis.summary import MEANS, Cell, ResultTable
+from semla_ros.evaluation.page import page, section, table
+from semla_ros.evaluation.report.plots import heatmap, scatter_labels
+from semla_ros.evaluation.report.sections import optional
+from semla_ros.evaluation.report.tables import html
+
+if TYPE_CHECKING:
+    from semla_ros.evaluation.report.tuning import Tuned
+
+
+def tuning_page(tuned: Tuned) -> str:
+    """Return the page as HTML."""
+    words = "".join(f"<li>{escape(line)}.</li>" for line in tuned.why)
+    rows: list[tuple[Cell, ...]] = [(k, v) for k, v in tuned.parameters.items()]
+    chosen = table(("parameter", "value"), rows, digits=4) if rows else ""
+    sections = [section("What was chosen", f'<ul class="verdict">{words}</ul>{chosen}')]
+    if tuned.retrieval is not None:
+        sections += _retrieval(tuned.retrieval, tuned.current)
+    if tuned.gate:
+        sections.append(_gate(tuned))
+    return page(
+        "Tuning",
+        "Settings for a deployment, from recordings of it.",
+        sections,
+        footer="Settings chosen and measured on the same frames look better than they are: hold "
+        "them against other recordings.",
+    )
+
+
+def _retrieval(sweep: MixSweep, current: Choice) -> list[str]:
+    distances = list(dict.fromkeys(s.choice.distance for s in sweep.scores))
+    note = (
+        f"h-mean of mIoU in percent on {sweep.frames} sampled frames ({sweep.masks} masks; equal "
+        f"mixes share one). The frame marks the best; the bundle has temperature "
+        f"{current.temperature:.4g}, top_k {current.top_k}, {current.distance}. SemLA's Figure 10."
+    )
+    sections = [
+        section(f"Temperature and top_k, {d}", optional(lambda d=d: _map(sweep, d)), note=note)  # type: ignore[misc]
+        for d in distances
+    ]
+    best = distance_table(sweep)
+    if best is not None:
+        sections.append(section(best.title, html(best), note=best.note))
+    notes = "".join(f'<p class="note">{escape(n)}</p>' for n in sweep.notes)
+    return [*sections, notes] if notes else sections
+
+
+def _map(sweep: MixSweep, distance: str) -> str:
+    scores = [s for s in sweep.scores if s.choice.distance == distance]
+    temperatures = sorted({s.choice.temperature for s in scores})
+    top_ks = sorted({s.choice.top_k for s in scores})
+    values = np.full((len(top_ks), len(temperatures)), math.nan)
+    for score in scores:
+        row, column = (
+            top_ks.index(score.choice.top_k),
+            temperatures.index(score.choice.temperature),
+        )
+        values[row, column] = score.h_mean
+    return heatmap(
+        values,
+        [str(k) for k in top_ks],
+        [f"{t:.4g}" for t in temperatures],
+        xlabel=f"temperature ({distance})",
+        ylabel="top_k",
+    )
+
+
+def distance_table(sweep: MixSweep) -> ResultTable | None:
+    """Return each distance at its best settings (SemLA's Table 5); None for a single one."""
+    distances = list(dict.fromkeys(s.choice.distance for s in sweep.scores))
+    if len(distances) < 2:
+        return None
+    rows: list[tuple[Cell, ...]] = []
+    for distance in distances:
+        best = sweep.best(distance)
+        cells = (best.choice.temperature, best.choice.top_k, *best.domains.values())
+        rows.append((distance, *cells, best.h_mean, best.mean))
+    names = tuple(sweep.scores[0].domains)
+    header = ("distance", "temperature", "top_k", *names, *MEANS)
+    note = "Each distance at its own best temperature and top_k, mIoU in percent."
+    return ResultTable("distances", "Distances side by side", header, tuple(rows), note)
+
+
+def _gate(tuned: Tuned) -> str:
+    rows: list[tuple[Cell, ...]] = [
+        (s.ema_time_s, s.swap_trigger, s.swaps_per_1000, s.mismatch) for s in tuned.gate
+    ]
+    header = ("ema_time_s", "swap_trigger", "swaps per 1,000 frames", "mismatch")
+    note = (
+        "Mismatch is the mean total variation between the mix that serves and the one that "
+        "retrieval picks for the frame alone: what is lost by not following, before any mask."
+    )
+    points = [
+        (s.swaps_per_1000, s.mismatch, f"{s.ema_time_s:g} s, {s.swap_trigger:g}")
+        for s in tuned.gate
+    ]
+    body = optional(
+        lambda: scatter_labels(points, xlabel="swaps per 1,000 frames", ylabel="mismatch")
+    )
+    return section(
+        "Filter and debounce", body + table(header, rows, digits=3, sortable=True), note=note
+    )
