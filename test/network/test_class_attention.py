@@ -3,6 +3,7 @@ import torch
 from torch.nn import functional
 
 from semla_ros.network.class_attention import ClassAttention
+from semla_ros.network.pad_collapse import padded_attention, padded_network
 
 
 def padded_attend(module, tokens, guidance):
@@ -64,3 +65,31 @@ def test_pooling_is_coarser_on_a_varying_map(small_config, module):
     pooled = module(x, text)
     module.pooling = 1
     assert (pooled - module(x, text)).abs().max() > 1e-2
+
+
+def test_the_measured_padded_form_is_the_official_one(small_config, module):
+    tokens = torch.randn(6, 19, small_config.hidden_dim)
+    guidance = torch.randn(6, 19, small_config.text_guidance_dim)
+    torch.testing.assert_close(
+        padded_attention(module, small_config).attend(tokens, guidance),
+        padded_attend(module, tokens, guidance),
+        atol=2e-5,
+        rtol=1e-5,
+    )
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("classes", [1, 4])
+def test_the_network_gives_the_same_logits_with_either_form(small_config, small_model, classes):
+    for key, tensor in small_model.named_parameters():
+        if "padding_" in key:
+            torch.nn.init.normal_(tensor)
+    text = functional.normalize(torch.randn(classes, small_config.embed_dim), dim=-1)
+    image = torch.rand(1, 3, small_config.resolution, small_config.resolution) * 255
+    padded = padded_network(small_model)
+    assert (padded(image, text) - small_model(image, text)).abs().max() < 1e-4
+    blank = padded_network(small_model)
+    for key, tensor in blank.named_parameters():
+        if "padding_" in key:
+            tensor.zero_()
+    assert (blank(image, text) - small_model(image, text)).abs().max() > 1e-3, "padding matters"
