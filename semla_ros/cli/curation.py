@@ -57,6 +57,8 @@ def _embed(args: argparse.Namespace) -> int:
         print(f"own-domain distance: half below {near:.4g}, 99 % below {far:.4g}")
     if statistics.shrinkage is not None:
         print(f"covariance: shrinkage {statistics.shrinkage:.3f}")
+    else:
+        print("note: one image has no covariance; with this domain the library has no novelty")
     for item in domain.left_out[:_SHOWN]:
         print(f"left out {item.name}: {item.reason}")
     if len(domain.left_out) > _SHOWN:
@@ -99,6 +101,7 @@ def _audit_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what is audited, and where the JSON goes."""
     parser.add_argument("bundle", type=Path, help="the bundle folder")
     parser.add_argument("names", nargs="*", metavar="NAME", help="adapters; default: all")
+    parser.add_argument("--classes", help="the class list they will serve; default: the bundle's")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything here as well")
 
 
@@ -106,7 +109,7 @@ def _audit(args: argparse.Namespace) -> int:
     from semla_ros.curation.audit import audit_library
     from semla_ros.curation.audit_report import audit_lines, write_audit
 
-    audit = audit_library(args.bundle, args.names)
+    audit = audit_library(args.bundle, args.names, classes=args.classes)
     for line in audit_lines(audit):
         print(line)
     if args.json:

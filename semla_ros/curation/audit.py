@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from semla_ros.base_weights import BaseWeights
 from semla_ros.bundle import GraphWeight, ModelBundle, file_sha256, open_bundle
+from semla_ros.bundler.label_sets import read_classes
 from semla_ros.curation.findings import (
     Finding,
     adapter_findings,
@@ -87,8 +88,15 @@ class _Read:
     problems: tuple[str, ...]
 
 
-def audit_library(folder: Path, names: Sequence[str] = ()) -> LibraryAudit:
-    """Return what the adapters `names` (none: all) of the bundle in `folder` hold.
+def audit_library(
+    folder: Path, names: Sequence[str] = (), *, classes: str | None = None
+) -> LibraryAudit:
+    """Return what the adapters of the bundle in `folder` hold.
+
+    Args:
+        folder: The bundle.
+        names: Adapters; none: all.
+        classes: The class list they will serve, see `read_classes`; None: the bundle's.
 
     Raises:
         SemlaError: No bundle, or no such adapter.
@@ -99,6 +107,7 @@ def audit_library(folder: Path, names: Sequence[str] = ()) -> LibraryAudit:
     unknown = [name for name in names if name not in known]
     if unknown:
         raise LibraryError(f"expected adapters of {known!r}, got {unknown!r}")
+    vocabulary = read_classes(classes) if classes else bundle.manifest.vocabulary
     layers = {layer.name: layer for layer in bundle.manifest.layers}
     norms = _base_norms(bundle)
     bar = tqdm(folders, desc="adapters", unit="adapter", disable=None, leave=False)
@@ -112,7 +121,7 @@ def audit_library(folder: Path, names: Sequence[str] = ()) -> LibraryAudit:
         base_model=bundle.manifest.base_model,
         encoder=navigator.identity if navigator else None,
         adapters=tuple(
-            _audited(each, bundle, shared.get(each.folder.name, ()))
+            _audited(each, vocabulary.names, shared.get(each.folder.name, ()))
             for each in read
             if not names or each.folder.name in names
         ),
@@ -174,14 +183,14 @@ def _shared_findings(
     return {name: tuple(items) for name, items in found.items()}
 
 
-def _audited(each: _Read, bundle: ModelBundle, shared: tuple[Finding, ...]) -> AdapterAudit:
+def _audited(each: _Read, classes: Sequence[str], shared: tuple[Finding, ...]) -> AdapterAudit:
     name = each.folder.name
     licence = stated_licence(each.folder)
     own = adapter_findings(
         name,
         each.facts,
         each.statistics,
-        classes=bundle.manifest.vocabulary.names,
+        classes=classes,
         licence=licence,
     )
     problems = tuple(Finding(True, text) for text in each.problems)

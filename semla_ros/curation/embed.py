@@ -93,7 +93,7 @@ def embed_domain(request: EmbedRequest) -> EmbeddedDomain:
         resumed = sum(len(block.rows) for block in store.blocks())
         if resumed:
             _LOG.warning("going on after %d embeddings of an interrupted run", resumed)
-        _embed_rest(source, encoder, store, resumed=resumed, title=request.name)
+        _embed_rest(source, encoder, store, title=request.name)
         left_out = tuple(item for block in store.blocks() for item in block.left_out)
         if not any(len(block.rows) for block in store.blocks()):
             store.discard()
@@ -131,19 +131,15 @@ def _resume_path(request: EmbedRequest, path: Path) -> Path:
 
 
 def _embed_rest(
-    source: ImageSource,
-    encoder: OnnxImageEncoder,
-    store: EmbeddingStore,
-    *,
-    resumed: int,
-    title: str,
+    source: ImageSource, encoder: OnnxImageEncoder, store: EmbeddingStore, *, title: str
 ) -> None:
     """Embed what is not in the store yet, a block at a time."""
     done = store.done
+    seen = sum(len(block.rows) + len(block.left_out) for block in store.blocks())
     images = source.images(lambda index: index // BLOCK not in done)
     bar: tqdm[Any]
     with tqdm(
-        total=source.total, initial=resumed, desc=title, unit="image", disable=None, leave=False
+        total=source.total, initial=seen, desc=title, unit="image", disable=None, leave=False
     ) as bar:
         for number, members in groupby(images, key=lambda image: image.index // BLOCK):
             store.append(_embedded(number, members, encoder, bar))

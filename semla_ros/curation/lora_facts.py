@@ -17,6 +17,7 @@ MIN_PEERS = 5
 """Outliers are told apart among at least so many adapters."""
 _MIN_SPREAD = 0.1
 _NORMAL_MAD = 0.6745
+_TINY = 1e-30
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ def _group_facts(layers: Sequence[LoraLayer], base_norms: Sequence[float]) -> Gr
     return GroupFacts(
         layers=len(layers),
         norm=norm,
-        ratio=norm / base if base > 0 else math.inf,
+        ratio=norm / max(base, _TINY),
         effective_rank=float(np.median([effective_rank(values) for values in spectra])),
     )
 

@@ -85,7 +85,7 @@ def shrunk_covariance(chunks: Chunks, mean: Float64Array, *, count: int) -> Shru
     for chunk in chunks():
         centred = chunk.astype(np.float64) - mean
         sample += centred.T @ centred
-        fourth += float((np.einsum("nd,nd->n", centred, centred) ** 2).sum())
+        fourth += float((np.square(centred).sum(axis=1) ** 2).sum())
     sample /= count
     level = float(np.trace(sample)) / dim
     square = float((sample**2).sum())
@@ -111,5 +111,5 @@ def _mean(chunks: Chunks) -> tuple[Float64Array, int]:
 
 def _squares(chunk: Float32Array, mean: Float64Array) -> Float64Array:
     centred = chunk.astype(np.float64) - mean
-    squares: Float64Array = np.einsum("nd,nd->n", centred, centred)
+    squares: Float64Array = np.square(centred).sum(axis=1)
     return squares

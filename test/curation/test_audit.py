@@ -146,6 +146,7 @@ def test_the_idd_adapter_is_a_hazard_where_there_are_people(bundle):
     statistics = read_statistics(bundle / "library" / "idd", "rain")
     write_statistics(bundle / "library" / "idd", "idd", statistics)
     assert not findings(audit_library(bundle), "idd")
+    assert main(["library", "audit", str(bundle), "--classes", "cityscapes"]) == 1
     path = bundle / "bundle.yaml"
     manifest = yaml.safe_load(path.read_text())
     manifest["classes"][1]["name"] = "Person, human"
