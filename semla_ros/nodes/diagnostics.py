@@ -11,6 +11,7 @@ from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from semla_ros.engine.base import BUILDING, FROZEN, EngineStatus
 from semla_ros.nodes.statistics import FrameValues
 from semla_ros.nodes.worker import WorkerReport
 
@@ -35,6 +36,7 @@ class Snapshot:
         topic: The image topic, resolved.
         backend: The engine that serves, empty if none.
         precision, backend_reason: What it multiplies in; why it was taken.
+        engine: How it is, None without one.
         mix: Identity of the active mix.
         library: How many adapters serve.
         unusable: Adapter -> why it does not serve.
@@ -55,6 +57,7 @@ class Snapshot:
     backend: str
     precision: str
     backend_reason: str
+    engine: EngineStatus | None
     mix: str
     library: int
     unusable: Mapping[str, str]
@@ -128,7 +131,7 @@ def _image(now: Snapshot) -> DiagnosticStatus:
 
 def _inference(now: Snapshot) -> DiagnosticStatus:
     worker, values = now.worker, now.values
-    level, message = DiagnosticStatus.OK, now.backend or "no engine"
+    level, message = _engine(now)
     if worker and worker.consecutive_errors:
         failing = worker.consecutive_errors >= ERROR_AFTER
         level = DiagnosticStatus.ERROR if failing else DiagnosticStatus.WARN
@@ -144,6 +147,8 @@ def _inference(now: Snapshot) -> DiagnosticStatus:
             "backend": now.backend,
             "precision": now.precision,
             "backend_reason": now.backend_reason,
+            "engine_state": now.engine.state if now.engine else "",
+            "engine_detail": now.engine.detail if now.engine else "",
             "frames": worker.processed if worker else 0,
             "processing_p50_ms": _number(values.processing_p50_ms),
             "processing_p95_ms": _number(values.processing_p95_ms),
@@ -151,6 +156,18 @@ def _inference(now: Snapshot) -> DiagnosticStatus:
             **counts,
         },
     )
+
+
+def _engine(now: Snapshot) -> tuple[bytes, str]:
+    """Return level and message of the engine alone."""
+    engine = now.engine
+    if engine is None:
+        return DiagnosticStatus.OK, "no engine"
+    if engine.state == FROZEN:
+        return DiagnosticStatus.ERROR, f"adaptation is frozen: {engine.detail}"
+    if engine.state == BUILDING:
+        return DiagnosticStatus.WARN, f"building, {engine.serving} serves: {engine.detail}"
+    return DiagnosticStatus.OK, now.backend
 
 
 def _adapters(now: Snapshot) -> DiagnosticStatus:

@@ -12,10 +12,11 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
-from std_msgs.msg import Float64, Header
+from std_msgs.msg import Float64, Header, String
 from vision_msgs.msg import LabelInfo
 
 from semla_ros.answers import SegmentationResult, SupportReading, SwapEvent
+from semla_ros.engine.base import EngineStatus
 from semla_ros.msg import AdapterMixture, AdapterSwap, SupportScore
 from semla_ros.nodes import conversions, qos
 from semla_ros.nodes.planner import planner_label_info, planner_labels
@@ -45,6 +46,7 @@ class Outputs:
         self._label_info = self._publisher(LabelInfo, "~/label_info", qos.latched_qos())
         self._planner_info = self._publisher(LabelInfo, "~/planner/label_info", qos.latched_qos())
         self._legend = self._publisher(Image, "~/legend", qos.latched_qos())
+        self._engine = self._publisher(String, "~/engine", qos.latched_qos())
         self._adapters = self._publisher(AdapterMixture, "~/adapters", qos.latched_qos())
         self._debug = {
             name: self._publisher(Float64, f"~/debug/{name}", qos.output_qos()) for name in _DEBUG
@@ -53,6 +55,7 @@ class Outputs:
         self._vocabulary: Vocabulary | None = None
         self._lut: UInt8Array = np.zeros((1, 3), np.uint8)
         self._mixture: tuple[str, int] | None = None
+        self._engine_text = ""
 
     def announce(self, vocabulary: Vocabulary, header: Header, *, again: bool = False) -> None:
         """Publish the class list if it changed, or `again`; the legend only if it changed."""
@@ -103,6 +106,14 @@ class Outputs:
         """Publish one attempt to change the adapters."""
         header = Header(stamp=conversions.time_message(event.stamp_ns), frame_id=frame_id)
         self._swap.publish(conversions.swap_message(header, event))
+
+    def announce_engine(self, status: EngineStatus, *, again: bool = False) -> None:
+        """Publish which engine serves and how it is, if that changed, or `again`."""
+        text = f"{status.state}: {status.serving} serves"
+        text += f"; {status.detail}" if status.detail else ""
+        if again or text != self._engine_text:
+            self._engine_text = text
+            self._engine.publish(String(data=text))
 
     def publish_stale(self, header: Header, mix: AdapterMix, *, observed_ns: int) -> None:
         """Publish that there is no usable image; no mask with it."""

@@ -116,9 +116,11 @@ class FrameStream:
             )
             observed_ns = 0 if reading is None else reading.observed_ns
             self._outputs.publish_stale(header, self._pipeline.active, observed_ns=observed_ns)
+        self._outputs.announce_engine(self._pipeline.engine.status)
         if now_ms() - self._announced_ms > ANNOUNCE_EVERY_MS:
             self._announced_ms = now_ms()
             self._outputs.announce(self._pipeline.vocabulary, self._header, again=True)
+            self._outputs.announce_engine(self._pipeline.engine.status, again=True)
 
     def _subscribe(self) -> Subscription[Any]:
         node, compressed = self._node, self._config().image_transport == "compressed"

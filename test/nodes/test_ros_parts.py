@@ -13,6 +13,7 @@ from std_msgs.msg import Header
 
 from semla_ros.answers import SupportReading, SwapEvent
 from semla_ros.config import PARAMETERS
+from semla_ros.engine.base import EngineStatus
 from semla_ros.nodes import conversions, qos
 from semla_ros.nodes.diagnostics import Snapshot, resident_bytes, statuses
 from semla_ros.nodes.parameters import descriptor, unknown_overrides
@@ -138,6 +139,7 @@ def snapshot(**changes):
         backend="onnx",
         precision="f32",
         backend_reason="auto: the first that works here; not openvino",
+        engine=EngineStatus("ready", "onnx"),
         mix="base=1",
         library=3,
         unusable={},
@@ -162,6 +164,21 @@ def test_the_engine_is_told_with_precision_and_reason():
     facts = {each.key: each.value for each in status.values}
     assert (facts["backend"], facts["precision"]) == ("onnx", "f32")
     assert facts["backend_reason"] == "auto: the first that works here; not openvino"
+
+
+@pytest.mark.parametrize(
+    ("state", "level", "message"),
+    [
+        ("building", b"\x01", "building, onnx serves: tensorrt: tactics 3/9"),
+        ("frozen", b"\x02", "adaptation is frozen: tensorrt: tactics 3/9"),
+        ("ready", b"\x00", "onnx"),
+    ],
+)
+def test_an_engine_that_is_built_or_frozen_is_told(state, level, message):
+    engine = EngineStatus(state, "onnx", "tensorrt: tactics 3/9")
+    (status,) = [s for s in statuses(snapshot(engine=engine)) if "inference" in s.name]
+    assert (status.level, status.message) == (level, message)
+    assert {"engine_state": state}.items() <= {v.key: v.value for v in status.values}.items()
 
 
 def test_unusable_adapters_are_named():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from semla_ros.msg import AdapterMixture, SupportScore
 from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Float64
+from std_msgs.msg import Float64, String
 from vision_msgs.msg import LabelInfo
 
 from semla_ros.config import Config
@@ -46,6 +46,13 @@ def test_mask_confidence_and_support_carry_the_images_header(robot, make_image, 
     assert support.nearest_adapter in ("fog", "night", "rain")
     assert support.nearest_distance > 0
     assert support.mix_id == "base=1"
+
+
+def test_a_late_joiner_learns_which_engine_serves(robot, wait):
+    with robot(engine="onnx") as it:
+        told = it.listen("engine", String, latched=True)
+        wait(lambda: told, "the engine's state for a late joiner")
+    assert told[0].data == "ready: onnx serves"
 
 
 def test_a_late_joiner_gets_classes_mixture_and_legend(robot, wait):
