@@ -210,17 +210,12 @@ def _shape(name: str, weighted: Sequence[tuple[float, LoraLayer]]) -> tuple[int,
 
 def _stacked(weighted: Sequence[tuple[float, LoraLayer]]) -> LayerFactors:
     """Return the factors one below the other, those of `a` times weight and scaling."""
-    rank = sum(len(layer.lora_a) for _, layer in weighted)
-    first = weighted[0][1]
-    a: Float32Array = np.empty((rank, first.lora_a.shape[1]), np.float32)
-    b: Float32Array = np.empty((rank, first.lora_b.shape[0]), np.float32)
-    start = 0
+    layers = [layer for _, layer in weighted]
+    scale = np.array([weight * layer.scaling for weight, layer in weighted], np.float32)
+    a: Float32Array = np.concatenate([layer.lora_a for layer in layers])
+    b: Float32Array = np.concatenate([layer.lora_b.T for layer in layers])
     with np.errstate(over="ignore", invalid="ignore"):
-        for weight, layer in weighted:
-            rows = slice(start, start + len(layer.lora_a))
-            np.multiply(layer.lora_a, np.float32(weight * layer.scaling), out=a[rows])
-            np.copyto(b[rows], layer.lora_b.T)
-            start = rows.stop
+        a *= np.repeat(scale, [len(layer.lora_a) for layer in layers])[:, np.newaxis]
     return LayerFactors(a, b)
 
 
