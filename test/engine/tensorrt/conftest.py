@@ -2,71 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
-import importlib.util
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from semla_ros.engine.options import AUTO, EngineOptions
-from semla_ros.engine.tensorrt.engine import TensorRtEngine
-from semla_ros.engine.tensorrt.options import ClassRange
-from semla_ros.engine.tensorrt.settings import TensorRtSettings
+sys.path.insert(0, str(Path(__file__).parent))
 
-
-def _beside(name: str) -> ModuleType:
-    """Return a module of this folder, which is no package."""
-    known = f"semla_test_{name}"
-    if known not in sys.modules:
-        spec = importlib.util.spec_from_file_location(
-            known, Path(__file__).with_name(f"{name}.py")
-        )
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[known] = module
-        spec.loader.exec_module(module)
-    return sys.modules[known]
-
-
-FakeDriver = _beside("fake_driver").FakeDriver
-fake_tensorrt = _beside("fake_tensorrt").fake_tensorrt
-VERSIONS = _beside("fake_tensorrt").VERSIONS
-
-ANY_COUNT = ClassRange(1, 4, 256)
-UNLIKE = -1.0
-"""Random weights need not look like the base."""
-
-
-@dataclass
-class Simulation:
-    """A machine with a GPU that is none."""
-
-    trt: ModuleType
-    driver: object
-
-    def open(self, bundle, *, precision=AUTO, classes=ANY_COUNT, **settings) -> TensorRtEngine:
-        return TensorRtEngine.open(
-            bundle,
-            options=EngineOptions(threads=1, precision=precision),
-            settings=TensorRtSettings(
-                classes=classes, **{"build": True, "likeness": UNLIKE} | settings
-            ),
-        )
-
-
-def simulate(version: str, monkeypatch: pytest.MonkeyPatch) -> Simulation:
-    trt, driver = fake_tensorrt(version), FakeDriver()
-    monkeypatch.setitem(sys.modules, "tensorrt", trt)
-    trt.__spec__ = object()  # importlib.util.find_spec asks for it
-    real = ctypes.CDLL
-    monkeypatch.setattr(
-        ctypes,
-        "CDLL",
-        lambda name, *a, **k: driver if name == "libcuda.so.1" else real(name, *a, **k),
-    )
-    return Simulation(trt, driver)
+from simulated_gpu.machine import Simulation, simulate
+from simulated_gpu.tensorrt import VERSIONS
 
 
 @pytest.fixture(params=VERSIONS)

@@ -1,3 +1,4 @@
+# ruff: noqa: N802  the driver's own names
 """A CUDA driver on the CPU: device memory is host memory, every pointer is checked.
 
 Streams run at once. What is allocated and not freed is counted, so a test can see a leak.

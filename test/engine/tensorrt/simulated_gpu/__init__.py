@@ -1,0 +1,1 @@
+"""A GPU and TensorRT that are none."""
