@@ -112,6 +112,31 @@ def _soak(args: argparse.Namespace) -> Path:
     return Path(args.out)
 
 
+def _floor_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--bundle", type=Path, help="model bundle; default: the demo bundle")
+    add("--out", type=Path, required=True, help="the .json to write")
+    add("--shapes", choices=("bundle", "vit-b"), default="bundle", help="vit-b: random weights")
+    add("--engines", help="NAME or NAME:PRECISION, separated by commas; default: all on the CPU")
+    add("--frames", type=int, default=20, help="of each engine; default: 20")
+    add("--threads", type=int, default=0, help="CPU threads; default: all cores but one")
+
+
+def _floor(args: argparse.Namespace) -> Path:
+    from semla_ros.bench.floor import ENGINES, FloorRequest, run_floor
+    from semla_ros.bench.record import save_record
+
+    request = FloorRequest(
+        bundle=args.bundle,
+        shapes=args.shapes,
+        engines=tuple(args.engines.split(",")) if args.engines else ENGINES,
+        frames=args.frames,
+        threads=args.threads,
+    )
+    save_record(run_floor(request, command=_command()), args.out)
+    return Path(args.out)
+
+
 def _changes(args: argparse.Namespace) -> dict[str, object]:
     return changes(args) | ({"bundle": str(args.bundle)} if args.bundle else {})
 
@@ -137,6 +162,7 @@ _ACTIONS = {
     "node": ("play frames into the live node over ROS 2", _node_arguments, _node),
     "swap": ("swap adapters, side by side with other ways to do it", _swap_arguments, _swap),
     "soak": ("let the weather change for hours: memory, drift, swaps", _soak_arguments, _soak),
+    "floor": ("hold a frame of every engine against the processor", _floor_arguments, _floor),
     "report": ("make a page of records", _report_arguments, _report),
 }
 

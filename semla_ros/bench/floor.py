@@ -1,0 +1,292 @@
+"""How far a frame is from what this processor can do: matrix products over measured peak.
+
+The floor of a frame is the longer of two times: its multiplications at the rate of one large
+product of the same precision, and its weights at the rate at which memory is copied. Everything
+an engine does beside (normalising, reshaping, packing weights that may change) is above it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from semla_ros.bench.made_bundle import make_vit_b
+from semla_ros.bench.record import BenchRecord, Row
+from semla_ros.bundle import ModelBundle, open_bundle
+from semla_ros.engine import SegmentationEngine, create_engine
+from semla_ros.engine.golden import golden_case
+from semla_ros.engine.options import AUTO, BF16, F16, F32
+from semla_ros.engine.postprocess import LabelBuffers
+from semla_ros.engine.preprocess import InputBuffer
+from semla_ros.errors import ConfigError, EngineUnavailableError
+from semla_ros.onnx_session import cpu_threads
+from semla_ros.pipeline import default_bundle
+from semla_ros.timing import now_ms
+from semla_ros.types import UInt8Array
+
+BUNDLE, VIT_B = "bundle", "vit-b"
+ENGINES: tuple[str, ...] = ("onnx:f32", "openvino:f32", "openvino:bf16", "torch:f32", "torch:bf16")
+
+_CAMERA = (480, 640)
+_SIDE = 2048
+_COPIED_BYTES = 2**28
+_PEAK_RUNS = 5
+_MS_TO_S = 1e-3
+_NOTES = (
+    "floor_ms is the longer of gflop / peak_gflops and the weights' bytes / copy_gb_s; "
+    "times_floor is network_ms_min / floor_ms.",
+    "gflop counts two for a multiplication and its addition, in matrix products and convolutions.",
+    "Engines take turns, frame by frame, in one process; nothing is trimmed.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FloorRequest:
+    """What `semla bench floor` was asked for.
+
+    Attributes:
+        bundle: Model bundle, None for the demo bundle.
+        shapes: `bundle`, or `vit-b` for a network of the published size with random weights.
+        engines: `name` or `name:precision`.
+        frames: Frames of each engine, after two that are not counted.
+        threads: CPU threads; 0: all cores but one.
+    """
+
+    bundle: Path | None = None
+    shapes: str = BUNDLE
+    engines: Sequence[str] = ENGINES
+    frames: int = 20
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        if self.frames < 1 or self.shapes not in (BUNDLE, VIT_B) or not self.engines:
+            raise ConfigError(
+                "expected frames >= 1, shapes 'bundle' or 'vit-b' and an engine, got "
+                f"{self.frames!r}, {self.shapes!r} and {self.engines!r}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one frame must do at least.
+
+    Attributes:
+        gflop: Of all matrix products and convolutions.
+        gflop_clip: Of these, in the image tower.
+        weight_gb: Weights that are read, as they are stored: float32.
+    """
+
+    gflop: float
+    gflop_clip: float
+    weight_gb: float
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """What was measured of the processor: GFLOP/s by precision, and GB/s of copying."""
+
+    peak_gflops: Mapping[str, float]
+    copy_gb_s: float
+
+
+def run_floor(request: FloorRequest, *, command: str) -> BenchRecord:
+    """Return the record of every engine that works here; the others are named in the notes.
+
+    Raises:
+        EngineUnavailableError: None works, or torch, which counts and measures, is missing.
+    """
+    threads = cpu_threads(request.threads)
+    with ExitStack() as stack:
+        bundle = stack.enter_context(_bundle(request))
+        work, processor = work_of(bundle), processor_of(threads=threads)
+        opened, notes = _opened(request, bundle, stack)
+        times = _times(opened, bundle, frames=request.frames)
+        shares = _shares(bundle)
+        rows = [_row(name, each, times[name], work, processor) for name, each in opened.items()]
+        name = bundle.manifest.name
+    return BenchRecord(
+        title=f"A frame beside the floor of this processor ({name}, {threads} threads)",
+        command=command,
+        rows=tuple({**row, **shares} for row in rows),
+        notes=(*_NOTES, *notes),
+        extra={
+            "gflop_clip": work.gflop_clip,
+            "weight_gb": work.weight_gb,
+            "copy_gb_s": processor.copy_gb_s,
+            "frame_ms": {name: times[name]["frame"] for name in opened},
+        },
+    )
+
+
+def work_of(bundle: ModelBundle) -> Work:
+    """Return the work of one frame with the bundle's class list, counted on the torch network.
+
+    Raises:
+        EngineUnavailableError: torch is missing.
+    """
+    torch_or_fail()
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from semla_ros.engine.torch_engine import load_network
+
+    model = load_network(bundle)
+    size, classes = bundle.manifest.segmentation.size, len(bundle.manifest.vocabulary.names)
+    image = torch.zeros(1, 3, size, size)
+    features = torch.full((classes, model.config.embed_dim), model.config.embed_dim**-0.5)
+    with torch.no_grad(), FlopCounterMode(display=False) as counted:
+        model(image, features)
+    by_module = counted.get_flop_counts()
+    clip = [sum(n.values()) for name, n in by_module.items() if name.endswith("clip_model.visual")]
+    text = {
+        id(p) for n, p in model.named_parameters() if ".clip_model." in n and "visual" not in n
+    }
+    weights = sum(p.numel() * 4 for p in model.parameters() if id(p) not in text)
+    return Work(counted.get_total_flops() * 1e-9, max(clip, default=0) * 1e-9, weights * 1e-9)
+
+
+def processor_of(*, threads: int) -> Processor:
+    """Return the best rates of this processor with `threads`.
+
+    Raises:
+        EngineUnavailableError: torch is missing.
+    """
+    torch_or_fail()
+    import torch
+
+    torch.set_num_threads(threads)
+    peaks = {}
+    for name, dtype in ((F32, torch.float32), (BF16, torch.bfloat16), (F16, torch.float16)):
+        one = torch.randn(_SIDE, _SIDE).to(dtype)
+        peaks[name] = (
+            2e-9 * _SIDE**3 / (_MS_TO_S * _best(partial(torch.mm, one, one), runs=_PEAK_RUNS))
+        )
+    source = np.ones(_COPIED_BYTES // 4, np.float32)
+    target = np.zeros_like(source)
+    copied = _best(lambda: np.copyto(target, source), runs=_PEAK_RUNS)
+    return Processor(peaks, 2e-9 * _COPIED_BYTES / (_MS_TO_S * copied))
+
+
+def torch_or_fail() -> None:
+    """Check that torch is there.
+
+    Raises:
+        EngineUnavailableError: It is not.
+    """
+    try:
+        import torch  # noqa: F401  asked for here, so that the error names it
+    except ModuleNotFoundError as error:
+        raise EngineUnavailableError(
+            "the floor is counted and measured with PyTorch, found none: pip install torch"
+        ) from error
+
+
+@contextmanager
+def _bundle(request: FloorRequest) -> Iterator[ModelBundle]:
+    if request.shapes == VIT_B:
+        with tempfile.TemporaryDirectory(prefix="semla-bench-") as scratch:
+            yield make_vit_b(Path(scratch) / "bundle")
+    else:
+        yield open_bundle(request.bundle or default_bundle())
+
+
+def _opened(
+    request: FloorRequest, bundle: ModelBundle, stack: ExitStack
+) -> tuple[dict[str, SegmentationEngine], list[str]]:
+    """Return the engines by `name:precision`, serving, and why others are not there."""
+    opened: dict[str, SegmentationEngine] = {}
+    notes = []
+    for text in request.engines:
+        name, _, precision = text.partition(":")
+        try:
+            engine = create_engine(
+                name, bundle, threads=request.threads, precision=precision or AUTO
+            )
+        except EngineUnavailableError as error:
+            notes.append(f"Left out {text}: {error}")
+            continue
+        stack.enter_context(engine)
+        if engine.feature_dim is not None:
+            weight_set, _ = golden_case(bundle, feature_dim=engine.feature_dim)
+            engine.prepare(weight_set)
+            engine.commit()
+            opened[f"{engine.name}:{engine.precision}"] = engine
+    if not opened:
+        raise EngineUnavailableError(f"no engine works here: {'; '.join(notes)}")
+    return opened, notes
+
+
+def _times(
+    engines: Mapping[str, SegmentationEngine], bundle: ModelBundle, *, frames: int
+) -> dict[str, dict[str, list[float]]]:
+    """Return engine -> `frame` (camera image to labels) and `network` durations in ms."""
+    camera = _camera_image()
+    size = bundle.manifest.segmentation.size
+    square: UInt8Array = np.ascontiguousarray(np.resize(camera, (size, size, 3)))
+    times: dict[str, dict[str, list[float]]] = {n: {"frame": [], "network": []} for n in engines}
+    for number in range(-2, frames):
+        for name, engine in engines.items():
+            began = now_ms()
+            engine.infer(camera)
+            middle = now_ms()
+            engine.logits(square)
+            if number >= 0:
+                times[name]["frame"].append(middle - began)
+                times[name]["network"].append(now_ms() - middle)
+    return times
+
+
+def _shares(bundle: ModelBundle) -> Row:
+    """Return what a frame costs before and after the network, the least of some runs in ms."""
+    size, classes = bundle.manifest.segmentation.size, len(bundle.manifest.vocabulary.names)
+    camera, buffer, labels = _camera_image(), InputBuffer(size), LabelBuffers(size)
+    logits = np.random.default_rng(0).standard_normal((classes, size // 4, size // 4))
+    logits32 = logits.astype(np.float32)
+    return {
+        "pre_ms_min": _best(lambda: buffer.load(camera), runs=_PEAK_RUNS),
+        "post_ms_min": _best(lambda: labels.from_logits(logits32), runs=_PEAK_RUNS),
+    }
+
+
+def _camera_image() -> UInt8Array:
+    return np.random.default_rng(0).integers(0, 256, (*_CAMERA, 3), dtype=np.uint8)
+
+
+def _row(
+    name: str,
+    engine: SegmentationEngine,
+    times: Mapping[str, list[float]],
+    work: Work,
+    processor: Processor,
+) -> Row:
+    peak = processor.peak_gflops[engine.precision]
+    network = min(times["network"])
+    floor = 1e3 * max(work.gflop / peak, work.weight_gb / processor.copy_gb_s)
+    return {
+        "engine": name,
+        "frame_ms_p50": float(np.median(times["frame"])),
+        "frame_ms_min": min(times["frame"]),
+        "network_ms_min": network,
+        "gflop": work.gflop,
+        "gflops": work.gflop / (_MS_TO_S * network),
+        "peak_gflops": peak,
+        "floor_ms": floor,
+        "times_floor": network / floor,
+    }
+
+
+def _best(call: Callable[[], object], *, runs: int) -> float:
+    """Return the shortest duration of `call` in ms, after one that is not counted."""
+    call()
+    best = np.inf
+    for _ in range(runs):
+        began = now_ms()
+        call()
+        best = min(best, now_ms() - began)
+    return float(best)
