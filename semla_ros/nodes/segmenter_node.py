@@ -185,6 +185,7 @@ class SegmenterNode(LifecycleNode):
         if self._pipeline is not None:
             self._pipeline.close()
             self._pipeline = None
+            gc.unfreeze()  # or cycles of the old model would stay for ever
         if self._outputs is not None:
             self._outputs.destroy()
             self._outputs = None
