@@ -54,6 +54,7 @@ def vit_b_linears() -> Case:
 def semla_vit_l() -> Case:
     """Return what SemLA's adapters of CAT-Seg L change: out, c_fc, c_proj and the aggregator."""
     config = CatSegConfig(
+        resolution=336,
         patch=14,
         position_grid=24,
         vision_width=1024,

@@ -1,7 +1,7 @@
 """Does looking ahead pay? The demo drive in real time, with and without prefetching.
 
-`python -m semla_ros.bench.prefetch` prints JSON. Frames come at the pace of their stamps, navigator
-and swaps run in the background, as in the node; only ROS is left out.
+`python -m semla_ros.bench.prefetch` prints JSON. Frames come at the pace of their stamps,
+navigator and swaps run in the background, as in the node; only ROS is left out.
 """
 
 from __future__ import annotations

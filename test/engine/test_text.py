@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 
+from semla_ros.base_weights import BaseWeights
 from semla_ros.bundle import ModelBundle
 from semla_ros.engine.text import TextEncoder
-from semla_ros.errors import BundleError, VocabularyError
-from semla_ros.types import Vocabulary
+from semla_ros.errors import AdapterError, BundleError, VocabularyError
+from semla_ros.library.fusion import MergedWeights
+from semla_ros.types import AdapterMix, LoraAdapter, LoraLayer, Vocabulary
 
 
 def vocabulary(*names):
@@ -106,3 +108,47 @@ def test_a_broken_tokenizer_is_a_bundle_error(hand_made, tmp_path):
     copy.tokenizer.unlink()
     with pytest.raises(BundleError, match="found none"):
         TextEncoder(copy)
+
+
+def lazy(hand_made, seed, scaling=1.0):
+    """Return the base text tower with one adapter, merged where it is written."""
+    rng = np.random.default_rng(seed)
+    factors = (rng.normal(size=s).astype(np.float32) for s in ((3, 32), (32, 3)))
+    adapter = LoraAdapter("fog", {"text.fc": LoraLayer(*factors, scaling)})
+    base = BaseWeights.open(hand_made.bundle)
+    return MergedWeights(base, [adapter], AdapterMix(("fog",), (1.0,)))
+
+
+def test_lazy_weights_give_the_same_features_and_buffers_are_reused(encoder, hand_made):
+    classes = vocabulary("road", "sky")
+    expected = {}
+    for seed in (1, 2, 1, 3, 2, 1):
+        weights = lazy(hand_made, seed)
+        features = encoder.encode(classes, weights)
+        plain = encoder.encode(classes, {"text.fc": np.array(weights["text.fc"])})
+        np.testing.assert_array_equal(features, plain)
+        np.testing.assert_array_equal(features, expected.setdefault(seed, features))
+    assert len(encoder._buffers) == 1
+    np.testing.assert_array_equal(
+        encoder.encode(classes, {}), TextEncoder(hand_made.bundle).encode(classes, {})
+    )
+
+
+def test_text_weights_that_might_not_be_finite_are_refused(encoder, hand_made):
+    classes = vocabulary("road")
+    before = encoder.encode(classes, lazy(hand_made, 1))
+    with pytest.raises(AdapterError, match="finite change"):
+        encoder.encode(classes, lazy(hand_made, 1, scaling=1e38), key="bad")
+    np.testing.assert_array_equal(encoder.encode(classes, lazy(hand_made, 1)), before)
+
+
+def test_cropping_is_exact_in_a_real_text_tower(tiny):
+    """Causal attention: what stands after the end of a prompt cannot change it."""
+    encoder = TextEncoder(tiny)
+    tokens = encoder.tokens(tiny.manifest.vocabulary)
+    full = np.zeros((len(tokens), tiny.manifest.text.context_length), np.int64)
+    full[:, : tokens.shape[1]] = tokens
+    assert tokens.shape[1] < full.shape[1]
+    (reference,) = encoder._session.run(["text_features"], {"tokens": full})
+    cropped = encoder.encode(tiny.manifest.vocabulary, {})
+    np.testing.assert_allclose(cropped, reference, rtol=0, atol=2e-6)
