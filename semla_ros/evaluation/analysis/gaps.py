@@ -68,8 +68,9 @@ class Gap:
 def library_gaps(study: Study, *, seed: int = 0) -> tuple[Gap, ...]:
     """Return the groups of frames whose support is LOW or OUT_OF_LIBRARY, the largest first.
 
-    Levels are those of the gated stream, LOW only where the frame alone is low too; where the gate
-    did not run, the frame alone is held against the study's thresholds. K-means on the embeddings; as many groups as are clearly apart.
+    Levels are those of the gated stream, LOW only where the frame alone is low too; where the
+    gate did not run, the frame alone is held against the study's thresholds. K-means on the
+    embeddings gives as many groups as are clearly apart.
 
     Raises:
         MissingExtraError: scikit-learn is missing.

@@ -21,6 +21,8 @@ from semla_ros.evaluation.analysis.summary import (
     swap_table,
 )
 from semla_ros.evaluation.page import headlines, page, section, write_page
+from semla_ros.evaluation.report.alarm_sections import family_section, unknown_section
+from semla_ros.evaluation.report.drive_sections import curve_table, drive_sections, drive_tables
 from semla_ros.evaluation.report.findings import Findings, findings
 from semla_ros.evaluation.report.gap_files import gap_section
 from semla_ros.evaluation.report.sections import (
@@ -96,7 +98,10 @@ def study_page(
     sections = [
         section("Verdict", f'<ul class="verdict">{words}</ul>'),
         *result_sections(study, found),
+        *drive_sections(study),
         *support_sections(found),
+        optional(lambda: unknown_section(study, found.table)),
+        optional(lambda: "" if bundle is None else family_section(study, bundle)),
         *library_sections(study, found, bank),
         *timeline_sections(study, found.strategy),
         *worst_section(pictures),
@@ -120,6 +125,8 @@ def study_tables(study: Study, found: Findings) -> tuple[ResultTable, ...]:
     tables: list[ResultTable | None] = [swap_table(study)]
     if found.scored:
         tables = [miou_table(study), class_table(study), *tables, contribution_table(study)]
+    tables += [t for r in study.recordings for t in drive_tables(study, r)]
+    tables.append(curve_table(study))
     return tuple(t for t in tables if t is not None and t.rows)
 
 

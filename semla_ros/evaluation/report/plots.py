@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -178,21 +178,26 @@ def projection_plot(points: Projection) -> str:
     return _svg(figure, "t-SNE of frames and library centroids")
 
 
-def scatter_labels(points: Sequence[tuple[float, float, str]], *, xlabel: str, ylabel: str) -> str:
-    """Return labelled points.
+def lines(
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    xlabel: str,
+    ylabel: str,
+    from_zero: bool = True,
+) -> str:
+    """Return one marked line for each series.
 
     Raises:
         MissingExtraError: matplotlib is missing.
     """
     figure, axes = _figure(height=4.2)
-    axes.scatter([p[0] for p in points], [p[1] for p in points], s=40, color=PALETTE[0])
-    for x, y, label in points:
-        axes.annotate(
-            label, (x, y), xytext=(5, 5), textcoords="offset points", fontsize=8, color=INK
-        )
+    for style, (name, points) in zip(_styles(len(series)), series.items(), strict=True):
+        axes.plot([p[0] for p in points], [p[1] for p in points], ms=7, label=name, **style)
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
-    axes.set_ylim(bottom=0)
+    if from_zero:
+        axes.set_ylim(bottom=0)
+    _legend(axes)
     return _svg(figure, f"{ylabel} over {xlabel}")
 
 

@@ -147,12 +147,16 @@ def _choices(request: TuneRequest, session: Session, current: Choice) -> tuple[C
     for distance in request.distances or (current.distance,):
         scale = _length(session.bank, current.distance) / _length(session.bank, distance)
         temperatures = request.temperatures or tuple(
-            float(f"{factor * current.temperature * scale:.4g}") for factor in FACTORS
+            _temperature(factor * scale, current.temperature) for factor in FACTORS
         )
         found += [Choice(distance, t, k) for t in temperatures for k in top_ks]
     if current not in found:
         found.append(current)
     return tuple(found)
+
+
+def _temperature(factor: float, current: float) -> float:
+    return current if factor == 1.0 else float(f"{factor * current:.4g}")
 
 
 def _length(bank: CentroidBank, distance: str) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 from semla_ros.evaluation.analysis.mix_sweep import Choice, MixSweep
 from semla_ros.evaluation.analysis.summary import MEANS, Cell, ResultTable
 from semla_ros.evaluation.page import page, section, table
-from semla_ros.evaluation.report.plots import heatmap, scatter_labels
+from semla_ros.evaluation.report.plots import heatmap, lines
 from semla_ros.evaluation.report.sections import optional
 from semla_ros.evaluation.report.tables import html
 
@@ -84,8 +84,8 @@ def distance_table(sweep: MixSweep) -> ResultTable | None:
     rows: list[tuple[Cell, ...]] = []
     for distance in distances:
         best = sweep.best(distance)
-        cells = (best.choice.temperature, best.choice.top_k, *best.domains.values())
-        rows.append((distance, *cells, best.h_mean, best.mean))
+        chosen = (distance, f"{best.choice.temperature:.4g}", best.choice.top_k)
+        rows.append((*chosen, *best.domains.values(), best.h_mean, best.mean))
     names = tuple(sweep.scores[0].domains)
     header = ("distance", "temperature", "top_k", *names, *MEANS)
     note = "Each distance at its own best temperature and top_k, mIoU in percent."
@@ -101,13 +101,13 @@ def _gate(tuned: Tuned) -> str:
         "Mismatch is the mean total variation between the mix that serves and the one that "
         "retrieval picks for the frame alone: what is lost by not following, before any mask."
     )
-    points = [
-        (s.swaps_per_1000, s.mismatch, f"{s.ema_time_s:g} s, {s.swap_trigger:g}")
-        for s in tuned.gate
-    ]
-    body = optional(
-        lambda: scatter_labels(points, xlabel="swaps per 1,000 frames", ylabel="mismatch")
-    )
+    series = {
+        f"ema_time_s {time:g}": [
+            (s.swaps_per_1000, s.mismatch) for s in tuned.gate if s.ema_time_s == time
+        ]
+        for time in dict.fromkeys(s.ema_time_s for s in tuned.gate)
+    }
+    body = optional(lambda: lines(series, xlabel="swaps per 1,000 frames", ylabel="mismatch"))
     return section(
-        "Filter and debounce", body + table(header, rows, digits=3, sortable=True), note=note
+        "Filter and debounce", body + table(header, rows, digits=2, sortable=True), note=note
     )

@@ -1,0 +1,112 @@
+"""How strategies behave over a drive: delays, false swaps, there and back, fusions saved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from semla_ros.evaluation.analysis.summary import Cell, ResultTable, means
+from semla_ros.evaluation.page import section
+from semla_ros.evaluation.report.plots import lines
+from semla_ros.evaluation.report.sections import optional
+from semla_ros.evaluation.report.tables import html
+from semla_ros.evaluation.study.record import GATED, GATED_AT, SEMLA, RecordingTrack, Study
+from semla_ros.evaluation.study.sequence import SequenceMetrics, gate_curve, sequence_metrics
+
+
+def drive_sections(study: Study) -> list[str]:
+    """Return the tables of drives through several domains, and the curve over triggers."""
+    tables = [t for r in study.recordings for t in drive_tables(study, r)]
+    sections = [section(t.title, html(t), note=t.note) for t in tables]
+    curve = curve_table(study)
+    if curve is None:
+        return sections
+    rows = [row for row in curve.rows if isinstance(row[1], float) and isinstance(row[2], float)]
+    series = {str(row[0]): [(float(str(row[1])), float(str(row[2])))] for row in rows}
+    labels = {"xlabel": "fusions saved, %", "ylabel": "mIoU points lost"}
+    drawn = optional(lambda: lines(series, from_zero=False, **labels))
+    return [*sections, section(curve.title, drawn + html(curve), note=curve.note)]
+
+
+def drive_tables(study: Study, recording: RecordingTrack) -> tuple[ResultTable, ...]:
+    """Return how each strategy followed the changes of domain; empty without any change."""
+    names = [s for s in study.info.strategies if s in recording.tracks]
+    metrics = [
+        sequence_metrics(recording, s, study.info.adapters, leave_out=study.info.leave_out)
+        for s in names
+    ]
+    if not metrics or len(metrics[0].stages) < 2:
+        return ()
+    rows = tuple(_row(m) for m in metrics)
+    header = (
+        "strategy", "shifts", "missed", "delay, frames", "delay, s", "settled after, frames",
+        "false swaps per 1,000", "frames fused %", "dwell, s", "base restored",
+    )  # fmt: skip
+    note = (
+        "Delay: from the change of domain to the first mix that belongs there; settled: mIoU at "
+        "95 % of the stage's steady value; base restored: the unadapted mask is bit for bit the "
+        "same after everything."
+    )
+    title = f"Following the changes in {recording.name}"
+    found = [ResultTable(f"drive-{_file(recording.name)}", title, header, rows, note)]
+    back = _there_and_back(metrics, recording.name)
+    return (*found, back) if back is not None else tuple(found)
+
+
+def _row(metrics: SequenceMetrics) -> tuple[Cell, ...]:
+    settled = [s.settle_frames for s in metrics.stages if s.settle_frames is not None]
+    restored = {None: "not tried", True: "yes", False: "NO"}[metrics.base_restored]
+    return (
+        metrics.strategy,
+        metrics.shifts,
+        metrics.missed_shifts,
+        metrics.mean_delay_frames,
+        metrics.mean_delay_s,
+        sum(settled) / len(settled) if settled else None,
+        metrics.false_swaps_per_1000,
+        100 * metrics.fused_share,
+        metrics.dwell_s,
+        restored,
+    )
+
+
+def _there_and_back(metrics: Sequence[SequenceMetrics], name: str) -> ResultTable | None:
+    domains = list(metrics[0].backward)
+    if not domains:
+        return None
+    rows: list[tuple[Cell, ...]] = [
+        (
+            m.strategy,
+            *(cell for d in domains for cell in (100 * m.forward[d], 100 * m.backward[d])),
+        )
+        for m in metrics
+    ]
+    header = ("strategy", *(f"{d}, {visit}" for d in domains for visit in ("first", "last")))
+    note = "mIoU in percent of the first and the last visit: what is forgotten would show here."
+    return ResultTable(
+        f"back-{_file(name)}", f"There and back in {name}", header, tuple(rows), note
+    )
+
+
+def curve_table(study: Study) -> ResultTable | None:
+    """Return mIoU lost against fusions saved over triggers; None without `semla-gated@…`."""
+    gates = [s for s in study.info.strategies if s == GATED or s.startswith(GATED_AT)]
+    if SEMLA not in study.info.strategies or len(gates) < 2:
+        return None
+    mious = {s: means(study, s)[0] / 100 for s in (SEMLA, *gates)}
+    fusions = {
+        s: int(sum(r.tracks[s].swapped.sum() for r in study.recordings if s in r.tracks))
+        for s in (SEMLA, *gates)
+    }
+    rows: list[tuple[Cell, ...]] = [
+        (p.strategy, 100 * p.fusions_saved, 100 * p.miou_lost, 100 * p.miou, p.fusions)
+        for p in gate_curve(mious, fusions, strategies=gates)
+    ]
+    header = ("strategy", "fusions saved %", "points lost", "h-mean %", "fusions")
+    note = "Against choosing anew on every frame; the trigger is behind the @."
+    title = "mIoU lost against fusions saved"
+    return ResultTable("curve", title, header, tuple(rows), note)
+
+
+def _file(name: str) -> str:
+    """Return a recording's name as part of a file's name."""
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
