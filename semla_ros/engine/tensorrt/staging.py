@@ -117,9 +117,10 @@ class HostBlock:
         Raises:
             EngineError: A value does not fit the engine's type; the block is then half written.
         """
+        given = frozenset(weights)  # `in` would merge a lazy weight only to see that it is there
         for name, place in self.layout.places.items():
             wide = self._wide[: place.count].reshape(graph_shape(place.layer))
-            if name in weights:
+            if name in given:
                 write_layer(weights, place.layer, out=wide)
             else:
                 write_weight(self._base[name], place.layer, out=wide)

@@ -27,7 +27,7 @@ def add_runtime(trt: types.ModuleType) -> None:
             for name, array in self._weights.items():
                 model.graph.input.append(
                     onnx.helper.make_tensor_value_info(
-                        name, onnx.helper.np_dtype_to_tensordtype_of(array.dtype), array.shape
+                        name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape
                     )
                 )
             kept = [t for t in model.graph.initializer if t.name not in self._weights]
@@ -55,7 +55,7 @@ def add_runtime(trt: types.ModuleType) -> None:
         def get_tensor_name(self, index):
             return list(self._tensors)[index]
 
-        def get_tensordtype_of(self, name):
+        def get_tensor_dtype(self, name):
             return trt.DataType[self._tensors[name][0]]
 
         def get_tensor_shape(self, name):
