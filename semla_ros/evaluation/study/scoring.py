@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from semla_ros.engine.postprocess import restore
@@ -13,6 +14,8 @@ from semla_ros.evaluation.study.record import Int64Array
 from semla_ros.types import LabelArray, UInt8Array
 
 _SAME_ASPECT = 0.01
+_EXACT_IN_FLOAT32 = 1 << 24
+"""OpenCV counts in float32: beyond so many pixels it may miss some."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,16 +70,31 @@ def frame_counts(truth: LabelArray, predicted: LabelArray, *, classes: int) -> I
         predicted: (H, W) ids; those of T and above are in no class: a miss of the true one.
         classes: T.
     """
-    side = classes + 1
-    kind = np.uint16 if side * side <= 65536 else np.uint32
-    pairs = truth.astype(kind)
-    pairs *= kind(side)
-    pairs += np.minimum(predicted, classes).astype(kind, copy=False)
-    matrix = np.bincount(pairs.ravel(), minlength=side * side).reshape(side, side)[:classes]
+    small = truth.dtype == predicted.dtype == np.uint8 and truth.size <= _EXACT_IN_FLOAT32
+    matrix = (_histogram if small else _bincount)(truth, predicted, classes)
     hits = np.diagonal(matrix)
     false = matrix[:, :classes].sum(axis=0) - hits
     missed = matrix.sum(axis=1) - hits
     return np.stack([hits, false, missed]).astype(np.int64)
+
+
+def _histogram(truth: LabelArray, predicted: LabelArray, classes: int) -> Int64Array:
+    """Return (T, T + 1) counts by OpenCV, which needs no copy of the images."""
+    joint = cv2.calcHist(
+        [truth, predicted], [0, 1], None, [classes, classes], [0, classes, 0, classes]
+    )
+    whole = cv2.calcHist([truth], [0], None, [classes], [0, classes])
+    inside = joint.astype(np.int64).reshape(classes, classes)
+    outside = whole.astype(np.int64).reshape(classes) - inside.sum(axis=1)
+    return np.column_stack([inside, outside])
+
+
+def _bincount(truth: LabelArray, predicted: LabelArray, classes: int) -> Int64Array:
+    """Return (T, T + 1) counts of images of any type and size."""
+    side = classes + 1
+    pairs = truth.astype(np.int64) * side + np.minimum(predicted, classes)
+    counts = np.bincount(pairs.ravel(), minlength=side * side)
+    return counts.reshape(side, side)[:classes]
 
 
 def check_truth_size(truth: LabelArray, size: tuple[int, int]) -> None:

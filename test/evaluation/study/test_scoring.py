@@ -27,6 +27,15 @@ def test_counts_are_those_of_the_confusion_matrix(classes: int) -> None:
     assert miou_of(counts) == pytest.approx(mean_iou(matrix))
 
 
+def test_both_ways_of_counting_agree() -> None:
+    rng = np.random.default_rng(1)
+    truth = rng.integers(0, 10, (90, 70), dtype=np.uint8)
+    predicted = rng.integers(0, 9, (90, 70), dtype=np.uint8)
+    predicted[5:9] = 255
+    one, other = (frame_counts(t, predicted, classes=9) for t in (truth, truth.astype(np.uint16)))
+    assert np.array_equal(one, other)
+
+
 def test_nothing_scored_has_no_iou() -> None:
     counts = np.zeros((2, 3, 4), np.int64)
     assert np.isnan(iou_of(counts)).all()
