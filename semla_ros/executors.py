@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 BACKGROUND_NICENESS = 15
+
+_MAPS = Path("/proc/self/maps")
+_SET_THREADS = tuple(
+    f"{prefix}openblas_set_num_threads{suffix}"
+    for prefix in ("scipy_", "")
+    for suffix in ("64_", "")
+)
 
 
 class InlineExecutor(Executor):
@@ -39,3 +48,25 @@ def lower_priority() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BACKGROUND_NICENESS)
+
+
+def use_one_blas_thread() -> int:
+    """Return how many OpenBLAS libraries now compute on the calling thread alone.
+
+    Their own threads do not inherit its niceness: a merge in the background would take the cores
+    that frames are computed on. Counts 0 where numpy has another BLAS or the system is not Linux.
+    """
+    try:
+        mapped = {
+            line.split()[-1] for line in _MAPS.read_text().splitlines() if "openblas" in line
+        }
+    except OSError:
+        return 0
+    found = 0
+    for path in sorted(mapped):
+        with contextlib.suppress(OSError, StopIteration):
+            library = ctypes.CDLL(path)
+            setter = next(s for s in _SET_THREADS if hasattr(library, s))
+            getattr(library, setter)(1)
+            found += 1
+    return found

@@ -1,4 +1,5 @@
 import os
+import subprocess
 import sys
 import threading
 
@@ -24,3 +25,24 @@ def test_the_background_thread_is_nice_and_the_frame_loop_is_not():
     with background_executor("test") as executor:
         assert executor.submit(own).result(5) == max(before, BACKGROUND_NICENESS)
     assert own() == before
+
+
+def test_numpy_multiplies_on_the_calling_thread_alone():
+    """In a process of its own: the setting is for all of it."""
+    program = (
+        "import time, numpy as np\n"
+        "from semla_ros.executors import use_one_blas_thread\n"
+        "found = use_one_blas_thread()\n"
+        "a = np.ones((1500, 1500), np.float32)\n"
+        "mine, all_of_it = time.thread_time(), time.process_time()\n"
+        "for _ in range(5): a @ a\n"
+        "mine, all_of_it = time.thread_time() - mine, time.process_time() - all_of_it\n"
+        "print(found, all_of_it / mine)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    found, share = run.stdout.split()
+    if int(found) == 0:
+        pytest.skip("numpy here has no OpenBLAS")
+    assert float(share) < 1.2

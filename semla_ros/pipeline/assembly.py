@@ -16,7 +16,7 @@ from semla_ros.config import Config
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.text import TextEncoder
 from semla_ros.errors import BundleError
-from semla_ros.executors import InlineExecutor, background_executor
+from semla_ros.executors import InlineExecutor, background_executor, use_one_blas_thread
 from semla_ros.library.base_weights import BaseWeights
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.encoder import ImageEncoder
@@ -133,7 +133,8 @@ def _open_library(bundle: ModelBundle, root: Path, config: Config) -> AdapterLib
 
 
 def _executors(config: Config) -> tuple[Executor, ...]:
-    """Return where swaps and navigator run, in this order."""
+    """Return where swaps and navigator run, in this order; numpy then uses no threads itself."""
+    use_one_blas_thread()
     if config.adaptation == "inline":
         return (InlineExecutor(),)
     return background_executor("semla-swap"), background_executor("semla-navigator")
