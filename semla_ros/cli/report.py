@@ -99,6 +99,12 @@ def _tune_arguments(parser: argparse.ArgumentParser) -> None:
     add("--top-k", default="1,2,3,5,7", metavar="LIST", help="default: 1,2,3,5,7")
     add("--distances", default="", metavar="LIST", help="default: the bundle's")
     add(
+        "--archive",
+        default="",
+        metavar="LIST",
+        help="numbers of fused models for a whole archive, e.g. 4,8,16: mIoU and fusions saved",
+    )
+    add(
         "--write-calibration",
         type=Path,
         metavar="BUNDLE",
@@ -132,6 +138,7 @@ def _tune(args: argparse.Namespace) -> int:
         top_ks=tuple(int(k) for k in _numbers("--top-k", args.top_k)),
         distances=tuple(d.strip() for d in args.distances.split(",") if d.strip()),
         frames=args.frames,
+        groups=tuple(int(g) for g in _numbers("--archive", args.archive)),
     )
     tuned, files = tune(request)
     for line in tuned.why:

@@ -40,6 +40,7 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { padding: 6px 10px; text-align: left; border-bottom: 1px solid var(--line);
   vertical-align: top; }
 th { font-weight: 600; border-bottom: 2px solid var(--ink); white-space: nowrap; }
+td:first-child { white-space: nowrap; }
 td.n, th.n { text-align: right; white-space: nowrap; }
 tr.total td { font-weight: 600; border-top: 2px solid var(--ink); }
 th[aria-sort] { cursor: pointer; }
@@ -76,7 +77,9 @@ footer { margin-top: 48px; padding-top: 14px; border-top: 1px solid var(--line);
 @media print {
   main { max-width: none; padding: 0; } body { font-size: 11pt; }
   .film-controls, .cursor { display: none; }
-  section, table, figure, .headlines { break-inside: avoid; }
+  figure, tr, svg, .headlines { break-inside: avoid; } h2, .note { break-after: avoid; }
+  .scroll { overflow: visible; } table { font-size: 8.5pt; }
+  th, td { white-space: normal !important; padding: 3pt 4pt; }
   * { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
 }
 """

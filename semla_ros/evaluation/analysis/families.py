@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
 import numpy as np
 
@@ -67,10 +68,8 @@ def family_alarms(
     embeddings = np.concatenate([r.embeddings for r in study.recordings])
     found = []
     for pattern, inside in families(domains, patterns).items():
-        gone = {str(d) for d in np.unique(domains[inside])}
-        table = _signals(
-            embeddings, domains, without(bank, sorted(gone)), settings, distance=distance
-        )
+        fewer = without(bank, [n for n in bank.names if fnmatchcase(n, pattern)])
+        table = _signals(embeddings, domains, fewer, settings, distance=distance)
         false, true = rates(table.novelty, threshold=out_of_library, known=~inside)
         found.append(
             FamilyAlarm(

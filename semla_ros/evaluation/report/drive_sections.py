@@ -9,8 +9,9 @@ from semla_ros.evaluation.page import section
 from semla_ros.evaluation.report.plots import lines
 from semla_ros.evaluation.report.sections import optional
 from semla_ros.evaluation.report.tables import html
+from semla_ros.evaluation.study.gate_curve import gate_curve
 from semla_ros.evaluation.study.record import GATED, GATED_AT, SEMLA, RecordingTrack, Study
-from semla_ros.evaluation.study.sequence import SequenceMetrics, gate_curve, sequence_metrics
+from semla_ros.evaluation.study.sequence import SequenceMetrics, sequence_metrics
 
 
 def drive_sections(study: Study) -> list[str]:
@@ -38,13 +39,14 @@ def drive_tables(study: Study, recording: RecordingTrack) -> tuple[ResultTable, 
         return ()
     rows = tuple(_row(m) for m in metrics)
     header = (
-        "strategy", "shifts", "missed", "delay, frames", "delay, s", "settled after, frames",
-        "false swaps per 1,000", "frames fused %", "dwell, s", "base restored",
+        "strategy", "shifts", "missed", "delay (frames)", "delay s", "settled (frames)",
+        "false / 1,000", "fused %", "dwell s", "base restored",
     )  # fmt: skip
     note = (
-        "Delay: from the change of domain to the first mix that belongs there; settled: mIoU at "
-        "95 % of the stage's steady value; base restored: the unadapted mask is bit for bit the "
-        "same after everything."
+        "Delay: from the change of domain to the first mix that belongs there; settled: frames "
+        "until mIoU is at 95 % of the stage's steady value; false: swaps to a mix that does not "
+        "belong there; fused: frames before which weights were fused; base restored: the "
+        "unadapted mask is bit for bit the same after everything."
     )
     title = f"Following the changes in {recording.name}"
     found = [ResultTable(f"drive-{_file(recording.name)}", title, header, rows, note)]

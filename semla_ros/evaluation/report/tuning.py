@@ -16,6 +16,7 @@ from tqdm import tqdm
 from semla_ros.bundle import ModelBundle, open_bundle
 from semla_ros.config import Config, updated
 from semla_ros.errors import EvaluationError
+from semla_ros.evaluation.analysis.archive import ArchiveScore, archive_scores
 from semla_ros.evaluation.analysis.gate_sweep import GateScore, chosen_gate, gate_sweep
 from semla_ros.evaluation.analysis.mix_sweep import Choice, MixSweep, mix_sweep
 from semla_ros.evaluation.analysis.rerun import bundle_library
@@ -54,6 +55,7 @@ class TuneRequest:
         top_ks: Tried.
         distances: Tried.
         frames: Sampled frames of each recording.
+        groups: Numbers of fused models to try for an archive; empty: none.
     """
 
     studies: tuple[Study, ...]
@@ -64,6 +66,7 @@ class TuneRequest:
     top_ks: tuple[int, ...] = TOP_KS
     distances: tuple[str, ...] = ()
     frames: int = 16
+    groups: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.distances) - set(DISTANCES))
@@ -88,6 +91,7 @@ class Tuned:
         current: The bundle's own choice among the tried ones.
         gate: Every setting of the gate; empty without studies.
         gate_choice: The one taken.
+        archive: One fused model for each group of frames; empty where not asked for.
     """
 
     parameters: Mapping[str, float | int | str]
@@ -96,6 +100,7 @@ class Tuned:
     current: Choice
     gate: tuple[GateScore, ...]
     gate_choice: GateScore | None
+    archive: tuple[ArchiveScore, ...] = ()
 
 
 def tune(request: TuneRequest) -> tuple[Tuned, tuple[Path, ...]]:
@@ -110,7 +115,7 @@ def tune(request: TuneRequest) -> tuple[Tuned, tuple[Path, ...]]:
     current = Choice(live.distance, live.retrieval.temperature, live.retrieval.top_k)
     parameters: dict[str, float | int | str] = {}
     why: list[str] = []
-    retrieval = _retrieval(request, current)
+    retrieval, archive = _retrieval(request, current)
     if retrieval is not None:
         _take_retrieval(retrieval, current, parameters, why)
     gate: tuple[GateScore, ...] = ()
@@ -118,24 +123,30 @@ def tune(request: TuneRequest) -> tuple[Tuned, tuple[Path, ...]]:
     if request.studies:
         gate, choice = _gate(request, bundle, config, parameters)
         _take_gate(gate, choice, config, parameters, why)
-    tuned = Tuned(parameters, tuple(why), retrieval, current, gate, choice)
+    tuned = Tuned(parameters, tuple(why), retrieval, current, gate, choice, archive)
     return tuned, _written(request.out, tuned)
 
 
-def _retrieval(request: TuneRequest, current: Choice) -> MixSweep | None:
+def _retrieval(
+    request: TuneRequest, current: Choice
+) -> tuple[MixSweep | None, tuple[ArchiveScore, ...]]:
     if not request.tasks:
-        return None
+        return None, ()
     session = Session(request.settings)
     try:
         choices = _choices(request, session, current)
         with tqdm(unit="frame", disable=None, leave=False, desc="retrieval") as bar:
-            return mix_sweep(
+            sweep = mix_sweep(
                 session,
                 request.tasks,
                 choices,
                 frames=request.frames,
                 on_frame=bar.update,
             )
+        archive: tuple[ArchiveScore, ...] = ()
+        if request.groups:
+            archive = archive_scores(session, request.tasks, request.groups, frames=request.frames)
+        return sweep, archive
     finally:
         session.close()
 

@@ -29,6 +29,8 @@ def tuning_page(tuned: Tuned) -> str:
         sections += _retrieval(tuned.retrieval, tuned.current)
     if tuned.gate:
         sections.append(_gate(tuned))
+    if tuned.archive:
+        sections.append(_archive(tuned))
     return page(
         "Tuning",
         "Settings for a deployment, from recordings of it.",
@@ -111,3 +113,23 @@ def _gate(tuned: Tuned) -> str:
     return section(
         "Filter and debounce", body + table(header, rows, digits=2, sortable=True), note=note
     )
+
+
+def _archive(tuned: Tuned) -> str:
+    *grouped, alone = tuned.archive
+    rows: list[tuple[Cell, ...]] = [
+        (
+            str(s.groups) if s is not alone else "per frame",
+            s.fusions,
+            100 * (1 - s.fusions / max(alone.fusions, 1)),
+            s.h_mean,
+            s.h_mean - alone.h_mean,
+        )
+        for s in (*grouped, alone)
+    ]
+    header = ("fused models", "fusions", "saved %", "h-mean %", "points against per frame")
+    note = (
+        "An archive needs no gate: its frames are grouped by their embeddings first (k-means), "
+        "and each group gets one fused model (supplement E of SemLA)."
+    )
+    return section("Batch mode for an archive", table(header, rows, digits=1), note=note)
