@@ -6,6 +6,7 @@ run in one process. A task that fails, or takes its worker down, is tried once m
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -109,8 +110,7 @@ class _Pool:
         while (jobs and not stopped) or self._busy:
             for connection in [c for c in self._children if c not in self._busy]:
                 if jobs and not stopped:
-                    self._busy[connection] = jobs.popleft()
-                    connection.send(self._busy[connection].task)
+                    self._hand_out(connection, jobs.popleft())
             for connection in self._ready(None):
                 answer = self._receive(connection)
                 if isinstance(answer, int):
@@ -137,6 +137,12 @@ class _Pool:
             connection.close()
             child.terminate()
             child.join()
+
+    def _hand_out(self, connection: _Pipe, job: Job) -> None:
+        self._busy[connection] = job
+        # A child that is dead already is noticed when its answer is received.
+        with contextlib.suppress(OSError):
+            connection.send(job.task)
 
     def _ready(self, timeout_s: float | None) -> list[_Pipe]:
         ready = set(wait(list(self._busy), timeout_s))

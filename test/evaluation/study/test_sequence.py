@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from semla_ros.errors import EvaluationError
+from semla_ros.evaluation.study.gate_curve import gate_curve
 from semla_ros.evaluation.study.record import RecordingTrack
-from semla_ros.evaluation.study.sequence import gate_curve, sequence_metrics, stages_of
+from semla_ros.evaluation.study.sequence import sequence_metrics, stages_of
 
 from .studies import ADAPTERS, fake_recording
 
