@@ -12,6 +12,11 @@ def now_ms() -> float:
     return time.perf_counter_ns() * 1e-6
 
 
+def processor_ms() -> float:
+    """Return the processor time of this process in milliseconds, all threads; use differences."""
+    return time.process_time_ns() * 1e-6
+
+
 class StageTimer:
     """Collects the durations of one frame's stages.
 

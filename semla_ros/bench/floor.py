@@ -8,35 +8,32 @@ an engine does beside (normalising, reshaping, packing weights that may change) 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from semla_ros.bench.made_bundle import make_vit_b
 from semla_ros.bench.record import BenchRecord, Row
+from semla_ros.bench.roofline import RUNS, Processor, Work, processor_of, shortest_ms, work_of
 from semla_ros.bundle import ModelBundle, open_bundle
 from semla_ros.engine import SegmentationEngine, create_engine
 from semla_ros.engine.golden import golden_case
-from semla_ros.engine.options import AUTO, BF16, F16, F32
+from semla_ros.engine.options import AUTO
 from semla_ros.engine.postprocess import LabelBuffers
 from semla_ros.engine.preprocess import InputBuffer
 from semla_ros.errors import ConfigError, EngineUnavailableError
 from semla_ros.onnx_session import cpu_threads
 from semla_ros.pipeline import default_bundle
-from semla_ros.timing import now_ms
+from semla_ros.timing import now_ms, processor_ms
 from semla_ros.types import UInt8Array
 
 BUNDLE, VIT_B = "bundle", "vit-b"
 ENGINES: tuple[str, ...] = ("onnx:f32", "openvino:f32", "openvino:bf16", "torch:f32", "torch:bf16")
 
 _CAMERA = (480, 640)
-_SIDE = 2048
-_COPIED_BYTES = 2**28
-_PEAK_RUNS = 5
 _MS_TO_S = 1e-3
 _NOTES = (
     "floor_ms is the longer of gflop / peak_gflops and the weights' bytes / copy_gb_s; "
@@ -72,29 +69,6 @@ class FloorRequest:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What one frame must do at least.
-
-    Attributes:
-        gflop: Of all matrix products and convolutions.
-        gflop_clip: Of these, in the image tower.
-        weight_gb: Weights that are read, as they are stored: float32.
-    """
-
-    gflop: float
-    gflop_clip: float
-    weight_gb: float
-
-
-@dataclass(frozen=True, slots=True)
-class Processor:
-    """What was measured of the processor: GFLOP/s by precision, and GB/s of copying."""
-
-    peak_gflops: Mapping[str, float]
-    copy_gb_s: float
-
-
 def run_floor(request: FloorRequest, *, command: str) -> BenchRecord:
     """Return the record of every engine that works here; the others are named in the notes.
 
@@ -122,69 +96,6 @@ def run_floor(request: FloorRequest, *, command: str) -> BenchRecord:
             "frame_ms": {name: times[name]["frame"] for name in opened},
         },
     )
-
-
-def work_of(bundle: ModelBundle) -> Work:
-    """Return the work of one frame with the bundle's class list, counted on the torch network.
-
-    Raises:
-        EngineUnavailableError: torch is missing.
-    """
-    torch_or_fail()
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from semla_ros.engine.torch_engine import load_network
-
-    model = load_network(bundle)
-    size, classes = bundle.manifest.segmentation.size, len(bundle.manifest.vocabulary.names)
-    image = torch.zeros(1, 3, size, size)
-    features = torch.full((classes, model.config.embed_dim), model.config.embed_dim**-0.5)
-    with torch.no_grad(), FlopCounterMode(display=False) as counted:
-        model(image, features)
-    by_module = counted.get_flop_counts()
-    clip = [sum(n.values()) for name, n in by_module.items() if name.endswith("clip_model.visual")]
-    text = {
-        id(p) for n, p in model.named_parameters() if ".clip_model." in n and "visual" not in n
-    }
-    weights = sum(p.numel() * 4 for p in model.parameters() if id(p) not in text)
-    return Work(counted.get_total_flops() * 1e-9, max(clip, default=0) * 1e-9, weights * 1e-9)
-
-
-def processor_of(*, threads: int) -> Processor:
-    """Return the best rates of this processor with `threads`.
-
-    Raises:
-        EngineUnavailableError: torch is missing.
-    """
-    torch_or_fail()
-    import torch
-
-    torch.set_num_threads(threads)
-    peaks = {}
-    for name, dtype in ((F32, torch.float32), (BF16, torch.bfloat16), (F16, torch.float16)):
-        one = torch.randn(_SIDE, _SIDE).to(dtype)
-        peaks[name] = (
-            2e-9 * _SIDE**3 / (_MS_TO_S * _best(partial(torch.mm, one, one), runs=_PEAK_RUNS))
-        )
-    source = np.ones(_COPIED_BYTES // 4, np.float32)
-    target = np.zeros_like(source)
-    copied = _best(lambda: np.copyto(target, source), runs=_PEAK_RUNS)
-    return Processor(peaks, 2e-9 * _COPIED_BYTES / (_MS_TO_S * copied))
-
-
-def torch_or_fail() -> None:
-    """Check that torch is there.
-
-    Raises:
-        EngineUnavailableError: It is not.
-    """
-    try:
-        import torch  # noqa: F401  asked for here, so that the error names it
-    except ModuleNotFoundError as error:
-        raise EngineUnavailableError(
-            "the floor is counted and measured with PyTorch, found none: pip install torch"
-        ) from error
 
 
 @contextmanager
@@ -225,19 +136,22 @@ def _opened(
 def _times(
     engines: Mapping[str, SegmentationEngine], bundle: ModelBundle, *, frames: int
 ) -> dict[str, dict[str, list[float]]]:
-    """Return engine -> `frame` (camera image to labels) and `network` durations in ms."""
+    """Return engine -> `frame` (camera image to labels), `network` and `cpu` of it, in ms."""
     camera = _camera_image()
     size = bundle.manifest.segmentation.size
     square: UInt8Array = np.ascontiguousarray(np.resize(camera, (size, size, 3)))
-    times: dict[str, dict[str, list[float]]] = {n: {"frame": [], "network": []} for n in engines}
+    times: dict[str, dict[str, list[float]]] = {
+        name: {"frame": [], "cpu": [], "network": []} for name in engines
+    }
     for number in range(-2, frames):
         for name, engine in engines.items():
-            began = now_ms()
+            began, busy = now_ms(), processor_ms()
             engine.infer(camera)
-            middle = now_ms()
+            middle, worked = now_ms(), processor_ms() - busy
             engine.logits(square)
             if number >= 0:
                 times[name]["frame"].append(middle - began)
+                times[name]["cpu"].append(worked)
                 times[name]["network"].append(now_ms() - middle)
     return times
 
@@ -249,8 +163,8 @@ def _shares(bundle: ModelBundle) -> Row:
     logits = np.random.default_rng(0).standard_normal((classes, size // 4, size // 4))
     logits32 = logits.astype(np.float32)
     return {
-        "pre_ms_min": _best(lambda: buffer.load(camera), runs=_PEAK_RUNS),
-        "post_ms_min": _best(lambda: labels.from_logits(logits32), runs=_PEAK_RUNS),
+        "pre_ms_min": shortest_ms(lambda: buffer.load(camera), runs=RUNS),
+        "post_ms_min": shortest_ms(lambda: labels.from_logits(logits32), runs=RUNS),
     }
 
 
@@ -272,6 +186,7 @@ def _row(
         "engine": name,
         "frame_ms_p50": float(np.median(times["frame"])),
         "frame_ms_min": min(times["frame"]),
+        "frame_cpu_ms_p50": float(np.median(times["cpu"])),
         "network_ms_min": network,
         "gflop": work.gflop,
         "gflops": work.gflop / (_MS_TO_S * network),
@@ -279,14 +194,3 @@ def _row(
         "floor_ms": floor,
         "times_floor": network / floor,
     }
-
-
-def _best(call: Callable[[], object], *, runs: int) -> float:
-    """Return the shortest duration of `call` in ms, after one that is not counted."""
-    call()
-    best = np.inf
-    for _ in range(runs):
-        began = now_ms()
-        call()
-        best = min(best, now_ms() - began)
-    return float(best)

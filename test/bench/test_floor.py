@@ -7,8 +7,9 @@ import pytest
 
 pytest.importorskip("torch", reason="the floor is counted with PyTorch")
 
-from semla_ros.bench.floor import FloorRequest, processor_of, run_floor, work_of
+from semla_ros.bench.floor import FloorRequest, run_floor
 from semla_ros.bench.record import save_record
+from semla_ros.bench.roofline import processor_of, work_of
 from semla_ros.cli import main
 from semla_ros.errors import ConfigError, EngineUnavailableError
 
@@ -57,6 +58,7 @@ def test_a_row_for_each_engine_and_a_note_for_each_other(tiny, tmp_path, process
     for row in record.rows:
         assert row["network_ms_min"] > row["floor_ms"] > 0
         assert row["times_floor"] == pytest.approx(row["network_ms_min"] / row["floor_ms"])
+        assert row["frame_cpu_ms_p50"] > 0
         assert row["gflops"] < row["peak_gflops"]
     save_record(record, tmp_path / "floor.json")
     stored = json.loads((tmp_path / "floor.json").read_text())

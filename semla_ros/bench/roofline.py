@@ -1,0 +1,116 @@
+"""What a processor can do, measured, and what a frame asks of it, counted; both with PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from semla_ros.bundle import ModelBundle
+from semla_ros.engine.options import BF16, F16, F32
+from semla_ros.errors import EngineUnavailableError
+from semla_ros.timing import now_ms
+
+RUNS = 5
+_SIDE = 2048
+_COPIED_BYTES = 2**28
+_MS_TO_S = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one frame must do at least.
+
+    Attributes:
+        gflop: Of all matrix products and convolutions.
+        gflop_clip: Of these, in the image tower.
+        weight_gb: Weights that are read, as they are stored: float32.
+    """
+
+    gflop: float
+    gflop_clip: float
+    weight_gb: float
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """What was measured of the processor: GFLOP/s by precision, and GB/s of copying."""
+
+    peak_gflops: Mapping[str, float]
+    copy_gb_s: float
+
+
+def work_of(bundle: ModelBundle) -> Work:
+    """Return the work of one frame with the bundle's class list, counted on the torch network.
+
+    Raises:
+        EngineUnavailableError: torch is missing.
+    """
+    _torch_or_fail()
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from semla_ros.engine.torch_engine import load_network
+
+    model = load_network(bundle)
+    size, classes = bundle.manifest.segmentation.size, len(bundle.manifest.vocabulary.names)
+    image = torch.zeros(1, 3, size, size)
+    features = torch.full((classes, model.config.embed_dim), model.config.embed_dim**-0.5)
+    with torch.no_grad(), FlopCounterMode(display=False) as counted:
+        model(image, features)
+    by_module = counted.get_flop_counts()
+    clip = [sum(n.values()) for name, n in by_module.items() if name.endswith("clip_model.visual")]
+    text = {
+        id(p) for n, p in model.named_parameters() if ".clip_model." in n and "visual" not in n
+    }
+    weights = sum(p.numel() * 4 for p in model.parameters() if id(p) not in text)
+    return Work(counted.get_total_flops() * 1e-9, max(clip, default=0) * 1e-9, weights * 1e-9)
+
+
+def processor_of(*, threads: int) -> Processor:
+    """Return the best rates of this processor with `threads`.
+
+    Raises:
+        EngineUnavailableError: torch is missing.
+    """
+    _torch_or_fail()
+    import torch
+
+    torch.set_num_threads(threads)
+    peaks = {}
+    for name, dtype in ((F32, torch.float32), (BF16, torch.bfloat16), (F16, torch.float16)):
+        one = torch.randn(_SIDE, _SIDE).to(dtype)
+        peaks[name] = (
+            2e-9 * _SIDE**3 / (_MS_TO_S * shortest_ms(partial(torch.mm, one, one), runs=RUNS))
+        )
+    source = np.ones(_COPIED_BYTES // 4, np.float32)
+    target = np.zeros_like(source)
+    copied = shortest_ms(lambda: np.copyto(target, source), runs=RUNS)
+    return Processor(peaks, 2e-9 * _COPIED_BYTES / (_MS_TO_S * copied))
+
+
+def _torch_or_fail() -> None:
+    """Check that torch is there.
+
+    Raises:
+        EngineUnavailableError: It is not.
+    """
+    try:
+        import torch  # noqa: F401  asked for here, so that the error names it
+    except ModuleNotFoundError as error:
+        raise EngineUnavailableError(
+            "the floor is counted and measured with PyTorch, found none: pip install torch"
+        ) from error
+
+
+def shortest_ms(call: Callable[[], object], *, runs: int) -> float:
+    """Return the shortest duration of `call` in ms, after one that is not counted."""
+    call()
+    best = np.inf
+    for _ in range(runs):
+        began = now_ms()
+        call()
+        best = min(best, now_ms() - began)
+    return float(best)
