@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from semla_ros.bundler.clip import import_open_clip
 from semla_ros.bundler.hf_clip import is_hf_clip, text_tower_from_hf
@@ -18,6 +19,7 @@ _NO_VISION = {"image_size": 8, "patch_size": 8, "width": 64, "layers": 1, "head_
 _NOT_TEXT = ("visual.", "logit_")
 _FOREIGN = ("hf_model_name", "hf_tokenizer_name")
 _BATCH = 64
+_ENDS = ("argmax", "eos")
 
 
 def text_tower(
@@ -56,12 +58,41 @@ def text_tower(
         quick_gelu=quick_gelu,
     ).eval()
     _fill(model, state)
+    tower = _Text(model)
 
     def encode(texts: Sequence[str]) -> Tensor:
         parts = [texts[i : i + _BATCH] for i in range(0, len(texts), _BATCH)]
-        return torch.cat([model.encode_text(tokenizer(list(part))) for part in parts])
+        return torch.cat([tower.encode(tokenizer(list(part))) for part in parts])
 
     return encode
+
+
+class _Text(nn.Module):
+    """The text half of an open_clip model."""
+
+    def __init__(self, model: Any) -> None:  # noqa: ANN401  open_clip is untyped
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        features: Tensor = self.model.encode_text(tokens)
+        return features
+
+    def encode(self, tokens: Tensor) -> Tensor:
+        """Return the features of padded tokens (T, L), the padding left out where it is not seen.
+
+        Under a causal mask nothing after the end mark reaches it: most of the work is saved.
+        """
+        model = self.model
+        if model.attn_mask is None or model.text_pool_type not in _ENDS:
+            return self(tokens)  # type: ignore[no-any-return]
+        length = int(tokens.argmax(dim=1).max()) + 1  # the end mark has the highest id
+        shorter = {
+            "model.positional_embedding": model.positional_embedding[:length],
+            "model.attn_mask": model.attn_mask[:length, :length],
+        }
+        features: Tensor = functional_call(self, shorter, (tokens[:, :length],))
+        return features
 
 
 def _fill(model: Any, state: Mapping[str, Tensor]) -> None:  # noqa: ANN401  open_clip is untyped

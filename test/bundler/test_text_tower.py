@@ -23,7 +23,7 @@ CONFIG = {
     "vision_cfg": {"image_size": 16, "layers": 1, "width": 64, "patch_size": 16, "head_width": 16},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
 }
-TEXTS = ("a photo of a street in fog", "a tunnel")
+TEXTS = ("a photo of a street in fog", "a tunnel", "stop !!! ! !")
 
 
 @pytest.fixture(scope="module")
