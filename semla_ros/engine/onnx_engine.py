@@ -87,6 +87,7 @@ class OnnxEngine(SegmentationEngine):
     def _close_impl(self) -> None:
         self._slots.clear()
         self._session = None
+        del self._shared
 
 
 class _BoundSlot:
