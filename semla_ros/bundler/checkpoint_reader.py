@@ -99,10 +99,10 @@ def _read_torch(path: Path, *, zipped: bool) -> object:
     except pickle.UnpicklingError as error:
         raise TrainingError(
             f"checkpoint {path.name!r} holds more than weights ({_reason(error)}): loading it "
-            "would run code from the file, which is refused; save its state dict alone, or give a "
-            ".safetensors file"
+            "would run code from the file, which is refused; save its state dict alone, give a "
+            ".safetensors file, or download it again"
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except Exception as error:  # the unpickler stumbles over damaged bytes in any way
         raise TrainingError(
             f"checkpoint {path.name!r} is damaged or half downloaded ({_reason(error)}): "
             "download it again"
@@ -150,7 +150,11 @@ def _state_of(stored: object, path: Path) -> Mapping[str, Any]:
             break
         stored = inner[0]
     arrays = (Tensor, np.ndarray)
-    if not isinstance(stored, Mapping) or not any(isinstance(v, arrays) for v in stored.values()):
+    if (
+        not isinstance(stored, Mapping)
+        or not all(isinstance(key, str) for key in stored)
+        or not any(isinstance(value, arrays) for value in stored.values())
+    ):
         raise TrainingError(
             f"checkpoint {path.name!r}: expected a state dict, bare or under 'model', got "
             f"{_describe(stored)}: give the file with the weights"
@@ -182,8 +186,12 @@ def _tensor(value: object, key: object, path: Path) -> Tensor:
 def _check(key: str, tensor: Tensor, path: Path) -> None:
     """Refuse what is no dense array inside the file: a small file must not fill the memory."""
     where = f"checkpoint {path.name!r}, {key!r}"
-    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
-        raise TrainingError(f"{where}: expected a dense real tensor, got {tensor.layout}")
+    odd = tensor.is_quantized or tensor.is_complex() or tensor.is_meta
+    if tensor.layout != torch.strided or odd:
+        raise TrainingError(
+            f"{where}: expected a dense real tensor, got {tensor.layout} of {tensor.dtype} on "
+            f"{tensor.device.type!r}: give a plain state dict"
+        )
     if tensor.numel() == 0 or tensor.ndim > 8:
         raise TrainingError(f"{where}: absurd shape {tuple(tensor.shape)!r}: the file is damaged")
     needed = tensor.numel() * tensor.element_size()

@@ -24,6 +24,10 @@ WINDOW_OVERLAP = 0.333
 _OFFICIAL_RESOLUTION = {16: 384, 14: 336}
 """CAT-Seg runs ViT-B/16 and ViT-L/14 on a 24 x 24 grid, whatever grid they were trained on."""
 
+MAX_BLOCKS = 256
+"""More blocks than this in one tower are a damaged file, not a network."""
+
+_NAMED = 5
 Shapes = Mapping[str, Sequence[int]]
 
 
@@ -206,8 +210,16 @@ def _integer(fields_given: Mapping[str, object], name: str) -> int | None:
 
 
 def _count(shapes: Shapes, prefix: str) -> int:
-    indices = {key[len(prefix) :].split(".")[0] for key in shapes if key.startswith(prefix)}
-    return len(indices)
+    """Return how many blocks lie under `prefix`, numbered from 0 without a gap."""
+    found = {key[len(prefix) :].split(".")[0] for key in shapes if key.startswith(prefix)}
+    count = len(found)
+    if not 1 <= count <= MAX_BLOCKS or found != {str(index) for index in range(count)}:
+        named = sorted(found)[:_NAMED]
+        raise ConfigError(
+            f"expected 1 to {MAX_BLOCKS!r} blocks {prefix + '0'!r}, '1', … without a gap, got "
+            f"{count!r}: {named!r}; the file is damaged or not CAT-Seg"
+        )
+    return count
 
 
 def _clip_sizes(clip: Shapes) -> dict[str, Any]:

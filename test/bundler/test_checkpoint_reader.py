@@ -1,6 +1,7 @@
 """Tensors come out of every kind of checkpoint file; code never does."""
 
 import collections
+import contextlib
 import warnings
 
 import numpy as np
@@ -58,3 +59,43 @@ def test_a_sparse_tensor_is_refused(tmp_path):
         torch.save({"a": torch.ones(3), "s": torch.eye(3).to_sparse()}, tmp_path / "s.pth")
         with pytest.raises(TrainingError, match="dense real tensor"):
             read_checkpoint(tmp_path / "s.pth")
+
+
+@pytest.mark.parametrize("kind", ["detectron2", "old format", "safetensors", "numpy"])
+def test_half_a_download_is_refused_wherever_it_stopped(kind, tmp_path):
+    whole = tmp_path / "whole"
+    WRITERS[kind](whole)
+    content = whole.read_bytes()
+    size = len(content)
+    stops = {0, 1, 3, 8, 15, 16, 17, 64, size - 1, size - 2, size - 22, size - 23, size - 64}
+    stops |= {size * part // 23 for part in range(1, 23)}
+    part = tmp_path / "part"
+    for stop in sorted(stops):
+        part.write_bytes(content[:stop])
+        with pytest.raises(TrainingError) as error:
+            read_checkpoint(part)
+        assert "\n" not in str(error.value), stop
+        assert "download it again" in str(error.value), stop
+
+
+@pytest.mark.parametrize("kind", ["detectron2", "old format", "safetensors"])
+def test_a_damaged_header_is_refused_or_harmless(kind, tmp_path):
+    whole = tmp_path / "whole"
+    WRITERS[kind](whole)
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        content = bytearray(whole.read_bytes())
+        for at in rng.integers(0, min(len(content), 600), 4):
+            content[at] = rng.integers(0, 256)
+        whole.with_name("bad").write_bytes(content)
+        with contextlib.suppress(TrainingError):
+            read_checkpoint(whole.with_name("bad"))
+
+
+@pytest.mark.parametrize(
+    "value", [{5: torch.ones(2)}, {"a": torch.ones(2, device="meta")}, {"a": "text"}, [1], "text"]
+)
+def test_what_is_no_state_dict_of_values_is_refused(value, tmp_path):
+    torch.save(value, tmp_path / "odd.pth")
+    with pytest.raises(TrainingError, match=r"odd\.pth"):
+        read_checkpoint(tmp_path / "odd.pth")

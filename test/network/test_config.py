@@ -103,3 +103,12 @@ def test_impossible_sizes_are_refused(small_config, changes, message):
 def test_unknown_fields_around_a_clip_are_refused():
     with pytest.raises(ConfigError, match="hidden"):
         CatSegConfig.from_clip({}, hidden=3)
+
+
+@pytest.mark.parametrize("blocks", [("0", "2"), ("1", "2"), ("0", "999999999"), ("0", "x")])
+def test_blocks_must_be_numbered_without_a_gap(checkpoint_shapes, blocks):
+    stem = f"{CLIP_PREFIX}visual.transformer.resblocks."
+    shapes = {k: s for k, s in checkpoint_shapes.items() if not k.startswith(stem)}
+    shapes |= {f"{stem}{block}.ln_1.weight": (768,) for block in blocks}
+    with pytest.raises(ConfigError, match="without a gap"):
+        CatSegConfig.from_state_dict(shapes)
