@@ -115,7 +115,6 @@ def assemble(bench: Workbench, first: RefittableSlot, *, likeness: float) -> Mac
     limit = GOLDEN_ERROR[bench.options.precision]
     rules = ProbeRules(golden[BASE], limit, likeness=likeness)
     loader = _loader(bench, first, layout, rules)
-    bench.resources.callback(loader.close)
     errors = _proven(loader, golden, first_block, bench)
     return Machine(loader, (first_block, second_block), errors)
 
@@ -162,19 +161,26 @@ def _loader(bench: Workbench, first: RefittableSlot, layout: Layout, rules: Prob
     toolkit, content, probe, stream = bench.toolkit, bench.plan.content, bench.probe, bench.stream
     if bench.options.mode == INPUTS:
         probing = PlainSlot(toolkit, content, probe=probe, stream=stream, engine=first.engine)
-        sets = (
-            InputSlot(probing, layout, probe=probe, stream=stream),
-            InputSlot(probing, layout, probe=probe, stream=stream),
-        )
-        return InputsLoader(first, probing, sets, RefitLadder(sets, rules))
+        bench.resources.callback(probing.close)
+        sets = (_input_slot(bench, probing, layout), _input_slot(bench, probing, layout))
+        return InputsLoader(first, sets, RefitLadder(sets, rules))
     wire = RefitWire(toolkit, layout)
+    bench.resources.callback(wire.close)
     first.attach(wire)
+    bench.resources.callback(first.close)
     if not fits_again(bench, first):
         _LOG.warning("GPU memory is short: one engine, one late frame with every swap")
-        return SingleLoader(first, wire, RefitLadder((first,), rules))
+        return SingleLoader(first, RefitLadder((first,), rules))
     second = RefittableSlot(toolkit, content, probe=probe, stream=stream)
     second.attach(wire)
-    return DoubleLoader((first, second), wire, RefitLadder((first, second), rules))
+    bench.resources.callback(second.close)
+    return DoubleLoader((first, second), RefitLadder((first, second), rules))
+
+
+def _input_slot(bench: Workbench, probing: PlainSlot, layout: Layout) -> InputSlot:
+    slot = InputSlot(probing, layout, probe=bench.probe, stream=bench.stream)
+    bench.resources.callback(slot.close)
+    return slot
 
 
 def fits_again(bench: Workbench, slot: PlainSlot) -> bool:

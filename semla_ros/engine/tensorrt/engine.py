@@ -220,13 +220,15 @@ class TensorRtEngine(SegmentationEngine):
             resources=resources,
             stream=self._patient,
         )
-        return RefittableSlot(
+        slot = RefittableSlot(
             toolkit,
             plan.content,
             probe=self._tensors.probe,
             stream=self._patient,
             engine=engine,
         )
+        resources.callback(slot.close)
+        return slot
 
     def _check(self, weight_set: WeightSet) -> None:
         classes, count = self._options.classes, len(weight_set.vocabulary.names)

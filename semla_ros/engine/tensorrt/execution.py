@@ -26,7 +26,11 @@ class Mirror:
         nbytes = math.prod(shape) * np.dtype(dtype).itemsize
         self._cuda = cuda
         self._pinned = PinnedArray(cuda, nbytes)
-        self._device = DeviceBuffer(cuda, nbytes)
+        try:
+            self._device = DeviceBuffer(cuda, nbytes)
+        except EngineError:
+            self._pinned.free()
+            raise
         self._dtype = np.dtype(dtype)
         self.host: npt.NDArray[Any] = self._view(shape)
         self.host[...] = 0

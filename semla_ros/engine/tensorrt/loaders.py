@@ -10,13 +10,12 @@ from semla_ros.engine.tensorrt.execution import Feed
 from semla_ros.engine.tensorrt.refitter import RefitLadder
 from semla_ros.engine.tensorrt.slots import InputSlot, PlainSlot, RefittableSlot
 from semla_ros.engine.tensorrt.staging import HostBlock
-from semla_ros.engine.tensorrt.wire import RefitWire
 
 DOUBLE, SINGLE, INPUTS = "double", "single", "inputs"
 
 
 class Loader(Protocol):
-    """Owns the engines.
+    """Brings sets to engines and frames through them.
 
     Attributes:
         kind: `double`, `single` or `inputs`.
@@ -48,17 +47,12 @@ class Loader(Protocol):
         """Put one frame with slot `index` on `stream`."""
         ...
 
-    def close(self) -> None:
-        """Release engines and device memory."""
-        ...
-
 
 @dataclass(slots=True)
 class DoubleLoader:
     """Two engines of one plan; the idle one is refitted while the other one serves."""
 
     slots: tuple[RefittableSlot, RefittableSlot]
-    wire: RefitWire
     ladder: RefitLadder
     kind: str = DOUBLE
     in_place: bool = False
@@ -74,19 +68,12 @@ class DoubleLoader:
         """Put one frame with engine `index` on `stream`."""
         self.slots[index].serve(feed, stream=stream)
 
-    def close(self) -> None:
-        """Release engines, then what they read from."""
-        for slot in self.slots:
-            slot.close()
-        self.wire.close()
-
 
 @dataclass(slots=True)
 class SingleLoader:
     """One engine, refitted between two frames: the frame that follows is late."""
 
     slot: RefittableSlot
-    wire: RefitWire
     ladder: RefitLadder
     kind: str = SINGLE
     in_place: bool = True
@@ -110,18 +97,12 @@ class SingleLoader:
         """Put one frame on `stream`, whatever the slot."""
         self.slot.serve(feed, stream=stream)
 
-    def close(self) -> None:
-        """Release the engine, then what it reads from."""
-        self.slot.close()
-        self.wire.close()
-
 
 @dataclass(slots=True)
 class InputsLoader:
     """One engine whose weights are inputs: a set is published by naming other addresses."""
 
     frames: PlainSlot
-    probing: PlainSlot
     slots: tuple[InputSlot, InputSlot]
     ladder: RefitLadder
     kind: str = INPUTS
@@ -138,10 +119,3 @@ class InputsLoader:
         """Put one frame with the weights of slot `index` on `stream`."""
         weights: Mapping[str, int] = self.slots[index].addresses
         self.frames.serve(Feed(feed.inputs, feed.output, weights, feed.shaped), stream=stream)
-
-    def close(self) -> None:
-        """Release contexts, engine and weights."""
-        self.probing.close()
-        self.frames.close()
-        for slot in self.slots:
-            slot.close()

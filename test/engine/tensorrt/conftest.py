@@ -14,15 +14,15 @@ from simulated_gpu.tensorrt import VERSIONS
 
 
 @pytest.fixture(params=VERSIONS)
-def simulation(request, monkeypatch) -> Simulation:
+def simulation(request, monkeypatch, tmp_path) -> Simulation:
     """Each version of TensorRT in turn."""
-    return simulate(request.param, monkeypatch)
+    return simulate(request.param, monkeypatch, tmp_path)
 
 
 @pytest.fixture
-def recent(monkeypatch) -> Simulation:
+def recent(monkeypatch, tmp_path) -> Simulation:
     """TensorRT 10.13."""
-    return simulate("10.13.3.9", monkeypatch)
+    return simulate("10.13.3.9", monkeypatch, tmp_path)
 
 
 ENGINES = {
@@ -40,10 +40,10 @@ ENGINES = {
 def engine(request, hand_made, monkeypatch, tmp_path):
     """The engine in every shape, for the contract that all engines share."""
     version, settings = ENGINES[request.param]
-    simulation = simulate(version, monkeypatch)
+    simulation = simulate(version, monkeypatch, tmp_path)
     if "memory" in settings:
         simulation.driver.total = settings["memory"]
     given = {k: v for k, v in settings.items() if k != "memory"}
-    with simulation.open(hand_made.bundle, folder=tmp_path, **given) as engine:
+    with simulation.open(hand_made.bundle, **given) as engine:
         yield engine
     assert simulation.driver.left == (0, 0, 0, 0, 0)

@@ -8,9 +8,9 @@ import pytest
 _ONE_THREAD_ONLY = {
     "test_every_frame_is_computed_with_one_whole_set",
     "test_a_slot_is_not_rewritten_while_a_frame_is_still_computed_with_it",
-    "test_prepare_alone_changes_nothing",
+    "test_a_probe_answers_without_publishing",
 }
-"""What one engine alone cannot promise: its frames and swaps share a thread."""
+"""What one engine alone cannot promise: its frames and swaps share a thread, and no slot idles."""
 
 
 def _tests(name: str) -> dict[str, object]:

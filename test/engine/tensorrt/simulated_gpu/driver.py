@@ -87,7 +87,7 @@ class FakeDriver:
         return 0
 
     def cuMemGetInfo_v2(self, free, total):
-        free._obj.value = self.total - sum(len(each) for each in self.device.values())
+        free._obj.value = max(0, self.total - sum(len(each) for each in self.device.values()))
         total._obj.value = self.total
         return 0
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.machinery
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -25,19 +27,21 @@ UNLIKE = -1.0
 class Simulation:
     trt: ModuleType
     driver: FakeDriver
+    folder: Path
 
     def open(self, bundle, *, precision=AUTO, classes=ANY_COUNT, **settings) -> TensorRtEngine:
-        given = {"build": True, "likeness": UNLIKE, "classes": classes} | settings
+        defaults = {"build": True, "likeness": UNLIKE, "classes": classes, "folder": self.folder}
         return TensorRtEngine.open(
             bundle,
             options=EngineOptions(threads=1, precision=precision),
-            settings=TensorRtSettings(**given),
+            settings=TensorRtSettings(**defaults | settings),
         )
 
 
-def simulate(version: str, monkeypatch: pytest.MonkeyPatch) -> Simulation:
+def simulate(version: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Simulation:
+    """Return the machine; plans go to `folder`."""
     trt, driver = fake_tensorrt(version), FakeDriver()
-    trt.__spec__ = object()  # importlib.util.find_spec asks for it
+    trt.__spec__ = importlib.machinery.ModuleSpec("tensorrt", None)
     monkeypatch.setitem(sys.modules, "tensorrt", trt)
     real = ctypes.CDLL
 
@@ -45,4 +49,4 @@ def simulate(version: str, monkeypatch: pytest.MonkeyPatch) -> Simulation:
         return driver if name == "libcuda.so.1" else real(name, *arguments, **options)
 
     monkeypatch.setattr(ctypes, "CDLL", load)
-    return Simulation(trt, driver)
+    return Simulation(trt, driver, folder)

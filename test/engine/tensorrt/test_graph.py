@@ -1,0 +1,189 @@
+"""The real graphs, rewritten with the real onnx package and run in ONNX Runtime."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from semla_ros.bundle import open_bundle
+from semla_ros.engine.tensorrt.graph import load_graph, prepared_graph, save_graph
+from semla_ros.engine.tensorrt.half import HALF_OPERATORS, to_half
+from semla_ros.engine.tensorrt.options import BuildOptions, ClassRange
+from semla_ros.engine.tensorrt.probe import question
+from semla_ros.engine.weights import graph_array, layers_of, read_base_weights
+from semla_ros.errors import BundleError
+
+SIX = ClassRange.exactly(6)
+DEMO = Path(__file__).parents[3] / "models" / "demo"
+
+
+@pytest.fixture(scope="module")
+def demo():
+    if not (DEMO / "segmentation.onnx").is_file():
+        pytest.skip("needs models/demo/segmentation.onnx")
+    return open_bundle(DEMO, verify=False)
+
+
+def prepare(bundle, *, mode="refit", cast=False, classes=SIX):
+    weights = [layer.initializer for layer in layers_of(bundle, "segmentation").values()]
+    options = BuildOptions(classes, mode=mode)
+    graph = prepared_graph(bundle.segmentation_graph, options, weights=weights, cast=cast)
+    return graph, weights
+
+
+def run(model, feed):
+    content = model if isinstance(model, str) else model.SerializeToString()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    (logits,) = session.run(["logits"], feed)
+    return logits
+
+
+def inputs_of(model):
+    return {
+        value.name: tuple(d.dim_value or d.dim_param for d in value.type.tensor_type.shape.dim)
+        for value in model.graph.input
+    }
+
+
+def ask(bundle, classes=6):
+    session = onnx.load(bundle.segmentation_graph, load_external_data=False)
+    width = inputs_of(session)["text_features"][1]
+    made = question(size=bundle.manifest.segmentation.size, classes=classes, width=width)
+    return {"image": made.image, "text_features": made.text}
+
+
+@pytest.fixture(params=["hand_made", "demo"])
+def bundle(request):
+    found = request.getfixturevalue(request.param)
+    return getattr(found, "bundle", found)
+
+
+def relative(got, expected):
+    return np.linalg.norm(got - expected) / np.linalg.norm(expected)
+
+
+def test_for_refit_no_initializer_is_an_input_and_nothing_else_changes(bundle):
+    graph, weights = prepare(bundle)
+    constants = {t.name for t in graph.graph.initializer}
+    assert set(weights) <= constants
+    assert not constants & set(inputs_of(graph))
+    assert set(inputs_of(graph)) <= {"image", "text_features", "second_tap"}
+    assert inputs_of(graph)["text_features"][0] == 6
+    expected = run(str(bundle.segmentation_graph), ask(bundle))
+    np.testing.assert_allclose(run(graph, ask(bundle)), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_for_inputs_every_weight_has_to_be_fed(bundle):
+    graph, weights = prepare(bundle, mode="inputs")
+    layers = layers_of(bundle, "segmentation")
+    base = read_base_weights(bundle, list(layers.values()))
+    assert set(weights) < set(inputs_of(graph))
+    assert not set(weights) & {t.name for t in graph.graph.initializer}
+    feed = ask(bundle)
+    with pytest.raises(ValueError, match="Required inputs"):
+        run(graph, feed)
+    feed |= {layer.initializer: graph_array(base[n], layer) for n, layer in layers.items()}
+    expected = run(str(bundle.segmentation_graph), ask(bundle))
+    np.testing.assert_allclose(run(graph, feed), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["refit", "inputs"])
+def test_the_cast_keeps_names_and_the_answer(bundle, mode):
+    graph, weights = prepare(bundle, mode=mode, cast=True)
+    kinds = {t.name: t.data_type for t in graph.graph.initializer}
+    fed = {v.name: v.type.tensor_type.elem_type for v in graph.graph.input}
+    held = fed if mode == "inputs" else kinds
+    assert {held[name] for name in weights} == {TensorProto.FLOAT16}
+    assert fed["image"] == fed["text_features"] == TensorProto.FLOAT
+    assert graph.graph.output[0].type.tensor_type.elem_type == TensorProto.FLOAT
+    feed = ask(bundle)
+    if mode == "inputs":
+        layers = layers_of(bundle, "segmentation")
+        base = read_base_weights(bundle, list(layers.values()))
+        feed |= {
+            layer.initializer: graph_array(base[n], layer).astype(np.float16)
+            for n, layer in layers.items()
+        }
+    expected = run(str(bundle.segmentation_graph), ask(bundle))
+    error = relative(run(graph, feed), expected)
+    assert 0 < error < 1e-2
+
+
+def test_only_products_and_convolutions_are_cast(demo):
+    before, _ = prepare(demo)
+    graph, _ = prepare(demo, cast=True)
+    plain = [n.op_type for n in before.graph.node]
+    kept = [n.op_type for n in graph.graph.node if "::" not in n.output[0]]
+    kept = [t for t in kept if t != "Cast"]
+    others = [t for t in plain if t not in HALF_OPERATORS and t != "Cast"]
+    assert kept == others
+    halved = [n for n in graph.graph.node if n.op_type in HALF_OPERATORS]
+    assert len(halved) == sum(t in HALF_OPERATORS for t in plain)
+    assert all(n.output[0].endswith("::narrow") for n in halved)
+    scales = [n.input[1] for n in graph.graph.node if n.op_type == "LayerNormalization"]
+    kinds = {t.name: t.data_type for t in graph.graph.initializer}
+    assert {kinds[name] for name in scales} == {TensorProto.FLOAT}
+
+
+def test_several_class_counts_keep_the_axis_open(bundle):
+    graph, _ = prepare(bundle, classes=ClassRange(2, 6, 12))
+    assert isinstance(inputs_of(graph)["text_features"][0], str)
+    for count in (2, 12):
+        expected = run(str(bundle.segmentation_graph), ask(bundle, count))
+        np.testing.assert_allclose(run(graph, ask(bundle, count)), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_weight_that_is_not_there_is_named(hand_made):
+    options = BuildOptions(ClassRange.exactly(4))
+    with pytest.raises(BundleError, match="'lora'"):
+        prepared_graph(
+            hand_made.bundle.segmentation_graph, options, weights=["fc1", "lora"], cast=False
+        )
+
+
+def tiny_model(weight, op="MatMul"):
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [
+            helper.make_node(op, ["x", "w"], ["y"]),
+            helper.make_node("Add", ["y", "w2"], ["z"]),
+        ],
+        "g",
+        [value("x", TensorProto.FLOAT, [2, 2])],
+        [value("z", TensorProto.FLOAT, [2, 2])],
+        [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(weight, "w2")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+
+
+def test_a_weight_beyond_fp16_is_refused_by_name():
+    with pytest.raises(BundleError, match=r"'w'.*65504"):
+        to_half(tiny_model(np.full((2, 2), 7e4, np.float32)), inputs=())
+
+
+def test_what_others_read_too_stays_fp32():
+    model = tiny_model(np.eye(2, dtype=np.float32))
+    model.graph.node[1].input[1] = "w"
+    to_half(model, inputs=())
+    kinds = {t.name: t.data_type for t in model.graph.initializer}
+    assert kinds["w"] == TensorProto.FLOAT
+    onnx.checker.check_model(model)
+
+
+def test_large_tensors_go_beside_and_come_back(hand_made, tmp_path, monkeypatch):
+    monkeypatch.setattr("semla_ros.engine.tensorrt.graph.MAX_INLINE_BYTES", 100)
+    graph, _ = prepare(hand_made.bundle)
+    expected = run(graph, ask(hand_made.bundle))
+    path = tmp_path / "graph.onnx"
+    save_graph(graph, path)
+    assert (tmp_path / "graph.onnx.data").is_file()
+    np.testing.assert_array_equal(run(load_graph(path), ask(hand_made.bundle)), expected)
+    path.rename(tmp_path / "other.onnx")
+    with pytest.raises(BundleError, match=r"other\.onnx\.data"):
+        load_graph(tmp_path / "other.onnx")
