@@ -37,20 +37,7 @@ def text_tower(
     """
     open_clip = import_open_clip()
     settings = dict(config["text_cfg"])
-    foreign = [key for key in _FOREIGN if settings.get(key)]
-    if foreign:
-        raise TrainingError(
-            f"expected CLIP's own text tower, got one with {foreign[0]!r} "
-            f"{settings[foreign[0]]!r}: only CLIP's tokenizer is known"
-        )
-    tokenizer = open_clip.tokenizer.SimpleTokenizer(
-        context_length=settings.get("context_length", 77), **settings.get("tokenizer_kwargs", {})
-    )
-    if tokenizer.vocab_size != settings.get("vocab_size", tokenizer.vocab_size):
-        raise TrainingError(
-            f"expected a text tower of {tokenizer.vocab_size} tokens, got "
-            f"{settings['vocab_size']!r}: only CLIP's tokenizer is known"
-        )
+    tokenizer = _tokenizer(open_clip, settings)
     model = open_clip.model.CLIP(
         embed_dim=config["embed_dim"],
         vision_cfg=_NO_VISION,
@@ -65,6 +52,25 @@ def text_tower(
         return torch.cat([tower.encode(tokenizer(list(part))) for part in parts])
 
     return encode
+
+
+def _tokenizer(open_clip: Any, settings: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    """Return CLIP's tokenizer, if it is the one that the tower was trained with."""
+    foreign = [key for key in _FOREIGN if settings.get(key)]
+    if foreign:
+        raise TrainingError(
+            f"expected CLIP's own text tower, got one with {foreign[0]!r} "
+            f"{settings[foreign[0]]!r}: only CLIP's tokenizer is known"
+        )
+    tokenizer = open_clip.tokenizer.SimpleTokenizer(
+        context_length=settings.get("context_length", 77), **settings.get("tokenizer_kwargs", {})
+    )
+    if tokenizer.vocab_size != settings.get("vocab_size", tokenizer.vocab_size):
+        raise TrainingError(
+            f"expected a text tower of {tokenizer.vocab_size} tokens, got "
+            f"{settings['vocab_size']!r}: only CLIP's tokenizer is known"
+        )
+    return tokenizer
 
 
 class _Text(nn.Module):

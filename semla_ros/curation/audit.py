@@ -17,6 +17,7 @@ from semla_ros.curation.findings import (
     adapter_findings,
     centroid_findings,
     outlier_findings,
+    start_findings,
     twin_findings,
 )
 from semla_ros.curation.licence import stated_licence
@@ -176,6 +177,7 @@ def _shared_findings(
     places = {each.folder.name: each.statistics for each in read if each.statistics is not None}
     for name, finding in (
         *outlier_findings(facts),
+        *start_findings(facts),
         *twin_findings(names, cosines, hashes),
         *centroid_findings(places),
     ):

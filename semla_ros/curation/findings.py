@@ -65,6 +65,18 @@ def outlier_findings(facts: Mapping[str, LoraFacts]) -> Iterator[tuple[str, Find
                 yield name, Finding(True, text)
 
 
+def start_findings(facts: Mapping[str, LoraFacts]) -> Iterator[tuple[str, Finding]]:
+    """Yield adapters whose training began with the same random numbers."""
+    for name, each in facts.items():
+        same = [
+            other
+            for other, theirs in facts.items()
+            if other != name and each.fingerprint and theirs.fingerprint == each.fingerprint
+        ]
+        if same:
+            yield name, Finding(False, f"the same random start as {', '.join(same)}")
+
+
 def twin_findings(
     names: Sequence[str], cosines: Float64Array, hashes: Mapping[str, str]
 ) -> Iterator[tuple[str, Finding]]:

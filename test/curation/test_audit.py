@@ -81,6 +81,8 @@ def test_inert_tensors_are_counted_and_their_start_told(bundle):
     assert one.fingerprint == other.fingerprint is not None
     notes = [f for a in audit.adapters for f in a.findings if "inert" in f.text]
     assert [f.attention for f in notes] == [False, False]
+    starts = [f.text for a in audit.adapters for f in a.findings if "random start" in f.text]
+    assert starts == ["the same random start as dusk", "the same random start as dawn"]
 
 
 def test_an_outlier_among_enough_adapters_is_named(bundle):
