@@ -1,9 +1,8 @@
 """How a strategy behaves over a drive: does it notice, how fast, how often in vain.
 
-Pure functions of one `RecordingTrack`. A *stage* is a run of frames of one domain. A mix *belongs*
-to a stage when its heaviest member is the adapter expected there: the one named like the domain,
-or, where there is none or it is left out, the one that per-frame SemLA leans on over the second
-half of the stage. Delays are in frames and in seconds of sensor time.
+Pure functions of one `RecordingTrack`. A mix *belongs* to a stage when its heaviest member, if
+there is a single one, is the adapter expected there. Delays are in frames and in seconds of sensor
+time.
 """
 
 from __future__ import annotations
@@ -16,38 +15,15 @@ from itertools import pairwise
 import numpy as np
 
 from semla_ros.errors import EvaluationError
-from semla_ros.evaluation.study.record import SEMLA, RecordingTrack, StrategyTrack
+from semla_ros.evaluation.study.record import RecordingTrack, StrategyTrack
 from semla_ros.evaluation.study.scores import miou_of
-from semla_ros.evaluation.study.strategies import left_out, named_like
+from semla_ros.evaluation.study.stages import Stage, stages_of
 from semla_ros.types import BASE
 
 STEADY_SHARE = 0.95
 WINDOW = 10
 """Frames over which mIoU is pooled to tell when it is steady: one frame shows too few classes."""
 _NS = 1e-9
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One run of frames of one domain.
-
-    Attributes:
-        domain: Its domain.
-        start, stop: Its frames: start <= i < stop.
-        visit: How often the domain was there before, from 0.
-        expected: The adapter (or the base) whose mixes belong here; "" if unknown.
-    """
-
-    domain: str
-    start: int
-    stop: int
-    visit: int
-    expected: str
-
-    @property
-    def frames(self) -> int:
-        """Number of frames."""
-        return self.stop - self.start
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +35,9 @@ class StageOutcome:
         delay_frames: Frames before the first mix that belongs here; None if none came.
         delay_s: The same in sensor time; NaN if none came.
         missed: The stage expects another adapter than the one before, and none came.
-        false_swaps: Swaps to a mix that does not belong here.
+        false_swaps: Swaps to a mix that does not belong here; to that of the stage before, while
+            the shift is not noticed yet, they are late, and to that of the next one, where it
+            stays until then, early: neither is false.
         swaps: All swaps.
         miou: Pooled over the scored frames, in [0, 1]; NaN without any.
         steady_miou: The same over the second half.
@@ -112,31 +90,6 @@ class SequenceMetrics:
     base_restored: bool | None
 
 
-def stages_of(
-    recording: RecordingTrack, adapters: Sequence[str], *, leave_out: str = ""
-) -> tuple[Stage, ...]:
-    """Return the stages of a recording; frames of unknown domain belong to none.
-
-    Args:
-        recording: The drive.
-        adapters: `StudyInfo.adapters`.
-        leave_out: `StudyInfo.leave_out`: what cannot be expected.
-    """
-    stages: list[Stage] = []
-    seen: dict[str, int] = {}
-    start = 0
-    for i in range(1, recording.frames + 1):
-        if i < recording.frames and recording.domains[i] == recording.domains[start]:
-            continue
-        domain = recording.domains[start]
-        if domain:
-            expected = _expected(recording, adapters, (start, i), leave_out=leave_out)
-            stages.append(Stage(domain, start, i, seen.get(domain, 0), expected))
-            seen[domain] = seen.get(domain, 0) + 1
-        start = i
-    return tuple(stages)
-
-
 def sequence_metrics(
     recording: RecordingTrack,
     strategy: str,
@@ -180,48 +133,27 @@ def sequence_metrics(
     )
 
 
-def _expected(
-    recording: RecordingTrack,
-    adapters: Sequence[str],
-    frames: tuple[int, int],
-    *,
-    leave_out: str,
-) -> str:
-    start, stop = frames
-    domain = recording.domains[start]
-    own = named_like(domain, adapters)
-    if own is not None and own not in left_out(leave_out, adapters, domain):
-        return own
-    semla = recording.tracks.get(SEMLA)
-    if semla is None:
-        return ""
-    settled = semla.weights[start + (stop - start) // 2 : stop]
-    return (*adapters, BASE)[int(settled.mean(axis=0).argmax())]
-
-
 def _outcomes(
     recording: RecordingTrack,
     track: StrategyTrack,
     stages: Sequence[Stage],
     members: Sequence[str],
 ) -> tuple[StageOutcome, ...]:
-    heaviest = [members[i] for i in track.weights.argmax(axis=1)]
+    heaviest = _heaviest(track, members)
     outcomes: list[StageOutcome] = []
     for number, stage in enumerate(stages):
         frames = range(stage.start, stage.stop)
         delay = next((i - stage.start for i in frames if heaviest[i] == stage.expected), None)
-        known = bool(stage.expected)
-        changed = number > 0 and stages[number - 1].expected != stage.expected
+        before = stages[number - 1].expected if number else stage.expected
         steady = _pooled(track, stage.start + stage.frames // 2, stage.stop)
         outcomes.append(
             StageOutcome(
                 stage=stage,
                 delay_frames=delay,
                 delay_s=math.nan if delay is None else _seconds(recording, stage.start, delay),
-                missed=known and changed and delay is None,
-                false_swaps=sum(
-                    known and bool(track.swapped[i]) and heaviest[i] != stage.expected
-                    for i in frames
+                missed=bool(stage.expected) and before != stage.expected and delay is None,
+                false_swaps=_false_swaps(
+                    track, heaviest, stages=stages, number=number, delay=delay
                 ),
                 swaps=int(track.swapped[stage.start : stage.stop].sum()),
                 miou=_pooled(track, stage.start, stage.stop),
@@ -230,6 +162,40 @@ def _outcomes(
             )
         )
     return tuple(outcomes)
+
+
+def _heaviest(track: StrategyTrack, members: Sequence[str]) -> list[str]:
+    """Return the heaviest member of each frame's mix, "" where several are as heavy."""
+    weights = track.weights
+    most = weights.max(axis=1, initial=0.0)
+    single = (weights == most[:, None]).sum(axis=1) == 1
+    found = weights.argmax(axis=1)
+    return [members[i] if one else "" for i, one in zip(found, single, strict=True)]
+
+
+def _false_swaps(
+    track: StrategyTrack,
+    heaviest: Sequence[str],
+    *,
+    stages: Sequence[Stage],
+    number: int,
+    delay: int | None,
+) -> int:
+    """Return the swaps of a stage that are neither right, nor late, nor early."""
+    stage = stages[number]
+    if not stage.expected:
+        return 0
+    before = stages[number - 1].expected if number else ""
+    after = stages[number + 1].expected if number + 1 < len(stages) else ""
+    noticed = stage.stop if delay is None else stage.start + delay
+    early = stage.stop
+    while early > noticed and after and heaviest[early - 1] == after:
+        early -= 1
+    false = 0
+    for i in range(stage.start, early):
+        late = i < noticed and heaviest[i] == before
+        false += bool(track.swapped[i]) and heaviest[i] != stage.expected and not late
+    return false
 
 
 def _shift(one: StageOutcome, later: StageOutcome) -> bool:

@@ -9,7 +9,8 @@ import pytest
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.study.gate_curve import gate_curve
 from semla_ros.evaluation.study.record import RecordingTrack
-from semla_ros.evaluation.study.sequence import sequence_metrics, stages_of
+from semla_ros.evaluation.study.sequence import sequence_metrics
+from semla_ros.evaluation.study.stages import stages_of
 
 from .studies import ADAPTERS, fake_recording
 
@@ -76,6 +77,22 @@ def test_swaps_to_what_does_not_belong_are_false() -> None:
     assert [o.false_swaps for o in metrics.stages] == [1, 0, 1]
     assert [o.swaps for o in metrics.stages] == [2, 1, 2]
     assert metrics.false_swaps_per_1000 == pytest.approx(2000 / 30)
+
+
+def test_swaps_that_are_late_or_early_are_not_false() -> None:
+    softer = np.array([0.8, 0.2, 0.0], np.float32)
+    late = [CLEAR] * 11 + [softer] * 2 + [FOG] * 7
+    drive = _drive(late, THERE_AND_BACK[:20])
+    assert sequence_metrics(drive, "semla-gated", ADAPTERS).false_swaps_per_1000 == 0.0
+    early = [CLEAR] * 8 + [FOG] * 12
+    drive = _drive(early, THERE_AND_BACK[:20])
+    assert sequence_metrics(drive, "semla-gated", ADAPTERS).false_swaps_per_1000 == 0.0
+
+
+def test_a_mix_without_a_heaviest_member_belongs_nowhere() -> None:
+    even = np.array([0.5, 0.5, 0.0], np.float32)
+    metrics = sequence_metrics(_drive([even] * 30, THERE_AND_BACK), "semla-gated", ADAPTERS)
+    assert metrics.missed_shifts == metrics.shifts == 2
 
 
 def test_weights_that_shift_within_the_right_adapter_are_no_false_swap() -> None:
