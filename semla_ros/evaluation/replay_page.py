@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import PurePath
 
@@ -113,6 +114,16 @@ def _headlines(result: ReplayResult) -> list[Headline]:
                 f"{100 * covered:.0f} %",
                 "of frames covered by the library",
                 f"lowest support {lowest:.2f}",
+            )
+        )
+    lower = [f.support.miou_lower for f in result.frames if f.support]
+    promised = sorted(v for v in lower if math.isfinite(v))
+    if promised:
+        items.append(
+            Headline(
+                f"{100 * promised[len(promised) // 2]:.0f} %",
+                "mIoU promised, median",
+                f"at least, by the bundle's calibration; lowest {100 * promised[0]:.0f} %",
             )
         )
     return items

@@ -37,6 +37,7 @@ from semla_ros.evaluation.report.sections import (
 )
 from semla_ros.evaluation.report.tables import comma_separated, latex, markdown
 from semla_ros.evaluation.report.verdict import verdict
+from semla_ros.evaluation.report.words import words_section
 from semla_ros.evaluation.report.worst import BadFrame, WorstFrames
 from semla_ros.evaluation.study.record import Study
 from semla_ros.evaluation.study.store import finite
@@ -103,6 +104,7 @@ def study_page(
         optional(lambda: unknown_section(study, found.table)),
         optional(lambda: "" if bundle is None else family_section(study, bundle)),
         *library_sections(study, found, bank),
+        "" if bundle is None else words_section(bundle.library),
         *timeline_sections(study, found.strategy),
         *worst_section(pictures),
         optional(lambda: gap_section(study, library_gaps(study))),
