@@ -17,7 +17,7 @@ import numpy as np
 
 from semla_ros.bench.made_bundle import make_vit_b
 from semla_ros.bench.record import BenchRecord, Row
-from semla_ros.bench.roofline import RUNS, Processor, Work, processor_of, shortest_ms, work_of
+from semla_ros.bench.roofline import RUNS, Processor, Work, least_ms, processor_of, work_of
 from semla_ros.bundle import ModelBundle, open_bundle
 from semla_ros.engine import SegmentationEngine, create_engine
 from semla_ros.engine.golden import golden_case
@@ -37,7 +37,9 @@ _CAMERA = (480, 640)
 _MS_TO_S = 1e-3
 _NOTES = (
     "floor_ms is the longer of gflop / peak_gflops and the weights' bytes / copy_gb_s; "
-    "times_floor is network_ms_min / floor_ms.",
+    "times_floor is network_cpu_ms_min / threads / floor_ms.",
+    "Rates and floors are in processor time: other programs on the machine are not in them; "
+    "frame_ms is what the clock on the wall says.",
     "gflop counts two for a multiplication and its addition, in matrix products and convolutions.",
     "Engines take turns, frame by frame, in one process; nothing is trimmed.",
 )
@@ -82,7 +84,10 @@ def run_floor(request: FloorRequest, *, command: str) -> BenchRecord:
         opened, notes = _opened(request, bundle, stack)
         times = _times(opened, bundle, frames=request.frames)
         shares = _shares(bundle)
-        rows = [_row(name, each, times[name], work, processor) for name, each in opened.items()]
+        rows = [
+            _row(name, each, times[name], work, processor, threads=threads)
+            for name, each in opened.items()
+        ]
         name = bundle.manifest.name
     return BenchRecord(
         title=f"A frame beside the floor of this processor ({name}, {threads} threads)",
@@ -136,7 +141,11 @@ def _opened(
 def _times(
     engines: Mapping[str, SegmentationEngine], bundle: ModelBundle, *, frames: int
 ) -> dict[str, dict[str, list[float]]]:
-    """Return engine -> `frame` (camera image to labels), `network` and `cpu` of it, in ms."""
+    """Return engine -> durations in ms.
+
+    `frame`: from camera image to labels; `cpu`: the processor time of that; `network`: the
+    processor time of the network alone.
+    """
     camera = _camera_image()
     size = bundle.manifest.segmentation.size
     square: UInt8Array = np.ascontiguousarray(np.resize(camera, (size, size, 3)))
@@ -147,24 +156,24 @@ def _times(
         for name, engine in engines.items():
             began, busy = now_ms(), processor_ms()
             engine.infer(camera)
-            middle, worked = now_ms(), processor_ms() - busy
+            middle, between = now_ms(), processor_ms()
             engine.logits(square)
             if number >= 0:
                 times[name]["frame"].append(middle - began)
-                times[name]["cpu"].append(worked)
-                times[name]["network"].append(now_ms() - middle)
+                times[name]["cpu"].append(between - busy)
+                times[name]["network"].append(processor_ms() - between)
     return times
 
 
 def _shares(bundle: ModelBundle) -> Row:
-    """Return what a frame costs before and after the network, the least of some runs in ms."""
+    """Return what a frame costs around the network: the least processor time in ms."""
     size, classes = bundle.manifest.segmentation.size, len(bundle.manifest.vocabulary.names)
     camera, buffer, labels = _camera_image(), InputBuffer(size), LabelBuffers(size)
     logits = np.random.default_rng(0).standard_normal((classes, size // 4, size // 4))
     logits32 = logits.astype(np.float32)
     return {
-        "pre_ms_min": shortest_ms(lambda: buffer.load(camera), runs=RUNS),
-        "post_ms_min": shortest_ms(lambda: labels.from_logits(logits32), runs=RUNS),
+        "pre_cpu_ms_min": least_ms(lambda: buffer.load(camera), runs=RUNS),
+        "post_cpu_ms_min": least_ms(lambda: labels.from_logits(logits32), runs=RUNS),
     }
 
 
@@ -178,6 +187,8 @@ def _row(
     times: Mapping[str, list[float]],
     work: Work,
     processor: Processor,
+    *,
+    threads: int,
 ) -> Row:
     peak = processor.peak_gflops[engine.precision]
     network = min(times["network"])
@@ -187,10 +198,10 @@ def _row(
         "frame_ms_p50": float(np.median(times["frame"])),
         "frame_ms_min": min(times["frame"]),
         "frame_cpu_ms_p50": float(np.median(times["cpu"])),
-        "network_ms_min": network,
+        "network_cpu_ms_min": network,
         "gflop": work.gflop,
-        "gflops": work.gflop / (_MS_TO_S * network),
+        "gflops": threads * work.gflop / (_MS_TO_S * network),
         "peak_gflops": peak,
         "floor_ms": floor,
-        "times_floor": network / floor,
+        "times_floor": network / (threads * floor),
     }

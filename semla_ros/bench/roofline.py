@@ -11,7 +11,7 @@ import numpy as np
 from semla_ros.bundle import ModelBundle
 from semla_ros.engine.options import BF16, F16, F32
 from semla_ros.errors import EngineUnavailableError
-from semla_ros.timing import now_ms
+from semla_ros.timing import processor_ms
 
 RUNS = 5
 _SIDE = 2048
@@ -70,7 +70,7 @@ def work_of(bundle: ModelBundle) -> Work:
 
 
 def processor_of(*, threads: int) -> Processor:
-    """Return the best rates of this processor with `threads`.
+    """Return the best rates of this processor with `threads`, if all of them are let work.
 
     Raises:
         EngineUnavailableError: torch is missing.
@@ -82,12 +82,11 @@ def processor_of(*, threads: int) -> Processor:
     peaks = {}
     for name, dtype in ((F32, torch.float32), (BF16, torch.bfloat16), (F16, torch.float16)):
         one = torch.randn(_SIDE, _SIDE).to(dtype)
-        peaks[name] = (
-            2e-9 * _SIDE**3 / (_MS_TO_S * shortest_ms(partial(torch.mm, one, one), runs=RUNS))
-        )
+        spent = least_ms(partial(torch.mm, one, one), runs=RUNS)
+        peaks[name] = threads * 2e-9 * _SIDE**3 / (_MS_TO_S * spent)
     source = np.ones(_COPIED_BYTES // 4, np.float32)
     target = np.zeros_like(source)
-    copied = shortest_ms(lambda: np.copyto(target, source), runs=RUNS)
+    copied = least_ms(lambda: np.copyto(target, source), runs=RUNS)
     return Processor(peaks, 2e-9 * _COPIED_BYTES / (_MS_TO_S * copied))
 
 
@@ -105,12 +104,15 @@ def _torch_or_fail() -> None:
         ) from error
 
 
-def shortest_ms(call: Callable[[], object], *, runs: int) -> float:
-    """Return the shortest duration of `call` in ms, after one that is not counted."""
+def least_ms(call: Callable[[], object], *, runs: int) -> float:
+    """Return the least processor time of `call` in ms, after one call that is not counted.
+
+    Processor time, of all threads: what other programs do at the same time is not in it.
+    """
     call()
     best = np.inf
     for _ in range(runs):
-        began = now_ms()
+        began = processor_ms()
         call()
-        best = min(best, now_ms() - began)
+        best = min(best, processor_ms() - began)
     return float(best)
