@@ -1,0 +1,156 @@
+"""Figures of a run from synthetic stamps: every one is known beforehand."""
+
+import numpy as np
+import pytest
+
+from semla_ros.bench.node_bench import search_peak
+from semla_ros.bench.node_run import (
+    figures,
+    overheads,
+    run_of,
+    stage_split,
+    stale_frames,
+    timeline,
+)
+
+MS = 1_000_000
+PERIOD = 100
+
+
+def record(*, frames=20, latency=40, infer=30, lost=(), **changes):
+    """Return what the stopwatch says of an even run."""
+    sent = [1_000 * MS + i * PERIOD * MS for i in range(frames)]
+    kept = [s for i, s in enumerate(sent) if i not in lost]
+    stages = {"receive": 2.0, "queue": 1.0, "infer": float(infer), "commit": 0.01}
+    return {
+        "sent_ns": sent,
+        "masks": [[s, s + latency * MS] for s in kept],
+        "stages": [[s, stages | {"age_at_publish": latency - 2.0}] for s in kept],
+        "swaps": [],
+        "orders": [],
+        "dropped_by_node": len(lost),
+        **changes,
+    }
+
+
+def swap(stamp, *, reason="domain", committed=True, stall=0.1):
+    return {
+        "stamp_ns": stamp,
+        "arrived_ns": stamp,
+        "to": "x=1",
+        "reason": reason,
+        "committed": committed,
+        "error": "" if committed else "broken",
+        "detection_ms": 0.0,
+        "fuse_ms": 5.0,
+        "load_ms": 3.0,
+        "stall_ms": stall,
+    }
+
+
+def test_an_even_run_is_what_it_is():
+    run = run_of(record(lost=(4, 5)))
+    found = figures(run)
+    assert (found["sent"], found["answered"], found["missed"]) == (20, 18, 2)
+    assert found["dropped_by_node"] == 2
+    assert found["latency_p50"] == found["latency_p99"] == pytest.approx(40)
+    assert found["age_p50"] == pytest.approx(38)
+    assert found["node_overhead_p50"] == pytest.approx(10)
+    assert found["stale"] == found["late"] == found["stalled"] == 0
+    assert found["played_hz"] == pytest.approx(20 / 1.9)
+    assert found["jitter_max"] == pytest.approx(200)
+
+
+def test_answers_to_other_frames_do_not_count():
+    given = record()
+    given["masks"].append([123, 456])
+    given["stages"].append([123, {"infer": 1.0}])
+    run = run_of(given)
+    assert len(run.arrived) == len(run.stages) == 20
+
+
+def test_a_mask_twice_or_out_of_order_is_stale():
+    given = record()
+    given["masks"].append(given["masks"][-1])
+    assert stale_frames(run_of(given)) == 1
+    given = record()
+    given["masks"][3], given["masks"][4] = given["masks"][4], given["masks"][3]
+    assert stale_frames(run_of(given)) == 1
+
+
+def test_a_frame_that_was_begun_after_a_newer_one_had_come_is_stale():
+    given = record()
+    given["stages"][7][1]["queue"] = 2.0 * PERIOD
+    assert stale_frames(run_of(given)) == 1
+    given["stages"][7][1]["queue"] = PERIOD - 5.0
+    assert stale_frames(run_of(given)) == 0
+
+
+def test_the_newest_frame_of_a_run_is_never_stale():
+    given = record()
+    given["stages"][-1][1]["queue"] = 5000.0
+    assert stale_frames(run_of(given)) == 0
+
+
+def test_late_masks_are_counted_beside():
+    assert figures(run_of(record(latency=150)))["late"] == 20
+
+
+def test_swaps_and_what_frames_waited_for():
+    stamp = 1_000 * MS
+    given = record(
+        swaps=[swap(stamp), swap(stamp, reason="pinned", stall=4.0), swap(stamp, committed=False)],
+        orders=[[stamp, stamp + 50 * MS, True, ""], [stamp, stamp + 9 * MS, False, "no"]],
+    )
+    given["stages"][2][1]["commit"] = 4.0
+    found = figures(run_of(given))
+    assert (found["swaps"], found["failed_swaps"], found["domain_swaps"]) == (2, 1, 1)
+    assert (found["orders"], found["refused_orders"]) == (2, 1)
+    assert found["order_p50"] == pytest.approx(50)
+    assert found["prepare_max"] == pytest.approx(8)
+    assert found["stalled"] == 1
+    assert found["stall_max"] == pytest.approx(4)
+
+
+def test_the_stages_of_a_frame_and_the_way_back():
+    split = stage_split(run_of(record()))
+    assert split["infer"]["p50"] == 30
+    assert split["return"]["p50"] == pytest.approx(2)
+    assert overheads(run_of(record())) == pytest.approx([10] * 20)
+
+
+def test_a_timeline_starts_at_the_first_frame():
+    run = run_of(record(frames=3, swaps=[swap(1_000 * MS + 150 * MS), swap(0)]))
+    assert timeline(run) == {
+        "seconds": [0.0, 0.1, 0.2],
+        "latency_ms": [40.0, 40.0, 40.0],
+        "swap_seconds": [0.15],
+    }
+
+
+def test_a_run_without_any_answer_has_figures():
+    given = record()
+    given["masks"] = given["stages"] = []
+    found = figures(run_of(given))
+    assert found["missed"] == 20
+    assert "latency_p50" not in found
+    assert not np.isnan(found["stall_max"])
+
+
+@pytest.mark.parametrize("limit", [0.4, 3.0, 17.3, 39.9])
+def test_the_peak_is_found_within_three_percent_and_was_measured(limit):
+    probed = []
+
+    def keeps_up(hz):
+        probed.append(hz)
+        return hz <= limit
+
+    peak = search_peak(keeps_up, high=40.0)
+    assert peak in probed
+    assert limit * 0.96 <= peak <= limit
+    assert len(probed) < 16
+
+
+def test_a_peak_above_or_below_everything():
+    assert search_peak(lambda _: True, high=40.0) == 40.0
+    assert search_peak(lambda _: False, high=40.0) == 0.0
