@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from semla_ros.cli.verb import Verb
@@ -144,7 +145,7 @@ def _describe(args: argparse.Namespace) -> int:
         names=tuple(args.names),
         text_model=args.text_model,
         prompts=args.prompts,
-        captioner=Blip2(args.captions_model or DEFAULT_MODEL) if args.captions else None,
+        captioner=partial(Blip2, args.captions_model or DEFAULT_MODEL) if args.captions else None,
         images=args.images,
     )
     described = describe_library(request)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 from semla_ros.bundle import ModelBundle, NavigatorSpec, open_bundle
 from semla_ros.curation.captions import Captioner, sample_images
 from semla_ros.curation.verify import adapter_folders, contract_of
-from semla_ros.errors import AdapterError, BundleError, ConfigError, LibraryError
+from semla_ros.errors import AdapterError, BundleError, ConfigError, LibraryError, TrainingError
 from semla_ros.library.statistics import DomainStatistics
 from semla_ros.navigator.prompts import PromptEmbeddings, read_prompts
 
@@ -81,7 +81,8 @@ class DescribeRequest:
         text_model: open_clip model (`NAME`, `NAME:PRETRAINED`, `NAME:FILE`) whose text tower
             makes the prompts; None: the bundle brings them.
         prompts: List of prompts for `text_model`, see `read_prompt_set`; None: the usual one.
-        captioner: Captions `images`; None: no new captions.
+        captioner: Loads what captions `images`, once everything else is known to be in order;
+            None: no new captions.
         images: Folder of images of the one domain in `names`.
     """
 
@@ -89,7 +90,7 @@ class DescribeRequest:
     names: tuple[str, ...] = ()
     text_model: str | None = None
     prompts: str | None = None
-    captioner: Captioner | None = None
+    captioner: Callable[[], Captioner] | None = None
     images: Path | None = None
 
 
@@ -155,18 +156,23 @@ def _prompts(bundle: ModelBundle, request: DescribeRequest) -> PromptEmbeddings:
 
 
 def _by_text_model(spec: NavigatorSpec, model: str, prompts: str | None) -> PromptEmbeddings:
+    name, _, tail = model.rpartition(":")
+    given = Path(tail) if name and Path(tail).is_file() else None
     try:
         from semla_ros.bundler.navigator_import import load_navigator
         from semla_ros.bundler.prompt_sets import DEFAULT_SET
+
+        parts = load_navigator(
+            name if given else model, given, resize=spec.resize, prompts=prompts or DEFAULT_SET
+        )
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"--text-model needs {error.name!r}: pip install 'semla-ros[train]'"
         ) from error
-    name, _, tail = model.rpartition(":")
-    given = Path(tail) if name and Path(tail).is_file() else None
-    parts = load_navigator(
-        name if given else model, given, resize=spec.resize, prompts=prompts or DEFAULT_SET
-    )
+    except TrainingError as error:
+        raise ConfigError(
+            f"--text-model {model!r}: {error} (here weights follow the name: NAME:CHECKPOINT)"
+        ) from error
     if parts.prompts is None:
         raise ConfigError(f"{model!r} has no text tower that can be used: see the warning above")
     return parts.prompts
@@ -190,7 +196,7 @@ def _describe(
     known = _read_cache(folder / CACHE)
     captions = _captions(known)
     if request.captioner is not None and request.images is not None:
-        captions = caption_images(request.captioner, request.images)
+        captions = caption_images(request.captioner(), request.images)
     cached = known.get("key") == key
     words = _likenesses(known) if cached else ()
     cached = bool(words)

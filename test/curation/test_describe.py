@@ -76,7 +76,7 @@ def test_likenesses_are_cosines_nearest_first():
 
 
 def test_captions_are_taken_once_and_kept(demo, pictures):
-    request = DescribeRequest(demo, ("fog-day",), captioner=Parrot(), images=pictures(20))
+    request = DescribeRequest(demo, ("fog-day",), captioner=Parrot, images=pictures(20))
     (made,) = describe_library(request)
     assert len(made.captions) == 8
     assert {c.text for c in made.captions} == {"30 wide"}
@@ -86,10 +86,10 @@ def test_captions_are_taken_once_and_kept(demo, pictures):
 
 def test_captions_need_one_domain_and_images(demo, tmp_path):
     with pytest.raises(ConfigError, match="--images DIR"):
-        describe_library(DescribeRequest(demo, captioner=Parrot(), images=tmp_path))
+        describe_library(DescribeRequest(demo, captioner=Parrot, images=tmp_path))
     with pytest.raises(LibraryError, match="found none"):
         describe_library(
-            DescribeRequest(demo, ("fog-day",), captioner=Parrot(), images=tmp_path / "nowhere")
+            DescribeRequest(demo, ("fog-day",), captioner=Parrot, images=tmp_path / "nowhere")
         )
 
 
@@ -136,3 +136,15 @@ def test_naming_needs_no_torch(demo):
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "a street on a foggy day" in done.stdout
+
+
+@pytest.mark.parametrize("missing", ["torch", "open_clip"])
+def test_a_text_model_without_its_libraries_names_the_extra(demo, missing):
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "from semla_ros.cli import main\n"
+        f"sys.exit(main(['library', 'describe', {str(demo)!r}, '--text-model', 'ViT-B-32']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "semla-ros[train]" in done.stderr.splitlines()[-1]
