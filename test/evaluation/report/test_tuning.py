@@ -1,0 +1,147 @@
+"""Tuning on a tiny bundle: what is written is what the launch file takes."""
+
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'semla-ros[evaluate]'")
+pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'semla-ros[evaluate]'")
+
+from semla_ros.bundle import open_bundle
+from semla_ros.cli import main
+from semla_ros.config import Config, updated
+from semla_ros.errors import BundleError, EvaluationError
+from semla_ros.evaluation.analysis.gate_sweep import GateScore, chosen_gate
+from semla_ros.evaluation.analysis.mix_sweep import rounded
+from semla_ros.evaluation.analysis.store_calibration import write_calibration
+from semla_ros.evaluation.report.tuning import TuneRequest, tune
+from semla_ros.evaluation.study.store import load_study
+from semla_ros.types import AdapterMix
+
+FRAMES = 8
+
+
+@pytest.fixture(scope="module")
+def world(tiny, tmp_path_factory):
+    """Three labelled folders of images named like domains, a bundle, and its study."""
+    root = tmp_path_factory.mktemp("world")
+    shutil.copytree(tiny.root, root / "bundle")
+    rng = np.random.default_rng(8)
+    classes = len(tiny.manifest.vocabulary.names)
+    inputs, labels = [], []
+    for domain in ("one", "two", "three"):
+        for kind in ("images", "labels"):
+            (root / domain / kind).mkdir(parents=True)
+        color = rng.integers(0, 256, 3)
+        for i in range(FRAMES):
+            image = np.clip(color + rng.integers(0, 60, (32, 48, 3)), 0, 255).astype(np.uint8)
+            cv2.imwrite(str(root / domain / "images" / f"{i:03d}.png"), image)
+            truth = rng.integers(0, classes, (32, 48)).astype(np.uint8)
+            cv2.imwrite(str(root / domain / "labels" / f"{i:03d}.png"), truth)
+        inputs.append(f"{domain}={root / domain / 'images'}")
+        labels += ["--labels", f"{domain}={root / domain / 'labels'}"]
+    bundle = ["--bundle", str(root / "bundle"), "--engine", "onnx"]
+    strategies = ["--strategies", "zero-shot,semla,semla-gated"]
+    out = ["--out", str(root / "study"), "--no-report"]
+    assert main(["evaluate", *inputs, *labels, *bundle, *strategies, *out]) == 0
+    return root, inputs, labels, bundle
+
+
+def test_a_study_gives_filter_and_debounce(world, capsys):
+    root, _, _, bundle = world
+    assert main(["tune", str(root / "study"), "--out", str(root / "tuned"), *bundle]) == 0
+    assert "swap_trigger" in capsys.readouterr().out
+    data = yaml.safe_load((root / "tuned" / "params.yaml").read_text())
+    parameters = data["/**"]["ros__parameters"]
+    updated(Config(), parameters)  # every name and value is one the node takes
+    assert {"ema_time_s", "swap_trigger", "swap_release"} <= set(parameters)
+    assert "Filter and debounce" in (root / "tuned" / "index.html").read_text()
+
+
+def test_recordings_give_the_heatmap_and_the_archive(world):
+    root, inputs, labels, bundle = world
+    out = root / "swept"
+    grid = ["--frames", "3", "--top-k", "1,2", "--temperatures", "0.01,0.1", "--archive", "2"]
+    distances = ["--distances", "euclidean,cosine,mahalanobis"]
+    assert main(["tune", *inputs, *labels, *bundle, "--out", str(out), *grid, *distances]) == 0
+    page = (out / "index.html").read_text()
+    assert "Temperature and top_k, cosine" in page
+    assert "Distances side by side" in page
+    assert "was not tried" in page, "mahalanobis has too few images, and says so"
+    assert "Batch mode for an archive" in page
+
+
+def test_the_calibration_of_a_study_goes_into_its_bundle(world):
+    root, _, _, bundle = world
+    copy = root / "calibrated"
+    shutil.copytree(root / "bundle", copy)
+    arguments = ["tune", str(root / "study"), "--out", str(root / "t"), *bundle]
+    assert main([*arguments, "--write-calibration", str(copy)]) == 0
+    stored = open_bundle(copy).manifest.defaults.calibration
+    assert stored.frames > 0
+    assert set(stored.domains) <= {"one", "two", "three"}
+    assert stored.made_by.startswith("semla tune study")
+
+
+def test_a_study_of_another_bundle_is_refused(world):
+    root, _, _, _ = world
+    copy = root / "other"
+    shutil.copytree(root / "bundle", copy)
+    adapter = next((copy / "library").iterdir())
+    shutil.rmtree(adapter)
+    with pytest.raises(BundleError, match="evaluate it again"):
+        write_calibration(copy, [load_study(root / "study")], made_by="a test")
+
+
+def test_one_study_is_told_in_words_and_its_gaps_exported(world, capsys):
+    root, _, _, bundle = world
+    study = load_study(root / "study")
+    assert study.frames == 3 * FRAMES
+    arguments = ["report", str(root / "study"), "--out", str(root / "report"), *bundle[:2]]
+    assert main([*arguments, "--latex"]) == 0
+    assert "points h-mean" in capsys.readouterr().out
+    assert (root / "report" / "tables.tex").is_file()
+
+
+def test_several_studies_stand_side_by_side(world):
+    root, _, _, _ = world
+    shutil.copytree(root / "study", root / "again")
+    out = root / "compared"
+    assert main(["report", str(root / "study"), str(root / "again"), "--out", str(out)]) == 0
+    table = (out / "comparison.csv").read_text()
+    assert table.startswith("study,strategy,")
+    assert "again,semla-gated" in table
+    assert (out / "index.html").is_file()
+
+
+def test_equal_studies_are_told_apart_or_refused(world, capsys):
+    root, _, _, _ = world
+    study = str(root / "study")
+    assert main(["report", study, f"{study}/results.json", "--out", str(root / "no")]) == 2
+    assert "expected distinct studies" in capsys.readouterr().err
+
+
+def test_nothing_to_tune_from_is_refused(tmp_path):
+    with pytest.raises(EvaluationError, match="expected a study or a recording"):
+        tune(TuneRequest((), (), tmp_path))
+    with pytest.raises(EvaluationError, match="distances"):
+        TuneRequest((), (), tmp_path, distances=("manhattan",))
+
+
+def test_rounded_mixes_still_sum_to_one_and_keep_the_heaviest():
+    mix = rounded(AdapterMix.from_weights({"a": 0.503, "b": 0.493, "c": 0.004}))
+    assert dict(zip(mix.names, mix.weights, strict=True)) == pytest.approx({"a": 0.5, "b": 0.5})
+    many = AdapterMix.from_weights({f"n{i:03d}": 1.0 for i in range(200)})
+    assert rounded(many).weights == (1.0,)
+
+
+def test_the_fewest_swaps_win_among_settings_that_follow_well():
+    scores = [
+        GateScore(0.0, 0.1, 90.0, 0.10),
+        GateScore(1.0, 0.3, 20.0, 0.11),
+        GateScore(2.0, 0.8, 2.0, 0.40),
+    ]
+    assert chosen_gate(scores) == scores[1]
