@@ -175,7 +175,7 @@ class Config:
     )
     prefetch_tolerance: float = _parameter(
         0.25,
-        "A prepared or recent mix serves a request this near to it, in sum |w - w'|",
+        "A prepared or recent mix serves a request this near to it: summed weight differences",
         low=0.0,
         high=2.0,
         live=True,
