@@ -69,6 +69,7 @@ class Workbench:
         probe: The fixed question, on the device.
         stream: Where everything but frames happens.
         resources: Frees what is allocated here.
+        one_engine: Make no second engine, whatever the memory.
     """
 
     toolkit: Toolkit
@@ -79,6 +80,7 @@ class Workbench:
     probe: Feed
     stream: int
     resources: ExitStack
+    one_engine: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +170,8 @@ def _loader(bench: Workbench, first: RefittableSlot, layout: Layout, rules: Prob
     bench.resources.callback(wire.close)
     first.attach(wire)
     bench.resources.callback(first.close)
-    if not fits_again(bench, first):
-        _LOG.warning("GPU memory is short: one engine, one late frame with every swap")
+    if bench.one_engine or not fits_again(bench, first):
+        _LOG.warning("one engine: one late frame with every swap")
         return SingleLoader(first, RefitLadder((first,), rules))
     second = RefittableSlot(toolkit, content, probe=probe, stream=stream)
     second.attach(wire)
@@ -193,5 +195,6 @@ def fits_again(bench: Workbench, slot: PlainSlot) -> bool:
     )
     need = bench.plan.record.nbytes + int(scratch) + MARGIN_BYTES
     free = bench.toolkit.cuda.free_bytes
-    _LOG.info("a second engine needs %.0f MiB, %.0f are free", need / 2**20, free / 2**20)
+    if free < need:
+        _LOG.warning("a second engine needs %d MiB, %d are free", need // 2**20, free // 2**20)
     return free >= need

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,8 @@ from semla_ros.errors import EngineError, EngineUnavailableError
 LIBRARY = "libcuda.so.1"
 
 _NON_BLOCKING = 1
+_RELAXED = 2
+_NO_FLAGS = ctypes.c_ulonglong(0)
 _BLOCKING_SYNC = 1
 _CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
 _NAME_BYTES = 256
@@ -235,6 +238,32 @@ class Cuda:
     def destroy_event(self, event: int) -> None:
         """Release an event."""
         self._here("cuEventDestroy_v2", ctypes.c_void_p(event))
+
+    def capture(self, enqueue: Callable[[], None], *, stream: int) -> int:
+        """Return a graph of what `enqueue` puts on `stream`, which does not run it.
+
+        Raises:
+            CudaError: Something in it cannot be captured.
+        """
+        graph, made = ctypes.c_void_p(), ctypes.c_void_p()
+        self._here("cuStreamBeginCapture_v2", ctypes.c_void_p(stream), ctypes.c_int(_RELAXED))
+        try:
+            enqueue()
+        finally:
+            self._here("cuStreamEndCapture", ctypes.c_void_p(stream), ctypes.byref(graph))
+        try:
+            self._here("cuGraphInstantiateWithFlags", ctypes.byref(made), graph, _NO_FLAGS)
+        finally:
+            self._here("cuGraphDestroy", graph)
+        return int(made.value or 0)
+
+    def launch(self, graph: int, *, stream: int) -> None:
+        """Enqueue a run of `graph`."""
+        self._here("cuGraphLaunch", ctypes.c_void_p(graph), ctypes.c_void_p(stream))
+
+    def destroy_graph(self, graph: int) -> None:
+        """Release a graph."""
+        self._here("cuGraphExecDestroy", ctypes.c_void_p(graph))
 
     def close(self) -> None:
         """Release the primary context; memory and streams must be gone. Twice is allowed."""

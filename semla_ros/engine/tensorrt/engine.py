@@ -59,6 +59,7 @@ class TensorRtEngine(SegmentationEngine):
         *,
         options: BuildOptions,
         likeness: float = 0.0,
+        one_engine: bool = False,
     ) -> None:
         """Make engines of `plan`, prove them and leave them with the base weights.
 
@@ -68,6 +69,7 @@ class TensorRtEngine(SegmentationEngine):
             plan: Of the bundle's segmentation graph.
             options: How the plan was built.
             likeness: See `TensorRtSettings`.
+            one_engine: Likewise.
 
         Raises:
             PlanRefusedError: TensorRT does not take the plan.
@@ -94,6 +96,7 @@ class TensorRtEngine(SegmentationEngine):
                 probe=self._tensors.probe,
                 stream=self._patient,
                 resources=resources,
+                one_engine=one_engine,
             )
             machine = assemble(bench, first, likeness=likeness)
             self._resources = resources.pop_all()
@@ -173,6 +176,7 @@ class TensorRtEngine(SegmentationEngine):
                 found.plan,
                 options=found.identity.options,
                 likeness=settings.likeness,
+                one_engine=settings.one_engine,
             )
         except PlanRefusedError:
             cache.drop(found.identity)
@@ -185,6 +189,11 @@ class TensorRtEngine(SegmentationEngine):
         if ladder.frozen:
             return EngineStatus(FROZEN, NAME, ladder.frozen)
         return EngineStatus(READY, NAME, f"{self._options.mode}, {self._loader.kind}")
+
+    @property
+    def free_device_bytes(self) -> int:
+        """Free memory of the GPU."""
+        return self._toolkit.cuda.free_bytes
 
     def probe(self, weight_set: WeightSet, image: UInt8Array | Float32Array) -> Float32Array:
         """See `SegmentationEngine.probe`.

@@ -34,6 +34,7 @@ class TensorRtSettings:
         build: Build a plan where none is found; minutes.
         progress: Told how far a build is.
         likeness: Smallest cosine between an adapted answer to the probe and the reference.
+        one_engine: Refit the engine that serves, between two frames, even if memory is ample.
     """
 
     mode: str | None = None
@@ -42,6 +43,7 @@ class TensorRtSettings:
     build: bool = False
     progress: Progress | None = field(default=None, compare=False)
     likeness: float = 0.0
+    one_engine: bool = False
 
     def build_options(self, bundle: ModelBundle, precision: str) -> BuildOptions:
         """Return how a new plan of `bundle` is built in `precision` (auto, f32 or f16)."""

@@ -148,6 +148,15 @@ class RefittableSlot(PlainSlot):
             refitter.weights_validation = False
         return taken
 
+    def validate(self, wanted: bool) -> None:
+        """Check values in every refit from now on, or in none, where TensorRT has the choice.
+
+        Without a word the first refit is checked and the others are not.
+        """
+        self._validated = True
+        if self.toolkit.features.weights_validation:
+            self._ready_refitter().weights_validation = wanted
+
     def close(self) -> None:
         """Drop refitter, context and engine."""
         self._refitter = None

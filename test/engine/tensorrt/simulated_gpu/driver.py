@@ -146,6 +146,26 @@ class FakeDriver:
         self.events.discard(event.value)
         return 0
 
+    def cuStreamBeginCapture_v2(self, stream, mode):
+        return 0 if stream.value in self.streams else 1
+
+    def cuStreamEndCapture(self, stream, out):
+        out._obj.value = self._handle()
+        return 0
+
+    def cuGraphInstantiateWithFlags(self, out, graph, flags):
+        out._obj.value = self._handle()
+        return 0
+
+    def cuGraphDestroy(self, graph):
+        return 0
+
+    def cuGraphLaunch(self, graph, stream):
+        return 0 if stream.value in self.streams else 1
+
+    def cuGraphExecDestroy(self, graph):
+        return 0
+
     def _handle(self) -> int:
         self._next += 1
         return self._next
