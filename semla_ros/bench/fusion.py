@@ -14,21 +14,19 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 
 from semla_ros.base_weights import BaseWeights
 from semla_ros.bench.fusion_peft import PeftMerge
-from semla_ros.bench.library_scale import library_costs, retrieval_costs
+from semla_ros.bench.library_scale import library_costs, retrieval_costs, spread
 from semla_ros.bench.machine import machine_facts
 from semla_ros.bundle import GraphWeight, open_bundle
 from semla_ros.engine.slot_buffers import SlotBuffers
 from semla_ros.library.fusion import MergedWeights
 from semla_ros.network.config import CatSegConfig
 from semla_ros.network.layers import adaptable_layers
-from semla_ros.timing import now_ms
 from semla_ros.types import AdapterMix, Float32Array, LoraAdapter, LoraLayer
 
 RANK, MEMBERS, SCALING = 8, 5, 2.0
@@ -132,12 +130,11 @@ def fusion_costs(layers: Case, repeats: int, *, peft: bool) -> dict[str, Any]:
         "memcpy": spread(floor, repeats),
         "ours": spread(ours, repeats),
     }
-    found["ours_over_memcpy"] = found["ours"]["min"] / found["memcpy"]["min"]
+    found["ours_over_memcpy"] = _ratios(found["ours"], found["memcpy"])
     found |= _torch_costs(by_name, base, adapters, repeats)
     if peft:
         found["peft"] = PeftMerge(weights, adapters, scaling=SCALING).costs(mixes)
-        total = found["peft"]["to_merged_state"]["min"]
-        found["peft_over_ours"] = total / found["ours"]["min"]
+        found["peft_over_ours"] = _ratios(found["peft"]["to_merged_state"], found["ours"])
         found["largest_difference_to_peft"] = found["peft"].pop("difference")(
             MergedWeights(base, adapters, mixes[-1])
         )
@@ -172,14 +169,9 @@ def _torch_costs(
     return found
 
 
-def spread(call: Callable[[], object], repeats: int) -> dict[str, float]:
-    """Return `min` and `median` of the milliseconds that `call` takes."""
-    taken = []
-    for _ in range(repeats):
-        started = now_ms()
-        call()
-        taken.append(now_ms() - started)
-    return {"min": min(taken), "median": median(taken)}
+def _ratios(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    """Return how many times `other` fits into `one`, by each statistic."""
+    return {name: one[name] / other[name] for name in other}
 
 
 def random_adapters(layers: Case, *, members: int = MEMBERS) -> list[LoraAdapter]:

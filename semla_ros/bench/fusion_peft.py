@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
@@ -13,6 +14,7 @@ from semla_ros.timing import now_ms
 from semla_ros.types import AdapterMix, Float32Array, LoraAdapter
 
 _MIX = "mix"
+_Spent = tuple[float, float]
 Steps = Sequence[tuple[str, Callable[[], Any]]]
 
 
@@ -73,15 +75,21 @@ class PeftMerge:
         """
         self._combine(mixes[0])
         self.model.merge_adapter()
-        taken: dict[str, list[float]] = {}
+        taken: dict[str, list[_Spent]] = {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for mix in mixes:
                 spent = {step: _timed(call) for step, call in self._steps(mix)}
-                for step, value in {**spent, "to_merged_state": sum(spent.values())}.items():
+                total = (sum(w for w, _ in spent.values()), sum(c for _, c in spent.values()))
+                for step, value in {**spent, "to_merged_state": total}.items():
                     taken.setdefault(step, []).append(value)
         found: dict[str, Any] = {
-            step: {"min": min(values), "median": median(values)} for step, values in taken.items()
+            step: {
+                "min": min(wall for wall, _ in values),
+                "median": median(wall for wall, _ in values),
+                "cpu_min": min(cpu for _, cpu in values),
+            }
+            for step, values in taken.items()
         }
         return {**found, "difference": self.difference}
 
@@ -118,7 +126,7 @@ class PeftMerge:
             self.model.set_adapter(_MIX)
 
 
-def _timed(call: Callable[[], Any]) -> float:
-    started = now_ms()
+def _timed(call: Callable[[], Any]) -> _Spent:
+    started, cpu_s = now_ms(), time.process_time()
     call()
-    return now_ms() - started
+    return now_ms() - started, (time.process_time() - cpu_s) * 1e3

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,7 +18,7 @@ from semla_ros.library.memory import bytes_of
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
 from semla_ros.library.statistics import DomainStatistics, write_statistics
 from semla_ros.library.storage import CONFIG_FILE, TENSOR_FILE, read_adapter, write_adapter
-from semla_ros.navigator.distance import CentroidBank, cosine, euclidean, novelties
+from semla_ros.navigator.distance import CentroidBank, Distance, cosine, euclidean, novelties
 from semla_ros.timing import now_ms
 from semla_ros.types import Float32Array, LoraAdapter, LoraLayer
 
@@ -47,7 +49,7 @@ def library_costs(root: Path, layers: Sequence[GraphWeight], *, domains: int) ->
             os.link(root / "domain0000" / file, folder / file)
         centroid = rng.standard_normal(DIM).astype(np.float32)
         write_statistics(folder, name, DomainStatistics(centroid, count=500, encoder="bench"))
-    started = now_ms()
+    started, cpu_s = now_ms(), time.process_time()
     library = AdapterLibrary.open(
         root,
         layers=layers,
@@ -56,19 +58,15 @@ def library_costs(root: Path, layers: Sequence[GraphWeight], *, domains: int) ->
         dim=DIM,
         memory_bytes=_MEMORY,
     )
-    opened_ms = now_ms() - started
-    reads = []
-    for _ in range(9):
-        started = now_ms()
-        read_adapter(root / "domain0000", name="domain0000")
-        reads.append(now_ms() - started)
+    opened_ms, opened_cpu_ms = now_ms() - started, (time.process_time() - cpu_s) * 1e3
     return {
         "domains": len(library.names),
         "open_ms": opened_ms,
+        "open_cpu_ms": opened_cpu_ms,
         "memory_limit_mib": _MEMORY / 2**20,
         "memory_used_mib": library.memory_bytes / 2**20,
         "adapter_mib": bytes_of(first) / 2**20,
-        "read_warm_ms": {"min": min(reads), "median": median(reads)},
+        "read_warm": spread(lambda: read_adapter(root / "domain0000", name="domain0000"), 9),
     }
 
 
@@ -76,26 +74,34 @@ def retrieval_costs(*, repeats: int) -> dict[str, Any]:
     """Return the milliseconds from an embedding to a mix among 10,000 domains."""
     rng = np.random.default_rng(0)
     centroids = rng.standard_normal((CENTROIDS, DIM)) * 0.3
-    spread = rng.standard_normal((DIM, DIM)) * 0.1 + np.eye(DIM)
+    axes = rng.standard_normal((DIM, DIM)) * 0.1 + np.eye(DIM)
     names = tuple(f"domain{i:05d}" for i in range(CENTROIDS))
-    bank = CentroidBank(names, centroids, tied_precision=spread @ spread.T)
+    bank = CentroidBank(names, centroids, tied_precision=axes @ axes.T)
     point: Float32Array = (centroids[5] + 0.1 * rng.standard_normal(DIM)).astype(np.float32)
     settings = RetrievalSettings()
     found: dict[str, Any] = {"centroids": CENTROIDS, "dim": DIM}
+
+    def to_mix(measure: Distance) -> None:
+        retrieve(names, measure(point, bank), settings=settings)
+
     for name, measure in (("euclidean", euclidean), ("cosine", cosine)):
-        taken = []
-        for _ in range(20 * repeats):
-            started = now_ms()
-            retrieve(names, measure(point, bank), settings=settings)
-            taken.append(now_ms() - started)
-        found[f"{name}_to_mix"] = {"min": min(taken), "median": median(taken)}
-    taken = []
-    for _ in range(20 * repeats):
-        started = now_ms()
-        novelties(point, bank)
-        taken.append(now_ms() - started)
-    found["novelty"] = {"min": min(taken), "median": median(taken)}
+        found[f"{name}_to_mix"] = spread(partial(to_mix, measure), 20 * repeats)
+    found["novelty"] = spread(lambda: novelties(point, bank), 20 * repeats)
     return found
+
+
+def spread(call: Callable[[], object], repeats: int) -> dict[str, float]:
+    """Return `min` and `median` of the milliseconds that `call` takes, and `cpu_min`.
+
+    The last one is the time of the processor, in all threads: it knows nothing of other programs.
+    """
+    taken, busy = [], []
+    for _ in range(repeats):
+        started, cpu_s = now_ms(), time.process_time()
+        call()
+        taken.append(now_ms() - started)
+        busy.append((time.process_time() - cpu_s) * 1e3)
+    return {"min": min(taken), "median": median(taken), "cpu_min": min(busy)}
 
 
 def _adapter(layers: Sequence[GraphWeight], rng: np.random.Generator) -> LoraAdapter:

@@ -11,11 +11,11 @@ import json
 import os
 import re
 import shutil
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ from semla_ros.library.adapter_config import (
     CONFIG_FILE,
     MAX_RANK,
     AdapterSettings,
+    config_of,
     read_settings,
 )
 from semla_ros.library.statistics import (
@@ -147,7 +148,7 @@ def write_adapter(folder: Path, adapter: LoraAdapter, *, alpha: float) -> None:
         for side, array in (("A", layer.lora_a), ("B", layer.lora_b)):
             key = f"base_model.model.{module}.lora_{side}.weight"
             tensors[key] = np.ascontiguousarray(array, dtype=np.float32)
-    config = json.dumps(_config(adapter, alpha), indent=2, sort_keys=True)
+    config = json.dumps(config_of(adapter, alpha), indent=2, sort_keys=True)
     _replace(folder / TENSOR_FILE, save(tensors, metadata={"format": "pt"}))
     _replace(folder / CONFIG_FILE, (config + "\n").encode())
 
@@ -172,38 +173,6 @@ def _replace(path: Path, content: bytes) -> None:
     os.replace(partial, path)  # noqa: PTH105  the atomic one
 
 
-def _config(adapter: LoraAdapter, alpha: float) -> dict[str, Any]:
-    ranks = {module: len(layer.lora_a) for module, layer in adapter.layers.items()}
-    rank = Counter(ranks.values()).most_common(1)[0][0]
-    own_alpha = {m: layer.scaling * ranks[m] for m, layer in adapter.layers.items()}
-    return {
-        "auto_mapping": None,
-        "base_model_name_or_path": adapter.base_model,
-        "bias": "none",
-        "fan_in_fan_out": False,
-        "inference_mode": True,
-        "init_lora_weights": True,
-        "layer_replication": None,
-        "layers_pattern": None,
-        "layers_to_transform": None,
-        "loftq_config": {},
-        "lora_alpha": alpha,
-        "lora_dropout": 0.0,
-        "megatron_config": None,
-        "megatron_core": "megatron.core",
-        "modules_to_save": None,
-        "peft_type": "LORA",
-        "r": rank,
-        "rank_pattern": {m: r for m, r in ranks.items() if r != rank},
-        "alpha_pattern": {m: a for m, a in own_alpha.items() if a != alpha},
-        "revision": None,
-        "target_modules": sorted(adapter.layers),
-        "task_type": None,
-        "use_dora": False,
-        "use_rslora": False,
-    }
-
-
 def _read_pairs(path: Path, where: str, *, values: bool) -> _Pairs:
     """Return module -> side -> factor; B lies turned in memory, as merges read it."""
     pairs: _Pairs = {}
@@ -219,18 +188,9 @@ def _read_pairs(path: Path, where: str, *, values: bool) -> _Pairs:
                     )
                 view = file.get_slice(key)
                 _check_tensor(key, view.get_shape(), dtype=view.get_dtype(), where=where)
-                if not values:
-                    empty = np.broadcast_to(np.float32(0), view.get_shape())
-                    pairs.setdefault(match["module"], {})[match["side"]] = empty
-                    continue
-                array = np.array(
-                    file.get_tensor(key), np.float32, order="C" if match["side"] == "A" else "F"
-                )
-                if not np.isfinite(array).all():
-                    raise AdapterError(
-                        f"{where}: {key!r} holds NaN or infinity: train or copy the adapter again"
-                    )
-                pairs.setdefault(match["module"], {})[match["side"]] = array
+                shape = tuple(view.get_shape())
+                factor = _values(file, key, where) if values else _no_values(shape)
+                pairs.setdefault(match["module"], {})[match["side"]] = factor
     except (OSError, SafetensorError, ValueError) as error:
         raise AdapterError(
             f"{where}: damaged or truncated ({error}): copy the adapter again"
@@ -238,6 +198,21 @@ def _read_pairs(path: Path, where: str, *, values: bool) -> _Pairs:
     if not pairs:
         raise AdapterError(f"{where}: expected LoRA tensors, got none: copy the adapter again")
     return pairs
+
+
+def _values(file: Any, key: str, where: str) -> Float32Array:  # noqa: ANN401  safe_open's type
+    order: Literal["C", "F"] = "F" if key.endswith("lora_B.weight") else "C"
+    array: Float32Array = np.array(file.get_tensor(key), np.float32, order=order)
+    if not np.isfinite(array).all():
+        raise AdapterError(
+            f"{where}: {key!r} holds NaN or infinity: train or copy the adapter again"
+        )
+    return array
+
+
+@lru_cache(maxsize=256)
+def _no_values(shape: tuple[int, ...]) -> Float32Array:
+    return np.broadcast_to(np.float32(0), shape)
 
 
 def _check_size(path: Path, where: str) -> None:
