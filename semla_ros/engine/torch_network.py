@@ -176,14 +176,20 @@ class CudaNetwork(CpuNetwork):
         torch.cuda.synchronize()
 
     def _capture(self, slot: Slot) -> None:
-        """Record one run of `slot` into its graph, after runs that let libraries set up."""
+        """Record one run of `slot` into its graph, after runs that let libraries set up.
+
+        `torch.cuda.graph` would wait for the whole device, frames included.
+        """
         image = torch.zeros_like(self._image)
         for _ in range(_WARM_UP_RUNS):
             self._forward(slot, image)
         self._swaps.synchronize()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._swaps, capture_error_mode="thread_local"):
+        graph.capture_begin(capture_error_mode="thread_local")
+        try:
             slot.logits = self._forward(slot, self._image)
+        finally:
+            graph.capture_end()
         slot.graph = graph
 
 
