@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -114,7 +115,7 @@ def write_bundle(
             if check is not None:
                 check(bundle)
             root.rename(out)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise BundleError(f"cannot write {str(out)!r}: {error}: check space and rights") from error
     return open_bundle(out, verify=False)
 

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import resource
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -347,3 +348,46 @@ def test_an_existing_folder_is_never_touched(source, tmp_path):
     with pytest.raises(SemlaError, match="exists already"):
         import_bundle(request_for(source, tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("limit", [1_000_000, 2_000_000], ids=["tokenizer", "weights"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(source, tmp_path, limit):
+    """A limit on file sizes stands in for the full disk; each stops another file half-way."""
+    before, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    out = tmp_path / "made" / "bundle"
+    request = request_for(source, out, loradb=None)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(SemlaError, match=r"cannot write .*check space and rights") as error:
+            import_bundle(request)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before, hard))
+    assert "\n" not in str(error.value)
+    assert list(out.parent.iterdir()) == []
+
+
+def test_weights_beside_the_graph_are_sealed_and_served(source, imported, tmp_path, monkeypatch):
+    """What happens to weights that no protobuf holds, with a limit that small graphs exceed."""
+    from semla_ros.bundler import onnx_export
+
+    monkeypatch.setattr(onnx_export, "MAX_INLINE_BYTES", 10_000)
+    bundle = import_bundle(request_for(source, tmp_path / "large", loradb=None)).bundle
+    for graph in ("segmentation.onnx", "text_encoder.onnx"):
+        assert f"{graph}.data" in bundle.manifest.files
+        assert (bundle.root / graph).stat().st_size < 1_000_000
+    vocabulary = bundle.manifest.vocabulary
+    rgb = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    answers = []
+    for each in (bundle, imported.bundle):
+        text = TextEncoder(each).encode(vocabulary, {})
+        with create_engine("onnx", each, threads=1) as engine:
+            engine.prepare(WeightSet(AdapterMix.base_only(), {}, text, vocabulary))
+            engine.commit()
+            answers.append(engine.logits(rgb).copy())
+    np.testing.assert_array_equal(*answers)
+    data = bundle.root / "segmentation.onnx.data"
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 1
+    data.write_bytes(content)
+    with pytest.raises(SemlaError, match=r"segmentation\.onnx\.data' was edited or damaged"):
+        open_bundle(bundle.root)

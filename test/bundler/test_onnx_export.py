@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from semla_ros.bundler import onnx_export
-from semla_ros.bundler.onnx_export import export_segmentation, export_text_encoder
+from semla_ros.bundler.onnx_export import OPSET, export_segmentation, export_text_encoder
 from semla_ros.errors import TrainingError
 from semla_ros.network.catseg import ABSENT_LOGIT
 from semla_ros.network.checkpoint import create_catseg, with_taps
@@ -194,6 +194,16 @@ def test_the_required_inputs_are_the_documented_ones(segmentation, text):
         ("text_features", ["classes", 32]),
     ]
     assert [(i.name, i.shape) for i in text[1].get_inputs()] == [("tokens", ["prompts", "length"])]
+
+
+@pytest.mark.parametrize("name", ["segmentation", "text"])
+def test_opset_and_names_are_those_of_every_torch_version(request, folder, name):
+    request.getfixturevalue(name)
+    proto = onnx.load(str(folder / f"{name}.onnx"))
+    assert [(each.domain, each.version) for each in proto.opset_import] == [("", OPSET)]
+    assert not proto.functions
+    assert {node.domain for node in proto.graph.node} == {""}
+    assert proto.graph.output[0].name == {"text": "text_features"}.get(name, "logits")
 
 
 def test_a_graph_does_not_tell_where_it_was_made(segmentation, folder):
