@@ -77,17 +77,20 @@ def auroc(score: Float64Array, positive: BoolArray) -> float:
     return float(evaluate_extra("sklearn.metrics").roc_auc_score(positive[known], score[known]))
 
 
-def tpr_at(score: Float64Array, positive: BoolArray, *, fpr: float = FALSE_ALARMS) -> float:
-    """Return the largest share of positives above a threshold that at most `fpr` negatives pass.
+def tpr_at(score: Float64Array, positive: BoolArray, *, allowed: float = FALSE_ALARMS) -> float:
+    """Return the share of positives above a threshold that few negatives pass; NaN without both.
 
-    NaN without both kinds.
+    Args:
+        score: (F,) large means positive.
+        positive: (F,).
+        allowed: Share of the negatives that may pass.
     """
     known = np.isfinite(score)
     hits, rest = np.sort(score[known & positive]), np.sort(score[known & ~positive])
     if not hits.size or not rest.size:
         return math.nan
-    allowed = math.floor(fpr * rest.size + 1e-9)
-    threshold = rest[rest.size - 1 - allowed]
+    passing = math.floor(allowed * rest.size + 1e-9)
+    threshold = rest[rest.size - 1 - passing]
     return float((hits > threshold).mean())
 
 

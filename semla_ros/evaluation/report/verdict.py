@@ -14,6 +14,7 @@ from semla_ros.evaluation.study.record import SEMLA, UNIFORM, ZERO_SHOT, Study
 
 USEFUL_AUROC = 0.7
 COVERAGE_SLACK = 0.05
+FEW_DOMAINS = 4
 
 
 def verdict(study: Study, found: Findings) -> tuple[str, ...]:
@@ -106,6 +107,8 @@ def _coverage(report: CalibrationReport) -> str:
         return f"The support's promise does not hold: {numbers}."
     if worst.coverage < report.target - 2 * COVERAGE_SLACK:
         return f"The support's promise holds on average, not everywhere: {numbers}."
+    if len(report.held_out) < FEW_DOMAINS:
+        return f"The support's promise holds on the few domains seen here: {numbers}."
     return f"The support can be trusted: {numbers}."
 
 
