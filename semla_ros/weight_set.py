@@ -196,9 +196,10 @@ class SetPreparer:
         Raises:
             SemlaError: It cannot be served, or nobody wants it any more.
         """
+        loaded = False  # then the set is the engine's, which may merge it again for another one
 
         def proceed() -> None:
-            if not wanted():
+            if not loaded and not wanted():
                 raise EngineError("superseded while fusing")
 
         with timer.stage("fuse"):
@@ -206,6 +207,7 @@ class SetPreparer:
         proceed()
         with timer.stage("load"):
             self._engine.prepare(weight_set)
+        loaded = True
 
     def _weight_set(self, recipe: Recipe, proceed: Callable[[], None]) -> WeightSet:
         with self._lock:

@@ -60,8 +60,10 @@ class Toolkit:
         try:
             runtime = trt.Runtime(logger)
         except API_ERRORS as error:
+            gpu = cuda.device.name
+            cuda.close()
             raise EngineUnavailableError(
-                f"TensorRT {trt.__version__} does not start on {cuda.device.name}: {error}: "
+                f"TensorRT {trt.__version__} does not start on {gpu}: {error}: "
                 "check that driver, CUDA and TensorRT fit, or take engine 'onnx'"
             ) from error
         return cls(trt, features, cuda, logger, runtime)

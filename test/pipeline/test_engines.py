@@ -1,0 +1,147 @@
+"""Which engines a configuration gets, with a simulated GPU and without one."""
+
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "engine" / "tensorrt"))
+
+from simulated_gpu.machine import simulate
+
+from semla_ros.bundle import open_bundle
+from semla_ros.config import Config
+from semla_ros.engine.options import EngineOptions
+from semla_ros.engine.tensorrt import plans
+from semla_ros.engine.tensorrt.engine import TensorRtEngine
+from semla_ros.engine.tensorrt.runner import TensorRtRunner
+from semla_ros.engine.tensorrt.settings import TensorRtSettings
+from semla_ros.errors import EngineUnavailableError
+from semla_ros.navigator.encoder import OnnxImageEncoder, RunnerImageEncoder
+from semla_ros.pipeline import build_pipeline, engines
+from semla_ros.pipeline.engines import open_encoder, open_engine
+from semla_ros.types import AdapterMix, Frame
+
+WAIT_S = 30
+
+
+@pytest.fixture
+def root(tmp_path):
+    import importlib.util
+
+    path = Path(__file__).parents[1] / "small_bundle.py"
+    spec = importlib.util.spec_from_file_location("engines_small_bundle", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.small_bundle(tmp_path / "bundle")
+
+
+@pytest.fixture
+def gpu(monkeypatch, tmp_path):
+    """TensorRT 10.13; plans go to the user's cache folder, which is in `tmp_path`."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return simulate("10.13.3.9", monkeypatch, tmp_path / "cache" / "semla_ros" / "tensorrt")
+
+
+def config(root, **changes):
+    return Config(**{"bundle": str(root), "engine": "tensorrt", "threads": 1} | changes)
+
+
+def frame(stamp_ns=0):
+    rgb = np.random.default_rng(3).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    return Frame(stamp_ns, "camera", rgb)
+
+
+def until(condition):
+    pause = threading.Event()
+    for _ in range(WAIT_S * 100):
+        if condition():
+            return
+        pause.wait(0.01)
+    raise AssertionError("it did not happen in time")
+
+
+def test_the_pipeline_serves_while_the_plan_is_built_and_keeps_its_mix(root, gpu, monkeypatch):
+    go = threading.Event()
+    real = plans.build
+
+    def slow(*arguments, **options):
+        assert go.wait(WAIT_S)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(plans, "build", slow)
+    unlike = partial(TensorRtSettings, likeness=-1.0)  # colours are all that this network sees
+    monkeypatch.setattr(engines, "TensorRtSettings", unlike)
+    with build_pipeline(config(root, swap_policy="never")) as pipeline:
+        assert pipeline.engine.status.state == "building"
+        assert pipeline.engine.status.serving != "tensorrt"
+        pinned = pipeline.pin(AdapterMix(("fog",), (1.0,)))
+        until(lambda: pipeline.poll(0) or pinned.done())
+        before = pipeline.step(frame())
+        assert before.mix.names == ("fog",)
+        go.set()
+        until(lambda: pipeline.engine.status.serving == "tensorrt")
+        after = pipeline.step(frame(1))
+        assert pipeline.engine.status.state == "ready"
+        assert after.mix == before.mix
+        assert (after.labels == before.labels).mean() > 0.99
+        pipeline.unpin()
+    assert gpu.driver.left == (0, 0, 0, 0, 0)
+
+
+def test_a_build_that_fails_leaves_the_other_engine_serving(root, gpu, monkeypatch):
+    monkeypatch.setattr(gpu.trt.OnnxParser, "parse_from_file", lambda parser, path: False)
+    with build_pipeline(config(root)) as pipeline:
+        until(lambda: pipeline.engine.status.state == "ready")
+        assert "cannot parse" in pipeline.engine.status.detail
+        assert pipeline.step(frame()).labels.shape == (32, 32)
+
+
+def test_never_building_refuses_or_takes_another(root, gpu):
+    bundle = open_bundle(root)
+    with pytest.raises(EngineUnavailableError, match="semla engine build"):
+        open_engine(config(root, tensorrt_build="never"), bundle)
+    with open_engine(config(root, engine="auto", tensorrt_build="never"), bundle) as engine:
+        assert engine.name != "tensorrt"
+        assert "semla engine build" in engine.reason
+
+
+def test_replay_never_changes_engines_midway(root, gpu):
+    with pytest.raises(EngineUnavailableError, match="semla engine build"):
+        open_engine(config(root, adaptation="inline"), open_bundle(root))
+
+
+def test_a_plan_that_is_there_is_taken_at_once(root, gpu):
+    bundle = open_bundle(root)
+    settings = TensorRtSettings(build=True)
+    options = EngineOptions(threads=1)
+    TensorRtEngine.open(bundle, options=options, settings=settings).close()
+    for engine in ("tensorrt", "auto"):
+        with open_engine(config(root, engine=engine), bundle) as opened:
+            assert opened.status.serving == "tensorrt"
+
+
+def test_the_navigator_takes_tensorrt_where_its_plan_is(root, gpu):
+    bundle = open_bundle(root)
+    assert isinstance(open_encoder(config(root), bundle), OnnxImageEncoder)
+    with pytest.raises(EngineUnavailableError, match="plan of navigator"):
+        open_encoder(config(root, navigator_engine="tensorrt"), bundle)
+    settings = TensorRtSettings(build=True)
+    TensorRtRunner.open(bundle, options=EngineOptions(threads=1), settings=settings).close()
+    for asked in ("auto", "tensorrt"):
+        encoder = open_encoder(config(root, navigator_engine=asked), bundle)
+        assert isinstance(encoder, RunnerImageEncoder)
+        assert encoder.encode(frame().rgb).shape == (3,)
+    assert isinstance(
+        open_encoder(config(root, navigator_engine="onnx"), bundle), OnnxImageEncoder
+    )
+
+
+def test_without_a_gpu_auto_asks_for_nothing(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with build_pipeline(config(root, engine="onnx")) as pipeline:
+        assert pipeline.engine.status.state == "ready"
+        assert pipeline.engine.status.serving == "onnx"
