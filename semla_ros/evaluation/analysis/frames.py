@@ -19,6 +19,7 @@ from semla_ros.evaluation.study.record import (
     StudyInfo,
 )
 from semla_ros.evaluation.study.scores import miou_of
+from semla_ros.evaluation.study.strategies import left_out
 from semla_ros.navigator.support import support_level
 from semla_ros.types import Float64Array
 
@@ -132,11 +133,7 @@ def frame_table(studies: Sequence[Study], *, strategy: str | None = None) -> Fra
 def _rows(recording: RecordingTrack, strategy: str, block: str, info: StudyInfo) -> FrameTable:
     track = recording.tracks[strategy]
     number = recording.frames
-    distances = recording.distances
-    nearest = np.full(number, np.nan)
-    if distances.shape[1]:
-        known = np.where(np.isnan(distances), np.inf, distances).min(axis=1)
-        nearest = np.where(np.isfinite(known), known, np.nan)
+    nearest = _nearest(recording, info)
     domains = [d or recording.name for d in recording.domains]
     return FrameTable(
         support=recording.smoothed if strategy == GATED else recording.support,
@@ -148,6 +145,21 @@ def _rows(recording: RecordingTrack, strategy: str, block: str, info: StudyInfo)
         block=_blocks(block, domains),
         level=np.array(_levels(recording, strategy, nearest, info), dtype=np.str_),
     )
+
+
+def _nearest(recording: RecordingTrack, info: StudyInfo) -> Float64Array:
+    """Return the distance to the nearest adapter that might serve, (F,); NaN where unknown."""
+    distances = recording.distances.copy()
+    if not distances.shape[1]:
+        return np.full(recording.frames, np.nan)
+    domains = np.array(recording.domains, dtype=np.str_)
+    for domain in map(str, np.unique(domains)):
+        out = left_out(info.leave_out, info.adapters, domain)
+        columns = [i for i, name in enumerate(info.adapters) if name in out]
+        distances[np.ix_(domains == domain, columns)] = np.nan
+    known = np.where(np.isnan(distances), np.inf, distances).min(axis=1)
+    nearest: Float64Array = np.where(np.isfinite(known), known, np.nan)
+    return nearest
 
 
 def _levels(
