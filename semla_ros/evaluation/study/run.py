@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -30,7 +29,6 @@ from semla_ros.evaluation.truth.label_map import read_label_map
 from semla_ros.pipeline import default_bundle
 from semla_ros.timing import StageTimer
 
-_LOG = logging.getLogger(__name__)
 FRAMES_CSV = "frames.csv"
 
 
