@@ -150,7 +150,6 @@ def _carry_out(request: StudyRequest, todo: list[Task], state: _Progress) -> Non
         if not any((folder / TIMINGS).exists() for folder in state.folders.values()):
             raise
         state.stopped = str(error)
-        _LOG.error("stopped: %s", error)
 
 
 @contextmanager
