@@ -87,7 +87,7 @@ def test_the_pipeline_serves_while_the_plan_is_built_and_keeps_its_mix(root, gpu
         after = pipeline.step(frame(1))
         assert pipeline.engine.status.state == "ready"
         assert after.mix == before.mix
-        assert (after.labels == before.labels).mean() > 0.99
+        assert (after.labels == before.labels).mean() > 0.95
         pipeline.unpin()
     assert gpu.driver.left == (0, 0, 0, 0, 0)
 

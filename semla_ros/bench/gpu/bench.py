@@ -45,7 +45,7 @@ class GpuCheck:
     seconds: float = 10.0
     rate_hz: float = 30.0
     folder: Path | None = None
-    likeness: float = 0.0
+    likeness: float = 0.5
 
     def options(self, mode: str) -> BuildOptions:
         """Return how the plan of `mode` is built."""

@@ -58,7 +58,7 @@ class TensorRtEngine(SegmentationEngine):
         plan: CachedPlan,
         *,
         options: BuildOptions,
-        likeness: float = 0.0,
+        likeness: float = 0.5,
         one_engine: bool = False,
     ) -> None:
         """Make engines of `plan`, prove them and leave them with the base weights.

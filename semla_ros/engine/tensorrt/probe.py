@@ -25,7 +25,7 @@ BASE, NUDGED = "base", "nudged"
 GOLDEN_ERROR: Mapping[str, float] = {FP16: 2e-2, FP32: 2e-3}
 """Largest relative error (L2) against the reference with the same weights."""
 
-_NUDGE = 0.05
+_NUDGE = 0.5
 _SAMPLES = 8192
 
 
@@ -51,7 +51,7 @@ def question(*, size: int, classes: int, width: int) -> Question:
 
 
 def nudged(weight: Float32Array) -> Float32Array:
-    """Return `weight` with 5 % of its spread added, another amount to every value."""
+    """Return `weight` with up to half its spread added, another amount to every value."""
     waves = _waves(weight.size, 12.9898).reshape(weight.shape)
     return (weight + _NUDGE * float(weight.std()) * waves).astype(np.float32)
 

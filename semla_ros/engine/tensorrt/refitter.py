@@ -66,7 +66,7 @@ class ProbeRules:
     golden: Golden
     golden_error: float
     repeat_error: float = 1e-3
-    likeness: float = 0.0
+    likeness: float = 0.5
     material: float = 1e-3
 
 

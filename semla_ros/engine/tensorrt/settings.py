@@ -42,7 +42,7 @@ class TensorRtSettings:
     folder: Path | None = None
     build: bool = False
     progress: Progress | None = field(default=None, compare=False)
-    likeness: float = 0.0
+    likeness: float = 0.5
     one_engine: bool = False
 
     def build_options(self, bundle: ModelBundle, precision: str) -> BuildOptions:

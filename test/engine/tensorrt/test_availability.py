@@ -1,5 +1,6 @@
 """Each missing thing is named: package, libraries, driver, GPU, plan; and the navigator."""
 
+import importlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from simulated_gpu.tensorrt import fake_tensorrt
 
 from semla_ros.bundle import open_bundle
-from semla_ros.engine import create_engine
+from semla_ros.engine import create_engine, tensorrt
 from semla_ros.engine.options import EngineOptions
 from semla_ros.engine.tensorrt.availability import only_lacks_plan
 from semla_ros.engine.tensorrt.options import BuildOptions, ClassRange
@@ -66,7 +67,9 @@ def test_a_runtime_that_does_not_start_is_told(recent, hand_made, monkeypatch):
 
 def test_without_onnx_a_plan_cannot_be_built_but_is_found(recent, hand_made, monkeypatch):
     for name in ("graph", "half"):
-        monkeypatch.delitem(sys.modules, f"semla_ros.engine.tensorrt.{name}", raising=False)
+        module = importlib.import_module(f"semla_ros.engine.tensorrt.{name}")
+        monkeypatch.setattr(tensorrt, name, module)  # put back afterwards
+        monkeypatch.delitem(sys.modules, module.__name__)
     with monkeypatch.context() as without:
         without.setitem(sys.modules, "onnx", None)
         with pytest.raises(EngineUnavailableError, match="needs the Python package 'onnx'"):
