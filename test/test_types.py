@@ -111,7 +111,15 @@ def colors(count):
 
 @pytest.mark.parametrize(
     ("names", "count"),
-    [((), 0), (("road", " "), 2), (("road", "Road "), 2), (("road", "car"), 1), (("road",), 2)],
+    [
+        ((), 0),
+        (("road", " "), 2),
+        (("road", ", car"), 2),
+        (("road", "Road "), 2),
+        (("car, van", "Car, van"), 2),
+        (("road", "car"), 1),
+        (("road",), 2),
+    ],
 )
 def test_a_vocabulary_is_distinct_names_with_colours(names, count):
     with pytest.raises(VocabularyError, match="expected"):

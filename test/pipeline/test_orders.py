@@ -94,8 +94,9 @@ def test_a_new_vocabulary_changes_the_labels_from_the_next_frame(world, make_fra
         (result,) = run(pipeline, make_frames("red"))
         assert result.labels.dtype == np.uint16
         assert len(result.vocabulary.names) == 300
-        with pytest.raises(VocabularyError):
-            pipeline.set_vocabulary(["a", "A"])
+        for refused in (["a", "A"], ["car", ""], [], ["car, van", "car, van "], ["car", ", van"]):
+            with pytest.raises(VocabularyError):
+                pipeline.set_vocabulary(refused)
         failed = pipeline.set_vocabulary(["endless"])
         (result,) = run(pipeline, make_frames("red", start=1))
         assert "shorter prompt" in failed.result(0).error
