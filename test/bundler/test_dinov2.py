@@ -97,7 +97,7 @@ def test_positions_are_sampled_with_the_original_offset():
             matrix[row, min(max(tap, 0), SIDE - 1)] += keys_cubic(at - tap)
     stored = torch.randn(1, 1 + SIDE**2, 8, generator=torch.Generator().manual_seed(2))
     maps = stored[0, 1:].reshape(SIDE, SIDE, 8).numpy()
-    expected = np.einsum("ai,bj,ijd->abd", matrix, matrix, maps).reshape(-1, 8)
+    expected = np.einsum("ui,vj,ijd->uvd", matrix, matrix, maps).reshape(-1, 8)
     got = resized_positions(stored, grid=GRID)
     assert torch.equal(got[:, 0], stored[:, 0])
     np.testing.assert_allclose(got[0, 1:].numpy(), expected, atol=1e-5)
