@@ -9,13 +9,10 @@ from __future__ import annotations
 import importlib.util
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
 from semla_ros.bundle import ModelBundle
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.options import AUTO, BF16, CPU, CUDA, F16, F32, EngineOptions
 from semla_ros.engine.preprocess import InputBuffer
-from semla_ros.engine.slot_buffers import SlotBuffers
 from semla_ros.engine.weights import (
     SEGMENTATION_GRAPH,
     layers_of,
@@ -63,12 +60,8 @@ class TorchEngine(SegmentationEngine):
         self.precision, self.device = precision, device
         self._bundle = bundle
         self._input = InputBuffer(size)
-        self._staging = SlotBuffers(layers, read_base_weights(bundle, list(layers.values())))
-        self._network = _network(
-            model, self._input.tensor, device=device, precision=precision, threads=options.threads
-        )
-        shapes = {layer.parameter: layer.shape for layer in layers.values()}
-        self._slots = [self._network.slot(shapes) for _ in range(2)]
+        self._network = self._opened(model, precision, threads=options.threads)
+        self._slots = [self._network.slot() for _ in range(2)]
 
     @classmethod
     def open(cls, bundle: ModelBundle, *, options: EngineOptions) -> TorchEngine:
@@ -76,17 +69,8 @@ class TorchEngine(SegmentationEngine):
         return cls(bundle, options=options)
 
     def _prepare_impl(self, index: int, weight_set: WeightSet) -> None:
-        from semla_ros.engine.torch_network import staged
-
-        self._staging.fill(weight_set.weights)
-        views = staged(
-            self._staging.arrays,
-            {name: layer.transposed for name, layer in self.layers.items()},
-            {name: layer.parameter for name, layer in self.layers.items()},
-        )
-        features = np.ascontiguousarray(weight_set.text_features)
         tap = second_tap(self._bundle, weight_set.mix)
-        self._network.fill(self._slots[index], views, features, tap)
+        self._network.fill(self._slots[index], weight_set, tap=tap)
 
     def _infer_impl(self, index: int, rgb: UInt8Array | Float32Array) -> Float32Array:
         self._input.load(rgb)
@@ -95,7 +79,22 @@ class TorchEngine(SegmentationEngine):
     def _close_impl(self) -> None:
         self._network.close()
         self._slots.clear()
-        del self._network, self._staging
+        del self._network
+
+    def _opened(self, model: CatSeg, precision: str, *, threads: int) -> CpuNetwork:
+        import torch
+
+        from semla_ros.engine.torch_network import CpuNetwork, CudaNetwork
+
+        torch.set_num_threads(cpu_threads(threads))
+        kind = CudaNetwork if self.device == CUDA else CpuNetwork
+        return kind(
+            model,
+            self._input.tensor,
+            layers=self.layers,
+            base=read_base_weights(self._bundle, list(self.layers.values())),
+            precision=precision,
+        )
 
 
 def _device(options: EngineOptions) -> str:
@@ -120,18 +119,6 @@ def _device(options: EngineOptions) -> str:
             "install a driver and a CUDA build of torch, or set device to auto"
         )
     return CUDA
-
-
-def _network(
-    model: CatSeg, image: Float32Array, *, device: str, precision: str, threads: int
-) -> CpuNetwork:
-    import torch
-
-    from semla_ros.engine.torch_network import CpuNetwork, CudaNetwork
-
-    torch.set_num_threads(cpu_threads(threads))
-    kind = CudaNetwork if device == CUDA else CpuNetwork
-    return kind(model, image, precision=precision)
 
 
 def load_network(bundle: ModelBundle) -> CatSeg:

@@ -5,7 +5,7 @@ Imported only once torch is known to be there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import cast
@@ -14,16 +14,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semla_ros.bundle import GraphWeight
 from semla_ros.engine.options import BF16, CPU, CUDA, F16, F32
+from semla_ros.engine.slot_buffers import SlotBuffers
+from semla_ros.engine.torch_fusion import TorchBank
 from semla_ros.errors import EngineError
 from semla_ros.network.catseg import CatSeg
-from semla_ros.types import Float32Array
+from semla_ros.types import Float32Array, WeightSet
 
 DTYPES: Mapping[str, torch.dtype] = {
     F32: torch.float32,
     BF16: torch.bfloat16,
     F16: torch.float16,
 }
+
+_Merger = Callable[[Mapping[str, Float32Array]], Mapping[str, Tensor]]
+"""From weights (out, in) by layer to merged ones in the layout of the graph."""
 
 _WARM_UP_RUNS = 2
 _HIGH, _LOW = -1, 0
@@ -53,24 +59,46 @@ class CpuNetwork:
 
     device = CPU
 
-    def __init__(self, model: CatSeg, image: Float32Array, *, precision: str) -> None:
-        """Take over `model`; `image` (1, 3, S, S) is read at every run."""
+    def __init__(
+        self,
+        model: CatSeg,
+        image: Float32Array,
+        *,
+        layers: Mapping[str, GraphWeight],
+        base: Mapping[str, Float32Array],
+        precision: str,
+    ) -> None:
+        """Take over `model`.
+
+        Args:
+            model: The network.
+            image: (1, 3, S, S), read at every run.
+            layers: Adaptable layers by name.
+            base: Layer name -> W0 (out, in).
+            precision: A key of `DTYPES`.
+        """
         self.precision = precision
         self._model = model.to(self.device)
         self._host_image = torch.from_numpy(image)
+        self._layers = dict(layers)
+        self._merging = self._merger(base)
 
-    def slot(self, shapes: Mapping[str, tuple[int, ...]]) -> Slot:
-        """Return an empty slot for weights of `shapes`, by parameter name."""
+    def slot(self) -> Slot:
+        """Return an empty slot."""
         dtype = DTYPES[self.precision]
-        weights = {n: torch.zeros(s, dtype=dtype, device=self.device) for n, s in shapes.items()}
+        weights = {
+            layer.parameter: torch.zeros(layer.shape, dtype=dtype, device=self.device)
+            for layer in self._layers.values()
+        }
         return Slot(weights, torch.zeros(0, 0, device=self.device))
 
-    def fill(
-        self, slot: Slot, weights: Mapping[str, Tensor], features: Float32Array, tap: int | None
-    ) -> None:
-        """Copy `weights` (out, in) and `features` into `slot`."""
-        for name, weight in weights.items():
-            slot.weights[name].copy_(weight)
+    def fill(self, slot: Slot, weight_set: WeightSet, *, tap: int | None) -> None:
+        """Merge `weight_set` into `slot`."""
+        for name, merged in self._merging(weight_set.weights).items():
+            layer = self._layers[name]
+            turned = merged.T if layer.transposed else merged
+            slot.weights[layer.parameter].copy_(turned)
+        features = np.ascontiguousarray(weight_set.text_features)
         if slot.features.shape != features.shape:
             slot.features = torch.zeros(features.shape, device=self.device)
         slot.features.copy_(torch.from_numpy(np.array(features)))  # cached ones are read-only
@@ -95,6 +123,17 @@ class CpuNetwork:
     def close(self) -> None:
         """Release what is not freed by itself."""
 
+    def _merger(self, base: Mapping[str, Float32Array]) -> _Merger:
+        """Return what merges weights into memory of its own, in the layout of the graph."""
+        buffers = SlotBuffers(self._layers, base)
+        views = {name: torch.from_numpy(array) for name, array in buffers.arrays.items()}
+
+        def merge(weights: Mapping[str, Float32Array]) -> Mapping[str, Tensor]:
+            buffers.fill(weights)
+            return views
+
+        return merge
+
     def _forward(self, slot: Slot, image: Tensor) -> Tensor:
         """Return logits (T, h, w) float32."""
         with torch.inference_mode(), self._arithmetic():
@@ -106,11 +145,7 @@ class CpuNetwork:
     @contextmanager
     def _arithmetic(self) -> Iterator[None]:
         """Multiply in `precision`: float32 in full, anything else by autocast."""
-        narrow = self.precision != F32
-        with (
-            torch.backends.cudnn.flags(allow_tf32=narrow),
-            torch.autocast(self.device, DTYPES[self.precision], enabled=narrow),
-        ):
+        with torch.autocast(self.device, DTYPES[self.precision], enabled=self.precision != F32):
             yield
 
 
@@ -118,34 +153,40 @@ class CudaNetwork(CpuNetwork):
     """One CUDA graph for each slot: a swap replays the other graph.
 
     Frames run on a stream of high priority; filling and capturing on one of low priority, by the
-    thread that prepares.
+    thread that prepares. Factors travel to the GPU and are merged there.
     """
 
     device = CUDA
 
-    def __init__(self, model: CatSeg, image: Float32Array, *, precision: str) -> None:
-        """Take over `model`; `image` (1, 3, S, S) is read at every run."""
-        super().__init__(model, image, precision=precision)
+    def __init__(
+        self,
+        model: CatSeg,
+        image: Float32Array,
+        *,
+        layers: Mapping[str, GraphWeight],
+        base: Mapping[str, Float32Array],
+        precision: str,
+    ) -> None:
+        """Take over `model`; see `CpuNetwork`."""
+        super().__init__(model, image, layers=layers, base=base, precision=precision)
         self._frames = torch.cuda.Stream(priority=_HIGH)  # type: ignore[no-untyped-call]
         self._swaps = torch.cuda.Stream(priority=_LOW)  # type: ignore[no-untyped-call]
         self._image = torch.zeros(image.shape, device=self.device)
         self._pinned = torch.zeros(image.shape).pin_memory()
-        self._answer = torch.zeros(0).pin_memory()
+        self._answer = torch.zeros(0)
 
-    def fill(
-        self, slot: Slot, weights: Mapping[str, Tensor], features: Float32Array, tap: int | None
-    ) -> None:
-        """Copy `weights` and `features` into `slot`; capture anew for another class count."""
+    def fill(self, slot: Slot, weight_set: WeightSet, *, tap: int | None) -> None:
+        """Merge `weight_set` into `slot`; capture anew for another class count."""
         same = (
             slot.graph is not None
-            and slot.features.shape == features.shape
+            and slot.features.shape == weight_set.text_features.shape
             and (slot.tap is None) == (tap is None)
         )
         try:
             with torch.cuda.stream(self._swaps):
                 if not same:
                     slot.graph = None
-                super().fill(slot, weights, features, tap)
+                super().fill(slot, weight_set, tap=tap)
                 self._swaps.synchronize()
                 if not same:
                     self._capture(slot)
@@ -175,6 +216,26 @@ class CudaNetwork(CpuNetwork):
         """Wait for the GPU, so that nothing is freed under its hands."""
         torch.cuda.synchronize()
 
+    def _merger(self, base: Mapping[str, Float32Array]) -> _Merger:
+        bank = TorchBank(self._layers, base, device=self.device)
+        merged = bank.slot()
+        views = bank.views(merged)
+
+        def merge(weights: Mapping[str, Float32Array]) -> Mapping[str, Tensor]:
+            bank.fill(weights, merged)
+            return views
+
+        return merge
+
+    @contextmanager
+    def _arithmetic(self) -> Iterator[None]:
+        """Multiply in `precision`, the same bits every time; no TF32 where float32 is asked."""
+        cudnn = torch.backends.cudnn.flags(
+            enabled=True, deterministic=True, allow_tf32=self.precision != F32
+        )
+        with cudnn, super()._arithmetic():
+            yield
+
     def _capture(self, slot: Slot) -> None:
         """Record one run of `slot` into its graph, after runs that let libraries set up.
 
@@ -191,14 +252,3 @@ class CudaNetwork(CpuNetwork):
         finally:
             graph.capture_end()
         slot.graph = graph
-
-
-def staged(
-    arrays: Mapping[str, Float32Array], transposed: Mapping[str, bool], names: Mapping[str, str]
-) -> dict[str, Tensor]:
-    """Return parameter name -> view (out, in) of `arrays`, which hold layers in graph layout."""
-    views = {}
-    for layer, array in arrays.items():
-        tensor = torch.from_numpy(np.asarray(array))
-        views[names[layer]] = tensor.T if transposed[layer] else tensor
-    return views
