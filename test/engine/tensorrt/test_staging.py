@@ -1,7 +1,9 @@
+import cv2
 import numpy as np
 import pytest
 
 from semla_ros.bundle import GraphWeight
+from semla_ros.engine.tensorrt import staging
 from semla_ros.engine.tensorrt.refit_map import Prototype, refit_dtypes
 from semla_ros.engine.tensorrt.staging import ALIGNMENT, HostBlock, Layout
 from semla_ros.errors import EngineError
@@ -84,6 +86,20 @@ def test_a_value_beyond_fp16_is_refused_by_name():
         block.write({"plain": np.full((5, 3), 1e5, np.float32)})
     block.write({})
     np.testing.assert_array_equal(block.arrays["plain"], BASE["plain"].astype("f2"))
+
+
+@pytest.mark.parametrize("opencv", [True, False])
+def test_rounding_is_to_the_nearest_half_ties_to_even(opencv, monkeypatch):
+    if opencv and not staging._opencv_rounds():
+        pytest.skip(f"OpenCV {cv2.__version__} does not round to float16")
+    monkeypatch.setattr(staging, "_opencv_rounds", lambda: opencv)
+    bits = np.arange(0, 0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
+    ties = (bits[:-1] + bits[1:]) / 2
+    near = np.concatenate([bits[:-1], ties, np.nextafter(ties, 0), np.nextafter(ties, 9e9)])
+    wide = np.concatenate([near, -near]).reshape(8, -1).astype(np.float32)
+    out = np.zeros(wide.shape, np.float16)
+    staging.to_half(wide, out=out)
+    np.testing.assert_array_equal(out, wide.astype(np.float16))
 
 
 NAMES = ["g.wide", "g.plain"]
