@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from semla_ros.errors import EngineUnavailableError
+from semla_ros.errors import EngineUnavailableError, EvaluationError, SemlaError
 from semla_ros.evaluation.study.parallel import Job, OnDone, again
 from semla_ros.evaluation.study.session import Session, StudySettings
 from semla_ros.evaluation.study.tasks import ShardFiles, Task, carry_out
@@ -71,6 +71,9 @@ def _ray_loop(
     threads = settings.config().threads
     actor = ray.remote(num_cpus=threads)(_RayWorker)
     idle = [actor.remote(settings) for _ in range(workers)]
+    for why in ray.get([worker.open.remote() for worker in idle]):
+        if why:
+            raise EvaluationError(why)
     running: dict[Any, tuple[Job, Any]] = {}
     while jobs or running:
         while jobs and idle:
@@ -94,10 +97,20 @@ class _RayWorker:
     """A bundle opened on a worker of the cluster."""
 
     def __init__(self, settings: StudySettings) -> None:
-        self._session = Session(settings)
+        self._settings = settings
+        self._session: Session | None = None
+
+    def open(self) -> str:
+        """Open the bundle; return why it cannot be used, "" if it can."""
+        try:
+            self._session = Session(self._settings)
+        except SemlaError as error:
+            return str(error)
+        return ""
 
     def carry_out(self, task: Task) -> ShardFiles:
         """Return the shard of `task`."""
+        self._session = self._session or Session(self._settings)
         return carry_out(self._session, task)
 
 
