@@ -77,6 +77,7 @@ class _Run:
     skipped: list[SkippedRecord] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     problems: dict[str, int] = field(default_factory=dict)
+    truth_fits: bool = False
     probe: Shot | None = None
     probe_crc32: tuple[int, ...] = ()
 
@@ -202,9 +203,10 @@ def _truth(subject: Subject, shot: Shot, run: _Run) -> LabelArray | None:
         except EvaluationError as error:
             labels, problem = None, str(error)
     if problem:
-        if not any(run.scored) and not run.sights:
+        if not run.truth_fits:
             raise EvaluationError(f"{subject.name}: {problem}")
         run.problems[problem] = run.problems.get(problem, 0) + 1
+    run.truth_fits = run.truth_fits or labels is not None
     return labels
 
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import yaml
 
 from semla_ros.errors import BagError, ConfigError, EvaluationError
 from semla_ros.evaluation.replay import replay
@@ -14,10 +17,13 @@ from semla_ros.evaluation.study import evaluate as evaluation
 from semla_ros.evaluation.study.evaluate import evaluate
 from semla_ros.evaluation.study.inputs import InputOptions, Shot, open_input
 from semla_ros.evaluation.study.record import RecordingTrack, StrategyTrack
+from semla_ros.evaluation.study.session import Session, StudySettings
 from semla_ros.evaluation.truth.domains import DomainTable
 from semla_ros.evaluation.truth.label_map import read_label_map
 from semla_ros.evaluation.truth.source import FolderTruth, TopicTruth
 from semla_ros.pipeline import build_pipeline
+
+from .conftest import SETTINGS
 
 ALL = ("zero-shot", "uniform", "semla", "semla-gated", "oracle", "fixed:fog=0.7,rain=0.3")
 
@@ -210,3 +216,60 @@ def test_what_ends_it_early_leaves_whole_blocks(
 def test_wrong_settings_are_one_line(open_session, settings: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         open_session(**settings)
+
+
+@pytest.fixture
+def blind_bundle(bundle: Path, tmp_path: Path) -> Path:
+    """The small bundle without its navigator."""
+    folder = shutil.copytree(bundle, tmp_path / "blind")
+    (folder / "navigator.onnx").unlink()
+    manifest = yaml.safe_load((folder / "bundle.yaml").read_text())
+    del manifest["navigator"]
+    del manifest["files"]["navigator.onnx"]
+    (folder / "bundle.yaml").write_text(yaml.safe_dump(manifest))
+    return folder
+
+
+def test_without_a_navigator_explicit_mixes_are_compared(blind_bundle: Path, subject) -> None:
+    explicit = ("zero-shot", "uniform", "oracle")
+    session = Session(StudySettings(blind_bundle, explicit, changes=SETTINGS))
+    try:
+        track = evaluate(session, subject()).track
+    finally:
+        session.close()
+    assert track.embeddings.shape == (30, 0)
+    assert track.distances.shape == (30, 0)
+    assert np.isnan(track.support).all()
+    assert track.tracks["oracle"].swapped.sum() == 2
+    with pytest.raises(ConfigError, match=r"\['semla', 'semla-gated'\] need a navigator"):
+        Session(StudySettings(blind_bundle, changes=SETTINGS))
+
+
+def test_truth_that_fits_only_some_frames_is_counted_in_a_note(
+    drive, tmp_path: Path, open_session, subject
+) -> None:
+    folder = shutil.copytree(drive.labels, tmp_path / "labels")
+    cv2.imwrite(str(folder / "7.png"), np.full((24, 32), 9, np.uint8))
+    cv2.imwrite(str(folder / "9.png"), np.zeros((24, 24), np.uint8))
+    (folder / "11.png").write_bytes(b"no image")
+    session = open_session(strategies=("zero-shot",))
+    truth = FolderTruth(folder, read_label_map("identity"), session.classes, max_pixels=10**6)
+    images = open_input(drive.images, InputOptions())
+    whole = replace(subject(truth), frames=images)
+    track = evaluate(session, whole).track
+    assert np.flatnonzero(~track.scored).tolist() == [7, 9, 11]
+    notes = [n for n in track.notes if n.startswith("1 frames not scored: ")]
+    for message in ("out of range: [9]", "truth of 24 x 24 does not fit", "11.png"):
+        assert sum(message in note for note in notes) == 1
+
+
+def test_frames_that_cannot_be_used_are_skipped_by_all(
+    drive, tmp_path: Path, open_session, subject
+) -> None:
+    folder = shutil.copytree(drive.images, tmp_path / "images")
+    (folder / "3.png").write_bytes(b"no image")
+    images = open_input(folder, InputOptions())
+    track = evaluate(open_session(), replace(subject(), frames=images)).track
+    assert [s.index for s in track.skipped] == [3]
+    assert track.frames == 29
+    assert {len(t.swapped) for t in track.tracks.values()} == {29}
