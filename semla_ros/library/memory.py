@@ -57,6 +57,12 @@ class AdapterMemory:
                 self._bytes -= bytes_of(dropped)
         return adapter
 
+    def clear(self) -> None:
+        """Drop every adapter; the next use reads it again."""
+        with self._lock:
+            self._kept.clear()
+            self._bytes = 0
+
 
 def bytes_of(adapter: LoraAdapter) -> int:
     """Return the bytes of the factors of `adapter`."""

@@ -180,7 +180,7 @@ def test_an_unexpected_failure_of_the_navigator_does_not_stop_masks(world, make_
 def test_a_damaged_adapter_is_reported_and_then_left_out(world, make_frames):
     with world.pipeline() as pipeline:
         (world.root / "library" / "red" / "adapter_model.safetensors").write_bytes(b"torn")
-        pipeline.library._cache.clear()
+        pipeline.library._memory.clear()
         results = run(pipeline, make_frames(*["red"] * 6))
     swaps = [swap for result in results for swap in result.swaps]
     assert [swap.committed for swap in swaps[:2]] == [False, True]

@@ -43,7 +43,7 @@ def test_a_pinned_mix_stays_while_support_goes_on(world, make_frames):
 def test_a_pin_that_fails_does_not_pin(world, make_frames):
     with world.pipeline() as pipeline:
         (world.root / "library" / "green" / "adapter_model.safetensors").write_bytes(b"torn")
-        pipeline.library._cache.clear()
+        pipeline.library._memory.clear()
         future = pipeline.pin(only("green"))
         (result,) = run(pipeline, make_frames("red"))
         assert not future.result(0).committed
