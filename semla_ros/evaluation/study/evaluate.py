@@ -30,6 +30,7 @@ from semla_ros.types import LabelArray
 _LOG = logging.getLogger(__name__)
 BLOCK_FRAMES = 32
 BLOCK_BYTES = 96_000_000
+_SHOWN_PROBLEMS = 3
 Progress = Callable[[int], None]
 """Called with the number of masks made since the last call."""
 
@@ -212,8 +213,10 @@ def _truth(subject: Subject, shot: Shot, run: _Run) -> LabelArray | None:
 
 def _note_truth(subject: Subject, run: _Run) -> None:
     """Say what of the truth was not used."""
-    for problem, count in sorted(run.problems.items()):
-        run.note(f"{count} frames not scored: {problem}")
+    if run.problems:
+        shown = "; ".join([*run.problems][:_SHOWN_PROBLEMS])
+        more = "; …" if len(run.problems) > _SHOWN_PROBLEMS else ""
+        run.note(f"{sum(run.problems.values())} frames not scored: {shown}{more}")
     for mapping in subject.truth.mappings():
         if mapping.ignored:
             run.note(
