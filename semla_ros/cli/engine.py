@@ -84,7 +84,7 @@ def _shown(phase: str, done: int, total: int) -> bool:
 def _list(args: argparse.Namespace) -> int:
     from semla_ros.bundle import open_bundle
     from semla_ros.engine import ENGINES, create_engine
-    from semla_ros.errors import EngineError
+    from semla_ros.errors import SemlaError
     from semla_ros.pipeline import default_bundle
 
     bundle = open_bundle(args.bundle or default_bundle(), verify=False)
@@ -92,7 +92,7 @@ def _list(args: argparse.Namespace) -> int:
         try:
             with create_engine(name, bundle, threads=args.threads) as engine:
                 print(f"{name:<10} {engine.precision} on {engine.device}  {engine.identity}")
-        except EngineError as error:
+        except SemlaError as error:
             print(f"{name:<10} no: {error}")
     _tensorrt_features()
     return 0

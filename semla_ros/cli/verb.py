@@ -22,7 +22,7 @@ class Verb:
 
 def engine_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what chooses engine, swap policy and any parameter."""
-    parser.add_argument("--engine", help="auto, openvino, onnx, torch or fake; default: auto")
+    parser.add_argument("--engine", help="an engine of `semla params`; default: auto")
     parser.add_argument("--policy", help="swap policy: debounce, always or never")
     parser.add_argument(
         "--param",

@@ -190,7 +190,7 @@ class Cuda:
     def stream(self, *, urgent: bool) -> int:
         """Return a new stream of the highest or the lowest priority.
 
-        Priorities order waiting kernels; a kernel that runs is not pre-empted.
+        Priorities order waiting kernels; a kernel that runs is not preempted.
         """
         handle = ctypes.c_void_p()
         priority = self._highest if urgent else self._lowest
