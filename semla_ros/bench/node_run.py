@@ -25,12 +25,13 @@ class NodeRun:
     """One run.
 
     Attributes:
-        sent_ns: Stamps, in the order of sending.
+        sent_ns: Stamps: when each frame was due, in the order of sending.
         arrived: Stamp -> when its mask came, ns.
         stages: Stamp -> stage -> ms, for the frames whose stages came.
         swaps: As the node published them.
         orders: Start ns, end ns, success and message of every mix that was pinned.
         dropped_by_node: Frames replaced in the node's mailbox by a newer one.
+        player_late_ms: How much later than its stamp each frame was published.
         repeated: Masks beyond the first one of a stamp.
         reordered: Masks that came after the mask of a newer frame.
     """
@@ -41,12 +42,13 @@ class NodeRun:
     swaps: tuple[Mapping[str, Any], ...]
     orders: tuple[tuple[int, int, bool, str], ...]
     dropped_by_node: int
+    player_late_ms: tuple[float, ...]
     repeated: int
     reordered: int
 
     @property
     def latency_ms(self) -> Float64Array:
-        """Publication of the image to arrival of its mask, in the order of sending."""
+        """From the moment an image was due to the arrival of its mask, in the order of sending."""
         found = [self.arrived[s] - s for s in self.sent_ns if s in self.arrived]
         return np.array(found, np.float64) * _MS
 
@@ -73,6 +75,7 @@ def run_of(record: Mapping[str, Any]) -> NodeRun:
         tuple(record["swaps"]),
         tuple((int(a), int(b), bool(ok), str(text)) for a, b, ok, text in record["orders"]),
         int(record["dropped_by_node"]),
+        tuple(record["late_ms"]),
         repeated,
         reordered,
     )
@@ -114,6 +117,7 @@ def figures(run: NodeRun) -> dict[str, float]:
     found |= _named("age", summary(ages))
     found |= _named("jitter", summary(jitter(arrivals)))
     found |= _named("node_overhead", summary(overheads(run)))
+    found |= _named("player_late", summary(run.player_late_ms))
     return found | swap_figures(run)
 
 

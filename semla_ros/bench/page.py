@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from semla_ros.bench.adopted import adopted, is_plain
 from semla_ros.bench.pictures import latency_curves, memory_curve, swap_timeline
-from semla_ros.bench.record import BenchRecord, Row, load_record
+from semla_ros.bench.record import BenchRecord, Row, read_json, record_of
 from semla_ros.errors import EvaluationError
 
 BUSY_PER_CORE = 0.3
@@ -21,7 +22,7 @@ def write_report(paths: Sequence[Path], out: Path, *, command: str) -> None:
     Raises:
         EvaluationError: A record cannot be read, or the page not be written.
     """
-    records = [(path, load_record(path)) for path in paths]
+    records = [(path, _record(path)) for path in paths]
     pictures: dict[str, str] = {}
     parts = [_head(command), _machine([record for _, record in records])]
     for path, record in records:
@@ -35,6 +36,13 @@ def write_report(paths: Sequence[Path], out: Path, *, command: str) -> None:
         out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     except OSError as error:
         raise EvaluationError(f"cannot write {str(out)!r}: {error}") from error
+
+
+def _record(path: Path) -> BenchRecord:
+    content = read_json(path)
+    if is_plain(content):
+        return adopted(content, name=path.stem)
+    return record_of(content, path)
 
 
 def markdown_table(rows: Sequence[Row]) -> str:

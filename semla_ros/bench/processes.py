@@ -224,17 +224,18 @@ def _process(
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            pipe.close()
-    if process.poll() is None:
+    if process.stdin is not None:
+        process.stdin.close()  # ends the stopwatch
+    elif process.poll() is None:
         process.send_signal(signal.SIGINT)
     try:
         process.wait(_GRACE_S)
     except subprocess.TimeoutExpired:
-        _LOG.warning("process %d does not end on SIGINT and is killed", process.pid)
+        _LOG.warning("process %d does not end and is killed: %s", process.pid, process.args)
         process.kill()
         process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
 
 
 def _tail(path: Path) -> list[str]:

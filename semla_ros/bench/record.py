@@ -63,11 +63,11 @@ def save_record(record: BenchRecord, path: Path) -> None:
         raise EvaluationError(f"cannot write {str(path)!r}: {error}") from error
 
 
-def load_record(path: Path) -> BenchRecord:
-    """Return the record in `path`.
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in `path`.
 
     Raises:
-        EvaluationError: Missing, too large, or not such a record.
+        EvaluationError: Missing, too large, or no JSON object.
     """
     try:
         size = path.stat().st_size
@@ -80,6 +80,15 @@ def load_record(path: Path) -> BenchRecord:
         raise EvaluationError(f"{str(path)!r} is no benchmark record: {error}") from error
     if not isinstance(content, dict):
         raise EvaluationError(f"{str(path)!r}: expected an object, got {type(content).__name__}")
+    return content
+
+
+def record_of(content: Mapping[str, Any], path: Path) -> BenchRecord:
+    """Return the record that `content` is; `path` is where it came from.
+
+    Raises:
+        EvaluationError: It is none.
+    """
     for key, kind in _REQUIRED.items():
         if not isinstance(content.get(key), kind):
             raise EvaluationError(
@@ -94,6 +103,15 @@ def load_record(path: Path) -> BenchRecord:
         tuple(str(note) for note in content.get("notes") or ()),
         {key: value for key, value in content.items() if key not in _KNOWN},
     )
+
+
+def load_record(path: Path) -> BenchRecord:
+    """Return the record in `path`.
+
+    Raises:
+        EvaluationError: Missing, too large, or not such a record.
+    """
+    return record_of(read_json(path), path)
 
 
 def finite(value: Any) -> Any:  # noqa: ANN401  any JSON

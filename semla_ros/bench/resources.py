@@ -6,7 +6,8 @@ import os
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +18,7 @@ from semla_ros.errors import EvaluationError
 
 PERIOD_S = 0.1
 _MIB = 2.0**20
+_WATCH_S = 0.01
 _PROC = Path("/proc")
 
 
@@ -135,6 +137,30 @@ def sample(pid: int) -> Sample:
         (sum(ticks) - idle) / tick,
         sum(ticks) / tick,
     )
+
+
+def resident_mib() -> float:
+    """Return the resident memory of this process, MiB."""
+    return sample(os.getpid()).rss_bytes / _MIB
+
+
+@contextmanager
+def peak_growth() -> Iterator[list[float]]:
+    """Yield a list whose only element becomes the growth of resident memory at its peak, MiB."""
+    base = resident_mib()
+    peak, stop = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(_WATCH_S):
+            peak[0] = max(peak[0], resident_mib() - base)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        stop.set()
+        thread.join()
 
 
 def usage_of(samples: list[Sample], *, threads: int, switches: tuple[int, int]) -> Usage:

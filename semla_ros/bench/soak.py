@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import math
-import os
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,7 @@ from tqdm import tqdm
 
 from semla_ros.bench.ledger import SwapLedger
 from semla_ros.bench.measures import Slope, slope, summary
-from semla_ros.bench.resources import sample
+from semla_ros.bench.resources import resident_mib
 from semla_ros.config import Config, updated
 from semla_ros.demo.world import DOMAINS, Drive
 from semla_ros.errors import ConfigError, EvaluationError
@@ -30,7 +29,6 @@ _SAMPLES = 400
 _MOST_HZ = 500.0
 _PATIENCE = 2000
 _SEED = 5
-_MIB = 2.0**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,8 +247,7 @@ class _Run:
 
     def _sample(self, frames: int, start: float) -> None:
         if self._samples < len(self._memory):
-            resident = sample(os.getpid()).rss_bytes / _MIB
-            self._memory[self._samples] = (frames, time.monotonic() - start, resident)
+            self._memory[self._samples] = (frames, time.monotonic() - start, resident_mib())
             self._samples += 1
 
 

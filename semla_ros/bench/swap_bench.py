@@ -5,10 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import math
-import os
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 
@@ -18,16 +15,14 @@ from tqdm import tqdm
 from semla_ros.bench.candidate_openvino import CompiledAnew
 from semla_ros.bench.candidate_peft import PeftMerged, PeftUnmerged
 from semla_ros.bench.candidates import Candidate, HotLoading, Material, SessionAnew
-from semla_ros.bench.resources import sample
+from semla_ros.bench.resources import peak_growth, resident_mib
 from semla_ros.errors import EvaluationError, SemlaError
 from semla_ros.executors import background_executor
 from semla_ros.timing import now_ms
-from semla_ros.types import AdapterMix, UInt8Array
+from semla_ros.types import AdapterMix, Float64Array, UInt8Array
 
 _LOG = logging.getLogger(__name__)
 
-_MIB = 2.0**20
-_WATCH_S = 0.01
 _MIXES = 3
 
 CANDIDATES: Mapping[str, Callable[[Material], Candidate]] = {
@@ -92,6 +87,7 @@ def run_swap_bench(
     rounds: int,
     count: int,
     keys: Sequence[str] = tuple(CANDIDATES),
+    together: bool = True,
 ) -> SwapBench:
     """Return what each candidate did.
 
@@ -101,34 +97,94 @@ def run_swap_bench(
         rounds: How often each candidate has its turn.
         count: Frames without, and frames with swaps, in one turn.
         keys: Of `CANDIDATES`; the first one is what the others' logits are compared with.
+        together: Keep all open; otherwise each is opened for its turn and closed again, which
+            needs the memory of one.
 
     Raises:
         EvaluationError: Fewer than two adapters, or no candidate can be opened.
     """
-    mixes = _mixes(tuple(material.adapters))
-    measures = {key: Measures() for key in keys}
-    skipped: dict[str, str] = {}
-    opened: dict[str, Candidate] = {}
+    session = _Session(material, frames, _mixes(tuple(material.adapters)), count)
+    order = [key for _ in range(rounds) for key in keys]
     try:
-        for key in tqdm(keys, desc="open candidates"):
-            try:
-                opened[key] = _opened(key, material, measures[key], mixes, frames[0])
-            except (SemlaError, ImportError) as error:
-                skipped[key] = str(error)
-                _LOG.warning("%s is left out: %s", key, error)
-        if not opened:
-            raise EvaluationError(f"expected one candidate at least, all were refused: {skipped}")
-        _compare(opened, measures, mixes, frames[0])
-        with tqdm(total=rounds * len(opened), desc="swap", unit="turn") as bar:
-            for _ in range(rounds):
-                for key, candidate in opened.items():
-                    _turn(candidate, measures[key], mixes, frames, count=count)
-                    bar.update()
-        names = {key: (each.name, each.runtime) for key, each in opened.items()}
+        for key in tqdm(order, desc="swap", unit="turn"):
+            session.turn(key)
+            if not together:
+                session.close()
     finally:
-        for each in opened.values():
+        session.close()
+    if not session.names:
+        raise EvaluationError(f"expected one candidate at least, refused were {session.skipped}")
+    found = {key: session.measures[key] for key in session.names}
+    return SwapBench(session.names, found, session.skipped, session.mixes)
+
+
+class _Session:
+    """Candidates that are open, and what they did so far."""
+
+    def __init__(
+        self,
+        material: Material,
+        frames: Sequence[UInt8Array],
+        mixes: tuple[AdapterMix, ...],
+        count: int,
+    ) -> None:
+        self.mixes = mixes
+        self.names: dict[str, tuple[str, str]] = {}
+        self.measures: dict[str, Measures] = {}
+        self.skipped: dict[str, str] = {}
+        self._material = material
+        self._frames = frames
+        self._count = count
+        self._open: dict[str, Candidate] = {}
+        self._reference: list[Float64Array] = []
+
+    def turn(self, key: str) -> None:
+        """Let candidate `key` have its turn, unless it was refused before."""
+        if key in self.skipped:
+            return
+        measures = self.measures.setdefault(key, Measures())
+        if key not in self._open:
+            try:
+                self._open[key] = self._opened(key, measures)
+            except (SemlaError, ImportError) as error:
+                self.skipped[key] = str(error)
+                _LOG.warning("%s is left out: %s", key, error)
+                return
+        candidate = self._open[key]
+        if key not in self.names:
+            self.names[key] = (candidate.name, candidate.runtime)
+            self._compare(candidate, measures)
+        _turn(candidate, measures, self.mixes, self._frames, count=self._count)
+
+    def close(self) -> None:
+        """Close what is open."""
+        for each in self._open.values():
             each.close()
-    return SwapBench(names, {k: measures[k] for k in opened}, skipped, mixes)
+        self._open.clear()
+        gc.collect()
+
+    def _opened(self, key: str, measures: Measures) -> Candidate:
+        gc.collect()
+        before = resident_mib()
+        candidate = CANDIDATES[key](self._material)
+        for mix in self.mixes[:2]:
+            candidate.prepare(mix)
+            candidate.commit()
+            candidate.logits(self._frames[0])
+        gc.collect()
+        measures.held_mib = float(np.fmax(measures.held_mib, resident_mib() - before))
+        return candidate
+
+    def _compare(self, candidate: Candidate, measures: Measures) -> None:
+        """Note how far the logits are from those of the first candidate."""
+        found = []
+        for mix in self.mixes:
+            candidate.prepare(mix)
+            candidate.commit()
+            found.append(np.array(candidate.logits(self._frames[0]), np.float64))
+        self._reference = self._reference or found
+        pairs = zip(found, self._reference, strict=True)
+        measures.difference = max(float(np.abs(a - b).max()) for a, b in pairs)
 
 
 def _mixes(names: Sequence[str]) -> tuple[AdapterMix, ...]:
@@ -141,44 +197,6 @@ def _mixes(names: Sequence[str]) -> tuple[AdapterMix, ...]:
         AdapterMix.from_weights(blend),
         AdapterMix.from_weights({other: 1.0}),
     )
-
-
-def _opened(
-    key: str,
-    material: Material,
-    measures: Measures,
-    mixes: Sequence[AdapterMix],
-    rgb: UInt8Array,
-) -> Candidate:
-    gc.collect()
-    before = _resident_mib()
-    candidate = CANDIDATES[key](material)
-    for mix in mixes[:2]:
-        candidate.prepare(mix)
-        candidate.commit()
-        candidate.logits(rgb)
-    gc.collect()
-    measures.held_mib = _resident_mib() - before
-    return candidate
-
-
-def _compare(
-    opened: Mapping[str, Candidate],
-    measures: Mapping[str, Measures],
-    mixes: Sequence[AdapterMix],
-    rgb: UInt8Array,
-) -> None:
-    """Note how far every candidate's logits are from the first one's."""
-    first = next(iter(opened))
-    for mix in mixes:
-        reference = None
-        for key, candidate in opened.items():
-            candidate.prepare(mix)
-            candidate.commit()
-            logits = np.array(candidate.logits(rgb), np.float64)
-            reference = logits if key == first else reference
-            difference = float(np.abs(logits - reference).max()) if reference is not None else 0.0
-            measures[key].difference = float(np.fmax(measures[key].difference, difference))
 
 
 def _turn(
@@ -201,7 +219,7 @@ def _turn(
         started = now_ms()
         candidate.logits(rgb)
         measures.quiet_ms.append(now_ms() - started)
-    with _peak() as peak:
+    with peak_growth() as peak:
         if candidate.aside:
             _swap_aside(candidate, measures, mixes, frames, count=count)
         else:
@@ -255,26 +273,3 @@ def _swap_between(
         candidate.logits(rgb)
         if index % 2 == 0:
             measures.during_ms.append(now_ms() - started)
-
-
-@contextmanager
-def _peak() -> Iterator[list[float]]:
-    """Yield a list whose only element becomes the growth of resident memory at its peak, MiB."""
-    base = _resident_mib()
-    peak, stop = [0.0], threading.Event()
-
-    def watch() -> None:
-        while not stop.wait(_WATCH_S):
-            peak[0] = max(peak[0], _resident_mib() - base)
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield peak
-    finally:
-        stop.set()
-        thread.join()
-
-
-def _resident_mib() -> float:
-    return sample(os.getpid()).rss_bytes / _MIB

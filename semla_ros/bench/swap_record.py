@@ -32,7 +32,8 @@ def swap_record(
             "is prepared by a niced thread without a pause; the others swap before every other "
             "frame, and `frame swapping` counts the frames that overlap a swap.",
             "`held` is the resident memory that opening the candidate and serving two mixes "
-            "added, `peak` what swapping added to that at most, for a moment.",
+            "added, `peak` what swapping added to that at most, for a moment; what candidates "
+            "share (libraries, base weights) is held by the first one.",
             f"`difference` is the largest |logit - logit of the first row| over all mixes: up to "
             f"{EQUAL:g} is rounding of float32; bfloat16 differs by its own rounding.",
             *skipped,

@@ -68,6 +68,7 @@ def run_swaps(request: SwapRequest, *, command: str) -> BenchRecord:
             rounds=request.rounds,
             count=request.frames,
             keys=request.keys or tuple(CANDIDATES),
+            together=request.shapes != VIT_B,
         )
         name = bundle.manifest.name
     return swap_record(

@@ -3,7 +3,7 @@
     python -m semla_ros.nodes.stopwatch camera.mcap --to /camera/image_raw --node /segmenter
 
 Reads one JSON order a line from stdin and answers each with one line on stdout. The images are
-those of the recording, over and over, each under the moment of its publication as stamp, so that
+those of the recording, over and over, each stamped with the moment at which it is due, so that
 answers are matched by their headers and all times are of one clock.
 """
 
@@ -34,6 +34,7 @@ from semla_ros.errors import BagError, SemlaError
 from semla_ros.msg import AdapterSwap
 from semla_ros.nodes.conversions import stamp_ns
 from semla_ros.nodes.player import header_stamp_ns, with_stamp
+from semla_ros.nodes.signals import StopFlag
 from semla_ros.srv import SelectAdapters
 
 _log = logging.getLogger(__name__)
@@ -117,15 +118,22 @@ class Stopwatch(Node):
         }
 
     def _publish(self, frames: int, period_s: float) -> None:
-        start = time.monotonic()
-        sent = self._record["sent_ns"]
+        """Publish `frames` images, each stamped with the moment at which it is due.
+
+        A delay of this process is so part of the latency, never left out of it. The copy that
+        carries the stamp is made before the moment comes.
+        """
+        start = time.time_ns() + round(period_s * 1e9)
+        sent, late_ms = self._record["sent_ns"], self._record["late_ms"]
         for index, image in enumerate(islice(cycle(self._images), frames)):
-            left = start + index * period_s - time.monotonic()
-            if left > 0:
-                time.sleep(left)
-            stamp = time.time_ns()
-            self._camera.publish(with_stamp(image.data, stamp))
-            sent.append(stamp)
+            due = start + round(index * period_s * 1e9)
+            data = with_stamp(image.data, due)
+            left_s = (due - time.time_ns()) * 1e-9
+            if left_s > 0:
+                time.sleep(left_s)
+            late_ms.append((time.time_ns() - due) * 1e-6)
+            self._camera.publish(data)
+            sent.append(due)
 
     @contextmanager
     def _swapping(self, mixes: Sequence[Mapping[str, float]]) -> Iterator[None]:
@@ -156,7 +164,8 @@ class Stopwatch(Node):
         self._select.call_async(request).add_done_callback(served)
 
     def _forget(self) -> None:
-        self._record = {"sent_ns": [], "masks": [], "stages": [], "swaps": [], "orders": []}
+        kinds = ("sent_ns", "late_ms", "masks", "stages", "swaps", "orders")
+        self._record = {kind: [] for kind in kinds}
 
     def _mask(self, data: bytes) -> None:
         arrived = time.time_ns()
@@ -219,6 +228,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Serve orders; return the exit code."""
     args = _arguments(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    StopFlag()  # Ctrl-C in a terminal is for whoever gives the orders: it closes stdin
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     executor = SingleThreadedExecutor()
     spinning = threading.Thread(target=executor.spin)

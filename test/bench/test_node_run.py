@@ -24,6 +24,7 @@ def record(*, frames=20, latency=40, infer=30, lost=(), **changes):
     stages = {"receive": 2.0, "queue": 1.0, "infer": float(infer), "commit": 0.01}
     return {
         "sent_ns": sent,
+        "late_ms": [0.1] * frames,
         "masks": [[s, s + latency * MS] for s in kept],
         "stages": [[s, stages | {"age_at_publish": latency - 2.0}] for s in kept],
         "swaps": [],

@@ -75,6 +75,22 @@ def test_a_record_of_another_room_is_printed_as_it_is(tmp_path):
     assert "| layer |" in (tmp_path / "page.md").read_text()
 
 
+def test_plain_nested_figures_become_tables(tmp_path):
+    path = tmp_path / "fusion.json"
+    figures = {
+        "machine": {"processor": "P"},
+        "rank": 8,
+        "fusion": {"demo": {"ours": {"min": 1.5}}, "vit": {"ours": {"min": 20.0}}},
+        "swaps": [{"fuse_ms": 2.0}, {"fuse_ms": 3.0}],
+    }
+    path.write_text(json.dumps(figures))
+    write_report([path], tmp_path / "page.md", command="report")
+    text = (tmp_path / "page.md").read_text()
+    assert "python -m semla_ros.bench.fusion" in text
+    for line in ("| rank |", "| demo ours min | 1.5 |", "| vit ours min | 20 |", "| fuse [ms] |"):
+        assert line in text
+
+
 def test_the_page_holds_tables_pictures_commands_and_notes(tmp_path):
     save_record(record(), tmp_path / "live.json")
     out = tmp_path / "docs" / "performance.md"
