@@ -16,7 +16,9 @@ def _segment_arguments(parser: argparse.ArgumentParser) -> None:
     add("images", type=Path, nargs="+", metavar="IMAGE", help="PNG or JPEG")
     add("--out", type=Path, required=True, help="folder for the results")
     add("--mix", default="auto", help="auto, none, oracle:NAME, uniform or name=weight,…")
-    add("--engine", default="auto", help="auto, onnx, torch or fake; default: auto")
+    add("--engine", default="auto", help="an engine of `semla params`; default: auto")
+    add("--precision", default="f32", help="f32 (default), bf16, f16 or auto, as on the robot")
+    add("--device", default="auto", help="auto (default), cpu or cuda")
     add("--window", default="single", help="single (default), sliding (as evaluated) or padded")
     add("--classes", help="cityscapes, a file, or names separated by ';'; default: the bundle's")
     add("--save-logits", action="store_true", help="write <stem>.npz as well")
@@ -42,7 +44,7 @@ def _segment(args: argparse.Namespace) -> int:
         classes=args.classes,
         save_logits=args.save_logits,
         paper_compat_text_cache=args.paper_compat_text_cache,
-        config=Config(threads=args.threads),
+        config=Config(threads=args.threads, precision=args.precision, device=args.device),
     )
     for path in segment_images(request):
         print(f"wrote {path}")

@@ -13,7 +13,7 @@ from semla_ros.engine.fake_engine import FakeEngine
 from semla_ros.engine.golden import require_golden
 from semla_ros.engine.onnx_engine import OnnxEngine
 from semla_ros.engine.openvino_engine import OpenVinoEngine
-from semla_ros.engine.options import AUTO, BF16, CPU, F16, F32, EngineOptions
+from semla_ros.engine.options import AUTO, BF16, CPU, DEVICES, F16, F32, EngineOptions
 from semla_ros.engine.tensorrt.engine import TensorRtEngine
 from semla_ros.engine.torch_engine import TorchEngine
 from semla_ros.errors import EngineUnavailableError, SemlaError
@@ -52,22 +52,23 @@ class Preference:
 
     Attributes:
         engine: A key of `ENGINES`.
-        precision: Asked of it where the user left that open too.
+        precisions: What it is taken for; the first is asked of it where the user left that open
+            too. Empty: whatever it has.
         golden: Hold its answer against ONNX Runtime's before it is trusted.
     """
 
     engine: str
-    precision: str = AUTO
+    precisions: tuple[str, ...] = ()
     golden: bool = False
 
 
 PREFERENCES: tuple[Preference, ...] = (
-    Preference("tensorrt", F16, golden=True),
-    Preference("openvino", BF16, golden=True),
+    Preference("tensorrt", (F16, F32), golden=True),
+    Preference("openvino", (BF16, F16), golden=True),
     Preference("onnx"),
     Preference("torch"),
 )
-"""What `auto` tries, in this order."""
+"""What `auto` tries, in this order. In float32 OpenVINO gains nothing with large models."""
 
 
 def create_engine(
@@ -122,8 +123,10 @@ def _tried(
     preference: Preference, bundle: ModelBundle, options: EngineOptions
 ) -> SegmentationEngine:
     """Return the preferred engine, proven where that is asked; `reason` says how it did."""
-    if options.precision == AUTO:
-        options = replace(options, precision=preference.precision)
+    if preference.precisions:
+        options.require(preference.engine, precisions=preference.precisions, devices=DEVICES)
+        if options.precision == AUTO:
+            options = replace(options, precision=preference.precisions[0])
     engine = ENGINES[preference.engine](bundle, options=options)
     if not preference.golden:
         engine.reason = "the first that works here"

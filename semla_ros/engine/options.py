@@ -10,6 +10,7 @@ from semla_ros.errors import EngineUnavailableError
 AUTO = "auto"
 F32, BF16, F16 = "f32", "bf16", "f16"
 CPU, CUDA = "cpu", "cuda"
+DEVICES = (CPU, CUDA)
 
 
 @dataclass(frozen=True, slots=True)

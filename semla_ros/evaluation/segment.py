@@ -15,6 +15,7 @@ from semla_ros.config import Config
 from semla_ros.engine import create_engine
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.frozen_text import FirstMixText
+from semla_ros.engine.options import F32
 from semla_ros.engine.text import TextEncoder, TextFeatures
 from semla_ros.engine.windows import (
     WindowedLabels,
@@ -57,7 +58,7 @@ class SegmentRequest:
         save_logits: Write `<stem>.npz` as well.
         paper_compat_text_cache: Keep the text features of the first image's mix for all images,
             as the official evaluation does, see `FirstMixText`.
-        config: Retrieval settings, threads and image bounds.
+        config: Retrieval settings, threads, precision and image bounds; by default float32.
     """
 
     bundle: Path
@@ -69,7 +70,7 @@ class SegmentRequest:
     classes: str | None = None
     save_logits: bool = False
     paper_compat_text_cache: bool = False
-    config: Config = field(default_factory=Config)
+    config: Config = field(default_factory=lambda: Config(precision=F32))
 
     def __post_init__(self) -> None:
         if self.window not in WINDOWS:

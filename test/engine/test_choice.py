@@ -73,7 +73,7 @@ def test_the_order_is_tensorrt_openvino_onnx():
     names = [each.engine for each in PREFERENCES]
     assert names.index("tensorrt") < names.index("openvino") < names.index("onnx")
     (openvino,) = [each for each in PREFERENCES if each.engine == "openvino"]
-    assert (openvino.precision, openvino.golden) == ("bf16", True)
+    assert (openvino.precisions[0], openvino.golden) == ("bf16", True)
 
 
 def test_auto_goes_on_to_the_next_and_says_why(hand_made, order, caplog):
@@ -129,6 +129,14 @@ def test_auto_looks_for_an_engine_with_the_precision_that_is_asked_for(hand_made
     with create_engine("auto", hand_made.bundle, precision="bf16") as engine:
         assert engine.name == "fake"
         assert "'bf16'" in engine.reason
+
+
+def test_auto_takes_onnx_runtime_where_float32_is_asked_for(hand_made):
+    with create_engine("auto", hand_made.bundle, precision="f32") as engine:
+        if engine.device == "cuda":
+            pytest.skip(f"auto takes {engine.name} here")
+        assert (engine.name, engine.precision) == ("onnx", "f32")
+        assert "engine 'openvino': expected precision" in engine.reason
 
 
 @needs_openvino

@@ -119,9 +119,11 @@ def segmented(bundle, image, out, *words):
     return labels, stored
 
 
-@pytest.mark.parametrize("engine", ["onnx", "torch"])
+@pytest.mark.parametrize("engine", ["onnx", "torch", "openvino", "auto"])
 @pytest.mark.parametrize(("mix", "suffix"), [("none", ""), (MIX, "_mix")])
 def test_logits_and_text_features(bundle, sources, tmp_path, expected, engine, mix, suffix):
+    if engine == "openvino" and importlib.util.find_spec("openvino") is None:
+        pytest.skip("needs openvino: pip install 'semla-ros[openvino]'")
     image = sources / "image_384.png"
     words = ("--mix", mix, "--engine", engine, "--save-logits", "--window", "single")
     labels, stored = segmented(bundle, image, tmp_path, *words)
