@@ -13,6 +13,8 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +51,12 @@ def vit_b_linears() -> Case:
     return tuple(_layer(name, shape) for name, shape in full.items())
 
 
-def semla_vit_l() -> Case:
-    """Return what SemLA's adapters of CAT-Seg L change: out, c_fc, c_proj and the aggregator."""
+def semla_vit_l(*, inert: bool = False) -> Case:
+    """Return what SemLA's adapters of CAT-Seg L change: out, c_fc, c_proj and the aggregator.
+
+    Args:
+        inert: Return the rest of their files instead: q, k and v of CLIP, whose B is all zero.
+    """
     config = CatSegConfig(
         resolution=336,
         patch=14,
@@ -64,7 +70,7 @@ def semla_vit_l() -> Case:
         taps=(7, 15),
     )
     layers = adaptable_layers(config)
-    return tuple(_layer(x.name, x.shape) for x in layers if not x.inert_in_official)
+    return tuple(_layer(x.name, x.shape) for x in layers if x.inert_in_official == inert)
 
 
 def demo_bundle() -> Case:
@@ -77,6 +83,9 @@ def demo_bundle() -> Case:
 
     return tuple(open_bundle(default_bundle(), verify=False).manifest.layers)
 
+
+INERT: Mapping[str, Callable[[], Case]] = {"semla_vit_l": partial(semla_vit_l, inert=True)}
+"""Layers with an all-zero B: reading an adapter leaves them out, PEFT goes through them."""
 
 CASES: Mapping[str, Callable[[], Case]] = {
     "vit_b_72_linears": vit_b_linears,
@@ -99,7 +108,12 @@ def run(cases: Sequence[str], *, repeats: int, peft: bool, domains: int) -> dict
         "threads": os.environ.get("OPENBLAS_NUM_THREADS", "all"),
         "rank": RANK,
         "members": MEMBERS,
-        "fusion": {name: fusion_costs(CASES[name](), repeats, peft=peft) for name in cases},
+        "fusion": {
+            name: fusion_costs(
+                CASES[name](), repeats, peft=peft, inert=INERT[name]() if name in INERT else ()
+            )
+            for name in cases
+        },
     }
     if domains:
         found["retrieval"] = retrieval_costs(repeats=repeats)
@@ -108,8 +122,15 @@ def run(cases: Sequence[str], *, repeats: int, peft: bool, domains: int) -> dict
     return found
 
 
-def fusion_costs(layers: Case, repeats: int, *, peft: bool) -> dict[str, Any]:
-    """Return the cost of one merge of `MEMBERS` adapters into the buffers of a slot."""
+def fusion_costs(layers: Case, repeats: int, *, peft: bool, inert: Case = ()) -> dict[str, Any]:
+    """Return the cost of one merge of `MEMBERS` adapters into the buffers of a slot.
+
+    Args:
+        layers: What the adapters change.
+        repeats: Of each measurement.
+        peft: Whether PEFT is measured, too.
+        inert: What their files hold beside it; PEFT alone works on it.
+    """
     weights, adapters = _weights(layers), random_adapters(layers)
     base = BaseWeights(weights, transposed={x.name for x in layers if x.transposed})
     by_name = {layer.name: layer for layer in layers}
@@ -133,7 +154,10 @@ def fusion_costs(layers: Case, repeats: int, *, peft: bool) -> dict[str, Any]:
     found["ours_over_memcpy"] = _ratios(found["ours"], found["memcpy"])
     found |= _torch_costs(by_name, base, adapters, repeats)
     if peft:
-        found["peft"] = PeftMerge(weights, adapters, scaling=SCALING).costs(mixes)
+        found["inert_layers_of_peft"] = len(inert)
+        whole = [_with_zeros(adapter, inert) for adapter in adapters]
+        merging = PeftMerge(weights | _weights(inert), whole, scaling=SCALING)
+        found["peft"] = merging.costs(mixes)
         found["peft_over_ours"] = _ratios(found["peft"]["to_merged_state"], found["ours"])
         found["largest_difference_to_peft"] = found["peft"].pop("difference")(
             MergedWeights(base, adapters, mixes[-1])
@@ -191,6 +215,16 @@ def random_adapters(layers: Case, *, members: int = MEMBERS) -> list[LoraAdapter
         }
         made.append(LoraAdapter(f"domain{seed}", factors))
     return made
+
+
+def _with_zeros(adapter: LoraAdapter, inert: Case) -> LoraAdapter:
+    """Return `adapter` with an A and an all-zero B for the layers `inert`."""
+    (filled,) = random_adapters(inert, members=1)
+    zeros = {
+        name: replace(layer, lora_b=np.zeros_like(layer.lora_b))
+        for name, layer in filled.layers.items()
+    }
+    return replace(adapter, layers={**adapter.layers, **zeros})
 
 
 def _layer(name: str, shape: tuple[int, int]) -> GraphWeight:

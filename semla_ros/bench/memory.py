@@ -1,6 +1,6 @@
 """Where the memory of a running bundle goes: resident size after each part, then after swaps.
 
-`OPENBLAS_NUM_THREADS=1 python -m semla_ros.bench.memory BUNDLE` prints JSON.
+`python -m semla_ros.bench.memory BUNDLE` prints JSON.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from semla_ros.bundle import open_bundle
 from semla_ros.engine import create_engine
 from semla_ros.engine.text import TextEncoder
 from semla_ros.errors import AdapterError
-from semla_ros.executors import InlineExecutor
+from semla_ros.executors import InlineExecutor, use_one_blas_thread
 from semla_ros.swap import AdapterSwapper
 from semla_ros.types import AdapterMix, LoraAdapter
 
@@ -49,6 +49,7 @@ def run(bundle_root: Path, *, engine: str = "onnx", swaps: int = 5) -> dict[str,
         engine: Which engine serves.
         swaps: How many, each to another mix of five adapters.
     """
+    use_one_blas_thread()
     bundle = open_bundle(bundle_root, verify=False)
     resident = {"start": resident_mb()}
     with create_engine(engine, bundle, threads=1) as serving:

@@ -27,6 +27,7 @@ from semla_ros.errors import ConfigError, EvaluationError
 from semla_ros.evaluation.mixes import mix_of
 from semla_ros.evaluation.segment_files import write_results
 from semla_ros.evaluation.segment_result import SegmentedImage
+from semla_ros.executors import use_one_blas_thread
 from semla_ros.image_file import read_image
 from semla_ros.library.base_weights import BaseWeights
 from semla_ros.library.library import AdapterLibrary
@@ -142,6 +143,7 @@ class Segmenter:
         self._request = request
         self._bundle = bundle
         self._library = library
+        use_one_blas_thread()
         self._base = BaseWeights.open(bundle)
         text = TextEncoder(bundle, threads=request.config.threads)
         frozen = request.paper_compat_text_cache

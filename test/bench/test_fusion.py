@@ -21,6 +21,7 @@ def test_the_cases_are_the_documented_ones():
     assert values == 84_934_656
     names = [layer.name for layer in semla_vit_l()]
     assert not [name for name in names if name.endswith(("q_proj", "k_proj", "v_proj"))]
+    assert len(semla_vit_l(inert=True)) + len(names) == 214, "as in SemLA's published files"
     assert set(CASES) == {"vit_b_72_linears", "semla_vit_l", "demo_bundle"}
 
 
@@ -28,8 +29,9 @@ def test_peft_reaches_the_same_weights():
     pytest.importorskip("torch", reason="needs PyTorch")
     if importlib.util.find_spec("peft") is None:
         pytest.skip("needs peft")
-    found = fusion_costs(SMALL, 2, peft=True)
-    assert found["layers"] == 3
+    inert = (GraphWeight("q_proj", "q", "segmentation", "q", True, (12, 12)),)
+    found = fusion_costs(SMALL, 2, peft=True, inert=inert)
+    assert (found["layers"], found["inert_layers_of_peft"]) == (3, 1)
     assert found["largest_difference_to_peft"] < 1e-6
     for key in ("memcpy", "ours", "torch_cpu"):
         assert 0 < found[key]["min"] <= found[key]["median"]
