@@ -99,6 +99,13 @@ def _tune_arguments(parser: argparse.ArgumentParser) -> None:
     add("--top-k", default="1,2,3,5,7", metavar="LIST", help="default: 1,2,3,5,7")
     add("--distances", default="", metavar="LIST", help="default: the bundle's")
     add(
+        "--false-alarms",
+        type=float,
+        default=0.0,
+        metavar="RATE",
+        help="set out_of_library and support_low so that this share of known frames passes",
+    )
+    add(
         "--archive",
         default="",
         metavar="LIST",
@@ -138,6 +145,7 @@ def _tune(args: argparse.Namespace) -> int:
         top_ks=tuple(int(k) for k in _numbers("--top-k", args.top_k)),
         distances=tuple(d.strip() for d in args.distances.split(",") if d.strip()),
         frames=args.frames,
+        false_alarms=args.false_alarms,
         groups=tuple(int(g) for g in _numbers("--archive", args.archive)),
     )
     tuned, files = tune(request)

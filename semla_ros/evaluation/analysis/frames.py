@@ -132,7 +132,6 @@ def frame_table(studies: Sequence[Study], *, strategy: str | None = None) -> Fra
 
 def _rows(recording: RecordingTrack, strategy: str, block: str, info: StudyInfo) -> FrameTable:
     track = recording.tracks[strategy]
-    number = recording.frames
     nearest = _nearest(recording, info)
     domains = [d or recording.name for d in recording.domains]
     return FrameTable(

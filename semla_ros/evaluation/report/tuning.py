@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from semla_ros.evaluation.analysis.archive import ArchiveScore, archive_scores
 from semla_ros.evaluation.analysis.gate_sweep import GateScore, chosen_gate, gate_sweep
 from semla_ros.evaluation.analysis.mix_sweep import Choice, MixSweep, mix_sweep
 from semla_ros.evaluation.analysis.rerun import bundle_library
+from semla_ros.evaluation.analysis.thresholds import RATES, Thresholds, thresholds
 from semla_ros.evaluation.page import write_page
+from semla_ros.evaluation.report.decisions import take_gate, take_retrieval, take_thresholds
 from semla_ros.evaluation.report.tuning_page import tuning_page
 from semla_ros.evaluation.study.record import RecordingTrack, Study
 from semla_ros.evaluation.study.session import Session, StudySettings
@@ -37,8 +39,6 @@ FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 TOP_KS = (1, 2, 3, 5, 7)
 EMA_TIMES_S = (0.0, 0.5, 1.0, 2.0)
 TRIGGERS = (0.05, 0.15, 0.3, 0.5, 0.8)
-MIN_GAIN = 0.3
-"""Points of h-mean; what gains less than this on a sample is not worth leaving the bundle's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,8 @@ class TuneRequest:
         distances: Tried.
         frames: Sampled frames of each recording.
         groups: Numbers of fused models to try for an archive; empty: none.
+        false_alarms: Set both thresholds so that this share of frames of known domains passes
+            them; 0 keeps the bundle's.
     """
 
     studies: tuple[Study, ...]
@@ -67,6 +69,7 @@ class TuneRequest:
     distances: tuple[str, ...] = ()
     frames: int = 16
     groups: tuple[int, ...] = ()
+    false_alarms: float = 0.0
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.distances) - set(DISTANCES))
@@ -92,6 +95,7 @@ class Tuned:
         gate: Every setting of the gate; empty without studies.
         gate_choice: The one taken.
         archive: One fused model for each group of frames; empty where not asked for.
+        thresholds: Of novelty and support; None where no domain has an adapter.
     """
 
     parameters: Mapping[str, float | int | str]
@@ -101,6 +105,7 @@ class Tuned:
     gate: tuple[GateScore, ...]
     gate_choice: GateScore | None
     archive: tuple[ArchiveScore, ...] = ()
+    thresholds: Thresholds | None = None
 
 
 def tune(request: TuneRequest) -> tuple[Tuned, tuple[Path, ...]]:
@@ -117,13 +122,16 @@ def tune(request: TuneRequest) -> tuple[Tuned, tuple[Path, ...]]:
     why: list[str] = []
     retrieval, archive = _retrieval(request, current)
     if retrieval is not None:
-        _take_retrieval(retrieval, current, parameters, why)
+        take_retrieval(retrieval, current, parameters, why)
     gate: tuple[GateScore, ...] = ()
     choice = None
+    limits: Thresholds | None = None
     if request.studies:
         gate, choice = _gate(request, bundle, config, parameters)
-        _take_gate(gate, choice, config, parameters, why)
-    tuned = Tuned(parameters, tuple(why), retrieval, current, gate, choice, archive)
+        take_gate(gate, choice, config, parameters, why)
+        limits = _thresholds(request, bundle, config, parameters)
+        take_thresholds(limits, request.false_alarms, parameters, why)
+    tuned = Tuned(parameters, tuple(why), retrieval, current, gate, choice, archive, limits)
     return tuned, _written(request.out, tuned)
 
 
@@ -179,34 +187,6 @@ def _length(bank: CentroidBank, distance: str) -> float:
     return float(np.median(apart))
 
 
-def _take_retrieval(
-    sweep: MixSweep, current: Choice, parameters: dict[str, float | int | str], why: list[str]
-) -> None:
-    best = sweep.best()
-    now = next(s for s in sweep.scores if s.choice == current)
-    gain = best.h_mean - now.h_mean
-    if gain < MIN_GAIN:
-        why.append(
-            f"temperature {current.temperature:.4g} and top_k {current.top_k} of the bundle stay: "
-            f"the best of {len(sweep.scores)} choices gains {gain:.1f} points h-mean on "
-            f"{sweep.frames} sampled frames"
-        )
-        return
-    choice = best.choice
-    parameters |= {
-        "temperature": choice.temperature,
-        "top_k": choice.top_k,
-        "distance": choice.distance,
-    }
-    if choice.distance != current.distance:
-        parameters["null_distance"] = -1.0
-    why.append(
-        f"{choice.distance}, temperature {choice.temperature:.4g}, top_k {choice.top_k} gain "
-        f"{gain:.1f} points h-mean on {sweep.frames} sampled frames (chosen and measured on the "
-        "same ones); the bundle's support calibration does not hold for them"
-    )
-
-
 def _gate(
     request: TuneRequest,
     bundle: ModelBundle,
@@ -230,28 +210,24 @@ def _gate(
     return scores, chosen_gate(scores)
 
 
-def _take_gate(
-    scores: Sequence[GateScore],
-    choice: GateScore,
+def _thresholds(
+    request: TuneRequest,
+    bundle: ModelBundle,
     config: Config,
-    parameters: dict[str, float | int | str],
-    why: list[str],
-) -> None:
-    now = next(
-        s
-        for s in scores
-        if (s.ema_time_s, s.swap_trigger) == (config.ema_time_s, config.swap_trigger)
-    )
-    share = config.swap_release / config.swap_trigger if config.swap_trigger > 0 else 0.5
-    parameters |= {
-        "ema_time_s": choice.ema_time_s,
-        "swap_trigger": choice.swap_trigger,
-        "swap_release": round(choice.swap_trigger * share, 6),
-    }
-    why.append(
-        f"ema_time_s {choice.ema_time_s:g} and swap_trigger {choice.swap_trigger:g}: "
-        f"{choice.swaps_per_1000:.1f} swaps per 1,000 frames and a mismatch of "
-        f"{choice.mismatch:.3f}, against {now.swaps_per_1000:.1f} and {now.mismatch:.3f} before"
+    parameters: Mapping[str, float | int | str],
+) -> Thresholds | None:
+    library = bundle_library(bundle)
+    settings = LiveSettings.of(updated(config, parameters), bundle.manifest.defaults)
+    bank = bank_of(library, distance=settings.distance)
+    if bank.tied_precision is None:
+        return None
+    rates = {*RATES, request.false_alarms} - {0.0}
+    return thresholds(
+        request.studies,
+        library,
+        bank,
+        settings=settings,
+        rates=sorted(rates, reverse=True),
     )
 
 

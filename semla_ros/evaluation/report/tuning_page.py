@@ -10,6 +10,7 @@ import numpy as np
 
 from semla_ros.evaluation.analysis.mix_sweep import Choice, MixSweep
 from semla_ros.evaluation.analysis.summary import MEANS, Cell, ResultTable
+from semla_ros.evaluation.analysis.thresholds import Thresholds
 from semla_ros.evaluation.page import page, section, table
 from semla_ros.evaluation.report.plots import heatmap, lines
 from semla_ros.evaluation.report.sections import optional
@@ -29,6 +30,8 @@ def tuning_page(tuned: Tuned) -> str:
         sections += _retrieval(tuned.retrieval, tuned.current)
     if tuned.gate:
         sections.append(_gate(tuned))
+    if tuned.thresholds is not None:
+        sections.append(_thresholds(tuned.thresholds))
     if tuned.archive:
         sections.append(_archive(tuned))
     return page(
@@ -113,6 +116,28 @@ def _gate(tuned: Tuned) -> str:
     return section(
         "Filter and debounce", body + table(header, rows, digits=2, sortable=True), note=note
     )
+
+
+def _thresholds(found: Thresholds) -> str:
+    rows: list[tuple[Cell, ...]] = [
+        (
+            "in force" if choice is found.now else "",
+            100 * choice.false_alarms,
+            choice.out_of_library,
+            100 * choice.found,
+            choice.support_low,
+            100 * choice.found_low,
+        )
+        for choice in (found.now, *found.choices)
+    ]
+    header = (
+        "", "false alarms %", "out_of_library", "unknown found %", "support_low", "unknown low %",
+    )  # fmt: skip
+    note = (
+        f"Filtered readings, as the node judges them, of {found.known} frames of domains with an "
+        f"adapter and {found.unknown} without. Each row lets that share of known frames pass."
+    )
+    return section("Where OUT_OF_LIBRARY and LOW begin", table(header, rows, digits=2), note=note)
 
 
 def _archive(tuned: Tuned) -> str:

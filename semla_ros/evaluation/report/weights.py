@@ -22,7 +22,7 @@ def weight_bars(weights: Mapping[str, Mapping[str, float]]) -> str:
         for name, share in row.items():
             totals[name] = totals.get(name, 0.0) + share
     names = [n for n in totals if totals[n] > 0]
-    fills = adapter_fills(names)
+    fills = adapter_fills(totals)  # an adapter keeps its colour whoever else is shown
     parts: list[str] = []
     for index, (domain, row) in enumerate(weights.items()):
         y = index * (BAR + GAP)
