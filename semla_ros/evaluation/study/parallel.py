@@ -82,6 +82,7 @@ def run_processes(
 
     Raises:
         SemlaError: The bundle cannot be used.
+        KeyboardInterrupt: By the user, after what the processes had so far was handed over.
     """
     workers = min(jobs, len(tasks))
     pool = _Pool(threads_each(settings, workers), workers)
@@ -89,6 +90,7 @@ def run_processes(
         pool.run(deque(Job(t) for t in tasks), on_done=on_done, on_progress=on_progress)
     except KeyboardInterrupt:
         pool.collect(on_done)
+        raise
     finally:
         pool.close()
 

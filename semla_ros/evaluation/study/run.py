@@ -146,6 +146,8 @@ def _carry_out(request: StudyRequest, todo: list[Task], state: _Progress) -> Non
                 )
             else:
                 run_here(todo, settings, on_done=state.done, on_progress=moved)
+    except KeyboardInterrupt:
+        state.interrupted = True
     except EvaluationError as error:
         if not any((folder / TIMINGS).exists() for folder in state.folders.values()):
             raise

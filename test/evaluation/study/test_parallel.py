@@ -66,3 +66,20 @@ def test_a_task_that_fails_twice_is_handed_over_with_its_error(
     )
     assert [s.files for s in shards] == [{}]
     assert "found nothing" in shards[0].error
+
+
+def test_after_ctrl_c_what_the_processes_have_is_taken(drive, bundle: Path) -> None:
+    done: list[str] = []
+
+    def interrupt(_masks: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_processes(
+            [Task(drive.images, name, "fog") for name in ("one", "two", "three")],
+            StudySettings(bundle=bundle, changes=SETTINGS, strategies=("zero-shot",)),
+            jobs=2,
+            on_done=lambda task, shard: done.append(task.name) if shard.files else None,
+            on_progress=interrupt,
+        )
+    assert sorted(done) == ["one", "two"]
