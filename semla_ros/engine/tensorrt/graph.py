@@ -19,6 +19,8 @@ from semla_ros.engine.tensorrt.plan_key import external_data
 from semla_ros.engine.weights import SECOND_TAP
 from semla_ros.errors import BundleError
 
+_WITH_AXES = 2
+
 MAX_INLINE_BYTES = 1_900_000_000
 """A protobuf file ends at 2 GiB."""
 
@@ -42,6 +44,7 @@ def prepared_graph(
     free = list(weights) if options.mode == INPUTS else []
     as_inputs(model, [*free, SECOND_TAP])
     as_constants(model)
+    spell_out_norms(model)
     fix_axis(model, IMAGE, 1)
     if options.classes.static:
         fix_axis(model, TEXT, options.classes.best)
@@ -125,6 +128,32 @@ def as_inputs(model: onnx.ModelProto, names: Collection[str]) -> None:
     copies = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in kept]
     del model.graph.initializer[:]
     model.graph.initializer.extend(copies)
+
+
+def spell_out_norms(model: onnx.ModelProto) -> None:
+    """Write ReduceL2 as root of the sum of squares.
+
+    Since opset 18 its axes are an input, which the parser of TensorRT 8 passes over without a
+    word: it would sum over everything. ReduceSum has had them as an input since opset 13, and
+    every parser reads that.
+    """
+    nodes: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        if node.op_type != "ReduceL2" or len(node.input) < _WITH_AXES:
+            nodes.append(node)
+            continue
+        (result,) = node.output
+        squared, total = f"{result}::squared", f"{result}::total"
+        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        make = onnx.helper.make_node
+        nodes += [
+            make("Mul", [node.input[0], node.input[0]], [squared]),
+            make("ReduceSum", [squared, node.input[1]], [total], **attributes),
+            make("Sqrt", [total], [result]),
+        ]
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del model.graph.node[:]
+    model.graph.node.extend(copies)
 
 
 def fix_axis(model: onnx.ModelProto, name: str, size: int) -> None:

@@ -58,6 +58,8 @@ class Toolkit:
         cuda = Cuda.open()
         logger = logger_of(trt)
         try:
+            # The parser of TensorRT 8 makes plugins of InstanceNormalization.
+            trt.init_libnvinfer_plugins(logger, "")
             runtime = trt.Runtime(logger)
         except API_ERRORS as error:
             gpu = cuda.device.name

@@ -43,6 +43,7 @@ def fake_tensorrt(version: str) -> types.ModuleType:
             kind = enum.IntEnum(name, {each: i for i, each in enumerate(sorted(members))})
             setattr(trt, name, kind)
     trt.old = not names_of("IProgressMonitor", version)
+    trt.init_libnvinfer_plugins = lambda logger, namespace: logger._ready
     for factory in (_logging, _weights, add_builder, add_runtime, add_refitter):
         factory(trt)
     for name in SURFACE["names"]:
