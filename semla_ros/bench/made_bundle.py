@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from semla_ros.errors import EngineUnavailableError
 from semla_ros.library.storage import write_adapter
 from semla_ros.types import LoraAdapter, LoraLayer, Vocabulary
 from semla_ros.viz.palette import colors_for
+
+if TYPE_CHECKING:
+    from semla_ros.network.config import CatSegConfig
 
 CLASSES = (
     *("road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign"),
@@ -33,21 +37,28 @@ def make_vit_b(folder: Path) -> ModelBundle:
         EngineUnavailableError: torch or onnx is missing.
     """
     try:
-        import torch  # noqa: F401  asked for here, so that the error names it
-
-        from semla_ros.bundler.tokenizer import clip_tokenizer, learn_merges
-        from semla_ros.bundler.writer import BundleParts, base_identity, write_bundle
-        from semla_ros.network.checkpoint import create_catseg
         from semla_ros.network.config import CatSegConfig
+
+        return random_bundle(folder, CatSegConfig(), name="vit-b of random weights")
     except ModuleNotFoundError as error:
         raise EngineUnavailableError(
             f"making a network needs {error.name!r}: pip install 'semla-ros[train]'"
         ) from error
-    config = CatSegConfig()
+
+
+def random_bundle(folder: Path, config: CatSegConfig, *, name: str) -> ModelBundle:
+    """Return a bundle of a network of `config`'s size with three adapters, all random.
+
+    Its vocabulary must hold the tokens of `CLASSES`, some 700 of them.
+    """
+    from semla_ros.bundler.tokenizer import clip_tokenizer, learn_merges
+    from semla_ros.bundler.writer import BundleParts, base_identity, write_bundle
+    from semla_ros.network.checkpoint import create_catseg
+
     tokenizer = clip_tokenizer(learn_merges([f"a photo of a {' '.join(CLASSES)}"], count=200))
     model = create_catseg(config, seed=_SEED).eval()
     parts = BundleParts(
-        name="vit-b of random weights",
+        name=name,
         model=model,
         tokenizer_json=tokenizer.to_str(),
         text=TextSpec("a photo of a {}", config.context_length),
@@ -57,10 +68,10 @@ def make_vit_b(folder: Path) -> ModelBundle:
     )
     bundle = write_bundle(folder, parts)
     rng = np.random.default_rng(_SEED)
-    for name in ADAPTERS:
+    for adapter_name in ADAPTERS:
         layers = {layer.name: _factors(rng, layer.shape) for layer in bundle.manifest.layers}
-        adapter = LoraAdapter(name, layers, base_identity(model))
-        write_adapter(bundle.library / name, adapter, alpha=_ALPHA)
+        adapter = LoraAdapter(adapter_name, layers, base_identity(model))
+        write_adapter(bundle.library / adapter_name, adapter, alpha=_ALPHA)
     return open_bundle(folder, verify=False)
 
 

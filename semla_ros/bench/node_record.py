@@ -139,7 +139,7 @@ def _resources(main: Sequence[Measured]) -> list[Row]:
             {
                 "rate_hz": round(measured.hz, 1),
                 "phase": measured.phase,
-                "cpu_percent_of_a_core": spread([u.cpu_percent for u in usages]).median,
+                "cpu_percent": spread([u.cpu_percent for u in usages]).median,
                 "rss_mib": max(u.rss_mib for u in usages),
                 "rss_mib_per_h": spread([u.rss_mib_per_h for u in usages]).median,
                 "rss_interval": f"{min(u.rss_low for u in usages):.0f} to "
@@ -184,7 +184,7 @@ def _setups(bench: NodeBench) -> list[Row]:
                 "p50_ms": latency.get("p50", math.nan),
                 "p99_ms": latency.get("p99", math.nan),
                 "overhead_p50_ms": _median(runs, "node_overhead_p50"),
-                "cpu_percent_of_a_core": spread([u.cpu_percent for u in measured.usages]).median,
+                "cpu_percent": spread([u.cpu_percent for u in measured.usages]).median,
             }
         )
     return rows
@@ -241,6 +241,8 @@ def _notes(request: NodeBenchRequest, bench: NodeBench) -> tuple[str, ...]:
         f"or out of order; masks older than {LATE_MS:g} ms at publication are counted beside.",
         f"A frame is stalled by a swap if the frame loop waited over {STALL_MS:g} ms for the "
         "commit; while swapping, mixes are pinned in turns, each once the one before serves.",
+        "CPU is in percent of one core; the processor is that of the whole node, navigator and "
+        "swaps included.",
         "False swaps are swaps of the node's own accord while one weather is played.",
         *((peak,) if request.peak else ()),
         f"{len(runs)} runs, {sum(len(r.sent_ns) for r in runs)} frames in all.",

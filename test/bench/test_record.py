@@ -133,6 +133,18 @@ def test_damaged_tables_are_refused(tmp_path):
         write_report([tmp_path / "x.json"], tmp_path / "page.md", command="r")
 
 
+def test_columns_are_named_with_their_units():
+    columns = {
+        "p50_ms": 1,
+        "rss_mib_per_h": 2,
+        "switches_per_s": 3,
+        "version.numpy": "4",
+        "of_all": 5,
+    }
+    head = markdown_table([columns]).splitlines()[0]
+    assert head == "| p50 [ms] | rss [MiB/h] | switches [1/s] | numpy | of all |"
+
+
 def test_every_row_of_a_table_has_every_column():
     lines = markdown_table([{"a_ms": 1.0}, {"b": "x", "a_ms": 12345.6}, {}]).splitlines()
     assert lines[0] == "| a [ms] | b |"

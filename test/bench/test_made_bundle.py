@@ -1,0 +1,57 @@
+"""A bundle of random weights serves like any other."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="needs torch to make a network")
+pytest.importorskip("onnx", reason="needs onnx to make a network")
+
+from semla_ros.bench.candidates import HotLoading, Material
+from semla_ros.bench.made_bundle import ADAPTERS, CLASSES, random_bundle
+from semla_ros.library.storage import read_adapter
+from semla_ros.network.config import CatSegConfig
+from semla_ros.types import AdapterMix
+
+
+def test_random_adapters_change_what_is_served_a_little(tmp_path):
+    config = CatSegConfig(
+        resolution=32,
+        patch=8,
+        position_grid=4,
+        vision_width=64,
+        vision_layers=3,
+        vision_heads=1,
+        embed_dim=32,
+        text_width=64,
+        text_layers=1,
+        text_heads=1,
+        vocab_size=1000,
+        taps=(0, 1),
+        tap_dims=(8, 8),
+        hidden_dim=16,
+        aggregator_layers=1,
+        window=2,
+        appearance_dim=8,
+        text_guidance_dim=8,
+        decoder_dims=(8, 8),
+        decoder_guidance_dims=(4, 4),
+        crop_size=32,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's exporters deprecate each other
+        bundle = random_bundle(tmp_path / "bundle", config, name="small")
+    assert bundle.manifest.vocabulary.names == CLASSES
+    adapters = {n: read_adapter(bundle.library / n, name=n) for n in ADAPTERS}
+    ours = HotLoading(Material(bundle, adapters, threads=1), engine="onnx")
+    rgb = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    logits = []
+    for mix in (AdapterMix.base_only(), AdapterMix(("first",), (1.0,))):
+        ours.prepare(mix)
+        ours.commit()
+        logits.append(ours.logits(rgb))
+    ours.close()
+    assert logits[0].shape[0] == len(CLASSES)
+    assert np.isfinite(logits).all()
+    assert 0 < np.abs(logits[1] - logits[0]).max() < np.abs(logits[0]).max()
