@@ -10,7 +10,14 @@ from semla_ros.evaluation.report.plots import lines
 from semla_ros.evaluation.report.sections import optional
 from semla_ros.evaluation.report.tables import html
 from semla_ros.evaluation.study.gate_curve import gate_curve
-from semla_ros.evaluation.study.record import GATED, GATED_AT, SEMLA, RecordingTrack, Study
+from semla_ros.evaluation.study.record import (
+    GATED,
+    GATED_AT,
+    SEMLA,
+    ZERO_SHOT,
+    RecordingTrack,
+    Study,
+)
 from semla_ros.evaluation.study.sequence import SequenceMetrics, sequence_metrics
 
 
@@ -24,7 +31,7 @@ def drive_sections(study: Study) -> list[str]:
     rows = [row for row in curve.rows if isinstance(row[1], float) and isinstance(row[2], float)]
     series = {str(row[0]): [(float(str(row[1])), float(str(row[2])))] for row in rows}
     labels = {"xlabel": "fusions saved, %", "ylabel": "mIoU points lost"}
-    drawn = optional(lambda: lines(series, from_zero=False, **labels))
+    drawn = optional(lambda: lines(series, **labels))
     return [*sections, section(curve.title, drawn + html(curve), note=curve.note)]
 
 
@@ -39,13 +46,13 @@ def drive_tables(study: Study, recording: RecordingTrack) -> tuple[ResultTable, 
         return ()
     rows = tuple(_row(m) for m in metrics)
     header = (
-        "strategy", "shifts", "missed", "delay (frames)", "delay s", "settled (frames)",
-        "false / 1,000", "fused %", "dwell s", "base restored",
+        "strategy", "shifts", "missed", "delay", "delay s", "settled",
+        "false / 1,000", "fused %", "dwell s", "base kept",
     )  # fmt: skip
     note = (
-        "Delay: from the change of domain to the first mix that belongs there; settled: frames "
-        "until mIoU is at 95 % of the stage's steady value; false: swaps to a mix that does not "
-        "belong there; fused: frames before which weights were fused; base restored: the "
+        "Delay: frames from the change of domain to the first mix that belongs there; settled: "
+        "frames until mIoU is at 95 % of the stage's steady value; false: swaps to a mix that "
+        "does not belong there; fused: frames before which weights were fused; base kept: the "
         "unadapted mask is bit for bit the same after everything."
     )
     title = f"Following the changes in {recording.name}"
@@ -72,21 +79,21 @@ def _row(metrics: SequenceMetrics) -> tuple[Cell, ...]:
 
 
 def _there_and_back(metrics: Sequence[SequenceMetrics], name: str) -> ResultTable | None:
-    domains = list(metrics[0].backward)
+    shown = [m for m in metrics if m.strategy in (ZERO_SHOT, SEMLA, GATED)]
+    domains = list(shown[0].backward) if shown else []
     if not domains:
         return None
     rows: list[tuple[Cell, ...]] = [
-        (
-            m.strategy,
-            *(cell for d in domains for cell in (100 * m.forward[d], 100 * m.backward[d])),
-        )
-        for m in metrics
+        (d, *(cell for m in shown for cell in (100 * m.forward[d], 100 * m.backward[d])))
+        for d in domains
     ]
-    header = ("strategy", *(f"{d}, {visit}" for d in domains for visit in ("first", "last")))
-    note = "mIoU in percent of the first and the last visit: what is forgotten would show here."
-    return ResultTable(
-        f"back-{_file(name)}", f"There and back in {name}", header, tuple(rows), note
+    header = ("domain", *(f"{m.strategy} {visit}" for m in shown for visit in ("first", "last")))
+    note = (
+        "mIoU in percent of the first and the last visit to each domain. What adapting forgets "
+        "would show as a fall that zero-shot does not have; streets and traffic differ too."
     )
+    title = f"There and back in {name}"
+    return ResultTable(f"back-{_file(name)}", title, header, tuple(rows), note)
 
 
 def curve_table(study: Study) -> ResultTable | None:

@@ -183,7 +183,6 @@ def lines(
     *,
     xlabel: str,
     ylabel: str,
-    from_zero: bool = True,
 ) -> str:
     """Return one marked line for each series.
 
@@ -195,8 +194,7 @@ def lines(
         axes.plot([p[0] for p in points], [p[1] for p in points], ms=7, label=name, **style)
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
-    if from_zero:
-        axes.set_ylim(bottom=0)
+    axes.set_ylim(bottom=min(0.0, *(p[1] for s in series.values() for p in s)))
     _legend(axes)
     return _svg(figure, f"{ylabel} over {xlabel}")
 
