@@ -100,8 +100,7 @@ def opened(check: GpuCheck, mode: str, *, host_weights: bool = False) -> Iterato
         resources.callback(toolkit.cuda.close)
         found = check.plan(mode, toolkit)
         if host_weights:
-            features = replace(toolkit.features, device_weights=False)
-            toolkit = replace(toolkit, features=features)
+            toolkit = replace(toolkit, features=replace(toolkit.features, device_weights=False))
         stream = toolkit.cuda.stream(urgent=True)
         resources.callback(toolkit.cuda.destroy_stream, stream)
         engine = toolkit.deserialise(found.plan.content)
@@ -115,25 +114,34 @@ def opened(check: GpuCheck, mode: str, *, host_weights: bool = False) -> Iterato
             toolkit, found.plan.content, probe=tensors.probe, stream=stream, engine=engine
         )
         resources.callback(slot.close)
-        layers = layers_of(check.bundle, SEGMENTATION_GRAPH)
-        base = read_base_weights(check.bundle, list(layers.values()))
-        prototypes = slot.prototypes(_names(check)) if found.identity.options.refits else {}
-        kinds = {
-            name: DTYPES[prototypes[layer.initializer].dtype] if prototypes else np.float32
-            for name, layer in layers.items()
-        }
-        layout = Layout.of(layers, kinds)
-        memory = PinnedArray(toolkit.cuda, layout.nbytes)
-        resources.callback(memory.free)
+        block, base = _block(check, slot, resources, refits=found.identity.options.refits)
         yield Bench(
             toolkit=toolkit,
             slot=slot,
             tensors=tensors,
-            block=HostBlock(layout, base, memory.bytes),
+            block=block,
             goldens={golden.weights: golden for golden in found.plan.record.goldens},
-            nudged={name: nudged(base[name]) for name in layers},
+            nudged={name: nudged(base[name]) for name in base},
             stream=stream,
         )
+
+
+def _block(
+    check: GpuCheck, slot: RefittableSlot, resources: ExitStack, *, refits: bool
+) -> tuple[HostBlock, Mapping[str, Float32Array]]:
+    """Return page-locked memory for a set in the types that `slot` wants, and W0."""
+    layers = layers_of(check.bundle, SEGMENTATION_GRAPH)
+    base = read_base_weights(check.bundle, list(layers.values()))
+    names = tuple(layer.initializer for layer in layers.values())
+    prototypes = slot.prototypes(names) if refits else {}
+    kinds = {
+        name: DTYPES[prototypes[layer.initializer].dtype] if prototypes else np.float32
+        for name, layer in layers.items()
+    }
+    layout = Layout.of(layers, kinds)
+    memory = PinnedArray(slot.toolkit.cuda, layout.nbytes)
+    resources.callback(memory.free)
+    return HostBlock(layout, base, memory.bytes), base
 
 
 def weight_sets(check: GpuCheck, width: int) -> tuple[WeightSet, WeightSet]:
@@ -154,8 +162,3 @@ def picture(check: GpuCheck) -> UInt8Array:
     size = check.bundle.manifest.segmentation.size
     image = question(size=size, classes=1, width=1).image[0]
     return np.ascontiguousarray(np.moveaxis(image, 0, 2)).astype(np.uint8)
-
-
-def _names(check: GpuCheck) -> tuple[str, ...]:
-    layers = layers_of(check.bundle, SEGMENTATION_GRAPH)
-    return tuple(layer.initializer for layer in layers.values())

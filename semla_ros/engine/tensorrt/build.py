@@ -71,15 +71,13 @@ def build(
         _choose_weights(toolkit, network, options, weights=weights)
         _set_classes(builder, config, network, options)
         measured = _timing_cache(config, timing)
-        monitor = _monitor(toolkit, progress)
-        if monitor is not None:
-            config.progress_monitor = monitor
+        _watch(toolkit, config, progress)
         plan = builder.build_serialized_network(network, config)
-        if plan is None:
-            raise EngineError("TensorRT built nothing: see its messages above")
-        return Built(plan, measured.serialize())
     except API_ERRORS as error:
         raise EngineError(f"TensorRT failed while building: {error}") from error
+    if plan is None:
+        raise EngineError("TensorRT built nothing: see its messages above")
+    return Built(plan, measured.serialize())
 
 
 def _creation_flags(toolkit: Toolkit, options: BuildOptions) -> int:
@@ -172,10 +170,10 @@ def _parser_errors(parser: Any) -> str:  # noqa: ANN401  trt.OnnxParser
     return "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors)) or "no reason"
 
 
-def _monitor(toolkit: Toolkit, progress: Progress | None) -> Any:  # noqa: ANN401  trt
-    """Return what tells `progress` of the builder's phases, None where it cannot be told."""
+def _watch(toolkit: Toolkit, config: Any, progress: Progress | None) -> None:  # noqa: ANN401  trt
+    """Tell `progress` of the builder's phases, where this TensorRT tells."""
     if progress is None or not toolkit.features.progress:
-        return None
+        return
     tell = progress
     base: Any = toolkit.trt.IProgressMonitor
 
@@ -199,4 +197,4 @@ def _monitor(toolkit: Toolkit, progress: Progress | None) -> Any:  # noqa: ANN40
             total = self.steps.pop(phase_name, 0)
             tell(phase_name, total, total)
 
-    return Monitor()
+    config.progress_monitor = Monitor()  # config keeps it alive

@@ -13,11 +13,11 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import ClassVar
 
-from semla_ros.bundle import AS_TRAINED, ModelBundle
+from semla_ros.bundle import AS_TRAINED, GraphWeight, ModelBundle
 from semla_ros.engine.base import FROZEN, READY, EngineStatus, SegmentationEngine, Slot
 from semla_ros.engine.options import CUDA, F16, F32, EngineOptions
 from semla_ros.engine.preprocess import InputBuffer
-from semla_ros.engine.tensorrt.assembly import Workbench, assemble, order_of
+from semla_ros.engine.tensorrt.assembly import Machine, Workbench, assemble, order_of
 from semla_ros.engine.tensorrt.options import FP16, BuildOptions
 from semla_ros.engine.tensorrt.plan_cache import CachedPlan
 from semla_ros.engine.tensorrt.plans import build_plan, find_plan, missing_plan
@@ -76,30 +76,8 @@ class TensorRtEngine(SegmentationEngine):
             EngineError: It answers something else than the reference.
         """
         layers = layers_of(bundle, SEGMENTATION_GRAPH)
-        self._toolkit = toolkit
-        self._bundle = bundle
-        self._options = options
-        with ExitStack() as resources:
-            resources.callback(toolkit.cuda.close)
-            self._frames, self._patient = (
-                toolkit.cuda.stream(urgent=urgent) for urgent in (True, False)
-            )
-            for stream in (self._frames, self._patient):
-                resources.callback(toolkit.cuda.destroy_stream, stream)
-            first = self._first_slot(plan, resources)
-            bench = Workbench(
-                toolkit=toolkit,
-                plan=plan,
-                options=options,
-                layers=layers,
-                base=read_base_weights(bundle, list(layers.values())),
-                probe=self._tensors.probe,
-                stream=self._patient,
-                resources=resources,
-                one_engine=one_engine,
-            )
-            machine = assemble(bench, first, likeness=likeness)
-            self._resources = resources.pop_all()
+        self._toolkit, self._bundle, self._options = toolkit, bundle, options
+        machine = self._started(plan, layers, likeness=likeness, one_engine=one_engine)
         self._loader = machine.loader
         self._spare, self._good = machine.blocks
         self.golden_errors: Mapping[str, float] = machine.errors
@@ -109,12 +87,11 @@ class TensorRtEngine(SegmentationEngine):
             feature_dim=self._interface.width,
             max_classes=options.classes.high,
         )
-        self.precision = F16 if options.precision == FP16 else F32
-        self.device = CUDA
-        platform = toolkit.platform
-        self.identity = f"{platform.tensorrt} {platform.gpu} {plan.record.sha256[:16]}"
+        self.precision, self.device = F16 if options.precision == FP16 else F32, CUDA
+        where = toolkit.platform
+        self.identity = f"{where.tensorrt} {where.gpu} {plan.record.sha256[:16]}"
         self._input = InputBuffer(self.size)
-        self._input.tensor = self._tensors.image
+        self._input.tensor = self._tensors.image  # page-locked
 
     @classmethod
     def open(
@@ -204,6 +181,37 @@ class TensorRtEngine(SegmentationEngine):
         if self._loader.in_place and self.active is not None:
             raise EngineError("one engine serves and cannot be probed: free some GPU memory")
         return super().probe(weight_set, image)
+
+    def _started(
+        self,
+        plan: CachedPlan,
+        layers: Mapping[str, GraphWeight],
+        *,
+        likeness: float,
+        one_engine: bool,
+    ) -> Machine:
+        """Make streams, tensors and engines; what fails leaves nothing allocated."""
+        cuda = self._toolkit.cuda
+        with ExitStack() as resources:
+            resources.callback(cuda.close)
+            self._frames, self._patient = (cuda.stream(urgent=urgent) for urgent in (True, False))
+            for stream in (self._frames, self._patient):
+                resources.callback(cuda.destroy_stream, stream)
+            first = self._first_slot(plan, resources)
+            bench = Workbench(
+                toolkit=self._toolkit,
+                plan=plan,
+                options=self._options,
+                layers=layers,
+                base=read_base_weights(self._bundle, list(layers.values())),
+                probe=self._tensors.probe,
+                stream=self._patient,
+                resources=resources,
+                one_engine=one_engine,
+            )
+            machine = assemble(bench, first, likeness=likeness)
+            self._resources = resources.pop_all()
+        return machine
 
     def _first_slot(self, plan: CachedPlan, resources: ExitStack) -> RefittableSlot:
         """Deserialise the plan, allocate all tensors, and return the first slot."""

@@ -81,13 +81,10 @@ def goldens(
     widths = {each.name: each.shape[-1] for each in session.get_inputs()}
     size = bundle.manifest.segmentation.size
     ask = question(size=size, classes=classes, width=widths[TEXT])
-    feeds: Mapping[str, Mapping[str, Float32Array]] = {
-        BASE: {},
-        NUDGED: {
-            layer.initializer: graph_array(nudged(base[name]), layer)
-            for name, layer in layers.items()
-        },
+    changed = {
+        layer.initializer: graph_array(nudged(base[name]), layer) for name, layer in layers.items()
     }
+    feeds: Mapping[str, Mapping[str, Float32Array]] = {BASE: {}, NUDGED: changed}
     found = []
     for weights, feed in feeds.items():
         try:
