@@ -78,8 +78,7 @@ class TensorRtEngine(SegmentationEngine):
         layers = layers_of(bundle, SEGMENTATION_GRAPH)
         self._toolkit, self._bundle, self._options = toolkit, bundle, options
         machine = self._started(plan, layers, likeness=likeness, one_engine=one_engine)
-        self._loader = machine.loader
-        self._spare, self._good = machine.blocks
+        self._loader, (self._spare, self._good) = machine.loader, machine.blocks
         self.golden_errors: Mapping[str, float] = machine.errors
         super().__init__(
             layers,
