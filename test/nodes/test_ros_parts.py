@@ -83,6 +83,11 @@ def test_numbers_of_any_type_become_message_fields():
     support = conversions.support_message(Header(), reading, MIX)
     again = deserialize_message(serialize_message(support), SupportScore)
     assert (again.score, again.smoothed_score, again.level) == (1.5, 2.0, SupportScore.LOW)
+    assert math.isnan(again.expected_miou), "no calibration"
+    promised = replace(reading, expected_miou=np.float64(0.5), miou_lower=0)
+    support = conversions.support_message(Header(), promised, MIX)
+    again = deserialize_message(serialize_message(support), SupportScore)
+    assert (again.expected_miou, again.miou_lower) == (0.5, 0.0)
     event = SwapEvent(7, AdapterMix.base_only(), MIX, "domain", True, "", 1, 2, np.float32(3), 4)
     serialize_message(conversions.swap_message(Header(), event))
     zeros = np.zeros(2)
@@ -98,6 +103,7 @@ def test_numbers_of_any_type_become_message_fields():
 def test_stale_says_nothing_about_support():
     message = conversions.stale_message(Header(frame_id="cam"), MIX, observed_ns=4_000_000_001)
     assert (message.level, message.score, message.smoothed_score) == (SupportScore.STALE, 0.0, 0.0)
+    assert message.miou_lower == 0.0, "no image, no promise"
     assert (message.observed.sec, message.observed.nanosec) == (4, 1)
 
 
