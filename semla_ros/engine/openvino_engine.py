@@ -66,11 +66,7 @@ class OpenVinoEngine(SegmentationEngine):
         layers = layers_of(bundle, SEGMENTATION_GRAPH)
         spec = bundle.manifest.segmentation
         graph = read_graph(openvino, bundle.segmentation_graph, layers, size=spec.size)
-        if bundle.manifest.adapter_guidance == AS_TRAINED and not graph.second_tap:
-            raise BundleError(
-                f"segmentation.onnx: expected an input {SECOND_TAP!r} as the manifest's "
-                f"adapter_guidance {AS_TRAINED!r} needs it, found none: rebuild the bundle"
-            )
+        _require_tap(bundle, graph)
         super().__init__(
             layers, size=spec.size, feature_dim=graph.feature_dim, max_classes=spec.max_classes
         )
@@ -112,6 +108,14 @@ class OpenVinoEngine(SegmentationEngine):
     def _close_impl(self) -> None:
         self._slots.clear()
         self._networks.close()
+
+
+def _require_tap(bundle: ModelBundle, graph: Graph) -> None:
+    if bundle.manifest.adapter_guidance == AS_TRAINED and not graph.second_tap:
+        raise BundleError(
+            f"segmentation.onnx: expected an input {SECOND_TAP!r} as the manifest's "
+            f"adapter_guidance {AS_TRAINED!r} needs it, found none: rebuild the bundle"
+        )
 
 
 @dataclass(frozen=True, slots=True)
