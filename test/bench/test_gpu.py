@@ -52,6 +52,7 @@ def test_every_question_gets_its_rows(bundle, tmp_path, monkeypatch, version, pr
         "constant",
         "refit",
         "refit_all",
+        "factors",
     }
     busy = [row for row in rows if "without a pause" in row["variant"]]
     assert len(busy) == 3

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from semla_ros.bench.gpu.bench import GpuCheck
-from semla_ros.bench.gpu.rows import captured_graphs, latencies, refits, swaps
+from semla_ros.bench.gpu.rows import captured_graphs, factors, latencies, refits, swaps
 from semla_ros.bench.gpu.stream import streams
 from semla_ros.bench.record import BenchRecord, Row, save_record
 from semla_ros.bundle import open_bundle
@@ -22,7 +22,7 @@ EXIT_MISSING = 2
 
 _log = logging.getLogger("semla_ros.bench.gpu")
 
-QUESTIONS = (latencies, refits, swaps, streams, captured_graphs)
+QUESTIONS = (latencies, factors, refits, swaps, streams, captured_graphs)
 
 NOTES = (
     "Times are of the whole call on the host, the wait for the device within; nothing is trimmed.",

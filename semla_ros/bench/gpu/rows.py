@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -12,7 +13,8 @@ from semla_ros.bench.measures import summary
 from semla_ros.bench.record import Row
 from semla_ros.engine.options import AUTO, F16, F32, EngineOptions
 from semla_ros.engine.tensorrt.engine import TensorRtEngine
-from semla_ros.engine.tensorrt.options import CONSTANT, INPUTS, REFIT, REFIT_ALL
+from semla_ros.engine.tensorrt.execution import Feed, Mirror, tensor_names
+from semla_ros.engine.tensorrt.options import CONSTANT, FACTORS, INPUTS, REFIT, REFIT_ALL
 from semla_ros.engine.tensorrt.probe import BASE, NUDGED, relative_error
 from semla_ros.engine.tensorrt.settings import TensorRtSettings
 from semla_ros.engine.tensorrt.wire import RefitWire
@@ -21,6 +23,7 @@ from semla_ros.timing import now_ms
 
 _WARM_UP = 20
 _MIB = 2**20
+_FLOAT_BYTES = 4
 
 
 def latencies(check: GpuCheck) -> Iterator[Row]:
@@ -30,6 +33,28 @@ def latencies(check: GpuCheck) -> Iterator[Row]:
             error = relative_error(bench.slot.probe(), bench.goldens[BASE])
             spent = _timed(lambda: bench.slot.probe(), check.runs)
             yield _row("frame latency", mode, spent, golden_error=error)
+
+
+def factors(check: GpuCheck) -> Iterator[Row]:
+    """Yield what two more products in every layer cost: A and B as inputs, all zeros here."""
+    with opened(check, FACTORS) as bench:
+        engine, cuda = bench.slot.engine, bench.toolkit.cuda
+        feed = bench.tensors.probe
+        sizes = {
+            name: math.prod(engine.get_tensor_shape(name)) * _FLOAT_BYTES
+            for name in tensor_names(engine)
+            if "::" in name
+        }
+        zeros = Mirror(cuda, (max(sizes.values()),), np.uint8)
+        try:
+            zeros.upload(bench.stream)
+            addresses = dict.fromkeys(sizes, zeros.pointer)
+            fed = Feed(feed.inputs, feed.output, addresses, feed.shaped)
+            error = relative_error(bench.slot.answer(fed), bench.goldens[BASE])
+            spent = _timed(lambda: bench.slot.answer(fed), check.runs)
+            yield _row("frame latency", FACTORS, spent, golden_error=error)
+        finally:
+            zeros.free()
 
 
 def refits(check: GpuCheck) -> Iterator[Row]:

@@ -10,7 +10,6 @@ from typing import Any
 
 from semla_ros.engine.tensorrt.options import (
     FP16,
-    INPUTS,
     REFIT,
     TEXT,
     BuildOptions,
@@ -44,6 +43,7 @@ def build(
     options: BuildOptions,
     *,
     weights: tuple[str, ...],
+    fed: tuple[str, ...] = (),
     timing: bytes = b"",
     progress: Progress | None = None,
 ) -> Built:
@@ -54,6 +54,7 @@ def build(
         graph: The file of `prepared_graph`.
         options: How.
         weights: Names of the adaptable weights.
+        fed: Inputs that are weights.
         timing: What an earlier build measured.
         progress: Told how far it is, where this TensorRT tells.
 
@@ -68,7 +69,7 @@ def build(
         if not parser.parse_from_file(str(graph)):
             raise EngineError(f"TensorRT cannot parse the graph: {_parser_errors(parser)}")
         config = _config(toolkit, builder, options)
-        _choose_weights(toolkit, network, options, weights=weights)
+        _choose_weights(toolkit, network, options, weights=weights, fed=fed)
         _set_classes(builder, config, network, options)
         measured = _timing_cache(config, timing)
         _watch(toolkit, config, progress)
@@ -129,6 +130,7 @@ def _choose_weights(
     options: BuildOptions,
     *,
     weights: tuple[str, ...],
+    fed: tuple[str, ...],
 ) -> None:
     """Mark the weights that may be refitted, or say in which type they are fed."""
     trt, features = toolkit.trt, toolkit.features
@@ -139,10 +141,10 @@ def _choose_weights(
                 f"TensorRT finds no refittable weights {refused[:3]!r} ({len(refused)} of "
                 f"{len(weights)}): rebuild the bundle, or build with --mode inputs"
             )
-    if options.mode == INPUTS and options.precision == FP16 and not options.strong(features):
+    if fed and options.precision == FP16 and not options.strong(features):
         for index in range(network.num_inputs):
             tensor = network.get_input(index)
-            if tensor.name in weights:
+            if tensor.name in fed:
                 tensor.dtype = trt.DataType.HALF
                 tensor.allowed_formats = 1 << int(trt.TensorFormat.LINEAR)
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import onnx
 
+from semla_ros.engine.tensorrt.factors import add_factors, factor_names
 from semla_ros.engine.tensorrt.half import to_half
-from semla_ros.engine.tensorrt.options import IMAGE, INPUTS, TEXT, BuildOptions
+from semla_ros.engine.tensorrt.options import FACTORS, IMAGE, INPUTS, TEXT, BuildOptions
 from semla_ros.engine.tensorrt.plan_key import external_data
 from semla_ros.engine.weights import SECOND_TAP
 from semla_ros.errors import BundleError
@@ -41,9 +42,11 @@ def prepared_graph(
     """
     model = load_graph(path)
     require_initializers(model, weights)
-    free = list(weights) if options.mode == INPUTS else []
-    as_inputs(model, [*free, SECOND_TAP])
+    free = fed_names(options, weights)
+    as_inputs(model, [*(free if options.mode == INPUTS else ()), SECOND_TAP])
     as_constants(model)
+    if options.mode == FACTORS:
+        add_factors(model, weights, rank=options.rank)
     spell_out_norms(model)
     fix_axis(model, IMAGE, 1)
     if options.classes.static:
@@ -52,6 +55,13 @@ def prepared_graph(
         to_half(model, inputs=free)
     onnx.checker.check_model(model)
     return model
+
+
+def fed_names(options: BuildOptions, weights: Collection[str]) -> tuple[str, ...]:
+    """Return the inputs of the prepared graph that are weights or factors of them."""
+    if options.mode == FACTORS:
+        return factor_names(weights)
+    return tuple(weights) if options.mode == INPUTS else ()
 
 
 def load_graph(path: Path) -> onnx.ModelProto:

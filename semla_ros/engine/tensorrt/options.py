@@ -8,8 +8,9 @@ from semla_ros.engine.tensorrt.features import Features
 from semla_ros.errors import ConfigError, EngineUnavailableError
 
 REFIT, REFIT_ALL, INPUTS, CONSTANT = "refit", "refit_all", "inputs", "constant"
+FACTORS = "factors"
 MODES = (REFIT, INPUTS)
-"""Modes an engine serves with; `refit_all` and `constant` exist to be measured against."""
+"""Modes an engine serves with; the others exist to be measured against."""
 
 FP16, FP32 = "fp16", "fp32"
 PRECISIONS = (FP16, FP32)
@@ -24,6 +25,9 @@ DEFAULT_LEVEL = 3
 """Higher levels fused equal values in refit templates (TensorRT 10.14): never above 3 here."""
 
 DEFAULT_WORKSPACE_MIB = 2048
+
+DEFAULT_RANK = 40
+"""Five adapters of rank 8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +82,15 @@ class BuildOptions:
     Attributes:
         classes: Class counts it takes.
         mode: `refit`: the adaptable weights are constants that can be refitted; `inputs`: they
-            are inputs of the network; for comparison `refit_all` (every weight refittable) and
-            `constant` (none).
+            are inputs of the network; for comparison `refit_all` (every weight refittable),
+            `constant` (none) and `factors` (A and B are inputs).
         precision: `fp16` or `fp32`.
         typing: `weak`: the builder chooses among FP32 and FP16; `strong`: the graph says which
             layer is FP16; `auto`: weak where this TensorRT has the flag.
         level: Optimisation level of the builder, 0 to 3.
         workspace_mib: Limit of scratch memory, MiB.
         tf32: Let FP32 layers use TF32.
+        rank: Of A and B in mode `factors`.
     """
 
     classes: ClassRange
@@ -95,19 +100,20 @@ class BuildOptions:
     level: int = DEFAULT_LEVEL
     workspace_mib: int = DEFAULT_WORKSPACE_MIB
     tf32: bool = False
+    rank: int = DEFAULT_RANK
 
     def __post_init__(self) -> None:
         for name, choices in (
-            ("mode", (*MODES, REFIT_ALL, CONSTANT)),
+            ("mode", (*MODES, REFIT_ALL, CONSTANT, FACTORS)),
             ("precision", PRECISIONS),
             ("typing", TYPINGS),
         ):
             if getattr(self, name) not in choices:
                 raise ConfigError(f"expected {name} of {choices!r}, got {getattr(self, name)!r}")
-        if not 0 <= self.level <= DEFAULT_LEVEL or self.workspace_mib < 1:
+        if not 0 <= self.level <= DEFAULT_LEVEL or min(self.workspace_mib, self.rank) < 1:
             raise ConfigError(
-                f"expected a level of 0 to {DEFAULT_LEVEL} and at least 1 MiB of workspace, got "
-                f"{self.level!r} and {self.workspace_mib!r}"
+                f"expected a level of 0 to {DEFAULT_LEVEL}, at least 1 MiB of workspace and rank "
+                f"1, got {self.level!r}, {self.workspace_mib!r} and {self.rank!r}"
             )
 
     @property

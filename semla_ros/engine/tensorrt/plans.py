@@ -111,7 +111,7 @@ def build_plan(
         BundleError: The graph is not what the manifest says.
     """
     try:
-        from semla_ros.engine.tensorrt.graph import prepared_graph, save_graph
+        from semla_ros.engine.tensorrt.graph import fed_names, prepared_graph, save_graph
     except ModuleNotFoundError as error:
         raise EngineUnavailableError(
             f"building a plan needs the Python package {error.name!r}: pip install "
@@ -130,6 +130,7 @@ def build_plan(
             graph,
             options,
             weights=order.weights,
+            fed=fed_names(options, order.weights),
             timing=cache.timing(),
             progress=progress,
         )

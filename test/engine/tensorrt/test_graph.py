@@ -93,6 +93,35 @@ def test_for_inputs_every_weight_has_to_be_fed(bundle):
     np.testing.assert_allclose(run(graph, feed), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("cast", [False, True])
+def test_factors_as_inputs_equal_the_merged_weights(demo, cast):
+    graph, weights = prepare(demo, mode="factors", cast=cast)
+    layers = {x.initializer: (n, x) for n, x in layers_of(demo, "segmentation").items()}
+    base = read_base_weights(demo, [layer for _, layer in layers.values()])
+    rng = np.random.default_rng(0)
+    merged, fed = {}, {}
+    for weight in weights:
+        name, layer = layers[weight]
+        out, inner = layer.shape
+        a = rng.normal(0, inner**-0.5, (inner, 40)).astype(np.float32)
+        b = rng.normal(0, 0.1, (40, out)).astype(np.float32)
+        a[:, 5:] = 0  # a smaller rank, padded
+        merged[weight] = graph_array(base[name], layer) + a @ b
+        kind = np.float16 if cast else np.float32
+        fed |= {f"{weight}::A": a.astype(kind), f"{weight}::B": b.astype(kind)}
+    expected = run(str(demo.segmentation_graph), ask(demo) | merged)
+    plain = run(str(demo.segmentation_graph), ask(demo))
+    assert relative(plain, expected) > 0.05
+    assert relative(run(graph, ask(demo) | fed), expected) < (1e-2 if cast else 1e-4)
+    zeros = {name: np.zeros_like(value) for name, value in fed.items()}
+    assert relative(run(graph, ask(demo) | zeros), plain) < (1e-2 if cast else 1e-5)
+
+
+def test_factors_need_weights_on_the_right_of_a_product(hand_made):
+    with pytest.raises(BundleError, match=r"'fc2'.*Gemm"):
+        prepare(hand_made.bundle, mode="factors")
+
+
 @pytest.mark.parametrize("mode", ["refit", "inputs"])
 def test_the_cast_keeps_names_and_the_answer(bundle, mode):
     graph, weights = prepare(bundle, mode=mode, cast=True)

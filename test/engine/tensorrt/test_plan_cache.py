@@ -46,6 +46,7 @@ OTHERS = {
             "level": 2,
             "workspace_mib": 512,
             "tf32": True,
+            "rank": 8,
         }.items()
     },
 }
