@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from semla_ros.bench.measures import spread, summary
+from semla_ros.bench.measures import slope, spread, summary
 from semla_ros.bench.node_bench import QUIET, SWAPPING, Measured, NodeBench, NodeBenchRequest
 from semla_ros.bench.node_run import (
     LATE_MS,
@@ -42,6 +42,7 @@ def node_record(request: NodeBenchRequest, bench: NodeBench, *, command: str) ->
             },
             {"title": "Swapping without a pause against quiet", "rows": _swaps(main)},
             {"title": "What the node uses", "rows": _resources(main)},
+            {"title": "Memory of the node over all its runs", "rows": _memory(main)},
             {"title": "Transports and executors", "rows": _setups(bench)},
         ],
         "series": [_series(m) for m in main],
@@ -104,6 +105,9 @@ def _stages(quiet: Sequence[Measured]) -> list[Row]:
 def _swaps(main: Sequence[Measured]) -> list[Row]:
     rows: list[Row] = []
     quiet = {m.hz: summary(pooled(m.runs)) for m in main if m.phase == QUIET}
+    still = {
+        m.hz: int(sum(figures(run)["stalled"] for run in m.runs)) for m in main if m.phase == QUIET
+    }
     for measured in (m for m in main if m.phase == SWAPPING):
         runs = [figures(run) for run in measured.runs]
         busy, calm = summary(pooled(measured.runs)), quiet.get(measured.hz, {})
@@ -125,6 +129,8 @@ def _swaps(main: Sequence[Measured]) -> list[Row]:
                 "frame_p99_over_quiet": _ratio(busy, calm, "p99"),
                 "stall_max_ms": max((r["stall_max"] for r in runs), default=math.nan),
                 "frames_stalled": int(sum(r["stalled"] for r in runs)),
+                "of_frames": int(sum(r["answered"] for r in runs)),
+                "stalled_while_quiet": still.get(measured.hz, 0),
             }
         )
     return rows
@@ -141,9 +147,6 @@ def _resources(main: Sequence[Measured]) -> list[Row]:
                 "phase": measured.phase,
                 "cpu_percent": spread([u.cpu_percent for u in usages]).median,
                 "rss_mib": max(u.rss_mib for u in usages),
-                "rss_mib_per_h": spread([u.rss_mib_per_h for u in usages]).median,
-                "rss_interval": f"{min(u.rss_low for u in usages):.0f} to "
-                f"{max(u.rss_high for u in usages):.0f}",
                 "threads": max(u.threads for u in usages),
                 "forced_switches_per_s": _per_second(measured),
                 "player_late_p50_ms": _median(runs, "player_late_p50"),
@@ -153,6 +156,22 @@ def _resources(main: Sequence[Measured]) -> list[Row]:
             }
         )
     return rows
+
+
+def _memory(main: Sequence[Measured]) -> list[Row]:
+    """Return how the node's memory went over all its runs, in the order in which they were."""
+    usages = sorted((u for m in main for u in m.usages), key=lambda u: u.ended_s)
+    line = slope([u.ended_s for u in usages], [u.rss_mib * 3600 for u in usages])
+    return [
+        {
+            "runs": len(usages),
+            "minutes": (usages[-1].ended_s - usages[0].ended_s) / 60,
+            "first_mib": usages[0].rss_mib,
+            "last_mib": usages[-1].rss_mib,
+            "slope_mib_per_h": line.per_s,
+            "interval_95_mib_per_h": f"{line.low:.1f} to {line.high:.1f}",
+        }
+    ]
 
 
 def _per_second(measured: Measured) -> float:
@@ -240,7 +259,8 @@ def _notes(request: NodeBenchRequest, bench: NodeBench) -> tuple[str, ...]:
         "Stale are masks that were made although a newer frame had certainly arrived, came twice "
         f"or out of order; masks older than {LATE_MS:g} ms at publication are counted beside.",
         f"A frame is stalled by a swap if the frame loop waited over {STALL_MS:g} ms for the "
-        "commit; while swapping, mixes are pinned in turns, each once the one before serves.",
+        "commit (a busy machine can do that to any frame: compare with those while quiet); while "
+        "swapping, mixes are pinned in turns, each once the one before serves.",
         "CPU is in percent of one core; the processor is that of the whole node, navigator and "
         "swaps included.",
         "False swaps are swaps of the node's own accord while one weather is played.",

@@ -84,10 +84,11 @@ def run_of(record: Mapping[str, Any]) -> NodeRun:
 def stale_frames(run: NodeRun) -> int:
     """Return how many masks were made although a newer frame had certainly arrived.
 
-    A frame has certainly arrived once it was sent longer ago than the slowest arrival of the
-    run took. Masks that came twice or out of order count as well. Must be 0.
+    A frame has certainly arrived once it was sent longer ago than twice what the slowest arrival
+    of the run took (some frames never arrive: the subscription is best effort). Masks that came
+    twice or out of order count as well. Must be 0.
     """
-    slowest = max((s.get("receive", 0.0) for s in run.stages.values()), default=0.0)
+    slowest = 2 * max((s.get("receive", 0.0) for s in run.stages.values()), default=0.0)
     superseded = 0
     for stamp, values in run.stages.items():
         started = stamp + (values.get("receive", 0.0) + values.get("queue", 0.0)) / _MS

@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 
-from semla_ros.bench.measures import slope, summary
+from semla_ros.bench.measures import summary
 from semla_ros.errors import EvaluationError
 
 PERIOD_S = 0.1
@@ -47,19 +47,17 @@ class Usage:
     Attributes:
         cpu_percent: Of one core, mean.
         rss_mib: At the end.
-        rss_mib_per_h: Least-squares slope, with its 95 % interval in `rss_low`, `rss_high`.
         threads: At the end.
         switches: Voluntary and forced context switches.
+        ended_s: Steady clock at the end.
         ros2: `ResourceMetrics.*` of ros2_benchmark, for the whole machine.
     """
 
     cpu_percent: float
     rss_mib: float
-    rss_mib_per_h: float
-    rss_low: float
-    rss_high: float
     threads: int
     switches: tuple[int, int]
+    ended_s: float
     ros2: Mapping[str, float]
 
 
@@ -173,15 +171,12 @@ def usage_of(samples: list[Sample], *, threads: int, switches: tuple[int, int]) 
         raise EvaluationError(f"expected at least two samples, got {len(samples)}")
     first, last = samples[0], samples[-1]
     elapsed = max(last.seconds - first.seconds, 1e-9)
-    line = slope([s.seconds for s in samples], [s.rss_bytes / _MIB * 3600 for s in samples])
     return Usage(
         100 * (last.cpu_s - first.cpu_s) / elapsed,
         last.rss_bytes / _MIB,
-        line.per_s,
-        line.low,
-        line.high,
         threads,
         switches,
+        last.seconds,
         _ros2(samples),
     )
 
