@@ -175,8 +175,13 @@ def comparison_table(studies: Sequence[Study], names: Sequence[str]) -> ResultTa
     rows: list[tuple[Cell, ...]] = []
     for label, strategy, scores, excluded in found:
         shared = {d: scores[d] for d in common}
-        mean = means_over(shared, excluded)
+        mean = means_over(shared if common else scores, excluded)
         rows.append((label, strategy, *shared.values(), mean["h_mean"], mean["mean"]))
     note = f"mIoU in percent on the {len(common)} domains that every study scored."
+    if not common:
+        note = (
+            "The studies have no domain in common: each mean is over a study's own domains, in "
+            "percent, and the means do not compare."
+        )
     header = ("study", "strategy", *common, *MEANS)
     return ResultTable("comparison", "Studies side by side", header, tuple(rows), note, "column")

@@ -15,6 +15,7 @@ from semla_ros.evaluation.study.record import SEMLA, UNIFORM, ZERO_SHOT, Study
 USEFUL_AUROC = 0.7
 COVERAGE_SLACK = 0.05
 FEW_DOMAINS = 4
+MOSTLY_OUT = 0.5
 
 
 def verdict(study: Study, found: Findings) -> tuple[str, ...]:
@@ -121,9 +122,13 @@ def _library(found: Findings) -> list[str]:
         return ["No frame was out of the library."]
     domains, frames = np.unique(found.table.domain[known][out], return_counts=True)
     most = [str(d) for d in domains[np.argsort(-frames, kind="stable")][:3]]
-    return [
-        f"{100 * out.mean():.0f} % of frames are out of the library, most of them {_listed(most)}."
-    ]
+    words = f"{100 * out.mean():.0f} % of frames are out of the library"
+    if out.mean() > MOSTLY_OUT:
+        return [
+            f"{words}: it does not know this place. Serve the base here (select_adapters), or "
+            "train and embed adapters from the gaps below."
+        ]
+    return [f"{words}, most of them {_listed(most)}."]
 
 
 def _listed(names: tuple[str, ...] | list[str]) -> str:

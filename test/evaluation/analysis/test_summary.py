@@ -70,6 +70,16 @@ def test_studies_compare_on_common_domains(made, study):
     assert len(table.rows) == 6
 
 
+def test_studies_without_a_common_domain_show_their_own_means(made, study):
+    one, two = (made.study([r]) for r in study.recordings)
+    table = comparison_table([one, two], ["a", "b"])
+    assert table.header == ("study", "strategy", "h-mean", "mean")
+    means = {(row[0], row[1]): row[2] for row in table.rows}
+    assert means["a", "semla"] == pytest.approx(60.0)
+    assert means["b", "semla"] == pytest.approx(30.0)
+    assert "no domain in common" in table.note
+
+
 def test_a_row_of_another_length_is_refused():
     with pytest.raises(EvaluationError, match="rows of 2 cells"):
         ResultTable("x", "x", ("a", "b"), (("only",),))

@@ -73,6 +73,14 @@ def test_a_verdict_on_harm_says_harm(made):
     assert any("Not judged: support is not calibrated" in w for w in words)
 
 
+def test_a_place_the_library_does_not_know_is_named_as_such(made):
+    rows = np.full(60, 0.5)
+    one = made.recording("moon", ("",) * 60, rows, rows, levels=("OUT_OF_LIBRARY",) * 60)
+    away = made.study([one])
+    words = " ".join(verdict(away, findings(away)))
+    assert "100 % of frames are out of the library: it does not know this place" in words
+
+
 def test_without_truth_nothing_is_said_about_miou(made, tmp_path):
     blind = made.recording(
         "drive", ("",) * 30, np.ones(30), np.zeros(30), scored=np.zeros(30, np.bool_)
