@@ -20,13 +20,6 @@ def test_drive_yaml_holds_every_default():
         assert type(values[name]) is type(spec.default), name
 
 
-def test_rviz_shows_what_the_node_publishes():
-    displays = yaml.safe_load((CONFIG / "semla.rviz").read_text(encoding="utf-8"))
-    topics = {d["Topic"]["Value"] for d in displays["Visualization Manager"]["Displays"]}
-    expected = {"overlay", "mask", "confidence", "legend"}
-    assert topics == {"/image", *(f"/segmenter/{name}" for name in expected)}
-
-
 def test_the_dds_profile_uses_a_segment_larger_than_an_image():
     space = {"dds": "http://www.eprosima.com"}
     root = ElementTree.parse(CONFIG / "fastdds_large_images.xml").getroot()

@@ -67,7 +67,7 @@ def drive(count: int) -> list[Frame]:
 def test_a_real_bundle_becomes_a_pipeline_that_adapts_the_same_way_every_time(tiny):
     runs = []
     for _ in range(2):
-        with built(tiny, adaptation="inline", swap_policy="always") as pipeline:
+        with built(tiny, engine="onnx", adaptation="inline", swap_policy="always") as pipeline:
             assert pipeline.engine.name == "onnx"
             assert pipeline.vocabulary.names == tiny.manifest.vocabulary.names
             runs.append([pipeline.step(frame) for frame in drive(6)])
