@@ -18,7 +18,7 @@ from semla_ros.bench.candidates import Candidate, HotLoading, Material, SessionA
 from semla_ros.bench.resources import peak_growth, resident_mib
 from semla_ros.errors import EvaluationError, SemlaError
 from semla_ros.executors import background_executor
-from semla_ros.timing import now_ms
+from semla_ros.timing import now_ms, processor_ms
 from semla_ros.types import AdapterMix, Float64Array, UInt8Array
 
 _LOG = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ class Measures:
 
     Attributes:
         ready_ms: From asking for a mix to serving it, nothing else running.
+        ready_cpu_ms: The same in processor time, which other programs do not spoil.
         commit_ms: What frames had to wait for, of the same swaps.
         quiet_ms: Frames without a swap.
         during_ms: Frames that overlap a swap, the wait for it included.
@@ -53,6 +54,7 @@ class Measures:
     """
 
     ready_ms: list[float] = field(default_factory=list)
+    ready_cpu_ms: list[float] = field(default_factory=list)
     commit_ms: list[float] = field(default_factory=list)
     quiet_ms: list[float] = field(default_factory=list)
     during_ms: list[float] = field(default_factory=list)
@@ -208,12 +210,13 @@ def _turn(
     count: int,
 ) -> None:
     for mix in mixes:
-        started = now_ms()
+        started, busy = now_ms(), processor_ms()
         candidate.prepare(mix)
         prepared = now_ms()
         candidate.commit()
         done = now_ms()
         measures.ready_ms.append(done - started)
+        measures.ready_cpu_ms.append(processor_ms() - busy)
         measures.commit_ms.append(done - prepared)
     for rgb in islice(cycle(frames), count):
         started = now_ms()

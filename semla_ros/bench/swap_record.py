@@ -27,7 +27,8 @@ def swap_record(
             f"One process, {rounds} interleaved rounds; in each every candidate swaps "
             f"{len(bench.mixes)} times undisturbed, then segments {count} frames without and "
             f"{count} frames with swaps. Mixes: {mixes}. All text features are computed anew.",
-            "`ready` is from asking for a mix to serving it with nothing else running; `frame "
+            "`ready` is from asking for a mix to serving it with nothing else running, also in "
+            "processor time, which other programs do not spoil; `frame "
             "waits` is the part of it that frames cannot run beside. What may be prepared aside "
             "is prepared by a niced thread without a pause; the others swap before every other "
             "frame, and `frame swapping` counts the frames that overlap a swap.",
@@ -44,13 +45,14 @@ def swap_record(
 
 def _row(name: str, runtime: str, each: Measures, first: Measures) -> Row:
     ready, quiet, during = summary(each.ready_ms), summary(each.quiet_ms), summary(each.during_ms)
-    reference = summary(first.ready_ms)
+    cpu, reference = summary(each.ready_cpu_ms), summary(first.ready_cpu_ms)
     return {
         "way": name,
         "runtime": runtime,
         "ready_p50_ms": ready["p50"],
         "ready_max_ms": ready["max"],
-        "ready_over_first": ready["p50"] / reference["p50"],
+        "ready_processor_ms": cpu["p50"],
+        "processor_over_first": cpu["p50"] / reference["p50"],
         "frame_waits_p50_ms": summary(each.stall_ms).get("p50", math.nan),
         "frame_waits_max_ms": summary(each.stall_ms).get("max", math.nan),
         "frame_quiet_p50_ms": quiet["p50"],
@@ -68,6 +70,7 @@ def _row(name: str, runtime: str, each: Measures, first: Measures) -> Row:
 def _raw(each: Measures) -> dict[str, list[float]]:
     kept = {
         "ready_ms": each.ready_ms,
+        "ready_cpu_ms": each.ready_cpu_ms,
         "quiet_ms": each.quiet_ms,
         "during_ms": each.during_ms,
         "stall_ms": each.stall_ms,

@@ -42,7 +42,16 @@ def test_the_ways_agree_and_are_all_measured(material, frames):
         assert not math.isnan(each.held_mib)
     record = swap_record(bench, title="t", rounds=1, count=4, command="c")
     assert [row["equal"] for row in record.rows] == [True] * len(keys)
-    assert record.rows[0]["ready_over_first"] == 1.0
+    assert record.rows[0]["processor_over_first"] == 1.0
+
+
+def test_one_at_a_time_is_measured_alike(material, frames):
+    keys = ("semla-onnx", "onnx-anew")
+    bench = run_swap_bench(material, frames, rounds=2, count=2, keys=keys, together=False)
+    for each in bench.measures.values():
+        assert len(each.ready_ms) == len(each.ready_cpu_ms) == 2 * len(bench.mixes)
+        assert len(each.quiet_ms) == 4
+        assert each.difference < 1e-4
 
 
 def test_a_way_that_is_not_available_is_left_out_with_its_reason(material, frames, monkeypatch):
