@@ -11,6 +11,7 @@ import numpy as np
 from semla_ros.bench.measures import slope, spread, summary
 from semla_ros.bench.node_bench import QUIET, SWAPPING, Measured, NodeBench, NodeBenchRequest
 from semla_ros.bench.node_run import (
+    HANDOVER_MS,
     LATE_MS,
     STALL_MS,
     figures,
@@ -256,8 +257,9 @@ def _notes(request: NodeBenchRequest, bench: NodeBench) -> tuple[str, ...]:
         "matched by header stamp; `overhead` is that less the frame's own time in the network, "
         "`over_bare` is p50 less p50 of the network alone in a process without ROS at the same "
         "pace.",
-        "Stale are masks that were made although a newer frame had certainly arrived, came twice "
-        f"or out of order; masks older than {LATE_MS:g} ms at publication are counted beside.",
+        f"Stale are masks that were begun while a newer image had been waiting for over "
+        f"{HANDOVER_MS:g} ms, came twice or out of order; masks older than {LATE_MS:g} ms at "
+        "publication are counted beside.",
         f"A frame is stalled by a swap if the frame loop waited over {STALL_MS:g} ms for the "
         "commit (a busy machine can do that to any frame: compare with those while quiet); while "
         "swapping, mixes are pinned in turns, each once the one before serves.",

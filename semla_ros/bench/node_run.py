@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from semla_ros.types import Float64Array
 
 LATE_MS = 100.0
 STALL_MS = 1.0
+HANDOVER_MS = 1.0
 _MS = 1e-6
 _DECISION = "domain"
 
@@ -82,20 +82,14 @@ def run_of(record: Mapping[str, Any]) -> NodeRun:
 
 
 def stale_frames(run: NodeRun) -> int:
-    """Return how many masks were made although a newer frame had certainly arrived.
+    """Return how many masks were begun although a newer frame had been in the node's hands.
 
-    A frame has certainly arrived once it was sent longer ago than twice what the slowest arrival
-    of the run took (some frames never arrive: the subscription is best effort). Masks that came
+    The node says for each mask how long a newer image had been waiting when its own was begun;
+    up to `HANDOVER_MS` that is the moment between taking an image and beginning. Masks that came
     twice or out of order count as well. Must be 0.
     """
-    slowest = 2 * max((s.get("receive", 0.0) for s in run.stages.values()), default=0.0)
-    superseded = 0
-    for stamp, values in run.stages.items():
-        started = stamp + (values.get("receive", 0.0) + values.get("queue", 0.0)) / _MS
-        following = bisect_left(run.sent_ns, stamp) + 1
-        newer = run.sent_ns[following] if following < len(run.sent_ns) else math.inf
-        superseded += newer + slowest / _MS < started
-    return superseded + run.repeated + run.reordered
+    begun = sum(s.get("superseded", 0.0) > HANDOVER_MS for s in run.stages.values())
+    return begun + run.repeated + run.reordered
 
 
 def figures(run: NodeRun) -> dict[str, float]:

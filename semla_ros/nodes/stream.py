@@ -72,6 +72,7 @@ class FrameStream:
         self._before_check = self._moment()
         self._announced_ms = now_ms()
         self._published_ms: float | None = None
+        self._newest: _Arrival | None = None
         self.stale = False
         self.incompatible = 0
         self.announce()
@@ -143,10 +144,13 @@ class FrameStream:
 
     def _receive(self, message: Image | CompressedImage) -> None:
         self._statistics.arrived()
-        self._worker.put(_Arrival(message, now_ms(), self._age_ms(message.header)))
+        arrival = _Arrival(message, now_ms(), self._age_ms(message.header))
+        self._newest = arrival
+        self._worker.put(arrival)
 
     def _handle(self, arrival: _Arrival) -> None:
         started, config, message = now_ms(), self._config(), arrival.message
+        newest = self._newest
         if self._is_too_old(message.header, config.max_image_age):
             return
         timer = StageTimer()
@@ -161,7 +165,9 @@ class FrameStream:
             self._outputs.publish(message.header, frame, result, alpha=config.overlay_alpha)
         self._announce_mixture()
         self._usable = self._moment()
-        self._measure(started, arrival, age_ms, {**timer.durations_ms, **result.timings_ms})
+        waited_ms = started - newest.received_ms if newest and newest is not arrival else 0.0
+        stages = {"superseded": waited_ms, **timer.durations_ms, **result.timings_ms}
+        self._measure(started, arrival, age_ms, stages)
         self._statistics.segmented(
             result, processing_ms=now_ms() - started, age_ms=self._age_ms(message.header)
         )
