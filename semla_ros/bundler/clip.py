@@ -8,13 +8,24 @@ from typing import Any
 
 import torch
 
+from semla_ros.errors import ConfigError
+
 _LIBRARIES: list[torch.library.Library] = []
 
 
 def import_open_clip() -> ModuleType:
-    """Return open_clip, even beside a torchvision whose compiled operators do not load."""
+    """Return open_clip, even beside a torchvision whose compiled operators do not load.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
     mend_torchvision()
-    import open_clip
+    try:
+        import open_clip
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"CLIP models need {error.name!r}: pip install 'semla-ros[train]'"
+        ) from error
 
     module: ModuleType = open_clip
     return module

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from semla_ros.bundle import NavigatorSpec
 from semla_ros.bundler.checkpoint_reader import read_checkpoint
-from semla_ros.bundler.clip import import_open_clip
+from semla_ros.bundler.clip import mend_torchvision
 from semla_ros.bundler.image_tower import ImageTower, fill_tower, name_of, with_resize
 from semla_ros.bundler.writer import NavigatorParts, state_identity
 from semla_ros.errors import TrainingError
@@ -116,7 +116,7 @@ def resized_positions(stored: Tensor, *, grid: int) -> Tensor:
 
 def _import_timm(name: str) -> Any:  # noqa: ANN401  timm is untyped
     try:
-        import_open_clip()  # makes torchvision importable, which timm wants
+        mend_torchvision()  # timm wants it
         import timm
     except ImportError as error:
         raise TrainingError(
