@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -27,6 +28,7 @@ from semla_ros.cli import (
 from semla_ros.cli.verb import EXIT_ERROR, EXIT_INTERRUPTED, Verb
 from semla_ros.errors import SemlaError
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in the node, see `semla_ros.nodes`
 _GROUPS = (drive, replay, evaluate, report, live, segment, bundle, library, engine, bench)
 VERBS: Mapping[str, Verb] = {name: verb for group in _GROUPS for name, verb in group.VERBS.items()}
 
