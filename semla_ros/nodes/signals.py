@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 from types import FrameType
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 POLL_S = 0.25
 """How often a main loop should look at the flag."""
 
@@ -20,7 +21,7 @@ class StopFlag:
 
     def __init__(self) -> None:
         self._is_set = False
-        for each in (signal.SIGINT, signal.SIGTERM):
+        for each in _SIGNALS:
             signal.signal(each, self._set)
 
     def __bool__(self) -> bool:
@@ -29,3 +30,5 @@ class StopFlag:
     def _set(self, number: int, frame: FrameType | None) -> None:
         del number, frame
         self._is_set = True
+        for each in _SIGNALS:  # ending, Python puts back the default, which kills, unless ignored
+            signal.signal(each, signal.SIG_IGN)
