@@ -1,4 +1,4 @@
-.PHONY: demo test setup dev check clean
+.PHONY: demo test setup dev check bench clean
 
 demo: setup  ## Play a two-minute drive through changing weather into the running node
 	@. scripts/ros_env && exec .venv/bin/python -m semla_ros demo --out demo_out
@@ -15,6 +15,9 @@ dev:  ## the same with what training, building and testing need
 
 check: dev  ## formatting, lint, types, import rules, spelling
 	@scripts/check
+
+bench: dev  ## Measure docs/performance.md anew; half an hour on a quiet machine
+	@scripts/bench
 
 clean:
 	rm -rf build install log demo_out

@@ -1,9 +1,16 @@
-"""Standard logging of the core, shown as the node's own log (console, file and /rosout)."""
+"""Standard logging of the core, shown as the node's own log (console, file and /rosout).
+
+ROS writes a line to all three before it returns, which takes milliseconds. The frame loop logs
+swaps, so lines wait in a queue and a thread of their own writes them.
+"""
 
 from __future__ import annotations
 
 import logging
+import queue
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from logging.handlers import QueueHandler, QueueListener
 
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
@@ -30,19 +37,31 @@ class RosHandler(logging.Handler):
         self._write[level](self.format(record))
 
 
-def attach(logger: RcutilsLogger) -> RosHandler:
-    """Send what `semla_ros` logs to `logger` from now on; return the handler for `detach`."""
-    handler = RosHandler(logger)
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """What `detach` undoes."""
+
+    handler: QueueHandler
+    listener: QueueListener
+
+
+def attach(logger: RcutilsLogger) -> Attached:
+    """Send what `semla_ros` logs to `logger` from now on; the caller never waits for it."""
+    lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+    handler = QueueHandler(lines)
+    listener = QueueListener(lines, RosHandler(logger))
+    listener.start()
     root = logging.getLogger(ROOT)
     root.addHandler(handler)
     root.setLevel(logging.DEBUG)  # ROS filters by its own level
     root.propagate = False
-    return handler
+    return Attached(handler, listener)
 
 
-def detach(handler: RosHandler) -> None:
-    """Undo `attach`."""
+def detach(attached: Attached) -> None:
+    """Undo `attach`, once what is waiting has been written."""
     root = logging.getLogger(ROOT)
-    root.removeHandler(handler)
+    root.removeHandler(attached.handler)
     root.setLevel(logging.NOTSET)
     root.propagate = True
+    attached.listener.stop()
