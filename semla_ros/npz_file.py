@@ -19,13 +19,13 @@ _HEADERS = {
 
 
 def read_arrays(
-    path: Path, keys: Collection[str], *, max_bytes: int
+    path: Path, keys: Collection[str] | None = None, *, max_bytes: int
 ) -> dict[str, npt.NDArray[np.generic]]:
     """Return those of the arrays `keys` that the file holds; others are not looked at.
 
     Args:
         path: An `.npz`, compressed or not.
-        keys: Names of arrays.
+        keys: Names of arrays, None for all.
         max_bytes: What they may take in memory together.
 
     Raises:
@@ -35,7 +35,8 @@ def read_arrays(
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            wanted = {key: members[key] for key in keys if key in members}
+            chosen = members if keys is None else keys
+            wanted = {key: members[key] for key in chosen if key in members}
             total = sum(info.file_size for info in wanted.values())
             if total > max_bytes:
                 raise ValueError(f"expected at most {max_bytes} bytes, got {total}")

@@ -27,7 +27,7 @@ from semla_ros.bench.machine import machine_facts
 from semla_ros.bundle import GraphWeight, open_bundle
 from semla_ros.engine.slot_buffers import SlotBuffers
 from semla_ros.library.fusion import MergedWeights
-from semla_ros.network.config import CatSegConfig
+from semla_ros.network.config import VIT_L
 from semla_ros.network.layers import adaptable_layers
 from semla_ros.types import AdapterMix, Float32Array, LoraAdapter, LoraLayer
 
@@ -57,19 +57,7 @@ def semla_vit_l(*, inert: bool = False) -> Case:
     Args:
         inert: Return the rest of their files instead: q, k and v of CLIP, whose B is all zero.
     """
-    config = CatSegConfig(
-        resolution=336,
-        patch=14,
-        position_grid=24,
-        vision_width=1024,
-        vision_layers=24,
-        vision_heads=16,
-        embed_dim=768,
-        text_width=768,
-        text_heads=12,
-        taps=(7, 15),
-    )
-    layers = adaptable_layers(config)
+    layers = adaptable_layers(VIT_L)
     return tuple(_layer(x.name, x.shape) for x in layers if x.inert_in_official == inert)
 
 

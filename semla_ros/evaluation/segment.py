@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from semla_ros.base_weights import BaseWeights
 from semla_ros.bundle import ModelBundle, open_bundle
 from semla_ros.bundler.label_sets import read_classes
 from semla_ros.config import Config
@@ -29,7 +30,6 @@ from semla_ros.evaluation.segment_files import write_results
 from semla_ros.evaluation.segment_result import SegmentedImage
 from semla_ros.executors import use_one_blas_thread
 from semla_ros.image_file import read_image
-from semla_ros.library.base_weights import BaseWeights
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.retrieval import retrieve
 from semla_ros.navigator.encoder import OnnxImageEncoder

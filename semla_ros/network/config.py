@@ -281,3 +281,18 @@ def _with_resolution(
     crop = crop_size or (384 if official and resolution is None else chosen)
     window = max(1, chosen // patch // 2)
     return {**sizes, "resolution": chosen, "crop_size": crop, "window": window}
+
+
+VIT_L = CatSegConfig(
+    resolution=336,
+    patch=14,
+    position_grid=24,
+    vision_width=1024,
+    vision_layers=24,
+    vision_heads=16,
+    embed_dim=768,
+    text_width=768,
+    text_heads=12,
+    taps=(7, 15),
+)
+"""Sizes of `model_large.pth` (ViT-L/14@336); the defaults are those of `model_base.pth`."""

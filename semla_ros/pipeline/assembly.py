@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 
 import semla_ros
+from semla_ros.base_weights import BaseWeights
 from semla_ros.bundle import MANIFEST, ModelBundle, open_bundle
 from semla_ros.config import Config
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.text import TextEncoder
 from semla_ros.errors import BundleError
 from semla_ros.executors import InlineExecutor, background_executor, use_one_blas_thread
-from semla_ros.library.base_weights import BaseWeights
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.encoder import ImageEncoder
 from semla_ros.navigator.navigator import Navigator

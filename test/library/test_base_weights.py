@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from semla_ros.base_weights import BaseWeights
 from semla_ros.bundle import (
     AdaptationDefaults,
     Manifest,
@@ -12,7 +13,6 @@ from semla_ros.bundle import (
     TextSpec,
 )
 from semla_ros.errors import BundleError
-from semla_ros.library.base_weights import BaseWeights
 from semla_ros.types import Vocabulary
 
 

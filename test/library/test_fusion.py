@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from semla_ros.base_weights import BaseWeights
 from semla_ros.errors import AdapterMismatchError, LibraryError
-from semla_ros.library.base_weights import BaseWeights
 from semla_ros.library.fusion import fuse, merge
 from semla_ros.library.storage import read_adapter, write_adapter
 from semla_ros.types import BASE, AdapterMix, LoraAdapter, LoraLayer

@@ -4,21 +4,9 @@ import torch
 from semla_ros.errors import TrainingError
 from semla_ros.network.catseg import CatSeg
 from semla_ros.network.checkpoint import catseg_from_state, clean_state, create_catseg, with_taps
-from semla_ros.network.config import CatSegConfig
+from semla_ros.network.config import VIT_L, CatSegConfig
 from semla_ros.network.layers import adaptable_layers
 
-LARGE = CatSegConfig(
-    resolution=336,
-    patch=14,
-    position_grid=24,
-    vision_width=1024,
-    vision_layers=24,
-    vision_heads=16,
-    embed_dim=768,
-    text_width=768,
-    text_heads=12,
-    taps=(7, 15),
-)
 QUERY = "sem_seg_head.predictor.clip_model.visual.transformer.resblocks.0.attn.q_proj"
 
 
@@ -78,7 +66,7 @@ def test_other_taps_change_the_guidance_only(small_model, tokens):
 
 @pytest.mark.parametrize(
     ("config", "keys", "millions", "modules"),
-    [(CatSegConfig(), 484, 154.29, 154), (LARGE, 652, 433.73, 214)],
+    [(CatSegConfig(), 484, 154.29, 154), (VIT_L, 652, 433.73, 214)],
     ids=["base", "large"],
 )
 def test_the_published_models_have_their_published_counts(config, keys, millions, modules):

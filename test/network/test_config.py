@@ -5,20 +5,7 @@ import torch
 
 from semla_ros.errors import ConfigError
 from semla_ros.network.catseg import CatSeg
-from semla_ros.network.config import CLIP_PREFIX, CatSegConfig, default_taps
-
-LARGE = CatSegConfig(
-    resolution=336,
-    patch=14,
-    position_grid=24,
-    vision_width=1024,
-    vision_layers=24,
-    vision_heads=16,
-    embed_dim=768,
-    text_width=768,
-    text_heads=12,
-    taps=(7, 15),
-)
+from semla_ros.network.config import CLIP_PREFIX, VIT_L, CatSegConfig, default_taps
 
 
 def shapes_of(config):
@@ -36,12 +23,12 @@ def test_our_keys_and_shapes_are_those_of_the_published_checkpoint(checkpoint_sh
 
 
 def test_the_large_model_has_the_published_tensor_and_parameter_counts():
-    shapes = shapes_of(LARGE)
+    shapes = shapes_of(VIT_L)
     window_masks = 2
     assert len(shapes) == 652 - window_masks
     parameters = sum(torch.Size(shape).numel() for shape in shapes.values())
     assert parameters / 1e6 == pytest.approx(433.73, abs=0.005)
-    assert CatSegConfig.from_state_dict(shapes) == LARGE
+    assert CatSegConfig.from_state_dict(shapes) == VIT_L
 
 
 def test_a_small_network_is_read_back_from_its_shapes(small_config):

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from semla_ros.base_weights import BaseWeights
 from semla_ros.bundle import ModelBundle
 from semla_ros.engine import create_engine
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.postprocess import restore
 from semla_ros.engine.text import TextEncoder
 from semla_ros.errors import BundleError
-from semla_ros.library.base_weights import BaseWeights
 from semla_ros.library.fusion import merge
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.distance import DISTANCES, CentroidBank, novelties

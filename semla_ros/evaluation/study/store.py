@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +20,7 @@ from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.result import SkippedRecord
 from semla_ros.evaluation.study.record import RecordingTrack, StrategyTrack, Study, StudyInfo
 from semla_ros.evaluation.study.summary import summary
+from semla_ros.npz_file import read_arrays
 
 FORMAT = "semla-study/1"
 RESULTS, FRAMES = "results.json", "frames.npz"
@@ -213,26 +213,6 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _read_arrays(path: Path) -> _Arrays:
     try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > MAX_ARRAY_BYTES:
-                raise EvaluationError(f"{str(path)!r} is over {MAX_ARRAY_BYTES} bytes: refused")
-            return {m.filename.removesuffix(".npy"): _read(archive, m) for m in archive.infolist()}
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
+        return dict(read_arrays(path, max_bytes=MAX_ARRAY_BYTES))
+    except (OSError, ValueError) as error:
         raise EvaluationError(f"cannot read frames from {str(path)!r}: {error}") from error
-
-
-def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray[Any, Any]:
-    """Return one array; its header may not promise more than the member holds."""
-    with archive.open(member) as stream:
-        version = np.lib.format.read_magic(stream)
-        read_header = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }.get(version)
-        if read_header is None:
-            raise ValueError(f"{member.filename} is of another version {version!r}")
-        shape, _, dtype = read_header(stream)
-        if dtype.hasobject or math.prod(shape) * dtype.itemsize > member.file_size:
-            raise ValueError(f"{member.filename} does not hold what it announces")
-    with archive.open(member) as stream:
-        return np.lib.format.read_array(stream, allow_pickle=False)
