@@ -14,6 +14,7 @@ from typing import Any
 from semla_ros.base_weights import BaseWeights
 from semla_ros.bench.fusion import random_adapters
 from semla_ros.bench.machine import machine_facts
+from semla_ros.bench.resources import resident_mib
 from semla_ros.bundle import open_bundle
 from semla_ros.engine import create_engine
 from semla_ros.engine.text import TextEncoder
@@ -22,7 +23,6 @@ from semla_ros.executors import InlineExecutor, use_one_blas_thread
 from semla_ros.swap import AdapterSwapper
 from semla_ros.types import AdapterMix, LoraAdapter
 
-_STATUS = Path("/proc/self/status")
 _MEMBERS = 5
 
 
@@ -84,13 +84,8 @@ def run(bundle_root: Path, *, engine: str = "onnx", swaps: int = 5) -> dict[str,
 
 
 def resident_mb() -> float:
-    """Return the resident size of this process in megabytes (10^6), 0 outside Linux."""
-    try:
-        lines = _STATUS.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return 0.0
-    found = [line.split()[1] for line in lines if line.startswith("VmRSS:")]
-    return int(found[0]) * 1024 / 1e6 if found else 0.0
+    """Return the resident size of this process in megabytes (10^6)."""
+    return resident_mib() * 2**20 / 1e6
 
 
 if __name__ == "__main__":
