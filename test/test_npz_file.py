@@ -41,3 +41,15 @@ def test_other_files_are_value_errors(tmp_path):
         read_arrays(tmp_path / "a.npz", ("a",), max_bytes=500)
     with pytest.raises(OSError, match="nowhere"):
         read_arrays(tmp_path / "nowhere", ("a",), max_bytes=500)
+
+
+def test_without_keys_everything_is_read(tmp_path):
+    path = tmp_path / "all.npz"
+    stored = {"a": np.arange(3), "folder/b": np.ones((2, 2), np.float32)}
+    np.savez(path, **stored)
+    found = read_arrays(path, max_bytes=1000)
+    assert found.keys() == stored.keys()
+    for name, array in stored.items():
+        np.testing.assert_array_equal(found[name], array)
+    with pytest.raises(ValueError, match="at most 10 bytes"):
+        read_arrays(path, max_bytes=10)
