@@ -8,12 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-DIM = 32
+LEAK_KIB = 1024
 
 
 def serve(engine, weight_set):
     engine.prepare(weight_set)
     engine.commit()
+
+
+def resident_kib() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4
 
 
 def answer(engine, rgb):
@@ -80,18 +84,19 @@ def test_a_slot_is_not_rewritten_while_a_frame_is_still_computed_with_it(
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc/self/statm")
 def test_a_thousand_swaps_do_not_grow_the_memory(engine, engine_set, rgb):
-    def resident_kib() -> int:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * 4
-
+    """A leak grows every time; what an allocator keeps for later, it keeps once or twice."""
     sets = [engine_set(1), engine_set(2, touched=1, names=("road", "sky"))]
 
-    def swap(count: int) -> None:
-        for i in range(count):
+    def growth_kib(swaps: int) -> int:
+        before = resident_kib()
+        for i in range(swaps):
             serve(engine, sets[i % 2])
             if i % 10 == 0 or engine.name != "torch":
                 engine.infer(rgb)
+        return resident_kib() - before
 
-    swap(200)
-    before = resident_kib()
-    swap(1000)
-    assert resident_kib() - before < 1024, "KiB grown over 1000 swaps"
+    growth_kib(200)
+    grown: list[int] = []
+    while len(grown) < 5 and not any(kib < LEAK_KIB for kib in grown):
+        grown.append(growth_kib(1000))
+    assert min(grown) < LEAK_KIB, f"KiB grown over each 1000 swaps: {grown}"
