@@ -202,6 +202,10 @@ class LazyWeights(Mapping[str, Float32Array]):
     """
 
     @abstractmethod
+    def __contains__(self, layer: object, /) -> bool:
+        """Return whether `layer` is a key; `Mapping` would merge the layer to find out."""
+
+    @abstractmethod
     def shape(self, layer: str) -> tuple[int, int]:
         """Return (out, in) of `layer`."""
 

@@ -106,6 +106,9 @@ class MergedWeights(LazyWeights):
         self.write(layer, out=merged, transposed=False)
         return merged
 
+    def __contains__(self, layer: object, /) -> bool:
+        return layer in self._parts
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._parts)
 

@@ -38,9 +38,10 @@ def lazy_set(engine, engine_set):
     )
     made = [adapter("a", layers, 1), adapter("b", layers[:1], 2)]
 
-    def make(**shares):
+    def make(proceed=None, **shares):
         mix = AdapterMix.from_weights(shares)
-        return replace(engine_set(3), mix=mix, weights=MergedWeights(base, made, mix))
+        merged = MergedWeights(base, made, mix, proceed=proceed)
+        return replace(engine_set(3), mix=mix, weights=merged)
 
     return make
 
@@ -63,6 +64,15 @@ def test_there_and_back_is_bit_identical(engine, lazy_set, rgb):
     first = [answer(engine, lazy_set(**mix), rgb) for mix in mixes]
     for mix, expected in zip(mixes[::-1] + mixes, first[::-1] + first, strict=True):
         np.testing.assert_array_equal(answer(engine, lazy_set(**mix), rgb), expected)
+
+
+def test_a_layer_is_merged_once_whatever_the_slot_held_before(engine, lazy_set, rgb):
+    merged = []
+    for share in (0.7, 0.6, 0.5, 0.4):
+        lazy = lazy_set(proceed=lambda: merged.append(1), a=share, b=1 - share)
+        answer(engine, lazy, rgb)
+        assert len(merged) == len(lazy.weights)
+        merged.clear()
 
 
 def test_another_shape_is_refused_before_anything_is_written(engine, lazy_set, rgb):
@@ -90,6 +100,9 @@ class Spoilt(LazyWeights):
         if layer == self.bad:
             raise EngineError(f"layer {layer!r}: expected a finite change")
         return self.whole[layer]
+
+    def __contains__(self, layer):
+        return layer in self.whole
 
     def __iter__(self):
         return iter(self.whole)
