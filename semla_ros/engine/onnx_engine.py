@@ -6,7 +6,6 @@ binding the next frame runs with: no session is created, nothing is copied in th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -28,7 +27,7 @@ from semla_ros.engine.weights import (
     shared_initializers,
 )
 from semla_ros.errors import BundleError, EngineError
-from semla_ros.onnx_session import ORT_ERRORS, open_session
+from semla_ros.onnx_session import ORT_ERRORS, cpu_threads, open_session
 from semla_ros.types import Float32Array, UInt8Array, WeightSet
 
 _PROBE_CLASSES = 2
@@ -63,7 +62,8 @@ class OnnxEngine(SegmentationEngine):
         self._bundle = bundle
         self._session: onnxruntime.InferenceSession | None = session
         self._input = InputBuffer(size)
-        self._slots = [_BoundSlot(session, layers, base, image=self._input) for _ in range(2)]
+        buffers = [SlotBuffers(layers, base, threads=cpu_threads(threads)) for _ in range(2)]
+        self._slots = [_BoundSlot(session, layers, each, image=self._input) for each in buffers]
         self._map_size = _probe(session, facts, image=self._input)
 
     @classmethod
@@ -97,7 +97,7 @@ class _BoundSlot:
         self,
         session: onnxruntime.InferenceSession,
         layers: dict[str, GraphWeight],
-        base: Mapping[str, Float32Array],
+        buffers: SlotBuffers,
         *,
         image: InputBuffer,
     ) -> None:
@@ -106,9 +106,9 @@ class _BoundSlot:
         self.logits: Float32Array = np.zeros((0, 0, 0), np.float32)
         self._features: Float32Array = np.zeros((0, 0), np.float32)
         self._bound: dict[str, Float32Array | npt.NDArray[np.int64]] = {}
-        self._buffers = SlotBuffers(layers, base)
+        self._buffers = buffers
         for name, layer in layers.items():
-            self._bind_input(layer.initializer, self._buffers.arrays[name])
+            self._bind_input(layer.initializer, buffers.arrays[name])
         self._bind_input("image", image.tensor)
 
     def fill(self, weight_set: WeightSet, tap: int | None, *, map_size: tuple[int, int]) -> None:

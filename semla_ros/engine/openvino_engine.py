@@ -7,7 +7,6 @@ share one compiled network and have an infer request each, bound once to the slo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -73,17 +72,17 @@ class OpenVinoEngine(SegmentationEngine):
         self.precision = resolved_precision(openvino, options.precision)
         self.identity = identity(openvino)
         self._bundle = bundle
-        self._networks = _Networks(
-            openvino, graph, precision=self.precision, threads=cpu_threads(options.threads)
-        )
+        threads = cpu_threads(options.threads)
+        self._networks = _Networks(openvino, graph, precision=self.precision, threads=threads)
         try:
             self._networks.get(len(bundle.manifest.vocabulary.names))
         except EngineError as error:
             raise EngineUnavailableError(f"engine {self.name!r}: {error}") from error
         self._input = InputBuffer(spec.size)
         base = read_base_weights(bundle, list(layers.values()))
+        buffers = [SlotBuffers(layers, base, threads=threads) for _ in range(2)]
         self._slots = [
-            _BoundSlot(self._networks, layers, base, image=self._input) for _ in range(2)
+            _BoundSlot(self._networks, layers, each, image=self._input) for each in buffers
         ]
 
     @classmethod
@@ -206,7 +205,7 @@ class _BoundSlot:
         self,
         networks: _Networks,
         layers: dict[str, GraphWeight],
-        base: Mapping[str, Float32Array],
+        buffers: SlotBuffers,
         *,
         image: InputBuffer,
     ) -> None:
@@ -215,7 +214,7 @@ class _BoundSlot:
         self.classes = 0
         self._networks = networks
         self._image = image
-        self._buffers = SlotBuffers(layers, base)
+        self._buffers = buffers
         self._names = {name: layer.initializer for name, layer in layers.items()}
         self._features: Float32Array = np.zeros((0, 0), np.float32)
         self._tap: npt.NDArray[np.int64] = np.array([2], np.int64)

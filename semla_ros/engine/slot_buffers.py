@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 from semla_ros.bundle import GraphWeight
 from semla_ros.engine.weights import graph_array, write_layer, write_weight
 from semla_ros.types import Float32Array
+
+MOST_THREADS = 4
+"""More than these wait for memory, not for arithmetic."""
 
 
 class SlotBuffers:
@@ -17,17 +21,23 @@ class SlotBuffers:
     """
 
     def __init__(
-        self, layers: Mapping[str, GraphWeight], base: Mapping[str, Float32Array]
+        self,
+        layers: Mapping[str, GraphWeight],
+        base: Mapping[str, Float32Array],
+        *,
+        threads: int = 1,
     ) -> None:
         """Start with the base weights.
 
         Args:
             layers: By name.
             base: Layer name -> W0 (out, in), kept for layers that go back to it.
+            threads: That fill, at most `MOST_THREADS`; they are as nice as who calls `fill`.
         """
         self.arrays = {name: graph_array(base[name], layer) for name, layer in layers.items()}
         self._layers = layers
         self._base = base
+        self._threads = min(threads, MOST_THREADS)
         self._touched: set[str] = set()
 
     def fill(self, weights: Mapping[str, Float32Array]) -> None:
@@ -40,8 +50,23 @@ class SlotBuffers:
         """
         stale = self._touched - weights.keys()
         self._touched |= weights.keys()
-        for name in weights:
-            write_layer(weights, self._layers[name], out=self.arrays[name])
-        for name in stale:
-            write_weight(self._base[name], self._layers[name], out=self.arrays[name])
+        self._each(weights.keys(), lambda name: self._merge(weights, name))
+        self._each(stale, self._restore)
         self._touched -= stale
+
+    def _merge(self, weights: Mapping[str, Float32Array], name: str) -> None:
+        write_layer(weights, self._layers[name], out=self.arrays[name])
+
+    def _restore(self, name: str) -> None:
+        write_weight(self._base[name], self._layers[name], out=self.arrays[name])
+
+    def _each(self, names: Collection[str], write: Callable[[str], None]) -> None:
+        """Call `write` with each name, the largest layers first, and wait for all."""
+        if self._threads == 1 or len(names) < 2:
+            for name in names:
+                write(name)
+            return
+        largest_first = sorted(names, key=lambda name: -self.arrays[name].size)
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="semla-merge") as pool:
+            for written in [pool.submit(write, name) for name in largest_first]:
+                written.result()

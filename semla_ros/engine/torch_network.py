@@ -125,7 +125,7 @@ class CpuNetwork:
 
     def _merger(self, base: Mapping[str, Float32Array]) -> _Merger:
         """Return what merges weights into memory of its own, in the layout of the graph."""
-        buffers = SlotBuffers(self._layers, base)
+        buffers = SlotBuffers(self._layers, base, threads=torch.get_num_threads())
         views = {name: torch.from_numpy(array) for name, array in buffers.arrays.items()}
 
         def merge(weights: Mapping[str, Float32Array]) -> Mapping[str, Tensor]:

@@ -158,3 +158,19 @@ def test_a_thousand_fills_change_no_buffer_but_its_content(hand_made):
     for name, (array, w0) in arrays.items():
         assert buffers.arrays[name] is array
         np.testing.assert_array_equal(array, w0)
+
+
+def test_threads_fill_with_the_same_bits(hand_made):
+    layers = {layer.name: layer for layer in hand_made.bundle.manifest.layers}
+    base = BaseWeights.open(hand_made.bundle)
+    one, many = (
+        SlotBuffers(layers, base.only(list(layers)), threads=threads) for threads in (1, 3)
+    )
+    made = [adapter("a", layers.values(), 1), adapter("b", list(layers.values())[:1], 2)]
+    with pytest.raises(SemlaError, match="finite change"):
+        many.fill(Spoilt(MergedWeights(base, made, AdapterMix(("a",), (1.0,)))))
+    for mix in (AdapterMix(("a", "b"), (0.6, 0.4)), AdapterMix(("b",), (1.0,))):
+        for buffers in (one, many):
+            buffers.fill(MergedWeights(base, made, mix))
+        for name, array in one.arrays.items():
+            np.testing.assert_array_equal(many.arrays[name], array)
