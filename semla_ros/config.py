@@ -194,6 +194,12 @@ class Config:
         high=1e6,
         live=True,
     )
+    out_of_library_mix: str = _parameter(
+        "retrieved",
+        "What serves OUT_OF_LIBRARY: the mix retrieved nevertheless, or the base alone",
+        choices=("retrieved", "base"),
+        live=True,
+    )
     stale_timeout_s: float = _parameter(
         1.0,
         "Without a usable image for this long the support goes STALE",

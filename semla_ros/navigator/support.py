@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -69,6 +70,46 @@ def support_level(score: float, novelty: float, *, low: float, out_of_library: f
     return "LOW" if score < low else "OK"
 
 
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """The library as seen from where the camera is.
+
+    Attributes:
+        name: The nearest adapter, the base where there is none.
+        distance: To it, smoothed embedding; infinite where there is none.
+        novelty: The smallest one, NaN where unknown.
+    """
+
+    name: str
+    distance: float
+    novelty: float
+
+    @property
+    def judged(self) -> float:
+        """What decides OUT_OF_LIBRARY: the novelty, else the distance."""
+        return self.distance if math.isnan(self.novelty) else self.novelty
+
+
+def nearest_of(estimate: DomainEstimate, *, exclude: Collection[str] = ()) -> Nearest:
+    """Return how near the library is.
+
+    Args:
+        estimate: Where the camera is.
+        exclude: Adapters that may not serve, hence cannot be the nearest.
+    """
+    open_ones = np.ones(len(estimate.names), np.bool_)
+    place = _places(tuple(estimate.names))
+    open_ones[[place[name] for name in exclude if name in place]] = False
+    nearest, distance = BASE, math.inf
+    if open_ones.any():
+        index = int(np.argmin(np.where(open_ones, estimate.distances, math.inf)))
+        nearest, distance = estimate.names[index], float(estimate.distances[index])
+    novelty = math.nan
+    if estimate.novelties is not None:
+        novelty = float(estimate.novelties.min(where=open_ones, initial=math.inf))
+    return Nearest(nearest, distance, novelty)
+
+
 def read_support(
     estimate: DomainEstimate,
     mix: AdapterMix,
@@ -94,27 +135,17 @@ def read_support(
         support_score(mix, estimate.names, d, null_distance=null_distance)
         for d in (estimate.raw_distances, estimate.distances)
     )
-    open_ones = np.ones(len(estimate.names), np.bool_)
-    place = _places(tuple(estimate.names))
-    open_ones[[place[name] for name in exclude if name in place]] = False
-    nearest, distance = BASE, math.inf
-    if open_ones.any():
-        index = int(np.argmin(np.where(open_ones, estimate.distances, math.inf)))
-        nearest, distance = estimate.names[index], float(estimate.distances[index])
-    novelty = math.nan
-    if estimate.novelties is not None:
-        novelty = float(estimate.novelties.min(where=open_ones, initial=math.inf))
-    judged = distance if math.isnan(novelty) else novelty
-    level = support_level(smoothed, judged, low=low, out_of_library=out_of_library)
+    near = nearest_of(estimate, exclude=exclude)
+    level = support_level(smoothed, near.judged, low=low, out_of_library=out_of_library)
     expected, lower = _promise(calibration, smoothed, level)
     return SupportReading(
         score=score,
         smoothed=smoothed,
-        nearest=nearest,
-        nearest_distance=distance,
+        nearest=near.name,
+        nearest_distance=near.distance,
         level=level,
         observed_ns=estimate.stamp_ns,
-        novelty=novelty,
+        novelty=near.novelty,
         expected_miou=expected,
         miou_lower=lower,
     )

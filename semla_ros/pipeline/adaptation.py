@@ -24,10 +24,11 @@ _NS_TO_S = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A mix to swap to, and the sensor time it took to be sure."""
+    """A mix to swap to, the sensor time it took to be sure, and `SwapEvent.reason`."""
 
     mix: AdapterMix
     detection_ms: float
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class Adaptation:
         self._policy = SWAP_POLICIES[settings.config.swap_policy](settings.config)
         self._last_ns: int | None = None
         self._seen: tuple[DomainEstimate | None, DomainEstimate | None] = (None, None)
+        self._outside = False
 
     @property
     def estimate(self) -> DomainEstimate | None:
@@ -92,6 +94,7 @@ class Adaptation:
         estimate = self._faults.attempt("navigator", self.observer.collect)
         if estimate is not None:
             self._seen = (self._seen[1], estimate)
+            self._outside = self.settings.outside(estimate, before=self._outside)
         return estimate
 
     def offer(self, frame: Frame) -> None:
@@ -117,13 +120,13 @@ class Adaptation:
         if wanted is None:
             return None
         if self._banned(unusable).intersection(target.names):
-            return None if wanted == target else Decision(wanted, 0.0)
+            return None if wanted == target else Decision(wanted, 0.0, self._reason)
         chosen = self._policy.decide(wanted, target, estimate.stamp_ns)
         if chosen is None:
             return None
         since_ns = self._policy.wanted_since_ns
         waited_ns = 0 if since_ns is None else estimate.stamp_ns - since_ns
-        return Decision(chosen, waited_ns * _NS_TO_MS)
+        return Decision(chosen, waited_ns * _NS_TO_MS, self._reason)
 
     @property
     def tolerance(self) -> float:
@@ -167,11 +170,13 @@ class Adaptation:
         return mix if mix.difference(target) >= config.swap_trigger else None
 
     def wanted(self, estimate: DomainEstimate, *, unusable: Collection[str]) -> AdapterMix:
-        """Return the mix retrieval asks for; the base where no adapter may serve.
+        """Return the mix retrieval asks for; the base where no adapter may or should serve.
 
         Raises:
             LibraryError: The distances cannot be compared.
         """
+        if self._base_alone:
+            return AdapterMix.base_only()
         settings = replace(self.settings.retrieval, exclude=self._banned(unusable))
         try:
             return retrieve(estimate.names, estimate.distances, settings=settings)
@@ -188,7 +193,7 @@ class Adaptation:
     def restart(self) -> None:
         """Forget what was seen; the active mix is not this class's business and stays."""
         self._policy.reset()
-        self._seen = (None, None)
+        self._seen, self._outside = (None, None), False
         if self.observer is not None:
             self.observer.reset()
 
@@ -217,7 +222,7 @@ class Adaptation:
     def adopt(self, view: LibraryView) -> None:
         """Choose among the adapters of another library from now on."""
         self.library = view.library
-        self._seen = (None, None)
+        self._seen, self._outside = (None, None), False
         if self.observer is not None:
             self.observer.estimate = None
             self._measure(view)
@@ -229,6 +234,15 @@ class Adaptation:
             view = LibraryView.of(self.library, distance=distance)
         if self.observer is not None:
             self.observer.navigator.replace_bank(view.bank, distance=distance)
+
+    @property
+    def _base_alone(self) -> bool:
+        """Whether the base serves because the library does not know what the camera sees."""
+        return self._outside and self.settings.config.out_of_library_mix == "base"
+
+    @property
+    def _reason(self) -> str:
+        return "out_of_library" if self._base_alone else "domain"
 
     def _banned(self, unusable: Collection[str]) -> frozenset[str]:
         return self.settings.retrieval.exclude.union(unusable)

@@ -92,7 +92,7 @@ class SwapControl:
             return
         self._swapper.request(
             decision.mix,
-            reason="domain",
+            reason=decision.reason,
             stamp_ns=stamp_ns,
             detection_ms=decision.detection_ms,
             tolerance=self._adaptation.tolerance,

@@ -14,10 +14,13 @@ from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.retrieval import RetrievalSettings, settings_from
 from semla_ros.navigator.distance import CentroidBank, mahalanobis_precisions, tied_precision
 from semla_ros.navigator.navigator import Navigator
+from semla_ros.navigator.support import nearest_of
 from semla_ros.support_calibration import SupportCalibration
 from semla_ros.types import AdapterMix, DomainEstimate
 
 _LOG = logging.getLogger(__name__)
+_COME_BACK = 0.9
+"""Share of the threshold of OUT_OF_LIBRARY below which a stream is inside the library again."""
 _POLICY_FIELDS = (
     "swap_policy",
     "swap_trigger",
@@ -78,6 +81,17 @@ class LiveSettings:
             exclude=self.retrieval.exclude,
             calibration=self.calibration,
         )
+
+    def outside(self, estimate: DomainEstimate, *, before: bool) -> bool:
+        """Return whether `estimate` counts as outside the library, where the base may serve.
+
+        Args:
+            estimate: Where the camera is.
+            before: What was returned for the last observation: it takes a clearly nearer one
+                to come back.
+        """
+        edge = self.out_of_library * (_COME_BACK if before else 1.0)
+        return nearest_of(estimate, exclude=self.retrieval.exclude).judged > edge > 0
 
 
 def _valid(

@@ -43,6 +43,7 @@ _DECIDING = (
     "release_consecutive",
     "min_dwell_s",
     "exclude",
+    "out_of_library_mix",
 )
 """Parameters that decide results and that the bundle has no say in."""
 
