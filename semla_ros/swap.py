@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -130,6 +130,7 @@ class AdapterSwapper:
         detection_ms: float = 0.0,
         vocabulary: Vocabulary | None = None,
         tolerance: float = 0.0,
+        without: Collection[str] = (),
     ) -> Future[SwapEvent]:
         """Return the future of a swap to `mix`, prepared in the background.
 
@@ -144,9 +145,10 @@ class AdapterSwapper:
             vocabulary: Other classes; by default those of the active set.
             tolerance: A mix that is prepared already, or served recently, may be published
                 instead if it is as near as this in sum |w - w'|; the event says so.
+            without: Adapters that such a mix must not have.
         """
         with self._lock:
-            recipe, origin = self._recipe(mix, vocabulary or self.vocabulary, tolerance)
+            recipe, origin = self._recipe(mix, vocabulary or self.vocabulary, tolerance, without)
             wanted = _Request(mix, recipe, reason, origin, detection_ms)
             closed, superseded, start = self._closed, None, False
             if not closed:
@@ -209,22 +211,20 @@ class AdapterSwapper:
             self._resolve(dropped, self._failed(dropped, 0, "the swapper was closed"))
 
     def _recipe(
-        self, mix: AdapterMix, vocabulary: Vocabulary, tolerance: float
+        self, mix: AdapterMix, vocabulary: Vocabulary, tolerance: float, without: Collection[str]
     ) -> tuple[Recipe, str]:
         """Return what to publish for `mix` and where it comes from; the lock is held."""
-        generation = self._preparer.generation
-        ahead = self._ahead()
+        generation, active = self._preparer.generation, self._active.mix
         if (
-            ahead is not None
+            (ahead := self._ahead()) is not None
             and ahead.vocabulary is vocabulary
             and ahead.generation == generation
             and 2 * ahead.mix.difference(mix) <= tolerance
+            and set(without).isdisjoint(ahead.mix.names)
         ):
             return ahead, PREFETCHED
-        known = self._recent.nearest(mix, tolerance=tolerance, other_than=self._active.mix)
-        if known is not None:
-            return Recipe(known, vocabulary, generation), RECURRING
-        return Recipe(mix, vocabulary, generation), FRESH
+        known = self._recent.nearest(mix, tolerance=tolerance, without=without, other_than=active)
+        return Recipe(known or mix, vocabulary, generation), RECURRING if known else FRESH
 
     def _ahead(self) -> Recipe | None:
         """Return what is whole in the idle slot, or on its way there and wanted; lock held."""

@@ -76,7 +76,12 @@ class RecentMixes:
         self._mixes.append(mix)
 
     def nearest(
-        self, mix: AdapterMix, *, tolerance: float, other_than: AdapterMix
+        self,
+        mix: AdapterMix,
+        *,
+        tolerance: float,
+        other_than: AdapterMix,
+        without: Collection[str] = (),
     ) -> AdapterMix | None:
         """Return the mix nearest to `mix` within sum |w - w'| <= tolerance, None without one.
 
@@ -84,10 +89,15 @@ class RecentMixes:
             mix: Wanted.
             tolerance: 0 finds nothing.
             other_than: Left out: the mix that serves.
+            without: Adapters that it must not have.
         """
         if tolerance <= 0:
             return None
-        near = [(2 * each.difference(mix), each) for each in self._mixes if each != other_than]
+        near = [
+            (2 * each.difference(mix), each)
+            for each in self._mixes
+            if each != other_than and set(without).isdisjoint(each.names)
+        ]
         best = min(near, key=lambda x: x[0], default=None)
         return best[1] if best is not None and best[0] <= tolerance else None
 

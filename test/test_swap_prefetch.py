@@ -193,6 +193,18 @@ def test_the_mix_that_serves_is_no_answer_to_a_request_for_another(stage):
     assert stage.swapper.commit_ready(2).to_mix == blend(0.55)
 
 
+def test_no_near_mix_brings_back_an_adapter_that_may_not_serve(stage):
+    for mix in (blend(0.5), only("a")):
+        stage.request(mix)
+        stage.swapper.commit_ready(1)
+    wanted = AdapterMix.from_weights({"a": 0.45, BASE: 0.55})
+    stage.request(wanted, tolerance=2.0, without={"b"})
+    assert stage.swapper.commit_ready(2).to_mix == wanted
+    stage.swapper.prefetch(blend(0.7), tolerance=0.0)
+    stage.request(only("a"), tolerance=2.0, without={"b"})
+    assert stage.swapper.commit_ready(3).to_mix == only("a")
+
+
 def test_closing_forgets_a_prefetch(later):
     later.swapper.prefetch(only("a"), tolerance=0.25)
     later.swapper.close()

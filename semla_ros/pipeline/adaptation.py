@@ -119,7 +119,7 @@ class Adaptation:
         )
         if wanted is None:
             return None
-        if self._banned(unusable).intersection(target.names):
+        if self.banned(unusable).intersection(target.names):
             return None if wanted == target else Decision(wanted, 0.0, self._reason)
         chosen = self._policy.decide(wanted, target, estimate.stamp_ns)
         if chosen is None:
@@ -177,11 +177,15 @@ class Adaptation:
         """
         if self._base_alone:
             return AdapterMix.base_only()
-        settings = replace(self.settings.retrieval, exclude=self._banned(unusable))
+        settings = replace(self.settings.retrieval, exclude=self.banned(unusable))
         try:
             return retrieve(estimate.names, estimate.distances, settings=settings)
         except EmptyLibraryError:
             return AdapterMix.base_only()
+
+    def banned(self, unusable: Collection[str]) -> frozenset[str]:
+        """Return the adapters that may not serve: excluded, or `unusable`."""
+        return self.settings.retrieval.exclude.union(unusable)
 
     def support(self, active: AdapterMix) -> SupportReading | None:
         """Return how far `active` covers what was seen last, None before the first estimate."""
@@ -243,6 +247,3 @@ class Adaptation:
     @property
     def _reason(self) -> str:
         return "out_of_library" if self._base_alone else "domain"
-
-    def _banned(self, unusable: Collection[str]) -> frozenset[str]:
-        return self.settings.retrieval.exclude.union(unusable)

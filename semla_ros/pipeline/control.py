@@ -96,6 +96,7 @@ class SwapControl:
             stamp_ns=stamp_ns,
             detection_ms=decision.detection_ms,
             tolerance=self._adaptation.tolerance,
+            without=self._adaptation.banned(unusable),
         )
 
     def advance(self, stamp_ns: int) -> None:

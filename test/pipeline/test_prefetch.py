@@ -7,7 +7,7 @@ import pytest
 
 from semla_ros.answers import PREFETCHED
 from semla_ros.executors import InlineExecutor
-from semla_ros.types import AdapterMix
+from semla_ros.types import AdapterMix, Frame
 
 SLOW = {"trigger_consecutive": 3, "ema_time_s": 1.0}
 
@@ -115,3 +115,20 @@ def test_a_pinned_mix_is_left_alone(world, make_frames):
         events(pipeline, make_frames(*DRIVE, start=1))
         assert not seen
         assert pipeline.active == only("green")
+
+
+def test_an_excluded_adapter_does_not_come_back_with_a_mix_that_served_before(world):
+    """Two near blends have served; the first swap that leaves the adapter must be the last."""
+    blended = {"temperature": 30.0, "similarity": "neg_distance", "top_k": 3}
+    thresholds = {"swap_trigger": 0.05, "swap_release": 0.02}
+    config = {**blended, **thresholds, "adaptation": "background"}
+    colours = [(100, 130, 20)] * 3 + [(105, 126, 20)] * 13
+    frames = [
+        Frame(i * 10**8, "c", np.full((8, 8, 3), c, np.uint8)) for i, c in enumerate(colours)
+    ]
+    with world.pipeline(InlineExecutor(), InlineExecutor(), **config) as pipeline:
+        assert len(events(pipeline, frames[:6])) == 2
+        assert "blue" in pipeline.active.names
+        pipeline.configure(replace(pipeline.config, exclude="blue"))
+        assert len(events(pipeline, frames[6:])) == 1
+        assert set(pipeline.active.names) == {"green", "red"}
