@@ -33,7 +33,7 @@ class Observer:
         self.navigator = navigator
         self.estimate: DomainEstimate | None = None
         self._executor = executor
-        self._flight: tuple[int, Future[_Embedded]] | None = None
+        self._flight: tuple[int | None, Future[_Embedded]] | None = None
         self._due_ns: int | None = None
 
     def offer(self, frame: Frame, *, rate_hz: float) -> None:
@@ -51,6 +51,8 @@ class Observer:
         if self._flight is None or not self._flight[1].done():
             return None
         (stamp_ns, future), self._flight = self._flight, None
+        if stamp_ns is None:
+            return None
         embedded = future.result()
         if embedded.embedding is None:
             raise FrameError(f"the navigator could not embed a frame: {embedded.error}")
@@ -58,9 +60,15 @@ class Observer:
         return self.estimate
 
     def reset(self) -> None:
-        """Forget what was seen, also the frame that is being embedded: time starts anew."""
+        """Forget what was seen, also the frame that is being embedded: time starts anew.
+
+        That frame still is the only one in the background: it loses its stamp, not its place.
+        """
         self.navigator.reset()
-        self.estimate = self._flight = self._due_ns = None
+        self.estimate = self._due_ns = None
+        if self._flight is not None:
+            _, future = self._flight
+            self._flight = None if future.done() else (None, future)
 
     def _is_due(self, stamp_ns: int, rate_hz: float) -> bool:
         """Return whether `stamp_ns` is due; keeps the mean rate also under jitter."""

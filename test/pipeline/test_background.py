@@ -46,6 +46,26 @@ def test_a_step_never_waits_for_navigator_or_swap(world, make_frames):
         pipeline.close()
 
 
+def test_one_frame_is_embedded_at_a_time_even_if_stamps_keep_stepping_back(world, make_frames):
+    """Two cameras on one topic; each step back forgets what was seen, not that a frame runs."""
+    gate = threading.Event()
+    with ThreadPoolExecutor(1) as navigate:
+        pipeline = world.pipeline(InlineExecutor(), navigate, adaptation="background")
+        encode = world.encoder.encode
+        world.encoder.encode = lambda rgb: (gate.wait(20), encode(rgb))[1]
+        early, late = make_frames("red"), make_frames("blue", start=500)
+        run(pipeline, (late + early) * 20)
+        gate.set()
+        navigate.submit(lambda: None).result(20)
+        assert world.encoder.seen == 1
+        (first,) = run(pipeline, make_frames("green", start=1))
+        assert first.estimate is None, "that frame was seen before the step back"
+        navigate.submit(lambda: None).result(20)
+        (second,) = run(pipeline, make_frames("green", start=2))
+        assert second.estimate.stamp_ns == first.stamp_ns
+        pipeline.close()
+
+
 def test_what_the_camera_sees_supersedes_neither_a_swap_nor_an_order(world, make_frames):
     gate = threading.Event()
     with ThreadPoolExecutor(1) as swap:
