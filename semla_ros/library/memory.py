@@ -28,6 +28,7 @@ class AdapterMemory:
         self.limit_bytes = limit_bytes
         self._kept: OrderedDict[str, LoraAdapter] = OrderedDict()
         self._bytes = 0
+        self._full = False
         self._lock = threading.Lock()
 
     @property
@@ -36,8 +37,8 @@ class AdapterMemory:
         return self._bytes
 
     def has_room(self, size: int) -> bool:
-        """Return whether `size` bytes more fit without dropping anything."""
-        return self._bytes + size <= self.limit_bytes
+        """Return whether `size` bytes more fit; never again once an adapter had to be dropped."""
+        return not self._full and self._bytes + size <= self.limit_bytes
 
     def get(self, name: str) -> LoraAdapter | None:
         """Return the adapter `name` if it is kept; it then counts as just used."""
@@ -55,13 +56,14 @@ class AdapterMemory:
             while self._bytes > self.limit_bytes and len(self._kept) > 1:
                 _, dropped = self._kept.popitem(last=False)
                 self._bytes -= bytes_of(dropped)
+                self._full = True
         return adapter
 
     def clear(self) -> None:
         """Drop every adapter; the next use reads it again."""
         with self._lock:
             self._kept.clear()
-            self._bytes = 0
+            self._bytes, self._full = 0, False
 
 
 def bytes_of(adapter: LoraAdapter) -> int:

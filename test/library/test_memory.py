@@ -44,6 +44,20 @@ def test_memory_is_bounded_and_keeps_the_recent_ones(
     assert reads == ["fog", "night", "rain", "fog", "rain"]
 
 
+def test_adapters_that_grow_in_memory_do_not_push_each_other_out_while_opening(
+    tmp_path, store, open_library, make_adapter, monkeypatch
+):
+    """Half precision on disk is float32 in memory, so a file says too little of the room."""
+    for name in "abcdef":
+        path = store(tmp_path, name, rank=64) / TENSOR_FILE
+        save_file({k: v.astype(np.float16) for k, v in load_file(path).items()}, path)
+    size = bytes_of(make_adapter(rank=64))
+    reads = counted(monkeypatch)
+    library = open_library(tmp_path, memory_bytes=2 * size + size * 9 // 10)
+    assert library.names == tuple("abcdef")
+    assert reads == ["a", "b", "c"], "the third shows that there is no room for more"
+
+
 def test_what_does_not_fit_by_its_header_is_a_problem_at_once(root, open_library, edit_config):
     edit_config(root / "fog", r=7)
     edit_config(root / "night", base_model_name_or_path="other")
