@@ -54,7 +54,8 @@ class AdapterLibrary:
         self._memory = AdapterMemory(memory_bytes)
         self._statistics = StatisticsStore()
         self._problems: dict[str, str] = {}
-        self.names = self._scan()
+        with _disk(f"read the library {str(root)!r}"):
+            self.names = self._scan()
         self.centroids = self._stack_centroids()
 
     @classmethod
@@ -141,9 +142,7 @@ class AdapterLibrary:
                 shutil.copyfile(statistics_path(target, name), statistics_path(copy, name))
             self._contract.read(copy, name)
             self._contract.statistics(copy, name)
-            if waiting:
-                target.rename(scratch / ".before")
-            copy.rename(target)
+            _take_place(copy, target, aside=scratch / ".before" if waiting else None)
         _LOG.info("added adapter %s", name)
         return self.reload()
 
@@ -191,7 +190,7 @@ class AdapterLibrary:
             try:
                 self._admit(folder)
                 statistics = self._contract.statistics(folder, folder.name)
-            except AdapterError as error:
+            except (AdapterError, OSError) as error:
                 self._problems[folder.name] = str(error)
                 _LOG.warning("adapter %s does not serve: %s", folder.name, error)
                 continue
@@ -231,6 +230,18 @@ class AdapterLibrary:
         if not folder.is_dir():
             raise AdapterError(f"adapter {name!r} is gone from {str(self.root)!r}: reload")
         return folder
+
+
+def _take_place(copy: Path, target: Path, *, aside: Path | None) -> None:
+    """Put `copy` at `target`; what is there goes to `aside`, and comes back on failure."""
+    if aside is not None:
+        target.rename(aside)
+    try:
+        copy.rename(target)
+    except OSError:
+        if aside is not None:
+            aside.rename(target)
+        raise
 
 
 @contextmanager

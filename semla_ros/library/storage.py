@@ -113,6 +113,15 @@ def inspect_adapter(folder: Path, *, name: str | None = None) -> LoraAdapter:
 
 def _adapter(folder: Path, name: str | None, *, values: bool) -> LoraAdapter:
     name = check_name(folder.name if name is None else name)
+    try:
+        return _read(folder, name, values=values)
+    except OSError as error:
+        raise AdapterError(
+            f"adapter {name!r} cannot be read ({error}): check the disk and its rights"
+        ) from error
+
+
+def _read(folder: Path, name: str, *, values: bool) -> LoraAdapter:
     if waits_for_adapter(folder, name):
         raise AdapterError(
             f"domain {name!r} has statistics and waits for its adapter: "

@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 from semla_ros.errors import AdapterError, LibraryError
 from semla_ros.library import library as module
 from semla_ros.library.statistics import DomainStatistics, statistics_path, write_statistics
-from semla_ros.library.storage import TENSOR_FILE
+from semla_ros.library.storage import TENSOR_FILE, read_adapter
 
 
 def hidden(root):
@@ -100,6 +101,19 @@ def test_wrong_base_and_a_bad_folder_name_are_problems(root, open_library, store
     problems = open_library(root).problems
     assert "got 'other'" in problems["fog"]
     assert "rename the folder" in problems["night.v2"]
+
+
+def test_a_folder_that_the_system_cannot_read_is_a_problem_and_the_others_serve(
+    root, open_library, store
+):
+    """Its name alone is allowed, its statistics' name is longer than the file system takes."""
+    name = "\U0001d49c" * 61
+    store(root, "snow").rename(root / name)
+    library = open_library(root)
+    assert library.names == ("fog", "night", "rain")
+    assert "cannot be read" in library.problems[name]
+    with pytest.raises(AdapterError, match="cannot be read"):
+        read_adapter(root / name)
 
 
 def test_inert_qkv_tensors_are_skipped_and_live_ones_refused(root, open_library):
@@ -270,3 +284,25 @@ def test_add_completes_a_domain_that_waits_with_its_statistics(
     assert hidden(root) == []
     with pytest.raises(AdapterError, match="already there"):
         library.add(source, "dusk")
+
+
+def test_statistics_that_wait_survive_a_failure_to_add_their_adapter(
+    root, tmp_path, open_library, store, monkeypatch
+):
+    mine = DomainStatistics(np.arange(5, dtype=np.float32), encoder="clip-tiny:center_crop")
+    before = write_statistics(root / "dusk", "dusk", mine).read_bytes()
+    source = store(tmp_path / "elsewhere", "dusk", seed=9)
+    library, rename = open_library(root), Path.rename
+
+    def breaking(path, target):
+        if path.name == Path(target).name == "dusk":
+            raise OSError("the disk is gone")
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", breaking)
+        with pytest.raises(LibraryError, match="disk is gone"):
+            library.add(source, "dusk")
+    assert statistics_path(root / "dusk", "dusk").read_bytes() == before
+    assert hidden(root) == []
+    assert "dusk" in library.add(source, "dusk").names
