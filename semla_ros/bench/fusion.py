@@ -1,8 +1,7 @@
 """What fusing, loading and retrieving cost, beside the floor and beside PEFT.
 
-`OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 python -m semla_ros.bench.fusion` prints JSON.
-Everything of one case runs in one process, one after the other, repeated; the fastest and the
-median of the repeats are given, none is left out.
+`python -m semla_ros.bench.fusion` prints JSON. The ways of one case take turns in one process, mix
+by mix, on one thread and then on all cores; no round is left out.
 """
 
 from __future__ import annotations
@@ -13,22 +12,26 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 
 from semla_ros.base_weights import BaseWeights
 from semla_ros.bench.fusion_peft import PeftMerge
-from semla_ros.bench.library_scale import library_costs, retrieval_costs, spread
+from semla_ros.bench.library_scale import library_costs, retrieval_costs
 from semla_ros.bench.machine import machine_facts
 from semla_ros.bundle import GraphWeight, open_bundle
 from semla_ros.engine.slot_buffers import SlotBuffers
+from semla_ros.executors import use_one_blas_thread
 from semla_ros.library.fusion import MergedWeights
-from semla_ros.network.config import VIT_L
+from semla_ros.network.config import VIT_L, CatSegConfig
 from semla_ros.network.layers import adaptable_layers
+from semla_ros.timing import now_ms
 from semla_ros.types import AdapterMix, Float32Array, LoraAdapter, LoraLayer
 
 RANK, MEMBERS, SCALING = 8, 5, 2.0
@@ -37,6 +40,8 @@ RANK, MEMBERS, SCALING = 8, 5, 2.0
 _WIDTH, _BLOCKS = 768, 12
 
 Case = tuple[GraphWeight, ...]
+Way = Callable[[AdapterMix], object]
+Row = Mapping[str, str | int | float]
 
 
 def vit_b_linears() -> Case:
@@ -51,13 +56,14 @@ def vit_b_linears() -> Case:
     return tuple(_layer(name, shape) for name, shape in full.items())
 
 
-def semla_vit_l(*, inert: bool = False) -> Case:
-    """Return what SemLA's adapters of CAT-Seg L change: out, c_fc, c_proj and the aggregator.
+def semla(config: CatSegConfig, *, inert: bool = False) -> Case:
+    """Return what SemLA's adapters of CAT-Seg change: out, c_fc, c_proj and the aggregator.
 
     Args:
+        config: CAT-Seg B or L.
         inert: Return the rest of their files instead: q, k and v of CLIP, whose B is all zero.
     """
-    layers = adaptable_layers(VIT_L)
+    layers = adaptable_layers(config)
     return tuple(_layer(x.name, x.shape) for x in layers if x.inert_in_official == inert)
 
 
@@ -72,36 +78,43 @@ def demo_bundle() -> Case:
     return tuple(open_bundle(default_bundle(), verify=False).manifest.layers)
 
 
-INERT: Mapping[str, Callable[[], Case]] = {"semla_vit_l": partial(semla_vit_l, inert=True)}
+INERT: Mapping[str, Callable[[], Case]] = {
+    "semla_vit_b": partial(semla, CatSegConfig(), inert=True),
+    "semla_vit_l": partial(semla, VIT_L, inert=True),
+}
 """Layers with an all-zero B: reading an adapter leaves them out, PEFT goes through them."""
 
 CASES: Mapping[str, Callable[[], Case]] = {
     "vit_b_72_linears": vit_b_linears,
-    "semla_vit_l": semla_vit_l,
+    "semla_vit_b": partial(semla, CatSegConfig()),
+    "semla_vit_l": partial(semla, VIT_L),
     "demo_bundle": demo_bundle,
 }
 
 
-def run(cases: Sequence[str], *, repeats: int, peft: bool, domains: int) -> dict[str, Any]:
+def run(
+    cases: Sequence[str], *, repeats: int, threads: Sequence[int], peft: bool, domains: int
+) -> dict[str, Any]:
     """Return every figure, durations in milliseconds.
 
     Args:
         cases: Names of `CASES`.
         repeats: Of every measurement.
+        threads: How many, one measurement after the other.
         peft: Whether PEFT is measured, too.
         domains: Size of the library that is opened; 0 leaves library and retrieval out.
     """
+    use_one_blas_thread()
+    rows: list[Row] = []
+    for name in cases:
+        inert = INERT[name]() if name in INERT else ()
+        for row in fusion_costs(CASES[name](), repeats, threads=threads, peft=peft, inert=inert):
+            rows.append({"case": name, **row})
     found: dict[str, Any] = {
         "machine": machine_facts(),
-        "threads": os.environ.get("OPENBLAS_NUM_THREADS", "all"),
         "rank": RANK,
         "members": MEMBERS,
-        "fusion": {
-            name: fusion_costs(
-                CASES[name](), repeats, peft=peft, inert=INERT[name]() if name in INERT else ()
-            )
-            for name in cases
-        },
+        "fusion": rows,
     }
     if domains:
         found["retrieval"] = retrieval_costs(repeats=repeats)
@@ -110,80 +123,108 @@ def run(cases: Sequence[str], *, repeats: int, peft: bool, domains: int) -> dict
     return found
 
 
-def fusion_costs(layers: Case, repeats: int, *, peft: bool, inert: Case = ()) -> dict[str, Any]:
-    """Return the cost of one merge of `MEMBERS` adapters into the buffers of a slot.
+def fusion_costs(
+    layers: Case, repeats: int, *, threads: Sequence[int] = (1,), peft: bool, inert: Case = ()
+) -> list[Row]:
+    """Return the cost of one merge of `MEMBERS` adapters into the buffers of a slot, p50.
 
     Args:
         layers: What the adapters change.
-        repeats: Of each measurement.
+        repeats: Of each measurement; the mix is another one each time.
+        threads: A row for each.
         peft: Whether PEFT is measured, too.
         inert: What their files hold beside it; PEFT alone works on it.
     """
     weights, adapters = _weights(layers), random_adapters(layers)
     base = BaseWeights(weights, transposed={x.name for x in layers if x.transposed})
-    by_name = {layer.name: layer for layer in layers}
-    slot = SlotBuffers(by_name, base.only(list(by_name)))
-    mixes = [_mix(seed) for seed in range(repeats)]
-    pending = iter(mixes)
-
-    def floor() -> None:
-        for name, array in slot.arrays.items():
-            np.copyto(array, base.as_stored(name))
-
-    def ours() -> None:
-        slot.fill(MergedWeights(base, adapters, next(pending)))
-
-    found: dict[str, Any] = {
-        "layers": len(layers),
-        "values": sum(w.size for w in weights.values()),
-        "memcpy": spread(floor, repeats),
-        "ours": spread(ours, repeats),
-    }
-    found["ours_over_memcpy"] = _ratios(found["ours"], found["memcpy"])
-    found |= _torch_costs(by_name, base, adapters, repeats)
+    mixes = [_mix(seed) for seed in range(repeats + 1)]
+    merging = None
     if peft:
-        found["inert_layers_of_peft"] = len(inert)
         whole = [_with_zeros(adapter, inert) for adapter in adapters]
         merging = PeftMerge(weights | _weights(inert), whole, scaling=SCALING)
-        found["peft"] = merging.costs(mixes)
-        found["peft_over_ours"] = _ratios(found["peft"]["to_merged_state"], found["ours"])
-        found["largest_difference_to_peft"] = found["peft"].pop("difference")(
-            MergedWeights(base, adapters, mixes[-1])
-        )
-    return found
+    values = sum(weight.size for weight in weights.values())
+    rows: list[Row] = []
+    for count in threads:
+        ways = _ways(layers, base, adapters, threads=count)
+        if merging is not None:
+            ways["peft"] = merging.merge
+        taken = _in_turns(ways, mixes)
+        row = {"threads": count, "million_values": values / 1e6, **_figures(taken)}
+        if merging is not None:
+            merged = MergedWeights(base, adapters, mixes[-1])
+            row["difference_to_peft"] = merging.difference(merged)
+        rows.append(row)
+    return rows
 
 
-def _torch_costs(
+def _figures(taken: Mapping[str, list[float]]) -> dict[str, float]:
+    """Return p50 and least of each way, and how many times ours fits into PEFT's."""
+    figures: dict[str, float] = {}
+    for way, spent in taken.items():
+        figures[f"{way}_ms"], figures[f"{way}_least_ms"] = median(spent), min(spent)
+    figures["ours_over_memcpy"] = figures["ours_ms"] / figures["memcpy_ms"]
+    if "peft" in taken:
+        ratios = [p / o for p, o in zip(taken["peft"], taken["ours"], strict=True)]
+        figures["peft_over_ours"] = figures["peft_ms"] / figures["ours_ms"]
+        figures["peft_over_ours_least"] = min(ratios)
+    return figures
+
+
+def _ways(
+    layers: Case, base: BaseWeights, adapters: Sequence[LoraAdapter], *, threads: int
+) -> dict[str, Way]:
+    """Return the ways to a merged mix that need no PEFT, and the copy of the weights alone."""
+    by_name = {layer.name: layer for layer in layers}
+    slot = SlotBuffers(by_name, base.only(list(by_name)), threads=threads)
+    pool = ThreadPoolExecutor(threads)
+
+    def copy(name: str) -> None:
+        np.copyto(slot.arrays[name], base.as_stored(name))
+
+    ways: dict[str, Way] = {
+        "memcpy": lambda _: list(pool.map(copy, slot.arrays)),
+        "ours": lambda mix: slot.fill(MergedWeights(base, adapters, mix)),
+    }
+    return ways | _torch_ways(by_name, base, adapters, threads=threads)
+
+
+def _torch_ways(
     layers: Mapping[str, GraphWeight],
     base: BaseWeights,
     adapters: Sequence[LoraAdapter],
-    repeats: int,
-) -> dict[str, Any]:
-    """Return the cost of torch's stacked merge on the CPU, and on a GPU where there is one."""
+    *,
+    threads: int,
+) -> dict[str, Way]:
+    """Return torch's stacked merge on the CPU, and on a GPU where there is one."""
     try:
         import torch
     except ImportError:
         return {}
     from semla_ros.engine.torch_fusion import TorchBank
 
-    found = {}
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
+    ways: dict[str, Way] = {}
+    torch.set_num_threads(threads)
     for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
         bank = TorchBank(layers, base.only(list(layers)), device=device)
-        slot, pending = bank.slot(), iter([_mix(seed) for seed in range(repeats)])
 
-        def fill(bank: Any = bank, slot: Any = slot, pending: Any = pending) -> None:  # noqa: ANN401
-            bank.fill(MergedWeights(base, adapters, next(pending)), slot)
+        def fill(mix: AdapterMix, bank: Any = bank, slot: Any = bank.slot()) -> None:  # noqa: ANN401, B008
+            bank.fill(MergedWeights(base, adapters, mix), slot)
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
 
-        found[f"torch_{device}"] = spread(fill, repeats)
-    return found
+        ways[f"torch_{device}"] = fill
+    return ways
 
 
-def _ratios(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
-    """Return how many times `other` fits into `one`, by each statistic."""
-    return {name: one[name] / other[name] for name in other}
+def _in_turns(ways: Mapping[str, Way], mixes: Sequence[AdapterMix]) -> dict[str, list[float]]:
+    """Return the milliseconds of each way for each mix but the first, which warms up."""
+    taken: dict[str, list[float]] = {way: [] for way in ways}
+    for mix in mixes:
+        for way, merge in ways.items():
+            started = now_ms()
+            merge(mix)
+            taken[way].append(now_ms() - started)
+    return {way: spent[1:] for way, spent in taken.items()}
 
 
 def random_adapters(layers: Case, *, members: int = MEMBERS) -> list[LoraAdapter]:
@@ -233,6 +274,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--cases", nargs="+", choices=tuple(CASES), default=list(CASES))
     parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--threads", nargs="+", type=int, default=sorted({1, os.cpu_count() or 1}))
     parser.add_argument("--no-peft", action="store_true")
     parser.add_argument("--domains", type=int, default=2000, help="0: no library, no retrieval")
     return parser.parse_args()
@@ -241,7 +283,11 @@ def _arguments() -> argparse.Namespace:
 if __name__ == "__main__":
     given = _arguments()
     figures = run(
-        given.cases, repeats=given.repeats, peft=not given.no_peft, domains=given.domains
+        given.cases,
+        repeats=given.repeats,
+        threads=given.threads,
+        peft=not given.no_peft,
+        domains=given.domains,
     )
     json.dump(figures, sys.stdout, indent=1)
     sys.stdout.write("\n")

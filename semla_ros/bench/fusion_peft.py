@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from statistics import median
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from semla_ros.timing import now_ms
 from semla_ros.types import AdapterMix, Float32Array, LoraAdapter
 
 _MIX = "mix"
-_Spent = tuple[float, float]
-Steps = Sequence[tuple[str, Callable[[], Any]]]
 
 
 class PeftMerge:
@@ -51,12 +46,12 @@ class PeftMerge:
         config = LoraConfig(
             r=rank, lora_alpha=round(scaling * rank), target_modules=list(self._places.values())
         )
-        self.names = [adapter.name for adapter in adapters]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            self.model: Any = get_peft_model(container, config, adapter_name=self.names[0])
+            self.model: Any = get_peft_model(container, config, adapter_name=adapters[0].name)
             for adapter in adapters[1:]:
                 self.model.add_adapter(adapter.name, config)
+        self._merged = False
         modules = dict(self.model.named_modules())
         for adapter in adapters:
             for name, layer in adapter.layers.items():
@@ -66,32 +61,22 @@ class PeftMerge:
                     np.ascontiguousarray(layer.lora_b)
                 )
 
-    def costs(self, mixes: Sequence[AdapterMix]) -> dict[str, Any]:
-        """Return the milliseconds of each step from one merged mix to the next.
+    def merge(self, mix: AdapterMix) -> None:
+        """Go from the merged state of one mix to that of `mix`, as SemLA goes from mix to mix.
 
-        `to_merged_state`: unmerge the old mix, delete it, combine the new one (`cat`), activate
-        and merge it; the state after it is what the other ways are compared with. `difference`
-        is a call that returns how far given weights are from the last mix.
+        Unmerge the old mix and delete it, combine the new one (`cat`), activate and merge it.
         """
-        self._combine(mixes[0])
-        self.model.merge_adapter()
-        taken: dict[str, list[_Spent]] = {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            for mix in mixes:
-                spent = {step: _timed(call) for step, call in self._steps(mix)}
-                total = (sum(w for w, _ in spent.values()), sum(c for _, c in spent.values()))
-                for step, value in {**spent, "to_merged_state": total}.items():
-                    taken.setdefault(step, []).append(value)
-        found: dict[str, Any] = {
-            step: {
-                "min": min(wall for wall, _ in values),
-                "median": median(wall for wall, _ in values),
-                "cpu_min": min(cpu for _, cpu in values),
-            }
-            for step, values in taken.items()
-        }
-        return {**found, "difference": self.difference}
+            if self._merged:
+                self.model.unmerge_adapter()
+                self.model.delete_adapter(_MIX)
+            self.model.add_weighted_adapter(
+                list(mix.names), list(mix.weights), _MIX, combination_type="cat"
+            )
+            self.model.set_adapter(_MIX)
+            self.model.merge_adapter()
+        self._merged = True
 
     def difference(self, weights: Mapping[str, Float32Array]) -> float:
         """Return the largest |difference| between the merged state and `weights` (out, in)."""
@@ -107,26 +92,3 @@ class PeftMerge:
             )
             for name in weights
         )
-
-    def _steps(self, mix: AdapterMix) -> Steps:
-        model = self.model
-        return (
-            ("unmerge_adapter", model.unmerge_adapter),
-            ("delete_adapter", lambda: model.delete_adapter(_MIX)),
-            ("add_weighted_adapter_cat_and_set", lambda: self._combine(mix)),
-            ("merge_adapter", model.merge_adapter),
-        )
-
-    def _combine(self, mix: AdapterMix) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            self.model.add_weighted_adapter(
-                list(mix.names), list(mix.weights), _MIX, combination_type="cat"
-            )
-            self.model.set_adapter(_MIX)
-
-
-def _timed(call: Callable[[], Any]) -> _Spent:
-    started, cpu_s = now_ms(), time.process_time()
-    call()
-    return now_ms() - started, (time.process_time() - cpu_s) * 1e3

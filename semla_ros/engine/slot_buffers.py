@@ -12,6 +12,9 @@ from semla_ros.types import Float32Array
 MOST_THREADS = 4
 """More than these wait for memory, not for arithmetic."""
 
+_WORTH_THREADS = 4 * 2**20
+"""Fewer values are merged before threads have started."""
+
 
 class SlotBuffers:
     """One array for each adaptable layer; a runtime reads them without a copy.
@@ -37,7 +40,8 @@ class SlotBuffers:
         self.arrays = {name: graph_array(base[name], layer) for name, layer in layers.items()}
         self._layers = layers
         self._base = base
-        self._threads = min(threads, MOST_THREADS)
+        values = sum(array.size for array in self.arrays.values())
+        self._threads = min(threads, MOST_THREADS) if values >= _WORTH_THREADS else 1
         self._touched: set[str] = set()
 
     def fill(self, weights: Mapping[str, Float32Array]) -> None:

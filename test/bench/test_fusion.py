@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from semla_ros.bench import library_scale
-from semla_ros.bench.fusion import CASES, fusion_costs, semla_vit_l, vit_b_linears
+from semla_ros.bench.fusion import fusion_costs, semla, vit_b_linears
 from semla_ros.bundle import GraphWeight
+from semla_ros.network.config import VIT_L, CatSegConfig
 
 SMALL = tuple(
     GraphWeight(name, name, "segmentation", name, True, shape)
@@ -19,10 +20,10 @@ def test_the_cases_are_the_documented_ones():
     values = sum(np.prod(layer.shape) for layer in vit_b_linears())
     assert len(vit_b_linears()) == 72
     assert values == 84_934_656
-    names = [layer.name for layer in semla_vit_l()]
-    assert not [name for name in names if name.endswith(("q_proj", "k_proj", "v_proj"))]
-    assert len(semla_vit_l(inert=True)) + len(names) == 214, "as in SemLA's published files"
-    assert set(CASES) == {"vit_b_72_linears", "semla_vit_l", "demo_bundle"}
+    for config, whole in ((CatSegConfig(), 154), (VIT_L, 214)):
+        names = [layer.name for layer in semla(config)]
+        assert not [name for name in names if name.endswith(("q_proj", "k_proj", "v_proj"))]
+        assert len(semla(config, inert=True)) + len(names) == whole, "as in the published files"
 
 
 def test_peft_reaches_the_same_weights():
@@ -30,19 +31,19 @@ def test_peft_reaches_the_same_weights():
     if importlib.util.find_spec("peft") is None:
         pytest.skip("needs peft")
     inert = (GraphWeight("q_proj", "q", "segmentation", "q", True, (12, 12)),)
-    found = fusion_costs(SMALL, 2, peft=True, inert=inert)
-    assert (found["layers"], found["inert_layers_of_peft"]) == (3, 1)
-    assert found["largest_difference_to_peft"] < 1e-6
-    for key in ("memcpy", "ours", "torch_cpu"):
-        assert 0 < found[key]["min"] <= found[key]["median"]
-        assert found[key]["cpu_min"] >= 0
-    steps = {k: v for k, v in found["peft"].items() if k != "to_merged_state"}
-    total = found["peft"]["to_merged_state"]["min"]
-    assert total >= sum(step["min"] for step in steps.values())
+    rows = fusion_costs(SMALL, 2, threads=(1, 2), peft=True, inert=inert)
+    assert [row["threads"] for row in rows] == [1, 2]
+    for row in rows:
+        assert row["difference_to_peft"] < 1e-6
+        for way in ("memcpy", "ours", "torch_cpu", "peft"):
+            assert 0 < row[f"{way}_least_ms"] <= row[f"{way}_ms"]
+        assert row["peft_over_ours"] == row["peft_ms"] / row["ours_ms"]
+        assert row["million_values"] == (2 * 48 * 12 + 12 * 12) / 1e6
 
 
 def test_without_peft_nothing_of_it_is_measured():
-    assert "peft" not in fusion_costs(SMALL, 1, peft=False)
+    (row,) = fusion_costs(SMALL, 1, peft=False)
+    assert not [key for key in row if "peft" in key]
 
 
 def test_a_library_of_links_opens(tmp_path):

@@ -160,7 +160,8 @@ def test_a_thousand_fills_change_no_buffer_but_its_content(hand_made):
         np.testing.assert_array_equal(array, w0)
 
 
-def test_threads_fill_with_the_same_bits(hand_made):
+def test_threads_fill_with_the_same_bits(hand_made, monkeypatch):
+    monkeypatch.setattr("semla_ros.engine.slot_buffers._WORTH_THREADS", 0)
     layers = {layer.name: layer for layer in hand_made.bundle.manifest.layers}
     base = BaseWeights.open(hand_made.bundle)
     one, many = (
