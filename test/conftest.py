@@ -1,6 +1,7 @@
 """Settings for every test: the same examples in every run, however slow the machine."""
 
 import importlib.util
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,11 @@ import pytest
 from hypothesis import settings
 
 from semla_ros.bundle import ModelBundle
+
+# Small arrays gain nothing from more threads, and threads that wait for each other on a busy
+# machine turn seconds into minutes. Engines are told their number of threads anyway.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, max_examples=1000)
@@ -29,9 +35,19 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
     for module in ("torch", "onnx"):
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"needs {module} to make the tiny bundle: pip install -e .[dev]")
-    spec = importlib.util.spec_from_file_location("fakes", Path(__file__).with_name("fakes.py"))
-    fakes = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fakes)
+    from fakes import tiny_bundle
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's exporters deprecate each other
-        return fakes.tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
+        return tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a whole bundle that needs no torch, made once; copy to change it."""
+    pytest.importorskip(
+        "onnx", reason="needs onnx to make the small bundle: pip install -e .[dev]"
+    )
+    from small_bundle import small_bundle
+
+    return small_bundle(tmp_path_factory.mktemp("small") / "bundle")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from semla_ros.bundle import AdaptationDefaults, ModelBundle, NavigatorSpec, TextSpec
+from semla_ros.network.config import CatSegConfig
 from semla_ros.types import Frame, LoraAdapter, LoraLayer, Vocabulary
 
 TINY_CLASSES = ("road", "car", "sky", "tree")
@@ -45,6 +47,33 @@ def tiny_vocabulary(names: Sequence[str] = TINY_CLASSES) -> Vocabulary:
     return Vocabulary(tuple(names), colors)
 
 
+def tiny_config(**changes: Any) -> CatSegConfig:
+    """Return the sizes of a network of 32 px that is made at once, with `changes`."""
+    sizes: dict[str, Any] = {
+        "resolution": TINY_SIZE,
+        "patch": 8,
+        "position_grid": 4,
+        "vision_width": 64,
+        "vision_layers": 3,
+        "vision_heads": 1,
+        "embed_dim": 32,
+        "text_width": 64,
+        "text_layers": 2,
+        "text_heads": 1,
+        "taps": (0, 1),
+        "tap_dims": (8, 8),
+        "hidden_dim": 16,
+        "aggregator_layers": 1,
+        "window": 2,
+        "appearance_dim": 8,
+        "text_guidance_dim": 8,
+        "decoder_dims": (8, 8),
+        "decoder_guidance_dims": (4, 4),
+        "crop_size": TINY_SIZE,
+    }
+    return CatSegConfig(**(sizes | changes))
+
+
 def tiny_bundle(out: Path, *, domains: Sequence[str] = TINY_DOMAINS, seed: int = 0) -> ModelBundle:
     """Return a real bundle, seconds to make: a random 32 px CAT-Seg, navigator and adapters.
 
@@ -57,33 +86,9 @@ def tiny_bundle(out: Path, *, domains: Sequence[str] = TINY_DOMAINS, seed: int =
     from semla_ros.library.statistics import DomainStatistics, write_statistics
     from semla_ros.library.storage import write_adapter
     from semla_ros.network.checkpoint import create_catseg
-    from semla_ros.network.config import CatSegConfig
 
     tokenizer = clip_tokenizer(learn_merges(["a photo of a car and a tree"], count=20))
-    config = CatSegConfig(
-        resolution=TINY_SIZE,
-        patch=8,
-        position_grid=4,
-        vision_width=64,
-        vision_layers=3,
-        vision_heads=1,
-        embed_dim=32,
-        text_width=64,
-        text_layers=2,
-        text_heads=1,
-        vocab_size=tokenizer.get_vocab_size(),
-        context_length=40,
-        taps=(0, 1),
-        tap_dims=(8, 8),
-        hidden_dim=16,
-        aggregator_layers=1,
-        window=2,
-        appearance_dim=8,
-        text_guidance_dim=8,
-        decoder_dims=(8, 8),
-        decoder_guidance_dims=(4, 4),
-        crop_size=TINY_SIZE,
-    )
+    config = tiny_config(vocab_size=tokenizer.get_vocab_size(), context_length=40)
     model = create_catseg(config, seed=seed).eval()
     navigator = torch.nn.Sequential(torch.nn.AvgPool2d(4), torch.nn.Flatten())
     spec = NavigatorSpec("tiny", 16, "center_crop", (0.5,) * 3, (0.25,) * 3, 48)

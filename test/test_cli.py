@@ -1,6 +1,5 @@
 """The command line: exit codes, one-line errors, no heavy import for help."""
 
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -18,15 +17,9 @@ from semla_ros.config import PARAMETERS
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    """A real bundle with three adapters; each test copies what it changes."""
-    pytest.importorskip("onnx")
-    path = ROOT / "test" / "small_bundle.py"
-    spec = importlib.util.spec_from_file_location("semla_cli_bundle", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.small_bundle(tmp_path_factory.mktemp("cli") / "bundle")
+@pytest.fixture
+def bundle(small):
+    return small
 
 
 @pytest.fixture

@@ -1,27 +1,16 @@
 """`semla engine`: the list with its reasons, and building on a simulated GPU."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent / "engine" / "tensorrt"))
-
 from simulated_gpu.machine import simulate
+from small_bundle import small_bundle
 
 from semla_ros.cli import main
 
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    import importlib.util
-
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    path = Path(__file__).with_name("small_bundle.py")
-    spec = importlib.util.spec_from_file_location("cli_small_bundle", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.small_bundle(tmp_path / "bundle")
+    return small_bundle(tmp_path / "bundle")
 
 
 def test_the_list_gives_every_engine_or_the_reason(root, monkeypatch, tmp_path, capsys):

@@ -1,14 +1,10 @@
 """The GPU check on a simulated GPU: every question is asked, every row is written."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "engine" / "tensorrt"))
-
 from simulated_gpu.machine import simulate
+from small_bundle import small_bundle
 
 from semla_ros.bench.gpu.__main__ import EXIT_MISSING, main, measured
 from semla_ros.bench.gpu.bench import GpuCheck
@@ -17,13 +13,7 @@ from semla_ros.bundle import open_bundle
 
 @pytest.fixture
 def bundle(tmp_path):
-    import importlib.util
-
-    path = Path(__file__).parents[1] / "small_bundle.py"
-    spec = importlib.util.spec_from_file_location("gpu_small_bundle", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return open_bundle(module.small_bundle(tmp_path / "bundle"))
+    return open_bundle(small_bundle(tmp_path / "bundle"))
 
 
 @pytest.mark.parametrize("version", ["8.5.3.1", "10.13.3.9", "11.4.0.106"])

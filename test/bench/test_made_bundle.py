@@ -8,37 +8,16 @@ import pytest
 pytest.importorskip("torch", reason="needs torch to make a network")
 pytest.importorskip("onnx", reason="needs onnx to make a network")
 
+from fakes import tiny_config
+
 from semla_ros.bench.candidates import HotLoading, Material
 from semla_ros.bench.made_bundle import ADAPTERS, CLASSES, random_bundle
 from semla_ros.library.storage import read_adapter
-from semla_ros.network.config import CatSegConfig
 from semla_ros.types import AdapterMix
 
 
 def test_random_adapters_change_what_is_served_a_little(tmp_path):
-    config = CatSegConfig(
-        resolution=32,
-        patch=8,
-        position_grid=4,
-        vision_width=64,
-        vision_layers=3,
-        vision_heads=1,
-        embed_dim=32,
-        text_width=64,
-        text_layers=1,
-        text_heads=1,
-        vocab_size=1000,
-        taps=(0, 1),
-        tap_dims=(8, 8),
-        hidden_dim=16,
-        aggregator_layers=1,
-        window=2,
-        appearance_dim=8,
-        text_guidance_dim=8,
-        decoder_dims=(8, 8),
-        decoder_guidance_dims=(4, 4),
-        crop_size=32,
-    )
+    config = tiny_config(text_layers=1, vocab_size=1000)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's exporters deprecate each other
         bundle = random_bundle(tmp_path / "bundle", config, name="small")

@@ -1,12 +1,11 @@
 """Centroids on import: whose they are is checked, and written down."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: scripts/setup --dev")
+
+from bundler import upstream  # noqa: E402
 
 from semla_ros.bundle import GraphWeight, NavigatorSpec  # noqa: E402
 from semla_ros.bundler.adapter_import import AdapterContract, import_library  # noqa: E402
@@ -16,16 +15,6 @@ from semla_ros.library.statistics import read_statistics  # noqa: E402
 from semla_ros.library.storage import read_adapter  # noqa: E402
 from semla_ros.network.layers import adaptable_layers  # noqa: E402
 
-
-def _upstream():
-    path = Path(__file__).with_name("upstream.py")
-    spec = importlib.util.spec_from_file_location("upstream", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-upstream = _upstream()
 LAYERS = {
     layer.name: GraphWeight(
         layer.name, layer.parameter, "segmentation", layer.parameter, True, layer.shape

@@ -3,7 +3,6 @@
 import importlib.util
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ if importlib.util.find_spec("open_clip") is None or importlib.util.find_spec("ti
     pytest.skip("needs open_clip_torch and timm: scripts/setup --dev", allow_module_level=True)
 
 import onnxruntime  # noqa: E402
+from bundler import upstream  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
 from semla_ros.bundler.clip import import_open_clip  # noqa: E402
@@ -24,14 +24,6 @@ from semla_ros.errors import SemlaError, TrainingError  # noqa: E402
 
 NAME = "dinov2-vit-s-14"
 WIDTH, SIDE, GRID = 384, 37, 16
-
-
-def _upstream():
-    path = Path(__file__).with_name("upstream.py")
-    spec = importlib.util.spec_from_file_location("upstream_dino", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +140,6 @@ def test_weights_of_another_model_are_refused(files, published, tmp_path):
     [(768, "expected a centroid of length 384, got 768"), (384, "got 'openai/clip-vit-large")],
 )
 def test_clips_centroids_are_refused_with_it(files, tmp_path, length, message):
-    upstream = _upstream()
     upstream.save_checkpoint(tmp_path / "model.pth", upstream.fork_state(upstream.network()))
     tensors = upstream.adapter_tensors(upstream.CONFIG, seed=0)
     upstream.write_domain(tmp_path / "loradb" / "fog", tensors, dim=length)

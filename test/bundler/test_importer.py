@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch", reason="needs torch: scripts/setup --dev")
 if importlib.util.find_spec("open_clip") is None:
     pytest.skip("needs open_clip_torch: scripts/setup --dev", allow_module_level=True)
 
+from bundler import upstream  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 from semla_ros.bundle import open_bundle  # noqa: E402
@@ -27,17 +28,6 @@ from semla_ros.library.library import AdapterLibrary  # noqa: E402
 from semla_ros.network.catseg import ABSENT_LOGIT  # noqa: E402
 from semla_ros.network.checkpoint import catseg_from_state, with_taps  # noqa: E402
 from semla_ros.types import AdapterMix, Vocabulary, WeightSet  # noqa: E402
-
-
-def _upstream():
-    path = Path(__file__).with_name("upstream.py")
-    spec = importlib.util.spec_from_file_location("upstream", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-upstream = _upstream()
 
 
 @pytest.fixture(scope="module")

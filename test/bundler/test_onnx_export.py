@@ -8,7 +8,12 @@ import torch
 from torch.nn import functional
 
 from semla_ros.bundler import onnx_export
-from semla_ros.bundler.onnx_export import OPSET, export_segmentation, export_text_encoder
+from semla_ros.bundler.onnx_export import (
+    OPSET,
+    export_segmentation,
+    export_text_encoder,
+    save_graph,
+)
 from semla_ros.errors import TrainingError
 from semla_ros.network.catseg import ABSENT_LOGIT
 from semla_ros.network.checkpoint import create_catseg, with_taps
@@ -122,28 +127,20 @@ def test_the_segmentation_graph_gives_the_networks_logits(model, segmentation, i
     assert absent == max(0, classes - CONFIG.pad_len)
 
 
-@torch.no_grad()
-def test_every_image_of_a_batch_keeps_its_own_classes(model, folder):
-    path = folder / "batch.onnx"
-    export_segmentation(model, path, IMAGE_LAYERS, batch=2)
-    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(6)) * 255
-    images[1] = 255 - images[1]
-    texts = features(80)
-    feed = {"image": images.numpy(), "text_features": texts.numpy()}
-    (logits,) = session(path).run(["logits"], feed)
-    assert np.abs(logits - model(images, texts).numpy()).max() < TOLERANCE
-    first, second = (logits == ABSENT_LOGIT).all(axis=(2, 3))
-    assert (first != second).any(), "the same classes for both: the test shows nothing"
-
-
-@torch.no_grad()
-def test_a_graph_for_short_lists_selects_nothing(model, folder, image):
+@pytest.fixture(scope="module")
+def short(model, folder):
+    """The path of a graph for short lists whose second tap can be chosen."""
     path = folder / "short.onnx"
-    export_segmentation(model, path, IMAGE_LAYERS, max_classes=CONFIG.pad_len)
-    assert "TopK" not in {node.op_type for node in onnx.load(str(path)).graph.node}
+    export_segmentation(model, path, LAYERS, choose_tap=True, max_classes=CONFIG.pad_len)
+    return path
+
+
+@torch.no_grad()
+def test_a_graph_for_short_lists_selects_nothing(model, short, image):
+    assert "TopK" not in {node.op_type for node in onnx.load(str(short)).graph.node}
     texts = features(19)
     feed = {"image": image.numpy(), "text_features": texts.numpy()}
-    (logits,) = session(path).run(["logits"], feed)
+    (logits,) = session(short).run(["logits"], feed)
     assert np.abs(logits - model(image, texts).numpy()).max() < TOLERANCE
 
 
@@ -227,10 +224,8 @@ def test_a_layer_the_graph_does_not_read_is_refused(model, folder):
 
 
 @torch.no_grad()
-def test_the_second_tap_can_be_chosen_per_run(model, folder, image):
-    path = folder / "chosen.onnx"
-    export_segmentation(model, path, IMAGE_LAYERS, choose_tap=True)
-    run = session(path)
+def test_the_second_tap_can_be_chosen_per_run(model, short, image):
+    run = session(short)
     texts = features(5)
     feed = {"image": image.numpy(), "text_features": texts.numpy()}
     first = CONFIG.taps[0]
@@ -243,11 +238,11 @@ def test_the_second_tap_can_be_chosen_per_run(model, folder, image):
 
 @torch.no_grad()
 def test_weights_over_the_limit_go_to_a_file_of_their_own(
-    model, other, folder, image, monkeypatch
+    segmentation, other, folder, image, monkeypatch
 ):
     monkeypatch.setattr(onnx_export, "MAX_INLINE_BYTES", 1000)
-    path = folder / "large.onnx"
-    weights = export_segmentation(model, path, IMAGE_LAYERS)
+    weights, path = segmentation[0], folder / "large.onnx"
+    save_graph(onnx.load(str(folder / "segmentation.onnx")), path)
     stored = sum(weight.shape[0] * weight.shape[1] * 4 for weight in weights.values())
     assert path.stat().st_size < stored
     assert (folder / "large.onnx.data").stat().st_size > stored

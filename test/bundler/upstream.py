@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import onnx
+import pytest
 import torch
+from fakes import tiny_config
 from safetensors.torch import save_file
 
+from semla_ros.bundler import onnx_export
 from semla_ros.network.catseg import CatSeg
 from semla_ros.network.checkpoint import create_catseg
 from semla_ros.network.config import CatSegConfig
 from semla_ros.network.layers import adaptable_layers
 
-CONFIG = CatSegConfig(
-    resolution=32,
-    patch=8,
-    position_grid=4,
-    vision_width=64,
-    vision_layers=3,
-    vision_heads=1,
-    embed_dim=32,
-    text_width=64,
-    text_layers=1,
-    text_heads=1,
-    vocab_size=49408,
-    context_length=77,
-    taps=(0, 1),
-    tap_dims=(8, 8),
-    hidden_dim=16,
-    aggregator_layers=1,
-    window=2,
-    appearance_dim=8,
-    text_guidance_dim=8,
-    decoder_dims=(8, 8),
-    decoder_guidance_dims=(4, 4),
-    crop_size=32,
-)
+CONFIG = tiny_config(text_layers=1)
 DOMAINS = ("fog", "night")
 RANK, ALPHA = 4, 8
 CENTROID = 768
@@ -118,3 +102,31 @@ def write_loradb(root: Path) -> Path:
     for seed, domain in enumerate(DOMAINS):
         write_domain(root / domain, adapter_tensors(CONFIG, seed=seed))
     return root
+
+
+@contextmanager
+def traced_once() -> Iterator[None]:
+    """Trace a network of the same weights, sizes and inputs once: torch takes seconds for it."""
+    trace = onnx_export._trace
+
+    def remembered(graph: onnx_export._Graph) -> onnx.ModelProto:
+        digest = hashlib.sha256(
+            repr((graph.name, graph.inputs, [x.shape for x in graph.example])).encode()
+        )
+        for module in graph.module.modules():
+            plain = {k: v for k, v in vars(module).items() if not k.startswith("_")}
+            digest.update(repr((type(module), sorted(plain.items()))).encode())
+        for name, tensor in graph.module.state_dict().items():
+            digest.update(f"{name} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().numpy().tobytes())
+        key = digest.hexdigest()
+        if key not in _TRACED:
+            _TRACED[key] = trace(graph).SerializeToString()
+        return onnx.load_from_string(_TRACED[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_export, "_trace", remembered)
+        yield
+
+
+_TRACED: dict[str, bytes] = {}

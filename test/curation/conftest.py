@@ -1,6 +1,5 @@
 """A small bundle to copy, and pictures whose colour is their embedding."""
 
-import importlib.util
 import shutil
 from pathlib import Path
 
@@ -11,27 +10,11 @@ import pytest
 TEST = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(scope="session")
-def small():
-    """The module that makes small bundles."""
-    pytest.importorskip("onnx", reason="needs onnx to make the small bundle: scripts/setup --dev")
-    path = TEST / "small_bundle.py"
-    spec = importlib.util.spec_from_file_location("curation_small_bundle", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
-def pristine(small, tmp_path_factory):
-    return small.small_bundle(tmp_path_factory.mktemp("curation") / "bundle")
-
-
 @pytest.fixture
-def bundle(pristine, tmp_path):
+def bundle(small, tmp_path):
     """A bundle's folder that a test may change."""
     copy = tmp_path / "bundle"
-    shutil.copytree(pristine, copy)
+    shutil.copytree(small, copy)
     return copy
 
 

@@ -6,7 +6,6 @@ The CLIP is small and its weights are random; its colours still tell dark pictur
 import importlib.util
 import json
 import shutil
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,6 +15,8 @@ import yaml
 torch = pytest.importorskip("torch", reason="needs torch: scripts/setup --dev")
 if importlib.util.find_spec("open_clip") is None:
     pytest.skip("needs open_clip_torch: scripts/setup --dev", allow_module_level=True)
+
+from bundler import upstream  # noqa: E402
 
 from semla_ros.bundler.clip import import_open_clip  # noqa: E402
 from semla_ros.cli import main  # noqa: E402
@@ -33,14 +34,6 @@ CONFIG = {
 DOMAINS = {"fog": 210, "night": 25}
 
 
-def _upstream():
-    path = Path(__file__).resolve().parents[1] / "bundler" / "upstream.py"
-    spec = importlib.util.spec_from_file_location("upstream_for_curation", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def scene(level, seed):
     noise = np.random.default_rng(seed).normal(0, 12, (48, 64, 3))
     return np.clip(level + noise, 0, 255).astype(np.uint8)
@@ -49,7 +42,6 @@ def scene(level, seed):
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     """A checkpoint, adapters without statistics, a CLIP and pictures of two domains."""
-    upstream = _upstream()
     root = tmp_path_factory.mktemp("source")
     upstream.save_checkpoint(root / "model.pth", upstream.fork_state(upstream.network()))
     upstream.write_loradb(root / "loradb")
@@ -73,7 +65,8 @@ def made(source, tmp_path_factory):
     bundle = tmp_path_factory.mktemp("made") / "bundle"
     words = ["bundle", "import", "--checkpoint", source / "model.pth", "--classes", "cityscapes"]
     words += ["--navigator", NAME, "--navigator-checkpoint", source / "clip.pth"]
-    assert main([str(w) for w in [*words, "--out", bundle]]) == 0
+    with upstream.traced_once():
+        assert main([str(w) for w in [*words, "--out", bundle]]) == 0
     for domain in DOMAINS:
         adapter = source / "loradb" / domain
         target = adapter / f"{domain}_statistics.npz"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 import pytest
+from fakes import tiny_config
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -93,31 +94,9 @@ def network_bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
     from safetensors.torch import save_file as save_tensors
 
     from semla_ros.network.checkpoint import create_catseg
-    from semla_ros.network.config import CatSegConfig
     from semla_ros.network.layers import adaptable_layers
 
-    small = {"vision_width": 64, "vision_layers": 3, "vision_heads": 1, "taps": (0, 1)}
-    config = CatSegConfig(
-        resolution=32,
-        patch=8,
-        position_grid=4,
-        **small,
-        embed_dim=DIM,
-        text_width=64,
-        text_layers=1,
-        text_heads=1,
-        vocab_size=20,
-        context_length=CONTEXT,
-        tap_dims=(8, 8),
-        hidden_dim=16,
-        aggregator_layers=1,
-        window=2,
-        appearance_dim=8,
-        text_guidance_dim=8,
-        decoder_dims=(8, 8),
-        decoder_guidance_dims=(4, 4),
-        crop_size=32,
-    )
+    config = tiny_config(text_layers=1, vocab_size=20, context_length=CONTEXT)
     root = tmp_path_factory.mktemp("network")
     model = create_catseg(config, seed=0)
     save_tensors(model.state_dict(), root / "weights.safetensors")

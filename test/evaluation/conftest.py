@@ -1,8 +1,6 @@
 """Results made by hand, and one real replay of a tiny bundle."""
 
-import importlib.util
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,14 +104,9 @@ def write_bag(path, frames):
 
 
 @pytest.fixture(scope="session")
-def bundle(tmp_path_factory):
+def bundle(small):
     """The folder of a real bundle with three adapters."""
-    pytest.importorskip("onnx")
-    path = Path(__file__).resolve().parents[1] / "small_bundle.py"
-    spec = importlib.util.spec_from_file_location("semla_small_bundle", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.small_bundle(tmp_path_factory.mktemp("small") / "bundle")
+    return small
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """`semla segment` on a small bundle: what it writes, which mix serves, what it refuses."""
 
-import importlib.util
 import json
 import shutil
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,16 +17,6 @@ from semla_ros.evaluation.segment import SegmentRequest, segment_images
 from semla_ros.types import AdapterMix, WeightSet
 
 SIZE = (24, 40)
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    pytest.importorskip("onnx", reason="needs onnx: scripts/setup --dev")
-    path = Path(__file__).parents[1] / "small_bundle.py"
-    spec = importlib.util.spec_from_file_location("semla_segment_bundle", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.small_bundle(tmp_path_factory.mktemp("segment") / "bundle")
 
 
 @pytest.fixture

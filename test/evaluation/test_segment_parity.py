@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch", reason="needs torch: scripts/setup --dev")
 if importlib.util.find_spec("open_clip") is None:
     pytest.skip("needs open_clip_torch: scripts/setup --dev", allow_module_level=True)
 
+from network import conftest as rules  # noqa: E402
 from safetensors.numpy import save_file  # noqa: E402
 
 from semla_ros.cli import main  # noqa: E402
@@ -29,14 +30,7 @@ DOMAINS = ("first", "second", "third")
 MIX = "first=0.5,second=0.3,third=0.2"
 
 
-def _rules():
-    spec = importlib.util.spec_from_file_location("semla_parity_rules", NETWORK / "conftest.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def write_checkpoint(path, rules, *, fork):
+def write_checkpoint(path, *, fork):
     """Write the rule-made weights as upstream or SemLA's fork saves them."""
     shapes, _ = rules.load_shapes()
     state = {k: torch.from_numpy(np.array(rules.rule_tensor(k, s))) for k, s in shapes.items()}
@@ -50,7 +44,7 @@ def write_checkpoint(path, rules, *, fork):
     torch.save({"model": state, "iteration": 79999}, path)
 
 
-def write_adapters(root, rules):
+def write_adapters(root):
     _, modules = rules.load_shapes()
     config = json.dumps(
         {
@@ -90,10 +84,9 @@ def expected():
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory, expected):
     folder = tmp_path_factory.mktemp("published")
-    rules = _rules()
-    write_checkpoint(folder / "model_base.pth", rules, fork=True)
-    write_checkpoint(folder / "upstream.pth", rules, fork=False)
-    write_adapters(folder / "loradb", rules)
+    write_checkpoint(folder / "model_base.pth", fork=True)
+    write_checkpoint(folder / "upstream.pth", fork=False)
+    write_adapters(folder / "loradb")
     for name in ("image_384", "image_native"):
         cv2.imwrite(str(folder / f"{name}.png"), expected[name][..., ::-1])
     return folder

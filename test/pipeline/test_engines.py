@@ -1,16 +1,12 @@
 """Which engines a configuration gets, with a simulated GPU and without one."""
 
-import sys
 import threading
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "engine" / "tensorrt"))
-
 from simulated_gpu.machine import simulate
+from small_bundle import small_bundle
 
 from semla_ros.bundle import open_bundle
 from semla_ros.config import Config
@@ -30,13 +26,7 @@ WAIT_S = 30
 
 @pytest.fixture
 def root(tmp_path):
-    import importlib.util
-
-    path = Path(__file__).parents[1] / "small_bundle.py"
-    spec = importlib.util.spec_from_file_location("engines_small_bundle", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.small_bundle(tmp_path / "bundle")
+    return small_bundle(tmp_path / "bundle")
 
 
 @pytest.fixture

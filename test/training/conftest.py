@@ -5,8 +5,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: scripts/setup --dev")
 
+from fakes import tiny_config  # noqa: E402
+
 from semla_ros.network.checkpoint import create_catseg  # noqa: E402
-from semla_ros.network.config import CatSegConfig  # noqa: E402
 from semla_ros.training.alignment import align_dense  # noqa: E402
 from semla_ros.training.samples import ArrayImages  # noqa: E402
 from semla_ros.training.segmentation import FitOptions  # noqa: E402
@@ -16,30 +17,7 @@ SIZE = 32
 
 @pytest.fixture
 def model():
-    config = CatSegConfig(
-        resolution=SIZE,
-        patch=8,
-        position_grid=4,
-        vision_width=64,
-        vision_layers=3,
-        vision_heads=1,
-        embed_dim=32,
-        text_width=64,
-        text_layers=1,
-        text_heads=1,
-        vocab_size=16,
-        context_length=8,
-        taps=(0, 1),
-        tap_dims=(8, 8),
-        hidden_dim=16,
-        aggregator_layers=1,
-        window=2,
-        appearance_dim=8,
-        text_guidance_dim=8,
-        decoder_dims=(8, 8),
-        decoder_guidance_dims=(4, 4),
-        crop_size=SIZE,
-    )
+    config = tiny_config(text_layers=1, vocab_size=16, context_length=8)
     return create_catseg(config, seed=0).eval()
 
 

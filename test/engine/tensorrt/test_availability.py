@@ -3,12 +3,12 @@
 import importlib
 import importlib.util
 import sys
-from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from simulated_gpu.tensorrt import fake_tensorrt
+from small_bundle import small_bundle
 
 from semla_ros.bundle import open_bundle
 from semla_ros.engine import create_engine, tensorrt
@@ -27,11 +27,7 @@ HERE = importlib.util.find_spec("tensorrt") is not None
 @pytest.fixture
 def small(tmp_path):
     """A whole bundle with a navigator."""
-    path = Path(__file__).parents[2] / "small_bundle.py"
-    spec = importlib.util.spec_from_file_location("trt_small_bundle", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return open_bundle(module.small_bundle(tmp_path / "small"))
+    return open_bundle(small_bundle(tmp_path / "small"))
 
 
 @pytest.mark.skipif(HERE, reason="tensorrt is installed: nothing is missing")
