@@ -59,11 +59,10 @@ def export_segmentation(
     path: Path,
     layers: Sequence[AdaptableLayer],
     *,
-    batch: int = 1,
     choose_tap: bool = False,
     max_classes: int = MAX_CLASSES,
 ) -> dict[str, GraphWeight]:
-    """Write `image` (batch, 3, S, S), `text_features` (T, D) -> `logits` (batch, T, h, w).
+    """Write `image` (1, 3, S, S), `text_features` (T, D) -> `logits` (1, T, h, w).
 
     T may be anything from 1 to `max_classes` at run time; images are float32 RGB 0..255, logits
     come before the sigmoid.
@@ -72,7 +71,6 @@ def export_segmentation(
         model: the network; left unchanged.
         path: the `.onnx` file to write.
         layers: what can be replaced; those of the text tower are passed over.
-        batch: images per run.
         choose_tap: add the overridable input `second_tap` (1,) int64, see `CatSeg.forward`;
             2 where it is not fed.
         max_classes: longest class list; above the configuration's `pad_len` the graph keeps the
@@ -92,7 +90,7 @@ def export_segmentation(
     changed.aggregator.always_select = max_classes > config.pad_len
     classes = torch.export.Dim("classes", min=1, max=max_classes)
     example = (
-        torch.zeros(batch, 3, config.resolution, config.resolution),
+        torch.zeros(1, 3, config.resolution, config.resolution),
         torch.full((_EXAMPLE_CLASSES, config.embed_dim), config.embed_dim**-0.5),
     )
     graph = _Graph(

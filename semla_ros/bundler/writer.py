@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -196,22 +195,8 @@ def _export(
 ) -> tuple[GraphWeight, ...]:
     text = tuple(layer for layer in layers if layer.tower == "text")
     image = tuple(layer for layer in layers if layer.tower != "text")
-    export_image = partial(export_segmentation, choose_tap=choose_tap)
-    found: list[GraphWeight] = []
-    for graph, chosen, export in (
-        ("segmentation", image, export_image),
-        ("text_encoder", text, export_text_encoder),
-    ):
-        weights = export(model, root / f"{graph}.onnx", chosen)
-        found += [
-            GraphWeight(
-                name=layer.name,
-                parameter=layer.parameter,
-                graph=graph.removesuffix("_encoder"),
-                initializer=weights[layer.name].initializer,
-                transposed=weights[layer.name].transposed,
-                shape=layer.shape,
-            )
-            for layer in chosen
-        ]
-    return tuple(found)
+    found = {
+        **export_segmentation(model, root / "segmentation.onnx", image, choose_tap=choose_tap),
+        **export_text_encoder(model, root / "text_encoder.onnx", text),
+    }
+    return tuple(found.values())
