@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ UInt8Array = npt.NDArray[np.uint8]
 LabelArray = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.intp]
 
 BASE = "base"
 """Reserved name in a mix: weight on the unadapted base model (the null adapter)."""
@@ -119,6 +120,42 @@ class AdapterMix:
         return ",".join(f"{n}={w:.4g}" for n, w in zip(self.names, self.weights, strict=True))
 
 
+class LazyDistances(ABC):
+    """Distances to K domains in a library's order, each measured when it is asked for."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return K."""
+
+    @abstractmethod
+    def __getitem__(self, index: int, /) -> float:
+        """Return one."""
+
+    @abstractmethod
+    def nearest(self, count: int, *, skip: Sequence[int] = ()) -> tuple[Indices, Float64Array]:
+        """Return indices and distances of the `count` nearest, in the library's order.
+
+        Args:
+            count: How many; ties go to the earlier one.
+            skip: Indices that take no part.
+        """
+
+    @abstractmethod
+    def values(self) -> Float64Array:
+        """Return all, (K,)."""
+
+    def __iter__(self) -> Iterator[float]:
+        return iter(self.values().tolist())
+
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> npt.NDArray[np.generic]:
+        return self.values().astype(dtype or np.float64, copy=bool(copy))
+
+
+Distances = Float64Array | LazyDistances
+
+
 @dataclass(frozen=True, slots=True)
 class DomainEstimate:
     """Where the camera is, as seen from the library.
@@ -132,23 +169,23 @@ class DomainEstimate:
         raw_distances: (K,) float64, the same for `raw_embedding`.
         novelties: (K,) float64, distance of `embedding` to each centroid in units of the spread
             within domains; None where the library does not know that spread.
+
+    In a large library the distances are `LazyDistances`.
     """
 
     stamp_ns: int
     embedding: Float32Array
     raw_embedding: Float32Array
     names: tuple[str, ...]
-    distances: Float64Array
-    raw_distances: Float64Array
-    novelties: Float64Array | None = None
+    distances: Distances
+    raw_distances: Distances
+    novelties: Distances | None = None
 
     def __post_init__(self) -> None:
-        if self.distances.shape != (len(self.names),) or self.raw_distances.shape != (
-            len(self.names),
-        ):
+        if not len(self.distances) == len(self.raw_distances) == len(self.names):
             raise LibraryError(
-                f"expected {len(self.names)} distances, got {self.distances.shape} "
-                f"and {self.raw_distances.shape}"
+                f"expected {len(self.names)} distances, got {len(self.distances)} "
+                f"and {len(self.raw_distances)}"
             )
 
 

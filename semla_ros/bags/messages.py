@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -11,7 +9,8 @@ import numpy as np
 
 from semla_ros.answers import SUPPORT_LEVELS, SupportReading, SwapEvent
 from semla_ros.errors import BagError
-from semla_ros.types import BASE, AdapterMix, DomainEstimate, UInt8Array, Vocabulary
+from semla_ros.navigator.support import distances_to
+from semla_ros.types import AdapterMix, DomainEstimate, UInt8Array, Vocabulary
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
@@ -136,20 +135,11 @@ def mixture_fields(
         "header": header_fields(stamp_ns, frame_id),
         "names": list(mix.names),
         "weights": list(mix.weights),
-        "distances": _distances(mix.names, estimate),
+        "distances": distances_to(mix.names, estimate),
         "state": FOLLOWING,
         "since": time_fields(since_ns),
         "mix_id": mix.identity,
     }
-
-
-def _distances(names: Sequence[str], estimate: DomainEstimate | None) -> list[float]:
-    known: Mapping[str, float] = (
-        {}
-        if estimate is None
-        else dict(zip(estimate.names, map(float, estimate.distances), strict=True))
-    )
-    return [math.nan if name == BASE else known.get(name, math.nan) for name in names]
 
 
 def swap_fields(swap: SwapEvent, *, frame_id: str) -> Fields:

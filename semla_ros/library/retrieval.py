@@ -12,7 +12,15 @@ import numpy as np
 from semla_ros.bundle import AdaptationDefaults
 from semla_ros.config import Config
 from semla_ros.errors import ConfigError, EmptyLibraryError, LibraryError
-from semla_ros.types import BASE, MIN_DISTANCE, AdapterMix, Float64Array
+from semla_ros.types import (
+    BASE,
+    MIN_DISTANCE,
+    AdapterMix,
+    Distances,
+    Float64Array,
+    Indices,
+    LazyDistances,
+)
 
 
 def inverse(distances: Float64Array) -> Float64Array:
@@ -87,7 +95,7 @@ def settings_from(config: Config, defaults: AdaptationDefaults) -> RetrievalSett
 
 
 def retrieve(
-    names: Sequence[str], distances: Float64Array, *, settings: RetrievalSettings
+    names: Sequence[str], distances: Distances, *, settings: RetrievalSettings
 ) -> AdapterMix:
     """Return the nearest adapters, weighted by softmax(similarity / temperature).
 
@@ -100,17 +108,10 @@ def retrieve(
         EmptyLibraryError: Nothing to choose from, and no null adapter.
         LibraryError: Distances of another length, negative or not finite.
     """
-    values = np.asarray(distances, dtype=np.float64)
-    if values.shape != (len(names),) or not np.isfinite(values).all() or (values < 0).any():
-        raise LibraryError(f"expected {len(names)} finite distances >= 0, got {values!r}")
-    candidates: Sequence[str] = names
-    if settings.exclude:
-        allowed = [i for i, name in enumerate(names) if name not in settings.exclude]
-        candidates, values = [names[i] for i in allowed], values[allowed]
+    allowed, values = _candidates(names, distances, settings)
     if settings.null_distance > 0:
-        candidates = [*candidates, BASE]
         values = np.append(values, settings.null_distance)
-    if not candidates:
+    if not len(values):
         raise EmptyLibraryError(
             f"expected an adapter to choose from, got {tuple(names)!r} with "
             f"{sorted(settings.exclude)!r} excluded: add adapters or set a null distance"
@@ -118,12 +119,33 @@ def retrieve(
     similarity = SIMILARITIES[settings.similarity](np.maximum(values, MIN_DISTANCE))
     nearest = _largest(similarity, settings.top_k)
     weights = _softmax(similarity[nearest] / settings.temperature)
+    chosen = (names[allowed[i]] if i < len(allowed) else BASE for i in nearest)
     return AdapterMix.from_weights(
-        {candidates[i]: float(w) for i, w in zip(nearest, weights, strict=True)}
+        {name: float(w) for name, w in zip(chosen, weights, strict=True)}
     )
 
 
-def _largest(values: Float64Array, count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.intp]]:
+def _candidates(
+    names: Sequence[str], distances: Distances, settings: RetrievalSettings
+) -> tuple[Indices, Float64Array]:
+    """Return places and distances of what may be chosen, or of the nearest of it."""
+    excluded = []
+    if settings.exclude:
+        excluded = [i for i, name in enumerate(names) if name in settings.exclude]
+    if isinstance(distances, LazyDistances):
+        allowed, values = distances.nearest(settings.top_k, skip=excluded)
+        checked = values
+    else:
+        checked = np.asarray(distances, dtype=np.float64)
+        allowed = np.delete(np.arange(len(checked)), excluded)
+        values = checked[allowed]
+    expected = len(distances) == len(names) and checked.ndim == 1
+    if not expected or not np.isfinite(checked).all() or (checked < 0).any():
+        raise LibraryError(f"expected {len(names)} finite distances >= 0, got {checked!r}")
+    return allowed, values
+
+
+def _largest(values: Float64Array, count: int) -> Indices:
     """Return the indices of the `count` largest values, largest first; ties: the earlier one."""
     if count < len(values):
         least = np.partition(values, len(values) - count)[len(values) - count]

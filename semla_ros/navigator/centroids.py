@@ -2,85 +2,192 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from semla_ros.errors import LibraryError
-from semla_ros.types import Float32Array, Float64Array
+from semla_ros.navigator.shadow import Shadow, slack
+from semla_ros.types import MIN_DISTANCE, Float32Array, Float64Array, Indices, LazyDistances
 
 MANY = 256
-"""More centroids than this are compared by one matrix-vector product in float32."""
+"""More centroids than this are compared by bounds first, and exactly where it matters."""
 
 _REFINED = 64
-"""So many of the nearest are then measured again in float64, as a small library is."""
+"""Where all distances are asked for, so many of the nearest are exact, the others float32."""
+
+_FEW = 1 / 16
+"""Share of the centroids beyond which measuring one by one costs more than a pass over all."""
 
 
 class CentroidIndex:
-    """Norms and a float32 copy of many centroids: a distance costs one pass over the copy.
+    """Norms, a shadow and a float32 copy of many centroids.
 
-    |c - e|^2 = |c|^2 - 2 c.e + |e|^2, all relative to the mean of the centroids, so that little
-    cancels. The nearest ones, which decide the mix, are measured again without that detour.
+    All is relative to the mean of the centroids, so that little cancels in
+    |c - e|^2 = |c|^2 - 2 c.e + |e|^2.
+
+    Attributes:
+        centroids: (K, D) float64.
+        mean: (D,) float64.
+        rows: (K, D) float32, centroids less `mean`.
+        squares: (K,) float64, their |c|^2.
+        lengths: (K,) float64, |c| of the centroids themselves.
+        shifts: (K,) float64, products of the centroids with `mean`.
+        shadow: Bounds the products with `rows`, None where it would be of no use.
     """
 
-    def __init__(self, centroids: Float64Array, tied_precision: Float64Array | None) -> None:
-        """Take (K, D) centroids and, for `novelties`, the (D, D) precision of all domains."""
-        self._exact = centroids
-        self._mean: Float64Array = centroids.mean(axis=0)
-        centered = centroids - self._mean
-        self._rows: Float32Array = centered.astype(np.float32)
-        self._squares: Float64Array = np.einsum("kd,kd->k", centered, centered)
-        self._lengths: Float64Array = np.linalg.norm(centroids, axis=1)
-        self._precision = tied_precision
-        self._spreads: Float64Array | None = None
-        if tied_precision is not None:
-            self._spreads = np.einsum("kd,kd->k", centered @ tied_precision, centered)
+    def __init__(self, centroids: Float64Array) -> None:
+        """Take (K, D) centroids."""
+        self.centroids = centroids
+        self.mean: Float64Array = centroids.mean(axis=0)
+        centered = centroids - self.mean
+        self.rows: Float32Array = centered.astype(np.float32)
+        self.squares: Float64Array = np.einsum("kd,kd->k", centered, centered)
+        self.lengths: Float64Array = np.linalg.norm(centroids, axis=1)
+        self.shifts: Float64Array = centroids @ self.mean
+        self.shadow = Shadow.of(centered)
 
-    def euclidean(self, point: Float64Array) -> Float64Array:
+    def euclidean(self, point: Float64Array) -> IndexedDistances:
         """Return |e - c| (K,) of e = `point` (D,)."""
-        away = point - self._mean
-        squared = self._squares - 2.0 * self._dots(away) + away @ away
-        near = _nearest(squared)
-        exact = self._exact[near] - point
-        squared[near] = np.einsum("kd,kd->k", exact, exact)
-        distances: Float64Array = np.sqrt(np.maximum(squared, 0.0))
-        return distances
+        return _Euclidean(self, point)
 
-    def cosine(self, point: Float64Array) -> Float64Array:
+    def cosine(self, point: Float64Array) -> IndexedDistances:
         """Return 1 - cos(e, c) (K,) of e = `point` (D,)."""
-        tiny = np.finfo(np.float64).tiny
-        length = np.linalg.norm(point)
-        products = self._dots(point) + self._mean @ point
-        distances: Float64Array = 1.0 - products / np.maximum(self._lengths * length, tiny)
-        near = _nearest(distances)
-        exact = self._exact[near] @ point / np.maximum(self._lengths[near] * length, tiny)
-        distances[near] = 1.0 - exact
+        return _Cosine(self, point)
+
+
+class WhitenedIndex:
+    """An index in the units of a precision P = R R^T, where |R^T e| is the length of e."""
+
+    def __init__(self, centroids: Float64Array, precision: Float64Array) -> None:
+        """Take (K, D) centroids and the (D, D) precision, positive definite."""
+        self._root: Float64Array = np.linalg.cholesky(precision).astype(np.float64, copy=False)
+        self._index = CentroidIndex(centroids @ self._root)
+
+    def distances(self, point: Float64Array) -> IndexedDistances:
+        """Return sqrt((e - c)^T P (e - c)) (K,) of e = `point` (D,)."""
+        turned: Float64Array = point @ self._root
+        return self._index.euclidean(turned)
+
+
+class IndexedDistances(LazyDistances):
+    """Distances of a point to the centroids of an index.
+
+    Lower bounds rule out most centroids; what is left is measured in float64, as a small library
+    is. The first bound costs a few coordinates of each centroid (`Shadow`), the second one, where
+    the first leaves too many, a pass over all of them in float32.
+    """
+
+    def __init__(self, index: CentroidIndex, point: Float64Array) -> None:
+        """Measure nothing yet."""
+        self._index = index
+        self._point = point
+        self._away: Float64Array = point - index.mean
+        self._found: dict[tuple[int, ...], tuple[Indices, Float64Array]] = {}
+
+    @abstractmethod
+    def _exact(self, chosen: Indices) -> Float64Array:
+        """Return the distances to some, without products."""
+
+    @abstractmethod
+    def _given(self, products: Float64Array) -> Float64Array:
+        """Return all distances, from the products of `rows` with the point; less for larger."""
+
+    def __len__(self) -> int:
+        return len(self._index.centroids)
+
+    def __getitem__(self, index: int, /) -> float:
+        return max(float(self._exact(np.array([index]))[0]), MIN_DISTANCE)
+
+    def values(self) -> Float64Array:
+        """Return all, (K,): the nearest exact, the others to float32."""
+        distances = self._given(self._products)
+        near = np.argpartition(distances, _REFINED)[:_REFINED]
+        distances[near] = self._exact(near)
+        clamped: Float64Array = np.maximum(distances, MIN_DISTANCE)
+        return clamped
+
+    def nearest(self, count: int, *, skip: Sequence[int] = ()) -> tuple[Indices, Float64Array]:
+        """Return indices and distances of the `count` nearest, in the library's order.
+
+        What was found is kept: every frame asks again until the next observation.
+        """
+        asked = (count, *skip)
+        if asked not in self._found:
+            self._found[asked] = self._nearest(count, list(skip))
+        return self._found[asked]
+
+    def _nearest(self, count: int, skip: Sequence[int]) -> tuple[Indices, Float64Array]:
+        allowed = np.ones(len(self), np.bool_)
+        allowed[skip] = False
+        chosen = np.flatnonzero(allowed)
+        few = len(chosen) * _FEW
+        for lower in self._bounds() if count <= few else ():
+            chosen = self._survivors(np.where(allowed, lower, np.inf), count)
+            if len(chosen) <= few:
+                break
+        values = np.maximum(self._exact(chosen), MIN_DISTANCE)
+        kept = np.sort(np.argsort(values, kind="stable")[:count])
+        return chosen[kept], values[kept]
+
+    def _survivors(self, lower: Float64Array, count: int) -> Indices:
+        """Return who may be among the `count` nearest: as many are nearer than the others."""
+        first = np.argpartition(lower, 2 * count)[: 2 * count]
+        farthest = np.partition(self._exact(first), count - 1)[count - 1]
+        return np.flatnonzero(~(lower > farthest * (1.0 + 1e-9) + MIN_DISTANCE))
+
+    def _bounds(self) -> Iterator[Float64Array]:
+        """Yield lower bounds of all distances, the cheap ones first."""
+        if self._index.shadow is not None:
+            yield self._by_shadow
+        yield self._by_rows
+
+    @cached_property
+    def _by_shadow(self) -> Float64Array:
+        shadow = self._index.shadow
+        return self._given(self._products if shadow is None else shadow.at_most(self._away))
+
+    @cached_property
+    def _by_rows(self) -> Float64Array:
+        reach = slack(len(self._away)) * float(np.linalg.norm(self._away))
+        return self._given(self._products + reach * np.sqrt(self._index.squares))
+
+    @cached_property
+    def _products(self) -> Float64Array:
+        products: Float32Array = self._index.rows @ self._away.astype(np.float32)
+        return products.astype(np.float64)
+
+
+class _Euclidean(IndexedDistances):
+    def _exact(self, chosen: Indices) -> Float64Array:
+        apart = self._index.centroids[chosen] - self._point
+        distances: Float64Array = np.sqrt(np.einsum("kd,kd->k", apart, apart))
         return distances
 
-    def novelties(self, point: Float64Array) -> Float64Array:
-        """Return sqrt((e - c)^T P (e - c)) (K,) of e = `point` (D,).
-
-        Raises:
-            LibraryError: Made without a precision.
-        """
-        if self._precision is None or self._spreads is None:
-            raise LibraryError("expected an index with the spread within domains, got none")
-        away = point - self._mean
-        turned = self._precision @ away
-        squared = self._spreads - 2.0 * self._dots(turned) + away @ turned
-        near = _nearest(squared)
-        exact = self._exact[near] - point
-        squared[near] = np.einsum("kd,kd->k", exact @ self._precision, exact)
+    def _given(self, products: Float64Array) -> Float64Array:
+        squared = self._index.squares - 2.0 * products + self._away @ self._away
         distances: Float64Array = np.sqrt(np.maximum(squared, 0.0))
         return distances
 
-    def _dots(self, point: Float64Array) -> Float64Array:
-        dots: Float64Array = (self._rows @ point.astype(np.float32)).astype(np.float64)
-        return dots
 
+class _Cosine(IndexedDistances):
+    @cached_property
+    def _lengths(self) -> Float64Array:
+        lengths = self._index.lengths * np.linalg.norm(self._point)
+        return np.asarray(np.maximum(lengths, np.finfo(np.float64).tiny))
 
-def _nearest(values: Float64Array) -> np.ndarray[tuple[int, ...], np.dtype[np.intp]]:
-    return np.argpartition(values, _REFINED)[:_REFINED]
+    def _exact(self, chosen: Indices) -> Float64Array:
+        products = np.einsum("kd,d->k", self._index.centroids[chosen], self._point)
+        distances: Float64Array = 1.0 - products / self._lengths[chosen]
+        return distances
+
+    def _given(self, products: Float64Array) -> Float64Array:
+        whole = products + self._index.shifts + self._index.mean @ self._away
+        distances: Float64Array = 1.0 - whole / self._lengths
+        return distances
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +200,7 @@ class CentroidBank:
         precisions: (K, D, D) float64, inverse regularised covariances for `mahalanobis`, or None.
         tied_precision: (D, D) float64, one for all domains, for `novelties`, or None.
         index: The quick way, of more than `MANY` centroids.
+        whitened: The quick way in units of the spread within domains, or None.
     """
 
     names: tuple[str, ...]
@@ -100,6 +208,7 @@ class CentroidBank:
     precisions: Float64Array | None = None
     tied_precision: Float64Array | None = None
     index: CentroidIndex | None = field(init=False, default=None)
+    whitened: WhitenedIndex | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         shape = self.centroids.shape
@@ -109,5 +218,9 @@ class CentroidBank:
             raise LibraryError(
                 f"expected precisions {(*shape, shape[1])}, got {self.precisions.shape}"
             )
-        if shape[0] > MANY:
-            object.__setattr__(self, "index", CentroidIndex(self.centroids, self.tied_precision))
+        if shape[0] <= MANY:
+            return
+        object.__setattr__(self, "index", CentroidIndex(self.centroids))
+        if self.tied_precision is not None:
+            whitened = WhitenedIndex(self.centroids, self.tied_precision)
+            object.__setattr__(self, "whitened", whitened)

@@ -9,7 +9,7 @@ import numpy as np
 
 from semla_ros.errors import ConfigError, LibraryError
 from semla_ros.navigator.centroids import CentroidBank
-from semla_ros.types import MIN_DISTANCE, Float32Array, Float64Array
+from semla_ros.types import MIN_DISTANCE, Distances, Float32Array, Float64Array
 
 __all__ = [
     "DISTANCES",
@@ -18,6 +18,8 @@ __all__ = [
     "Distance",
     "cosine",
     "euclidean",
+    "look_up",
+    "look_up_novelties",
     "mahalanobis",
     "mahalanobis_precisions",
     "novelties",
@@ -104,8 +106,8 @@ def novelties(embedding: Float32Array, bank: CentroidBank) -> Float64Array | Non
     if bank.tied_precision is None:
         return None
     point = _checked(embedding, bank)
-    if bank.index is not None:
-        return _clamped(bank.index.novelties(point))
+    if bank.whitened is not None:
+        return bank.whitened.distances(point).values()
     away = bank.centroids - point
     squared = np.einsum("kd,de,ke->k", away, bank.tied_precision, away, optimize=True)
     return _clamped(np.sqrt(np.maximum(squared, 0.0)))
@@ -115,7 +117,7 @@ def euclidean(embedding: Float32Array, bank: CentroidBank) -> Float64Array:
     """Return |e - c| of each centroid, (K,)."""
     point = _checked(embedding, bank)
     if bank.index is not None:
-        return _clamped(bank.index.euclidean(point))
+        return bank.index.euclidean(point).values()
     away: Float64Array = np.linalg.norm(bank.centroids - point, axis=1)
     return _clamped(away)
 
@@ -124,7 +126,7 @@ def cosine(embedding: Float32Array, bank: CentroidBank) -> Float64Array:
     """Return 1 - cos(e, c) of each centroid, (K,) in [0, 2]; small = near."""
     point = _checked(embedding, bank)
     if bank.index is not None:
-        return _clamped(bank.index.cosine(point))
+        return bank.index.cosine(point).values()
     lengths = np.linalg.norm(bank.centroids, axis=1) * np.linalg.norm(point)
     cosines = bank.centroids @ point / np.maximum(lengths, np.finfo(np.float64).tiny)
     return _clamped(1.0 - cosines)
@@ -150,6 +152,22 @@ Distance = Callable[[Float32Array, CentroidBank], Float64Array]
 DISTANCES: Mapping[str, Distance] = MappingProxyType(
     {"euclidean": euclidean, "cosine": cosine, "mahalanobis": mahalanobis}
 )
+
+
+def look_up(embedding: Float32Array, bank: CentroidBank, *, distance: str) -> Distances:
+    """Return what `DISTANCES[distance]` returns, of a large library measured when asked for."""
+    index = bank.index
+    if index is None or distance not in ("euclidean", "cosine"):
+        return DISTANCES[distance](embedding, bank)
+    measure = index.euclidean if distance == "euclidean" else index.cosine
+    return measure(_checked(embedding, bank))
+
+
+def look_up_novelties(embedding: Float32Array, bank: CentroidBank) -> Distances | None:
+    """Return what `novelties` returns, of a large library measured when asked for."""
+    if bank.whitened is None:
+        return novelties(embedding, bank)
+    return bank.whitened.distances(_checked(embedding, bank))
 
 
 def _clamped(distances: Float64Array) -> Float64Array:

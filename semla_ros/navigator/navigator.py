@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 
 from semla_ros.errors import AdapterMismatchError, ConfigError
-from semla_ros.navigator.distance import DISTANCES, CentroidBank, novelties
+from semla_ros.navigator.distance import DISTANCES, CentroidBank, look_up, look_up_novelties
 from semla_ros.navigator.encoder import ImageEncoder
 from semla_ros.navigator.smoothing import EmbeddingFilter
 from semla_ros.navigator.support import read_support
-from semla_ros.types import DomainEstimate, Float32Array, Float64Array, Frame
+from semla_ros.types import Distances, DomainEstimate, Float32Array, Frame
 
 
 class Navigator:
@@ -72,22 +72,22 @@ class Navigator:
         """
         with self._lock:
             smoothed = self._filter.update(stamp_ns, embedding)
-            bank, measure = self._bank, DISTANCES[self._distance]
+            bank, distance = self._bank, self._distance
         return DomainEstimate(
             stamp_ns=stamp_ns,
             embedding=smoothed,
             raw_embedding=embedding,
             names=bank.names,
-            distances=measure(smoothed, bank),
-            raw_distances=measure(embedding, bank),
-            novelties=novelties(smoothed, bank),
+            distances=look_up(smoothed, bank, distance=distance),
+            raw_distances=look_up(embedding, bank, distance=distance),
+            novelties=look_up_novelties(smoothed, bank),
         )
 
-    def measure(self, embedding: Float32Array) -> Float64Array:
+    def measure(self, embedding: Float32Array) -> Distances:
         """Return the distance of `embedding` to each centroid of `bank`, (K,); no filter."""
         with self._lock:
-            bank, measure = self._bank, DISTANCES[self._distance]
-        return measure(embedding, bank)
+            bank, distance = self._bank, self._distance
+        return look_up(embedding, bank, distance=distance)
 
     read = staticmethod(read_support)
 

@@ -12,13 +12,20 @@ import numpy as np
 from semla_ros.answers import SupportReading
 from semla_ros.errors import LibraryError
 from semla_ros.support_calibration import SupportCalibration
-from semla_ros.types import BASE, MIN_DISTANCE, AdapterMix, DomainEstimate, Float64Array
+from semla_ros.types import (
+    BASE,
+    MIN_DISTANCE,
+    AdapterMix,
+    Distances,
+    DomainEstimate,
+    LazyDistances,
+)
 
 
 def support_score(
     mix: AdapterMix,
     names: Sequence[str],
-    distances: Float64Array,
+    distances: Distances,
     *,
     null_distance: float = -1.0,
 ) -> float:
@@ -37,8 +44,8 @@ def support_score(
         LibraryError: Not one distance per name.
     Source: SemLA (CVPR 2025), supplement, Eq. 15.
     """
-    if np.shape(distances) != (len(names),):
-        raise LibraryError(f"expected {len(names)} distances, got {np.shape(distances)}")
+    if len(distances) != len(names):
+        raise LibraryError(f"expected {len(names)} distances, got {len(distances)}")
     place = _places(tuple(names))
     known = {name: float(distances[place[name]]) for name in mix.names if name in place}
     if null_distance > 0:
@@ -48,6 +55,15 @@ def support_score(
         for name, weight in zip(mix.names, mix.weights, strict=True)
         if name in known
     )
+
+
+def distances_to(names: Sequence[str], estimate: DomainEstimate | None) -> list[float]:
+    """Return the distance of the smoothed embedding to each of `names`, NaN where unknown."""
+    place = {} if estimate is None else _places(estimate.names)
+    return [
+        float(estimate.distances[place[name]]) if estimate and name in place else math.nan
+        for name in names
+    ]
 
 
 @lru_cache(maxsize=4)
@@ -97,17 +113,24 @@ def nearest_of(estimate: DomainEstimate, *, exclude: Collection[str] = ()) -> Ne
         estimate: Where the camera is.
         exclude: Adapters that may not serve, hence cannot be the nearest.
     """
-    open_ones = np.ones(len(estimate.names), np.bool_)
-    place = _places(tuple(estimate.names))
-    open_ones[[place[name] for name in exclude if name in place]] = False
-    nearest, distance = BASE, math.inf
-    if open_ones.any():
-        index = int(np.argmin(np.where(open_ones, estimate.distances, math.inf)))
-        nearest, distance = estimate.names[index], float(estimate.distances[index])
+    place = _places(estimate.names)
+    closed = [place[name] for name in exclude if name in place]
+    if len(closed) == len(estimate.names):
+        return Nearest(BASE, math.inf, math.nan if estimate.novelties is None else math.inf)
+    index = _smallest(estimate.distances, closed)
     novelty = math.nan
     if estimate.novelties is not None:
-        novelty = float(estimate.novelties.min(where=open_ones, initial=math.inf))
-    return Nearest(nearest, distance, novelty)
+        novelty = float(estimate.novelties[_smallest(estimate.novelties, closed)])
+    return Nearest(estimate.names[index], float(estimate.distances[index]), novelty)
+
+
+def _smallest(distances: Distances, closed: Sequence[int]) -> int:
+    """Return the place of the smallest that is not `closed`."""
+    if isinstance(distances, LazyDistances):
+        return int(distances.nearest(1, skip=closed)[0][0])
+    kept = distances.copy()
+    kept[closed] = math.inf
+    return int(np.argmin(kept))
 
 
 def read_support(

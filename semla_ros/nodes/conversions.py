@@ -25,6 +25,7 @@ from semla_ros.answers import SUPPORT_LEVELS, SupportReading, SwapEvent
 from semla_ros.errors import FrameError
 from semla_ros.image_codec import check_raw, decode_compressed, decode_raw
 from semla_ros.msg import AdapterMixture, AdapterSwap, SupportScore
+from semla_ros.navigator.support import distances_to
 from semla_ros.types import (
     UNLABELED_NAME,
     AdapterMix,
@@ -181,12 +182,11 @@ def mixture_message(
     since_ns: int,
 ) -> AdapterMixture:
     """Return what serves now; distances are NaN where nothing was measured."""
-    known = {} if estimate is None else dict(zip(estimate.names, estimate.distances, strict=True))
     return AdapterMixture(
         header=header,
         names=list(mix.names),
         weights=[float(w) for w in mix.weights],
-        distances=[float(known.get(name, math.nan)) for name in mix.names],
+        distances=distances_to(mix.names, estimate),
         state=state,
         since=time_message(since_ns),
         mix_id=mix.identity,
