@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
-from tqdm import tqdm
 
 from semla_ros.network.catseg import CatSeg
 from semla_ros.training.samples import IGNORE, LabelledImages, draw_batch
-from semla_ros.training.segmentation import FitOptions, Prompts, cosine_schedule, pixel_weights
+from semla_ros.training.segmentation import FitOptions, Prompts, descend, pixel_weights
 
 TEMPERATURE = 0.07
 """Of the softmax over cosines. Source: Radford et al., 2021, the initial value."""
@@ -24,30 +23,25 @@ TEMPERATURE = 0.07
 def align_dense(
     model: CatSeg, source: LabelledImages, prompts: Prompts, options: FitOptions
 ) -> float:
-    """Train both CLIP towers of `model` in place and return the mean loss of the last tenth."""
+    """Train both CLIP towers of `model` in place and return the mean loss of the last tenth.
+
+    Raises:
+        TrainingError: The loss is no longer finite.
+    """
     rng = np.random.default_rng(options.seed)
-    parameters = list(model.clip.parameters())
-    optimiser = torch.optim.AdamW(
-        parameters, lr=options.learning_rate, weight_decay=options.weight_decay
-    )
-    schedule = cosine_schedule(optimiser, options.steps)
-    model.train()
-    losses: list[float] = []
-    for _ in (bar := tqdm(range(options.steps), desc=options.title, mininterval=5.0)):
+
+    def loss_of_batch() -> Tensor:
         batch = draw_batch(
             source, rng, batch_size=options.batch_size, size=model.config.resolution
         )
         cosine = cosines(model, batch.image, prompts(rng))
-        loss = alignment_loss(cosine, batch.labels, balance=options.balance)
-        losses.append(float(loss.detach()))
-        bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(parameters, options.clip_norm)
-        optimiser.step()
-        schedule.step()
-    model.eval()
-    return float(np.mean(losses[-max(1, len(losses) // 10) :]))
+        return alignment_loss(cosine, batch.labels, balance=options.balance)
+
+    parameters = list(model.clip.parameters())
+    optimiser = torch.optim.AdamW(
+        parameters, lr=options.learning_rate, weight_decay=options.weight_decay
+    )
+    return descend(model, loss_of_batch, optimiser, parameters, options)
 
 
 def cosines(model: CatSeg, image: Tensor, tokens: Tensor) -> Tensor:

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
-from tqdm import tqdm
 
 from semla_ros.errors import TrainingError
-from semla_ros.training.segmentation import FitOptions, cosine_schedule
+from semla_ros.training.segmentation import FitOptions, descend
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,33 +43,22 @@ def train_clip(model: Any, data: Captioned, options: FitOptions) -> float:  # no
         TrainingError: The loss is no longer finite.
     """
     rng = np.random.default_rng(options.seed)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(
-        parameters, lr=options.learning_rate, weight_decay=options.weight_decay
-    )
-    schedule = cosine_schedule(optimiser, options.steps)
-    model.train()
-    losses: list[float] = []
-    for _ in (bar := tqdm(range(options.steps), desc=options.title, mininterval=5.0)):
+
+    def loss_of_batch() -> Tensor:
         rows = torch.from_numpy(rng.choice(len(data.images), options.batch_size, replace=False))
         columns = torch.from_numpy(rng.integers(0, data.tokens.shape[1], options.batch_size))
         images = _flipped(data.images[rows], rng)
-        loss = contrastive_loss(
+        return contrastive_loss(
             model.encode_image(images, normalize=True),
             model.encode_text(data.tokens[rows, columns], normalize=True),
             model.logit_scale.exp().clamp(max=100.0),
         )
-        losses.append(float(loss.detach()))
-        bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
-        if not np.isfinite(losses[-1]):
-            raise TrainingError(f"the loss became {losses[-1]!r}: lower the learning rate")
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(parameters, options.clip_norm)
-        optimiser.step()
-        schedule.step()
-    model.eval()
-    return float(np.mean(losses[-max(1, len(losses) // 10) :]))
+
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(
+        parameters, lr=options.learning_rate, weight_decay=options.weight_decay
+    )
+    return descend(model, loss_of_batch, optimiser, parameters, options)
 
 
 def contrastive_loss(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:

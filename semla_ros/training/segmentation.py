@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,8 +14,6 @@ from tqdm import tqdm
 from semla_ros.errors import TrainingError
 from semla_ros.network.catseg import CatSeg
 from semla_ros.training.samples import IGNORE, LabelledImages, draw_batch
-
-logger = logging.getLogger(__name__)
 
 Prompts = Callable[[np.random.Generator], Tensor]
 """Draws the token ids (T, L) of one prompt per class; synonyms may vary from step to step."""
@@ -73,16 +70,42 @@ def fit(
     if not len(source):
         raise TrainingError("expected at least one labelled image, got none")
     rng = np.random.default_rng(options.seed)
-    optimiser = _optimiser(parameters, options)
-    schedule = cosine_schedule(optimiser, options.steps)
-    model.train()
-    losses: list[float] = []
-    for _ in (bar := tqdm(range(options.steps), desc=options.title, mininterval=5.0)):
+
+    def loss_of_batch() -> Tensor:
         batch = draw_batch(
             source, rng, batch_size=options.batch_size, size=model.config.resolution
         )
         logits = model(batch.image, model.encode_text(prompts(rng)))
-        loss = pixel_loss(logits, batch.labels, balance=options.balance)
+        return pixel_loss(logits, batch.labels, balance=options.balance)
+
+    optimiser = _optimiser(parameters, options)
+    return descend(model, loss_of_batch, optimiser, parameters, options)
+
+
+def descend(
+    model: nn.Module,
+    draw_loss: Callable[[], Tensor],
+    optimiser: torch.optim.Optimizer,
+    parameters: Sequence[nn.Parameter],
+    options: FitOptions,
+) -> float:
+    """Train in place and return the mean loss of the last tenth.
+
+    Args:
+        model: Is in evaluation mode afterwards.
+        draw_loss: The loss of the next batch.
+        optimiser: Of `parameters`.
+        parameters: Their gradients are clipped.
+        options: Steps, clipping, title.
+
+    Raises:
+        TrainingError: The loss is no longer finite.
+    """
+    schedule = cosine_schedule(optimiser, options.steps)
+    model.train()
+    losses: list[float] = []
+    for _ in (bar := tqdm(range(options.steps), desc=options.title, mininterval=5.0)):
+        loss = draw_loss()
         losses.append(float(loss.detach()))
         bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
         if not np.isfinite(losses[-1]):
@@ -93,8 +116,7 @@ def fit(
         optimiser.step()
         schedule.step()
     model.eval()
-    tail = losses[-max(1, len(losses) // 10) :]
-    return float(np.mean(tail))
+    return float(np.mean(losses[-max(1, len(losses) // 10) :]))
 
 
 def pixel_loss(logits: Tensor, labels: Tensor, *, balance: float = 0.0) -> Tensor:
