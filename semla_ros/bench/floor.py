@@ -7,18 +7,17 @@ an engine does beside (normalising, reshaping, packing weights that may change) 
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from semla_ros.bench.made_bundle import make_vit_b
+from semla_ros.bench.made_bundle import BUNDLE, VIT_B, bundle_of
 from semla_ros.bench.record import BenchRecord, Row
 from semla_ros.bench.roofline import RUNS, Processor, Work, least_ms, processor_of, work_of
-from semla_ros.bundle import ModelBundle, open_bundle
+from semla_ros.bundle import ModelBundle
 from semla_ros.engine import SegmentationEngine, create_engine
 from semla_ros.engine.golden import golden_case
 from semla_ros.engine.options import AUTO
@@ -26,11 +25,9 @@ from semla_ros.engine.postprocess import LabelBuffers
 from semla_ros.engine.preprocess import InputBuffer
 from semla_ros.errors import ConfigError, EngineUnavailableError
 from semla_ros.onnx_session import cpu_threads
-from semla_ros.pipeline import default_bundle
 from semla_ros.timing import now_ms, processor_ms
 from semla_ros.types import UInt8Array
 
-BUNDLE, VIT_B = "bundle", "vit-b"
 ENGINES: tuple[str, ...] = ("onnx:f32", "openvino:f32", "openvino:bf16", "torch:f32", "torch:bf16")
 
 _CAMERA = (480, 640)
@@ -79,7 +76,7 @@ def run_floor(request: FloorRequest, *, command: str) -> BenchRecord:
     """
     threads = cpu_threads(request.threads)
     with ExitStack() as stack:
-        bundle = stack.enter_context(_bundle(request))
+        bundle = stack.enter_context(bundle_of(request.shapes, request.bundle))
         work, processor = work_of(bundle), processor_of(threads=threads)
         opened, notes = _opened(request, bundle, stack)
         times = _times(opened, bundle, frames=request.frames)
@@ -101,15 +98,6 @@ def run_floor(request: FloorRequest, *, command: str) -> BenchRecord:
             "frame_ms": {name: times[name]["frame"] for name in opened},
         },
     )
-
-
-@contextmanager
-def _bundle(request: FloorRequest) -> Iterator[ModelBundle]:
-    if request.shapes == VIT_B:
-        with tempfile.TemporaryDirectory(prefix="semla-bench-") as scratch:
-            yield make_vit_b(Path(scratch) / "bundle")
-    else:
-        yield open_bundle(request.bundle or default_bundle())
 
 
 def _opened(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +13,15 @@ import numpy as np
 from semla_ros.bundle import AdaptationDefaults, ModelBundle, TextSpec, open_bundle
 from semla_ros.errors import EngineUnavailableError
 from semla_ros.library.storage import write_adapter
+from semla_ros.pipeline import default_bundle
 from semla_ros.types import LoraAdapter, LoraLayer, Vocabulary
 from semla_ros.viz.palette import colors_for
 
 if TYPE_CHECKING:
     from semla_ros.network.config import CatSegConfig
+
+BUNDLE, VIT_B = "bundle", "vit-b"
+"""What is measured: a bundle as it is, or the published size with random weights."""
 
 CLASSES = (
     *("road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign"),
@@ -26,6 +33,20 @@ CLASSES = (
 ADAPTERS = ("first", "second", "third")
 _RANK, _ALPHA = 8, 16.0
 _SEED = 0
+
+
+@contextmanager
+def bundle_of(shapes: str, root: Path | None) -> Iterator[ModelBundle]:
+    """Yield the bundle in `root` (None: the demo bundle), or a made one where `shapes` says so.
+
+    Raises:
+        SemlaError: It cannot be opened or made.
+    """
+    if shapes == VIT_B:
+        with tempfile.TemporaryDirectory(prefix="semla-bench-") as scratch:
+            yield make_vit_b(Path(scratch) / "bundle")
+    else:
+        yield open_bundle(root or default_bundle())
 
 
 def make_vit_b(folder: Path) -> ModelBundle:

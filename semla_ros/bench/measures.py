@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,12 +103,6 @@ def spread(values: Sequence[float]) -> Spread:
     if not known:
         return Spread(math.nan, math.nan, math.nan)
     return Spread(float(np.median(known)), min(known), max(known))
-
-
-def spread_cells(name: str, rows: Sequence[Mapping[str, float]], key: str) -> dict[str, float]:
-    """Return `name` (median over repeats), `name.low` and `name.high` for a table row."""
-    over = spread([row.get(key, math.nan) for row in rows])
-    return {name: over.median, f"{name}.low": over.low, f"{name}.high": over.high}
 
 
 def _least_squares(x: Float64Array, y: Float64Array) -> tuple[float, float]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from semla_ros.bench.machine import Machine, machine_facts
 from semla_ros.errors import EvaluationError
+from semla_ros.evaluation.study.store import finite, write_file
 
 Cell = str | int | float | bool | None
 Row = Mapping[str, Cell]
@@ -55,12 +55,8 @@ def save_record(record: BenchRecord, path: Path) -> None:
         "notes": list(record.notes),
         **record.extra,
     }
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(finite(content), indent=1, allow_nan=False)
-        path.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise EvaluationError(f"cannot write {str(path)!r}: {error}") from error
+    text = json.dumps(finite(content), indent=1, allow_nan=False)
+    write_file(path, (text + "\n").encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -103,26 +99,6 @@ def record_of(content: Mapping[str, Any], path: Path) -> BenchRecord:
         tuple(str(note) for note in content.get("notes") or ()),
         {key: value for key, value in content.items() if key not in _KNOWN},
     )
-
-
-def load_record(path: Path) -> BenchRecord:
-    """Return the record in `path`.
-
-    Raises:
-        EvaluationError: Missing, too large, or not such a record.
-    """
-    return record_of(read_json(path), path)
-
-
-def finite(value: Any) -> Any:  # noqa: ANN401  any JSON
-    """Return `value` with every float that JSON cannot hold replaced by None."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): finite(each) for key, each in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        return [finite(each) for each in value]
-    return value
 
 
 def _rows(path: Path, rows: list[Any]) -> list[Row]:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from semla_ros.bench.candidates import Material
 from semla_ros.bench.frames import film
-from semla_ros.bench.made_bundle import make_vit_b
+from semla_ros.bench.made_bundle import BUNDLE, VIT_B, bundle_of
 from semla_ros.bench.record import BenchRecord
 from semla_ros.bench.swap_bench import CANDIDATES, run_swap_bench
 from semla_ros.bench.swap_record import swap_record
-from semla_ros.bundle import ModelBundle, open_bundle
 from semla_ros.errors import ConfigError
 from semla_ros.library.storage import read_adapter
-from semla_ros.pipeline import default_bundle
 
-BUNDLE, VIT_B = "bundle", "vit-b"
 _MOST_ADAPTERS = 3
 
 
@@ -59,7 +53,7 @@ def run_swaps(request: SwapRequest, *, command: str) -> BenchRecord:
     Raises:
         SemlaError: No bundle, or no candidate can be opened.
     """
-    with _bundle(request) as bundle:
+    with bundle_of(request.shapes, request.bundle) as bundle:
         folders = sorted(p for p in bundle.library.iterdir() if p.is_dir())[:_MOST_ADAPTERS]
         adapters = {folder.name: read_adapter(folder, name=folder.name) for folder in folders}
         bench = run_swap_bench(
@@ -78,12 +72,3 @@ def run_swaps(request: SwapRequest, *, command: str) -> BenchRecord:
         count=request.frames,
         command=command,
     )
-
-
-@contextmanager
-def _bundle(request: SwapRequest) -> Iterator[ModelBundle]:
-    if request.shapes == VIT_B:
-        with tempfile.TemporaryDirectory(prefix="semla-bench-") as scratch:
-            yield make_vit_b(Path(scratch) / "bundle")
-    else:
-        yield open_bundle(request.bundle or default_bundle())

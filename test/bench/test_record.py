@@ -8,7 +8,7 @@ import pytest
 
 from semla_ros.bench.machine import machine_facts
 from semla_ros.bench.page import busy, markdown_table, write_report
-from semla_ros.bench.record import BenchRecord, load_record, save_record
+from semla_ros.bench.record import BenchRecord, read_json, record_of, save_record
 from semla_ros.errors import EvaluationError
 
 SERIES = [
@@ -45,7 +45,7 @@ def record(**changes):
 def test_a_record_survives_the_disk(tmp_path):
     path = tmp_path / "deep" / "x.json"
     save_record(record(), path)
-    back = load_record(path)
+    back = record_of(read_json(path), path)
     assert back.rows[0] == dict(record().rows[0])
     assert back.rows[1] == {"p50_ms": None}
     assert back.extra["series"][0]["hz"] == 5.0
@@ -64,7 +64,7 @@ def test_what_is_no_record_is_refused(tmp_path, content):
     path = tmp_path / "x.json"
     path.write_text(content)
     with pytest.raises(EvaluationError, match=re.escape("x.json")):
-        load_record(path)
+        record_of(read_json(path), path)
 
 
 def test_a_record_of_another_room_is_printed_as_it_is(tmp_path):

@@ -10,16 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from semla_ros.bundle import ModelBundle
-from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.analysis.gaps import library_gaps
 from semla_ros.evaluation.analysis.rerun import bundle_library
-from semla_ros.evaluation.analysis.summary import (
-    ResultTable,
-    class_table,
-    contribution_table,
-    miou_table,
-    swap_table,
-)
+from semla_ros.evaluation.analysis.summary import ResultTable
 from semla_ros.evaluation.page import headlines, page, section, write_page
 from semla_ros.evaluation.report.alarm_sections import family_section, unknown_section
 from semla_ros.evaluation.report.drive_sections import curve_table, drive_sections, drive_tables
@@ -31,6 +24,7 @@ from semla_ros.evaluation.report.sections import (
     optional,
     origin_section,
     result_sections,
+    result_tables,
     support_sections,
     timeline_sections,
     worst_section,
@@ -38,12 +32,10 @@ from semla_ros.evaluation.report.sections import (
 from semla_ros.evaluation.report.tables import comma_separated, latex, markdown
 from semla_ros.evaluation.report.verdict import verdict
 from semla_ros.evaluation.report.words import words_section
-from semla_ros.evaluation.report.worst import BadFrame, WorstFrames
+from semla_ros.evaluation.report.worst import BadFrame
 from semla_ros.evaluation.study.record import Study
-from semla_ros.evaluation.study.store import finite
+from semla_ros.evaluation.study.store import finite, write_file
 from semla_ros.pipeline.settings import bank_of
-
-__all__ = ["PAGE", "REPORT", "TABLES", "BadFrame", "WorstFrames", "study_page", "write_report"]
 
 PAGE, TABLES, REPORT = "index.html", "tables.md", "report.json"
 
@@ -52,7 +44,7 @@ def write_report(
     study: Study,
     out: Path,
     *,
-    pictures: WorstFrames | Sequence[BadFrame] = (),
+    pictures: Sequence[BadFrame] = (),
     bundle: ModelBundle | None = None,
     with_latex: bool = False,
     bad_below: Sequence[float] = (),
@@ -71,8 +63,7 @@ def write_report(
         EvaluationError: The study has no strategy, or `out` cannot be written.
     """
     found = findings(study, bad_below=bad_below)
-    frames = pictures.frames if isinstance(pictures, WorstFrames) else tuple(pictures)
-    write_page(out / PAGE, study_page(study, found, pictures=frames, bundle=bundle))
+    write_page(out / PAGE, study_page(study, found, pictures=pictures, bundle=bundle))
     tables = study_tables(study, found)
     texts = {
         TABLES: "\n".join(markdown(t) for t in tables),
@@ -81,7 +72,8 @@ def write_report(
     }
     if with_latex:
         texts["tables.tex"] = "\n".join(latex(t) for t in tables)
-    return (out / PAGE, *write_texts(out, texts))
+    files = (write_file(out / name, text.encode()) for name, text in texts.items())
+    return (out / PAGE, *files)
 
 
 def study_page(
@@ -124,12 +116,10 @@ def study_page(
 
 def study_tables(study: Study, found: Findings) -> tuple[ResultTable, ...]:
     """Return the tables that are written as files; those of mIoU only where there is truth."""
-    tables: list[ResultTable | None] = [swap_table(study)]
-    if found.scored:
-        tables = [miou_table(study), class_table(study), *tables, contribution_table(study)]
-    tables += [t for r in study.recordings for t in drive_tables(study, r)]
-    tables.append(curve_table(study))
-    return tuple(t for t in tables if t is not None and t.rows)
+    drives = (t for r in study.recordings for t in drive_tables(study, r))
+    curve = curve_table(study)
+    found_tables = [*result_tables(study, found), *drives, *(() if curve is None else (curve,))]
+    return tuple(t for t in found_tables if t.rows)
 
 
 def numbers(study: Study, found: Findings) -> dict[str, Any]:
@@ -156,18 +146,3 @@ def numbers(study: Study, found: Findings) -> dict[str, Any]:
         "calibration": calibration,
         "missing": list(found.missing),
     }
-
-
-def write_texts(out: Path, texts: dict[str, str]) -> tuple[Path, ...]:
-    """Write text files into `out`; return them.
-
-    Raises:
-        EvaluationError: They cannot be written.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            (out / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise EvaluationError(f"cannot write to {str(out)!r}: {error}") from error
-    return tuple(out / name for name in texts)

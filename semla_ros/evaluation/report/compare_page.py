@@ -39,10 +39,6 @@ def write_comparison(
     found = [findings(s) for s in studies]
     results = comparison_table(studies, names)
     support = support_table(found, names)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EvaluationError(f"cannot make {str(out)!r}: {error}") from error
     write_page(out / "index.html", _page(studies, names, found, results, support))
     numbers = {
         name: {"verdict": list(verdict(s, f)), "gains": [g.points for g in f.gains]}

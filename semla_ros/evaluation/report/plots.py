@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -259,9 +260,5 @@ def _svg(figure: Any, label: str) -> str:  # noqa: ANN401  a matplotlib object
     width = float(re.search(r'width="([\d.]+)pt"', body)[1])  # type: ignore[index]
     body = re.sub(r'(<svg[^>]*?) (?:width|height)="[\d.]+pt"', r"\1", body, count=1)
     body = re.sub(r'(<svg[^>]*?) (?:width|height)="[\d.]+pt"', r"\1", body, count=1)
-    shown = f'<svg role="img" aria-label="{_attribute(label)}"' + body.removeprefix("<svg")
+    shown = f'<svg role="img" aria-label="{escape(label, quote=True)}"' + body.removeprefix("<svg")
     return f'<div class="plot" style="max-width:{width * 1.5:.0f}px">{shown}</div>'
-
-
-def _attribute(text: str) -> str:
-    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")

@@ -61,12 +61,17 @@ def headline_numbers(study: Study, found: Findings) -> list[Headline]:
     return items
 
 
-def result_sections(study: Study, found: Findings) -> list[str]:
-    """Return the tables of mIoU, classes, cost and contribution."""
+def result_tables(study: Study, found: Findings) -> list[ResultTable]:
+    """Return the tables of mIoU, classes, cost and contribution; empty ones are left out."""
     tables: list[ResultTable | None] = [swap_table(study)]
     if found.scored:
         tables = [miou_table(study), class_table(study), *tables, contribution_table(study)]
-    return [section(t.title, html(t), note=t.note) for t in tables if t is not None and t.rows]
+    return [t for t in tables if t is not None and t.rows]
+
+
+def result_sections(study: Study, found: Findings) -> list[str]:
+    """Return `result_tables` on the page."""
+    return [section(t.title, html(t), note=t.note) for t in result_tables(study, found)]
 
 
 def support_sections(found: Findings) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,7 +31,6 @@ from semla_ros.navigator.distance import DISTANCES, CentroidBank
 from semla_ros.pipeline import default_bundle
 from semla_ros.pipeline.settings import LiveSettings, bank_of
 
-_LOG = logging.getLogger(__name__)
 PARAMETERS, NUMBERS, PAGE = "params.yaml", "tune.json", "index.html"
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Temperatures tried, in units of the bundle's."""
@@ -232,10 +230,6 @@ def _thresholds(
 
 
 def _written(out: Path, tuned: Tuned) -> tuple[Path, ...]:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EvaluationError(f"cannot make {str(out)!r}: {error}") from error
     write_page(out / PAGE, tuning_page(tuned))
     data: dict[str, Any] = finite(asdict(tuned))
     return (

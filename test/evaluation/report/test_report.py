@@ -12,11 +12,11 @@ pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'semla-r
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.analysis import extra
 from semla_ros.evaluation.analysis.summary import ResultTable
-from semla_ros.evaluation.report import PAGE, WorstFrames, write_report
+from semla_ros.evaluation.report import PAGE, write_report
 from semla_ros.evaluation.report.findings import findings
 from semla_ros.evaluation.report.tables import comma_separated, latex, markdown
 from semla_ros.evaluation.report.verdict import verdict
-from semla_ros.evaluation.report.worst import worst_grid
+from semla_ros.evaluation.report.worst import WorstFrames, worst_grid
 
 TABLE = ResultTable(
     "t",
