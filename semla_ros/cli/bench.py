@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from semla_ros.cli.verb import Verb, changes, engine_arguments
+from semla_ros.cli.verb import Verb, bundle_argument, engine_arguments, node_changes
 from semla_ros.errors import ConfigError
 
 _RATES = "5,10,30,peak"
@@ -16,7 +16,6 @@ _RATES = "5,10,30,peak"
 
 def _node_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--bundle", type=Path, help="model bundle; default: the demo bundle")
     add("--out", type=Path, required=True, help="the .json to write")
     add("--rates", default=_RATES, help=f"Hz, and `peak`; default: {_RATES}")
     add("--seconds", type=float, default=10.0, help="length of a run; default: 10")
@@ -48,7 +47,7 @@ def _node(args: argparse.Namespace) -> Path:
         ),
         loss=args.loss,
         source=args.input,
-        changes=_changes(args),
+        changes=node_changes(args),
     )
     with tempfile.TemporaryDirectory(prefix="semla-bench-") as scratch:
         bench = run_node_bench(request, logs=Path(scratch))
@@ -65,7 +64,7 @@ def _rate(word: str) -> float:
 
 def _swap_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--bundle", type=Path, help="model bundle; default: the demo bundle")
+    bundle_argument(parser)
     add("--out", type=Path, required=True, help="the .json to write")
     add("--shapes", choices=("bundle", "vit-b"), default="bundle", help="vit-b: random weights")
     add("--rounds", type=int, default=5, help="interleaved; default: 5")
@@ -92,7 +91,6 @@ def _swap(args: argparse.Namespace) -> Path:
 
 def _soak_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--bundle", type=Path, help="model bundle; default: the demo bundle")
     add("--out", type=Path, required=True, help="the .json to write")
     add("--frames", type=int, default=0, help="how many; or --minutes")
     add("--minutes", type=float, default=0.0, help="how long; or --frames")
@@ -106,7 +104,7 @@ def _soak(args: argparse.Namespace) -> Path:
     from semla_ros.bench.soak_record import soak_record
 
     request = SoakRequest(
-        frames=args.frames, minutes=args.minutes, probes=args.probes, changes=_changes(args)
+        frames=args.frames, minutes=args.minutes, probes=args.probes, changes=node_changes(args)
     )
     save_record(soak_record(request, run_soak(request), command=_command()), args.out)
     return Path(args.out)
@@ -114,7 +112,7 @@ def _soak(args: argparse.Namespace) -> Path:
 
 def _floor_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--bundle", type=Path, help="model bundle; default: the demo bundle")
+    bundle_argument(parser)
     add("--out", type=Path, required=True, help="the .json to write")
     add("--shapes", choices=("bundle", "vit-b"), default="bundle", help="vit-b: random weights")
     add("--engines", help="NAME or NAME:PRECISION, separated by commas; default: all on the CPU")
@@ -135,10 +133,6 @@ def _floor(args: argparse.Namespace) -> Path:
     )
     save_record(run_floor(request, command=_command()), args.out)
     return Path(args.out)
-
-
-def _changes(args: argparse.Namespace) -> dict[str, object]:
-    return changes(args) | ({"bundle": str(args.bundle)} if args.bundle else {})
 
 
 def _report_arguments(parser: argparse.ArgumentParser) -> None:

@@ -59,7 +59,7 @@ def _embed(args: argparse.Namespace) -> int:
     if statistics.shrinkage is not None:
         print(f"covariance: shrinkage {statistics.shrinkage:.3f}")
     else:
-        print("note: one image has no covariance; with this domain the library has no novelty")
+        print("note: one image has no covariance; novelty takes the other domains' for it")
     for item in domain.left_out[:_SHOWN]:
         print(f"left out {item.name}: {item.reason}")
     if len(domain.left_out) > _SHOWN:

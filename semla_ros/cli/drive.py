@@ -6,12 +6,11 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from semla_ros.cli.verb import Verb, changes, engine_arguments, no_arguments
+from semla_ros.cli.verb import Verb, bundle_argument, engine_arguments, no_arguments, node_changes
 
 
 def _drive_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that name the node."""
-    parser.add_argument("--bundle", type=Path, help="model bundle; default: the demo bundle")
     parser.add_argument("--image", help="image topic to subscribe, e.g. /camera/image_raw")
     parser.add_argument("--params-file", type=Path, help="ROS parameter file (YAML)")
     parser.add_argument("--namespace", help="ROS namespace of the node")
@@ -22,14 +21,14 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that name the demo."""
     parser.add_argument("--out", type=Path, default=Path("demo_out"), help="default: demo_out")
     parser.add_argument("--seconds", type=float, default=120.0, help="length; default: 120")
-    parser.add_argument("--bundle", type=Path, help="model bundle; default: the demo bundle")
+    bundle_argument(parser)
 
 
 def _drive(args: argparse.Namespace) -> int:
     from semla_ros.drive import DriveRequest, run_node
 
     request = DriveRequest(
-        changes=changes(args) | ({"bundle": str(args.bundle)} if args.bundle else {}),
+        changes=node_changes(args),
         image=args.image,
         params_file=args.params_file,
         namespace=args.namespace,

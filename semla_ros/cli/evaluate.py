@@ -28,7 +28,6 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "NAME=INPUT names its domain",
     )
     add("--out", type=Path, required=True, help="folder for the results")
-    add("--bundle", type=Path, help="model bundle; default: the demo bundle")
     add(
         "--labels",
         action="append",
@@ -149,7 +148,7 @@ def _report(study: Study, request: StudyRequest) -> None:
     from semla_ros.evaluation.study.worst_frames import worst_frames
     from semla_ros.pipeline import default_bundle
 
-    pictures = worst_frames(study, request.tasks, request.settings)
+    pictures = worst_frames(study, request.tasks, request.settings).frames
     bundle = open_bundle(request.settings.bundle or default_bundle(), verify=False)
     for path in write_report(study, request.out, pictures=pictures, bundle=bundle):
         print(f"wrote {path}")

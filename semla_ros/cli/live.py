@@ -14,7 +14,6 @@ LIVE, COMPARISON = "live.mcap", "comparison.json"
 def _record_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that name a recording, where results go, and the engine."""
     parser.add_argument("bag", type=Path, help="rosbag2 folder, or a .mcap or .db3 file")
-    parser.add_argument("--bundle", type=Path, help="model bundle; default: the demo bundle")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--topic", help="image topic; default: the only one")
     engine_arguments(parser)

@@ -13,7 +13,6 @@ from semla_ros.cli.verb import EXIT_ERROR, Verb, changes, engine_arguments
 def _replay_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that name a recording, where results go, and the engine."""
     parser.add_argument("bag", type=Path, help="rosbag2 folder, or a .mcap, .db3 or .bag file")
-    parser.add_argument("--bundle", type=Path, help="model bundle; default: the demo bundle")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--topic", help="image topic; default: the only one")
     parser.add_argument("--no-video", action="store_true", help="do not write overlay.mp4")

@@ -89,7 +89,6 @@ def _tune_arguments(parser: argparse.ArgumentParser) -> None:
         "images or video with --labels (temperature, top_k, distance)",
     )
     add("--out", type=Path, required=True, help="folder for params.yaml and the page")
-    add("--bundle", type=Path, help="model bundle; default: the demo bundle")
     add("--labels", action="append", default=[], metavar="[NAME=]DIR|TOPIC", help="ground truth")
     add("--label-map", default="identity", metavar="MAP", help="as in semla evaluate")
     add("--topic", help="image topic; default: the only one")

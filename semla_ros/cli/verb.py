@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from semla_ros.errors import ConfigError
 
@@ -20,8 +21,14 @@ class Verb:
     run: Callable[[argparse.Namespace], int]
 
 
+def bundle_argument(parser: argparse.ArgumentParser) -> None:
+    """Add what chooses the bundle."""
+    parser.add_argument("--bundle", type=Path, help="model bundle; default: the demo bundle")
+
+
 def engine_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what chooses engine, swap policy and any parameter."""
+    """Add what chooses bundle, engine, swap policy and any parameter."""
+    bundle_argument(parser)
     parser.add_argument("--engine", help="an engine of `semla params`; default: auto")
     parser.add_argument("--policy", help="swap policy: debounce, always or never")
     parser.add_argument(
@@ -47,6 +54,11 @@ def changes(args: argparse.Namespace) -> dict[str, object]:
         given[name.strip()] = _parsed(name.strip(), value.strip())
     shortcuts = {"engine": args.engine, "swap_policy": args.policy}
     return given | {name: value for name, value in shortcuts.items() if value is not None}
+
+
+def node_changes(args: argparse.Namespace) -> dict[str, object]:
+    """Return the parameters given on the command line, the bundle among them."""
+    return changes(args) | ({"bundle": str(args.bundle)} if args.bundle else {})
 
 
 def _parsed(name: str, text: str) -> object:
