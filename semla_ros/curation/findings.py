@@ -149,7 +149,8 @@ def _statistics_findings(statistics: DomainStatistics) -> Iterator[Finding]:
     if statistics.covariance is None:
         yield Finding(
             False,
-            "no covariance: novelty is off for the whole library; `semla library embed` makes one",
+            "no covariance: novelty takes the other domains' spread for its own, and is off where "
+            "none has one; `semla library embed` makes one",
         )
     elif (statistics.count or 0) < MIN_COVARIANCE_SAMPLES:
         yield Finding(

@@ -36,6 +36,9 @@ __all__ = ["AdapterLibrary", "LibraryContract"]
 
 _LOG = logging.getLogger(__name__)
 
+_SHOWN = 8
+"""Names in one line of the log."""
+
 
 class AdapterLibrary:
     """A snapshot of a library folder; reading is thread-safe.
@@ -56,6 +59,7 @@ class AdapterLibrary:
         self._problems: dict[str, str] = {}
         with _disk(f"read the library {str(root)!r}"):
             self.names = self._scan()
+        self._report_silence()
         self.centroids = self._stack_centroids()
 
     @classmethod
@@ -96,7 +100,7 @@ class AdapterLibrary:
 
     @property
     def spread(self) -> PooledSpread | None:
-        """The spread within domains, None where one does not know its own."""
+        """The spread within domains that know theirs, None where none does."""
         return self._statistics.spread
 
     @property
@@ -198,6 +202,17 @@ class AdapterLibrary:
             if statistics is not None:
                 self._statistics.add(folder.name, statistics)
         return tuple(names)
+
+    def _report_silence(self) -> None:
+        silent = self._statistics.silent
+        if silent:
+            _LOG.info(
+                "%d of %d domains have no covariance (%s): %s",
+                len(silent),
+                len(self.names),
+                ", ".join((*silent[:_SHOWN], *("...",) * (len(silent) > _SHOWN))),
+                "novelty takes the others' for theirs" if self.spread else "there is no novelty",
+            )
 
     def _admit(self, folder: Path) -> None:
         """Check the adapter in `folder`; read it whole while there is room in memory."""

@@ -17,7 +17,7 @@ COVARIANCE_BYTES = 256 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class PooledSpread:
-    """The spread within domains, all domains together.
+    """The spread within domains, all domains that know theirs together.
 
     Attributes:
         covariance: (D, D) float64, mean of the covariances weighted with their counts.
@@ -37,7 +37,7 @@ class StatisticsStore:
         self._kept: dict[str, DomainStatistics] = {}
         self._sum: Float64Array | None = None
         self._count = 0
-        self._complete = True
+        self._silent: list[str] = []
 
     @property
     def by_name(self) -> Mapping[str, DomainStatistics]:
@@ -46,16 +46,21 @@ class StatisticsStore:
 
     @property
     def spread(self) -> PooledSpread | None:
-        """The pooled spread, None where a domain does not know its own."""
-        if self._sum is None or not self._complete:
+        """The pooled spread, None where no domain knows its own."""
+        if self._sum is None:
             return None
         return PooledSpread(self._sum / self._count, self._count)
+
+    @property
+    def silent(self) -> tuple[str, ...]:
+        """Domains that do not know their spread: they are taken to spread as the others do."""
+        return tuple(self._silent)
 
     def add(self, name: str, statistics: DomainStatistics) -> None:
         """Take the statistics of adapter `name`."""
         covariance, count = statistics.covariance, statistics.count
         if covariance is None or count is None:
-            self._complete = False
+            self._silent.append(name)
         else:
             self._sum = np.zeros_like(covariance) if self._sum is None else self._sum
             self._sum += count * covariance

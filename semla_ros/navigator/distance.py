@@ -76,7 +76,8 @@ def tied_precision(
 ) -> Float64Array | None:
     """Return the inverse of the spread within domains, (D, D) float64.
 
-    None where a domain does not know its covariance, or all together hold too few images.
+    Domains that do not know their covariance are taken to spread as the others do. None where
+    none knows it, or all together hold too few images.
 
     Args:
         covariances: (D, D) each; None where unknown.
@@ -91,7 +92,7 @@ def tied_precision(
         (c, n) for c, n in zip(covariances, counts, strict=True) if c is not None and n is not None
     ]
     total = sum(n for _, n in known)
-    if len(known) != len(covariances) or total < min_samples:
+    if total < min_samples:
         return None
     pooled = sum((n / total) * c for c, n in known)
     return _regularised_inverse(np.asarray(pooled, dtype=np.float64), ridge)

@@ -107,9 +107,27 @@ def test_covariances_beyond_the_bound_stay_pooled(root, open_library, monkeypatc
         np.testing.assert_allclose(library.spread.covariance, total / 903)
     assert [s.covariance is None for s in whole.statistics.values()] == [False] * 3
     assert [s.covariance is None for s in bounded.statistics.values()] == [False, True, True]
-    store_one = DomainStatistics(np.ones(5, np.float32), 10, encoder=ENCODER)
-    write_statistics(root / "fog", "fog", store_one)
-    assert open_library(root).spread is None, "one domain does not know its spread"
+
+
+def test_domains_without_a_covariance_are_named_and_left_out_of_the_pool(
+    root, open_library, caplog
+):
+    caplog.set_level("INFO")
+    assert open_library(root).spread is None
+    assert "3 of 3 domains have no covariance (fog, night, rain)" in caplog.text
+    assert "there is no novelty" in caplog.text
+    caplog.clear()
+    known = DomainStatistics(np.ones(5, np.float32), 40, np.eye(5) * 2, encoder=ENCODER)
+    write_statistics(root / "night", "night", known)
+    spread = open_library(root).spread
+    assert spread.count == 40
+    np.testing.assert_array_equal(spread.covariance, np.eye(5) * 2)
+    assert "2 of 3 domains have no covariance (fog, rain)" in caplog.text
+    for name in ("fog", "rain"):
+        write_statistics(root / name, name, known)
+    caplog.clear()
+    assert open_library(root).spread.count == 120
+    assert "covariance" not in caplog.text
 
 
 def test_the_same_adapter_again_is_counted_once(make_adapter):

@@ -147,9 +147,16 @@ def test_novelty_is_the_distance_in_units_of_the_spread_within_domains():
 
 @pytest.mark.parametrize(
     ("covariances", "counts"),
-    [([np.eye(2), None], [900, 900]), ([np.eye(2), np.eye(2)], [100, None]), ([np.eye(2)], [499])],
+    [([None, None], [900, 900]), ([], []), ([np.eye(2), np.eye(2)], [499, None])],
 )
-def test_novelty_is_unknown_without_enough_images_of_every_domain(covariances, counts):
+def test_novelty_is_unknown_without_enough_images(covariances, counts):
     assert tied_precision(covariances, counts=counts) is None
     bank = CentroidBank(("a",), np.zeros((1, 2)))
     assert novelties(np.zeros(2, np.float32), bank) is None
+
+
+def test_a_domain_that_does_not_know_its_spread_takes_that_of_the_others():
+    known = [np.diag([4.0, 1.0]), np.diag([2.0, 3.0])]
+    of_two = tied_precision(known, counts=[300, 500])
+    of_four = tied_precision([known[0], None, known[1], np.eye(2)], counts=[300, 90, 500, None])
+    np.testing.assert_array_equal(of_four, of_two)
