@@ -57,4 +57,6 @@ def test_retrieval_is_measured_to_the_mix(monkeypatch):
     monkeypatch.setattr(library_scale, "CENTROIDS", 400)
     found = library_scale.retrieval_costs(repeats=1)
     assert found["centroids"] == 400
-    assert {"euclidean_to_mix", "cosine_to_mix", "novelty"} <= set(found)
+    for library in ("grouped", "isotropic"):
+        measured = {"euclidean_to_mix", "cosine_to_mix", "novelty", "observation"}
+        assert set(found[library]) == measured
