@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from semla_ros.bundle import AdaptationDefaults, ModelBundle, NavigatorSpec, TextSpec
 from semla_ros.network.config import CatSegConfig
 from semla_ros.types import Frame, LoraAdapter, LoraLayer, Vocabulary
+
+if TYPE_CHECKING:
+    from semla_ros.network.catseg import CatSeg
 
 TINY_CLASSES = ("road", "car", "sky", "tree")
 TINY_DOMAINS = ("fog", "night", "rain")
@@ -72,6 +76,13 @@ def tiny_config(**changes: Any) -> CatSegConfig:
         "crop_size": TINY_SIZE,
     }
     return CatSegConfig(**(sizes | changes))
+
+
+def with_taps(model: CatSeg, taps: tuple[int, int]) -> CatSeg:
+    """Return a copy of `model` whose decoder reads the outputs of visual blocks `taps`."""
+    changed = type(model)(replace(model.config, taps=taps))
+    changed.load_state_dict(model.state_dict())
+    return changed.train(model.training)
 
 
 def tiny_bundle(out: Path, *, domains: Sequence[str] = TINY_DOMAINS, seed: int = 0) -> ModelBundle:

@@ -165,7 +165,7 @@ class CatSeg(nn.Module):
     def forward(
         self, image: Tensor, text_features: Tensor, second_tap: Tensor | None = None
     ) -> Tensor:
-        """Return logits (B, T, logits_size, logits_size), before the sigmoid.
+        """Return logits (B, T, 4 grid, 4 grid), before the sigmoid.
 
         Args:
             image: (B, 3, resolution, resolution) float, RGB 0..255.
@@ -174,13 +174,7 @@ class CatSeg(nn.Module):
                 was trained (also without the argument), or 1, as SemLA's adapters were trained:
                 its code registers the feature hooks twice, and the first tap is read again.
         """
-        return self.logits_from_normalised(self.normalise(image), text_features, second_tap)
-
-    def logits_from_normalised(
-        self, image: Tensor, text_features: Tensor, second_tap: Tensor | None = None
-    ) -> Tensor:
-        """Return the logits of images that went through `normalise`."""
-        features = self.clip.visual(image)
+        features = self.clip.visual(self.normalise(image))
         first, second = features.taps
         if second_tap is not None:
             second = torch.where(second_tap == 1, first, second)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -81,18 +80,6 @@ def _compute_buffers(model: CatSeg) -> None:
     for module in model.modules():
         if isinstance(module, SwinBlock) and module.shift:
             module.attn_mask = shift_mask(config.grid, window=config.window, shift=module.shift)
-
-
-def with_taps(model: CatSeg, taps: tuple[int, int]) -> CatSeg:
-    """Return a copy of `model` whose decoder reads the outputs of visual blocks `taps`.
-
-    The official code registers its feature hooks a second time when it wraps the network for
-    adapters, and then reads the first tap twice. Outputs of adapters that were trained or
-    evaluated that way are reproduced with `(first, first)`.
-    """
-    changed = CatSeg(replace(model.config, taps=taps))
-    changed.load_state_dict(model.state_dict())
-    return changed.train(model.training)
 
 
 def _require_same(got: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]) -> None:

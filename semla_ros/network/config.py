@@ -18,9 +18,6 @@ HEAD_WIDTH = 64
 MLP_RATIO = 4
 """Hidden width of every MLP over its input width."""
 
-WINDOW_OVERLAP = 0.333
-"""Fraction of a crop shared with its neighbour in the sliding path."""
-
 _OFFICIAL_RESOLUTION = {16: 384, 14: 336}
 """CAT-Seg runs ViT-B/16 and ViT-L/14 on a 24 x 24 grid, whatever grid they were trained on."""
 
@@ -100,21 +97,6 @@ class CatSegConfig:
     def grid(self) -> int:
         """Patches along each side of the image fed to CLIP."""
         return self.resolution // self.patch
-
-    @property
-    def logits_size(self) -> int:
-        """Side of the logit map: two doublings of the patch grid."""
-        return 4 * self.grid
-
-    @property
-    def stride(self) -> int:
-        """Step between two crops of the sliding path, pixels of the canvas."""
-        return int(self.crop_size * (1 - WINDOW_OVERLAP))
-
-    @property
-    def canvas_size(self) -> int:
-        """Side of the square the sliding path cuts into 2 x 2 crops (640 for crops of 384)."""
-        return self.crop_size + self.stride
 
     @classmethod
     def from_state_dict(

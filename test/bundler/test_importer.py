@@ -16,6 +16,7 @@ if importlib.util.find_spec("open_clip") is None:
     pytest.skip("needs open_clip_torch: scripts/setup --dev", allow_module_level=True)
 
 from bundler import upstream  # noqa: E402
+from fakes import with_taps  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 from semla_ros.bundle import open_bundle  # noqa: E402
@@ -26,7 +27,7 @@ from semla_ros.engine.text import TextEncoder  # noqa: E402
 from semla_ros.errors import SemlaError  # noqa: E402
 from semla_ros.library.library import AdapterLibrary  # noqa: E402
 from semla_ros.network.catseg import ABSENT_LOGIT  # noqa: E402
-from semla_ros.network.checkpoint import catseg_from_state, with_taps  # noqa: E402
+from semla_ros.network.checkpoint import catseg_from_state  # noqa: E402
 from semla_ros.types import AdapterMix, Vocabulary, WeightSet  # noqa: E402
 
 

@@ -5,6 +5,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from fakes import with_taps
 from torch.nn import functional
 
 from semla_ros.bundler import onnx_export
@@ -16,7 +17,7 @@ from semla_ros.bundler.onnx_export import (
 )
 from semla_ros.errors import TrainingError
 from semla_ros.network.catseg import ABSENT_LOGIT
-from semla_ros.network.checkpoint import create_catseg, with_taps
+from semla_ros.network.checkpoint import create_catseg
 from semla_ros.network.config import CatSegConfig
 from semla_ros.network.layers import adaptable_layers
 

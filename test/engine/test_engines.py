@@ -60,8 +60,9 @@ def test_onnx_and_torch_agree_on_the_same_bundle(tiny, rgb):
 def test_torch_reads_the_first_tap_twice_where_the_bundle_says_so(network_bundle, rgb):
     """Only while adapters serve; the onnx side is held against torch on a whole bundle."""
     torch = pytest.importorskip("torch", reason="engine torch needs PyTorch")
+    from fakes import with_taps
+
     from semla_ros.engine.torch_engine import load_network
-    from semla_ros.network.checkpoint import with_taps
 
     trained = replace(
         network_bundle,

@@ -10,7 +10,7 @@ import pytest
 from semla_ros.cli import main
 from semla_ros.engine import create_engine
 from semla_ros.engine.postprocess import scores_from_logits
-from semla_ros.engine.windows import padded_window, single_window, sliding_window
+from semla_ros.engine.windows import single_window, sliding_window
 from semla_ros.errors import LibraryError, SemlaError
 from semla_ros.evaluation.mixes import mix_of
 from semla_ros.evaluation.segment import SegmentRequest, segment_images
@@ -137,57 +137,6 @@ def test_an_even_picture_has_the_same_labels_through_either_window(tiny):
     for crop in sliding.logits[:-1]:
         np.testing.assert_allclose(crop, single.logits, atol=1e-4)
     assert single.labels.labels.shape == sliding.labels.labels.shape == (48, 64)
-
-
-def test_sliding_windows_equal_the_reference_network(tiny):
-    torch = pytest.importorskip("torch", reason="torch is the reference here")
-    from safetensors.torch import load_file
-
-    from semla_ros.network.checkpoint import catseg_from_state
-    from semla_ros.network.config import CatSegConfig
-    from semla_ros.network.windows import sliding_window_scores
-
-    manifest = tiny.manifest
-    rng = np.random.default_rng(1)
-    text = rng.normal(size=(len(manifest.vocabulary.names), 32)).astype(np.float32)
-    rgb = rng.integers(0, 256, (50, 70, 3), dtype=np.uint8)
-    state = load_file(tiny.weights)
-    shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
-    model = catseg_from_state(state, CatSegConfig.from_state_dict(shapes, resolution=32))
-    image = torch.from_numpy(rgb).permute(2, 0, 1).float()
-    expected = sliding_window_scores(model, image, torch.from_numpy(text)).labels.numpy()
-    with create_engine("torch", tiny, threads=1) as engine:
-        engine.prepare(WeightSet(AdapterMix.base_only(), {}, text, manifest.vocabulary))
-        engine.commit()
-        got = sliding_window(engine, rgb, crop=manifest.segmentation.crop)
-    assert (got.labels.labels == expected).mean() > 0.995
-
-
-def test_the_padded_window_equals_the_reference_network(tiny):
-    torch = pytest.importorskip("torch", reason="torch is the reference here")
-    from safetensors.torch import load_file
-
-    from semla_ros.network.checkpoint import catseg_from_state
-    from semla_ros.network.config import CatSegConfig
-    from semla_ros.network.windows import single_window_scores
-
-    manifest = tiny.manifest
-    rng = np.random.default_rng(1)
-    text = rng.normal(size=(len(manifest.vocabulary.names), 32)).astype(np.float32)
-    rgb = rng.integers(0, 256, (50, 70, 3), dtype=np.uint8)
-    state = load_file(tiny.weights)
-    shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
-    model = catseg_from_state(state, CatSegConfig.from_state_dict(shapes, resolution=32))
-    image = torch.from_numpy(rgb).permute(2, 0, 1).float()
-    features = torch.from_numpy(text)
-    expected = single_window_scores(model, image, features, pad_multiple=32).labels.numpy()
-    with create_engine("onnx", tiny, threads=1) as engine:
-        engine.prepare(WeightSet(AdapterMix.base_only(), {}, text, manifest.vocabulary))
-        engine.commit()
-        padded = padded_window(engine, rgb, multiple=32)
-        whole = single_window(engine, rgb)
-    assert (padded.labels.labels == expected).mean() > 0.995
-    assert (padded.labels.labels != whole.labels.labels).any()
 
 
 @pytest.mark.parametrize(

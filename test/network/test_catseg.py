@@ -18,7 +18,7 @@ def image(small_config):
 @torch.no_grad()
 def test_logits_have_one_map_per_class(small_config, small_model, image, tokens):
     logits = small_model(image, small_model.encode_text(tokens))
-    assert logits.shape == (2, 4, small_config.logits_size, small_config.logits_size)
+    assert logits.shape == (2, 4, 4 * small_config.grid, 4 * small_config.grid)
     assert torch.isfinite(logits).all()
 
 
@@ -77,7 +77,7 @@ def test_text_features_have_unit_length(small_model, tokens):
 
 def test_a_few_steps_learn_where_two_classes_lie(small_config, tokens):
     model = create_catseg(small_config, seed=1)
-    size = small_config.logits_size
+    size = 4 * small_config.grid
     image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 255
     target = torch.zeros(1, 4, size, size)
     target[0, 0, : size // 2], target[0, 1, size // 2 :] = 1, 1

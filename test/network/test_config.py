@@ -49,11 +49,7 @@ def test_a_config_around_a_clip_takes_the_aggregator_from_the_caller(small_confi
     }
     config = CatSegConfig.from_clip(clip, resolution=64, hidden_dim=32)
     assert config.vision_width == small_config.vision_width
-    assert (config.hidden_dim, config.window, config.logits_size) == (32, 4, 32)
-
-
-def test_the_sliding_canvas_is_the_official_one():
-    assert (CatSegConfig().stride, CatSegConfig().canvas_size) == (256, 640)
+    assert (config.hidden_dim, config.window, config.grid) == (32, 4, 8)
 
 
 @pytest.mark.parametrize(("layers", "taps"), [(12, (3, 7)), (24, (7, 15)), (6, (1, 3))])
