@@ -14,7 +14,6 @@ from semla_ros.types import AdapterMix, DomainEstimate, UInt8Array, Vocabulary
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
-STRING = "std_msgs/msg/String"
 LABEL_INFO = "vision_msgs/msg/LabelInfo"
 SUPPORT_SCORE = "semla_ros/msg/SupportScore"
 ADAPTER_MIXTURE = "semla_ros/msg/AdapterMixture"
@@ -86,11 +85,6 @@ def encoded(image: np.ndarray[Any, Any], suffix: str, *, quality: int = 85) -> U
     if not done:
         raise BagError(f"an image of shape {image.shape} cannot be encoded as {suffix!r}")
     return np.asarray(data, dtype=np.uint8).reshape(-1)
-
-
-def string_fields(text: str) -> Fields:
-    """Return a `std_msgs/String`."""
-    return {"data": text}
 
 
 def label_info_fields(vocabulary: Vocabulary, *, stamp_ns: int, frame_id: str) -> Fields:

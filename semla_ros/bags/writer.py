@@ -34,7 +34,7 @@ class BagWriter:
     Chunks are compressed with zstd. Leaving the context by an exception keeps what was written as
     `<name>.partial.mcap`.
 
-    Example: `with BagWriter(Path("drive.mcap")) as bag: bag.write("/note", STRING, {...}, 0)`.
+    Example: `with BagWriter(Path("drive.mcap")) as bag: bag.write(topic, IMAGE, fields, 0)`.
     """
 
     def __init__(self, path: Path, *, definitions: Mapping[str, str] | None = None) -> None:

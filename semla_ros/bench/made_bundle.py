@@ -14,8 +14,8 @@ from semla_ros.bundle import AdaptationDefaults, ModelBundle, TextSpec, open_bun
 from semla_ros.errors import EngineUnavailableError
 from semla_ros.library.storage import write_adapter
 from semla_ros.pipeline import default_bundle
-from semla_ros.types import LoraAdapter, LoraLayer, Vocabulary
-from semla_ros.viz.palette import colors_for
+from semla_ros.types import LoraAdapter, LoraLayer
+from semla_ros.viz.palette import vocabulary_of
 
 if TYPE_CHECKING:
     from semla_ros.network.config import CatSegConfig
@@ -84,7 +84,7 @@ def random_bundle(folder: Path, config: CatSegConfig, *, name: str) -> ModelBund
         tokenizer_json=tokenizer.to_str(),
         text=TextSpec("a photo of a {}", config.context_length),
         navigator=None,
-        vocabulary=Vocabulary(CLASSES, colors_for(CLASSES)),
+        vocabulary=vocabulary_of(CLASSES),
         defaults=AdaptationDefaults(0.05, 2, "euclidean", "inverse", -1.0, 0.05, 1000.0),
     )
     bundle = write_bundle(folder, parts)

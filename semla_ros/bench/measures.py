@@ -13,6 +13,7 @@ from semla_ros.types import Float64Array
 SHARES = (50, 95, 99)
 _Z95 = 1.96
 _FEWEST = 3
+_BLOCKS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +77,17 @@ def jitter(arrivals: Sequence[float] | Float64Array) -> Float64Array:
     return np.abs(np.diff(times, n=2)) if times.size >= _FEWEST else np.zeros(0)
 
 
-def slope(seconds: Sequence[float], values: Sequence[float], *, blocks: int = 20) -> Slope:
+def slope(seconds: Sequence[float], values: Sequence[float]) -> Slope:
     """Return the least-squares line through `values` over `seconds`.
 
     Neighbouring samples of memory are nearly equal, which would make the interval far too
-    narrow: the interval is therefore that of the line through the means of `blocks` stretches.
+    narrow: the interval is therefore that of the line through the means of 20 stretches.
     """
     x, y = np.asarray(seconds, np.float64), np.asarray(values, np.float64)
     if x.size < 2 or float(np.ptp(x)) == 0.0:
         return Slope(0.0, math.nan, math.nan)
     rise = _least_squares(x, y)[0]
-    parts = min(blocks, x.size)
+    parts = min(_BLOCKS, x.size)
     means_x = np.array([part.mean() for part in np.array_split(x, parts)])
     means_y = np.array([part.mean() for part in np.array_split(y, parts)])
     if parts < _FEWEST:

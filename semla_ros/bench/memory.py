@@ -39,15 +39,11 @@ class _Adapters:
         return self._by_name[name]
 
 
-def run(bundle_root: Path, *, engine: str = "onnx", swaps: int = 5) -> dict[str, Any]:
+def run(bundle_root: Path, *, engine: str = "onnx") -> dict[str, Any]:
     """Return the resident megabytes after each step, and what each swap took.
 
-    The adapters change the transformer blocks of both towers, as SemLA's do.
-
-    Args:
-        bundle_root: The bundle.
-        engine: Which engine serves.
-        swaps: How many, each to another mix of five adapters.
+    The adapters change the transformer blocks of both towers, as SemLA's do; each swap is to
+    another mix of all of them.
     """
     use_one_blas_thread()
     bundle = open_bundle(bundle_root, verify=False)
@@ -65,7 +61,7 @@ def run(bundle_root: Path, *, engine: str = "onnx", swaps: int = 5) -> dict[str,
         )
         resident["adapters_and_swapper"] = resident_mb()
         taken = []
-        for number in range(swaps):
+        for number in range(_MEMBERS):
             shares = {f"domain{i}": 1.0 + (i + number) % _MEMBERS for i in range(_MEMBERS)}
             mix = AdapterMix.from_weights(shares)
             swapper.request(mix, reason="pinned", stamp_ns=number)

@@ -13,7 +13,7 @@ import yaml
 import semla_ros
 from semla_ros.errors import VocabularyError
 from semla_ros.types import Vocabulary
-from semla_ros.viz.palette import colors_for
+from semla_ros.viz.palette import vocabulary_of
 
 MAX_FILE_BYTES = 1_000_000
 
@@ -41,7 +41,7 @@ def read_classes(what: str) -> Vocabulary:
             f"expected a class list of {sorted(named)!r}, a file, or names separated by ';', "
             f"got {what!r}"
         )
-    return Vocabulary(tuple(names), colors_for(names))
+    return vocabulary_of(names)
 
 
 def _is_file(path: Path) -> bool:
@@ -105,7 +105,7 @@ def _vocabulary(entries: Sequence[object]) -> Vocabulary:
         names.append(name)
         colors.append(fields.get("rgb"))
     if all(c is None for c in colors):
-        return Vocabulary(tuple(names), colors_for(names))
+        return vocabulary_of(names)
     return Vocabulary(
         tuple(names),
         np.asarray([_rgb(c, n) for c, n in zip(colors, names, strict=True)], np.uint8),

@@ -15,8 +15,6 @@ from semla_ros.errors import ConfigError, FrameError, LibraryError
 from semla_ros.image_file import read_image
 from semla_ros.types import UInt8Array
 
-BLIP2 = "blip2"
-CAPTIONERS = (BLIP2,)
 DEFAULT_MODEL = "Salesforce/blip2-opt-2.7b"
 SAMPLES = 8
 _MAX_TOKENS = 40

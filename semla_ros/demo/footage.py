@@ -22,8 +22,8 @@ from semla_ros.evaluation.live_result import (
     read_swaps,
 )
 from semla_ros.live import CONFIDENCE, MASK, LiveRun
-from semla_ros.types import Frame, UInt8Array, Vocabulary
-from semla_ros.viz.palette import colors_for
+from semla_ros.types import Frame, UInt8Array
+from semla_ros.viz.palette import vocabulary_of
 
 FRAME_ID = "camera_optical_frame"
 DRIVE_SEED = 2026
@@ -101,7 +101,7 @@ def read_answers(run: LiveRun) -> Answers:
     Raises:
         BagError: The recording cannot be read.
     """
-    vocabulary = Vocabulary(CLASSES, colors_for(CLASSES))
+    vocabulary = vocabulary_of(CLASSES)
     arrived = camera_arrivals(run.recording)
     mixes, supports = read_mixes(run.recording), read_supports(run.recording)
     confidences = {m.stamp_ns: m.labels for m in read_masks(run.recording, CONFIDENCE)}

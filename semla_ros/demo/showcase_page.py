@@ -24,8 +24,7 @@ from semla_ros.evaluation.page import (
 from semla_ros.evaluation.replay import FrameView
 from semla_ros.evaluation.timeline import Stage, timeline
 from semla_ros.evaluation.timeline_rows import TimelinePoint
-from semla_ros.types import Vocabulary
-from semla_ros.viz.palette import colors_for
+from semla_ros.viz.palette import vocabulary_of
 
 FILM_MOMENTS = 96
 
@@ -34,7 +33,7 @@ def showcase_page(
     footage: Footage, answers: Answers, score: DriveScore, summary: Mapping[str, Any]
 ) -> str:
     """Return the page as HTML."""
-    vocabulary = Vocabulary(CLASSES, colors_for(CLASSES))
+    vocabulary = vocabulary_of(CLASSES)
     stages = _stages(footage)
     domain_of = dict(zip((f.stamp_ns for f in footage.frames), footage.domains, strict=True))
     sink = FilmSink(FILM_MOMENTS)

@@ -104,7 +104,6 @@ class CatSegConfig:
         shapes: Shapes,
         *,
         resolution: int | None = None,
-        crop_size: int | None = None,
         pooling: int = 2,
     ) -> CatSegConfig:
         """Return the configuration of the checkpoint whose tensors have these shapes.
@@ -113,8 +112,6 @@ class CatSegConfig:
             shapes: tensor shape by key, in the upstream layout.
             resolution: side of the image fed to CLIP, pixels; by default 384 for patch 16, 336
                 for patch 14, otherwise what the stored position embedding was trained for.
-            crop_size: side of a crop, pixels; by default 384 for patches 14 and 16, otherwise
-                the resolution.
             pooling: see the class; no tensor tells it.
 
         Raises:
@@ -126,7 +123,7 @@ class CatSegConfig:
             if key.startswith(CLIP_PREFIX)
         }
         sizes = {**_clip_sizes(clip), **_aggregator_sizes(shapes)}
-        sizes = _with_resolution(sizes, resolution=resolution, crop_size=crop_size)
+        sizes = _with_resolution(sizes, resolution=resolution, crop_size=None)
         return cls(**{**sizes, "pooling": pooling})
 
     @classmethod

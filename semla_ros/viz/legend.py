@@ -15,15 +15,13 @@ _SCALE = 0.5
 _MAX_ROWS = 30
 
 
-def legend(vocabulary: Vocabulary, *, max_rows: int = _MAX_ROWS) -> UInt8Array:
-    """Return a legend (H, W, 3) uint8 RGB, filled column by column.
+def legend(vocabulary: Vocabulary) -> UInt8Array:
+    """Return a legend (H, W, 3) uint8 RGB, filled column by column, of classes in id order.
 
-    Args:
-        vocabulary: Classes in id order; a name is shown up to its first comma.
-        max_rows: Rows before another column starts.
+    A name is shown up to its first comma.
     """
     names = [f"{i} {name.split(',')[0].strip()}" for i, name in enumerate(vocabulary.names)]
-    rows = min(len(names), max_rows)
+    rows = min(len(names), _MAX_ROWS)
     columns = -(-len(names) // rows)
     width = 3 * _PAD + _SWATCH + max(_text_width(name) for name in names)
     image = np.full((rows * _ROW + _PAD, columns * width, 3), 255, np.uint8)

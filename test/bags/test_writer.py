@@ -14,6 +14,7 @@ from semla_ros.bags.writer import BagWriter
 from semla_ros.errors import BagError
 from semla_ros.types import AdapterMix, DomainEstimate, Vocabulary
 
+STRING = "std_msgs/msg/String"
 STAMP = 1_700_000_000_123_456_789
 MIX = AdapterMix.from_weights({"fog-day": 0.6, "base": 0.3, "rain-day": 0.1})
 
@@ -50,7 +51,6 @@ def test_our_messages_come_back_with_every_field(tmp_path):
         bag.write("/w", m.ADAPTER_SWAP, m.swap_fields(swap, frame_id="cam"), STAMP)
         info = m.label_info_fields(Vocabulary(("road", "car"), colors), **at)
         bag.write("/l", m.LABEL_INFO, info, STAMP)
-        bag.write("/t", m.STRING, m.string_fields('{"a": 1}'), STAMP)
     got = {topic: message for topic, _, stamp, message in read_all(path) if stamp == STAMP}
     s = got["/s"]
     assert (s.header.stamp.sec, s.header.stamp.nanosec) == (1_700_000_000, 123_456_789)
@@ -69,7 +69,6 @@ def test_our_messages_come_back_with_every_field(tmp_path):
         (1, "car"),
         (255, "unlabeled"),
     ]
-    assert got["/t"].data == '{"a": 1}'
 
 
 def test_images_come_back(tmp_path):
@@ -101,7 +100,7 @@ def test_images_come_back(tmp_path):
 def test_the_file_appears_only_when_whole(tmp_path):
     path = tmp_path / "sub" / "out.mcap"
     with BagWriter(path) as bag:
-        bag.write("/t", m.STRING, {"data": "x"}, 1)
+        bag.write("/t", STRING, {"data": "x"}, 1)
         assert not path.exists()
     assert [f.name for f in path.parent.iterdir()] == ["out.mcap"]
 
@@ -111,7 +110,7 @@ def test_an_interrupted_recording_is_kept_and_marked(tmp_path):
 
     def record():
         with BagWriter(path) as bag:
-            bag.write("/t", m.STRING, {"data": "x"}, 1)
+            bag.write("/t", STRING, {"data": "x"}, 1)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -148,7 +147,7 @@ def test_a_topic_holds_one_type_and_new_types_can_be_given(tmp_path):
         fields = {"header": m.header_fields(1, "r"), "thrust": [1.0, 2.5]}
         bag.write("/rocket", "acme_msgs/msg/Rocket", fields, 1)
         with pytest.raises(BagError, match="holds 'acme_msgs/msg/Rocket'"):
-            bag.write("/rocket", m.STRING, {"data": "x"}, 1)
+            bag.write("/rocket", STRING, {"data": "x"}, 1)
     ((_, _, _, rocket),) = read_all(path)
     np.testing.assert_array_equal(rocket.thrust, [1.0, 2.5])
 
@@ -157,7 +156,7 @@ def test_misuse_is_refused(tmp_path):
     with pytest.raises(BagError, match=r"ending in \.mcap"):
         BagWriter(tmp_path / "out.bag")
     with pytest.raises(BagError, match="not open"):
-        BagWriter(tmp_path / "out.mcap").write("/t", m.STRING, {"data": "x"}, 1)
+        BagWriter(tmp_path / "out.mcap").write("/t", STRING, {"data": "x"}, 1)
     with pytest.raises(BagError, match="cannot be parsed"):
         BagWriter(tmp_path / "out.mcap", definitions={"a/msg/B": "float64[ x"})
     (tmp_path / "file").write_text("x")

@@ -40,8 +40,7 @@ from semla_ros.library.retrieval import RetrievalSettings
 from semla_ros.navigator.encoder import OnnxImageEncoder
 from semla_ros.network.catseg import CatSeg
 from semla_ros.network.checkpoint import create_catseg
-from semla_ros.types import Vocabulary
-from semla_ros.viz.palette import colors_for
+from semla_ros.viz.palette import vocabulary_of
 
 logger = logging.getLogger(__name__)
 
@@ -179,7 +178,7 @@ def _bundle(
         navigator=NavigatorParts(
             _Navigator(clip), trained_spec(clip, recipe), demo_prompts(clip, tokenizer, recipe)
         ),
-        vocabulary=Vocabulary(CLASSES, colors_for(CLASSES)),
+        vocabulary=vocabulary_of(CLASSES),
         defaults=UNCALIBRATED,
     )
     return write_bundle(out, parts, library=library)

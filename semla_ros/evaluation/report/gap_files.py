@@ -24,18 +24,14 @@ from semla_ros.types import UInt8Array
 
 BAG, TABLE, SHEET = "gaps.mcap", "gaps.csv", "contact_sheet.png"
 TOPIC = "/camera/image_raw"
+_WIDTH = 220
 _FIELDS = ("gap", "recording", "index", "stamp_ns", "domain", "level", "support", "file")
 
 
 def gap_pictures(
-    study: Study, frames: Sequence[GapFrame], *, fps: float = 10.0
+    study: Study, frames: Sequence[GapFrame]
 ) -> Iterator[tuple[GapFrame, UInt8Array]]:
     """Yield the images of `frames` from the recordings they came from, recording by recording.
-
-    Args:
-        study: Knows where the recordings are.
-        frames: Of any recordings.
-        fps: Of folders without stamps; only their order matters here.
 
     Raises:
         EvaluationError: A recording is no longer where it was.
@@ -43,13 +39,13 @@ def gap_pictures(
     for recording in study.recordings:
         wanted = {f.index: f for f in frames if f.recording == recording.name}
         if wanted:
-            yield from _read(recording, wanted, fps)
+            yield from _read(recording, wanted)
 
 
 def _read(
-    recording: RecordingTrack, wanted: Mapping[int, GapFrame], fps: float
+    recording: RecordingTrack, wanted: Mapping[int, GapFrame]
 ) -> Iterator[tuple[GapFrame, UInt8Array]]:
-    options = InputOptions(topic=recording.topic or None, fps=fps)
+    options = InputOptions(topic=recording.topic or None)
     frames = open_input(Path(recording.source), options)
     for shot in frames.shots(on_note=_unheard, keep=wanted.__contains__):
         if shot.index in wanted and shot.frame is not None:
@@ -60,7 +56,7 @@ def _unheard(note: str) -> None:
     del note
 
 
-def contact_sheet(rows: Sequence[Sequence[UInt8Array]], *, width: int = 220) -> UInt8Array:
+def contact_sheet(rows: Sequence[Sequence[UInt8Array]]) -> UInt8Array:
     """Return the exemplars of each gap as one picture, (h, w, 3) RGB, a row each.
 
     Raises:
@@ -73,11 +69,11 @@ def contact_sheet(rows: Sequence[Sequence[UInt8Array]], *, width: int = 220) -> 
     for row in rows:
         if not row:
             continue
-        height = max(1, round(row[0].shape[0] * width / row[0].shape[1]))
-        strip = np.full((height + 6, columns * (width + 6), 3), 255, np.uint8)
+        height = max(1, round(row[0].shape[0] * _WIDTH / row[0].shape[1]))
+        strip = np.full((height + 6, columns * (_WIDTH + 6), 3), 255, np.uint8)
         for place, image in enumerate(row):
-            small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-            strip[3 : 3 + height, place * (width + 6) + 3 :][:, :width] = small
+            small = cv2.resize(image, (_WIDTH, height), interpolation=cv2.INTER_AREA)
+            strip[3 : 3 + height, place * (_WIDTH + 6) + 3 :][:, :_WIDTH] = small
         strips.append(strip)
     return np.concatenate(strips)
 

@@ -86,10 +86,10 @@ def comma_separated(table: ResultTable) -> str:
     return out.getvalue()
 
 
-def html(table: ResultTable, *, sortable: bool = True, digits: int = DIGITS) -> str:
+def html(table: ResultTable, *, digits: int = DIGITS) -> str:
     """Return the table for the page."""
     rows = [[None if _missing(cell) else cell for cell in row] for row in table.rows]
-    return html_table(table.header, rows, digits=digits, sortable=sortable)
+    return html_table(table.header, rows, digits=digits, sortable=True)
 
 
 def shown(cell: Cell) -> str:
