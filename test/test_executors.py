@@ -23,7 +23,7 @@ def test_the_background_thread_is_nice_and_the_frame_loop_is_not():
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
     with background_executor("test") as executor:
-        assert executor.submit(own).result(5) == max(before, BACKGROUND_NICENESS)
+        assert executor.submit(own).result(30) == max(before, BACKGROUND_NICENESS)
     assert own() == before
 
 
@@ -39,8 +39,9 @@ def test_numpy_multiplies_on_the_calling_thread_alone():
         "mine, all_of_it = time.thread_time() - mine, time.process_time() - all_of_it\n"
         "print(found, all_of_it / mine)\n"
     )
+    words = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
     run = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=words
     )
     found, share = run.stdout.split()
     if int(found) == 0:
