@@ -16,6 +16,7 @@ import numpy as np
 
 from semla_ros.errors import EvaluationError, SemlaError
 from semla_ros.evaluation.result import SkippedRecord
+from semla_ros.evaluation.study.blocks import Block, read_blocks
 from semla_ros.evaluation.study.inputs import Input, Shot
 from semla_ros.evaluation.study.observe import Sight, Watcher
 from semla_ros.evaluation.study.passes import LivePass, MixPass, Pass
@@ -23,13 +24,11 @@ from semla_ros.evaluation.study.record import ORACLE, RecordingTrack
 from semla_ros.evaluation.study.scoring import check_truth_size
 from semla_ros.evaluation.study.session import Session
 from semla_ros.evaluation.truth.domains import DomainTable
-from semla_ros.evaluation.truth.source import TruthSource
+from semla_ros.evaluation.truth.source import Truth, TruthSource
 from semla_ros.timing import StageTimer
 from semla_ros.types import LabelArray
 
 _LOG = logging.getLogger(__name__)
-BLOCK_FRAMES = 32
-BLOCK_BYTES = 96_000_000
 _SHOWN_PROBLEMS = 3
 Progress = Callable[[int], None]
 """Called with the number of masks made since the last call."""
@@ -116,7 +115,7 @@ def evaluate(session: Session, subject: Subject, *, progress: Progress | None = 
             if session.encoder is not None:
                 session.encoder.forget()
     track = _track(session, subject, passes, run=run)
-    masks = sum(p.inferred for p in passes)
+    masks = sum(p.inferred for p in passes) + len(run.probe_crc32)
     return Evaluated(replace(track, ended_early=ended_early), timer.durations_ms, masks)
 
 
@@ -136,10 +135,12 @@ def _all_blocks(
     timer: StageTimer,
     progress: Progress | None,
 ) -> None:
-    watcher = Watcher(session)
-    shots = subject.frames.shots(on_note=run.note)
-    for block in _blocks(shots, run, timer):
-        sights = [s for s in (_sight(watcher, subject, shot, run, timer) for shot in block) if s]
+    watcher = Watcher(session, timer)
+    blocks = read_blocks(subject.frames, subject.truth, on_note=run.note)
+    while (block := _next(blocks, timer)) is not None:
+        run.skipped += block.skipped
+        found = (_sight(watcher, subject, *each, run=run, timer=timer) for each in block.shots)
+        sights = [s for s in found if s is not None]
         if run.probe is None and sights:
             run.probe = sights[0].shot
             run.probe_crc32 = (watcher.base_mask(run.probe),)
@@ -159,34 +160,18 @@ def _all_blocks(
     _note_truth(subject, run)
 
 
-def _blocks(shots: Iterator[Shot], run: _Run, timer: StageTimer) -> Iterator[list[Shot]]:
-    block: list[Shot] = []
-    size = 0
-    end = object()
-    while True:
-        with timer.stage("read"):
-            shot = next(shots, end)
-        if not isinstance(shot, Shot):
-            break
-        if shot.frame is None:
-            run.skipped.append(SkippedRecord(shot.index, shot.stamp_ns, shot.reason))
-            continue
-        block.append(shot)
-        size += shot.frame.rgb.nbytes
-        if len(block) >= BLOCK_FRAMES or size >= BLOCK_BYTES:
-            yield block
-            block, size = [], 0
-    if block:
-        yield block
+def _next(blocks: Iterator[Block], timer: StageTimer) -> Block | None:
+    """Return the next block, None after the last; counts only what had to be waited for."""
+    with timer.stage("read"):
+        return next(blocks, None)
 
 
 def _sight(
-    watcher: Watcher, subject: Subject, shot: Shot, run: _Run, timer: StageTimer
+    watcher: Watcher, subject: Subject, shot: Shot, found: Truth, *, run: _Run, timer: StageTimer
 ) -> Sight | None:
     """Return what is known about a frame before any mask; None if it cannot be embedded."""
     domain = subject.domains.domain(shot.stamp_ns, shot.name)
-    with timer.stage("truth"):
-        truth = _truth(subject, shot, run)
+    truth = _usable(subject, shot, found, run)
     try:
         with timer.stage("embed"):
             return watcher.look(shot, domain, truth)
@@ -195,8 +180,12 @@ def _sight(
         return None
 
 
-def _truth(subject: Subject, shot: Shot, run: _Run) -> LabelArray | None:
-    found = subject.truth.truth(shot.stamp_ns, shot.name)
+def _usable(subject: Subject, shot: Shot, found: Truth, run: _Run) -> LabelArray | None:
+    """Return the truth if it fits its frame.
+
+    Raises:
+        EvaluationError: None has fitted so far: the wrong labels, or the wrong map.
+    """
     problem, labels = found.problem, found.labels
     if labels is not None and shot.frame is not None:
         try:

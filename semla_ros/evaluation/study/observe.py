@@ -15,6 +15,7 @@ from semla_ros.evaluation.study.session import Session
 from semla_ros.evaluation.study.strategies import Look, left_out, semla_mix
 from semla_ros.navigator.distance import DISTANCES, novelties
 from semla_ros.navigator.support import support_score
+from semla_ros.timing import StageTimer
 from semla_ros.types import AdapterMix, Frame, LabelArray
 
 
@@ -56,9 +57,10 @@ class Sight:
 class Watcher:
     """Embeds frames and measures where they are."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, timer: StageTimer) -> None:
         """Watch with the session's navigator, if it has one."""
         self._session = session
+        self._timer = timer
 
     def look(self, shot: Shot, domain: str, truth: LabelArray | None) -> Sight:
         """Return what is known about `shot`.
@@ -81,8 +83,11 @@ class Watcher:
         frame = shot.frame
         if frame is None:
             raise EvaluationError(f"frame {shot.index} is no longer at hand")
-        self._session.serve(AdapterMix.base_only(), shot.stamp_ns)
-        return mask_crc32(self._session.segment(frame.rgb).labels)
+        with self._timer.stage("fuse"):
+            self._session.serve(AdapterMix.base_only(), shot.stamp_ns)
+        with self._timer.stage("infer"):
+            prediction = self._session.segment(frame.rgb)
+        return mask_crc32(prediction.labels)
 
     def _novelty(self, look: Look) -> float:
         """Return the smallest novelty over what may serve; NaN where unknown."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from semla_ros.engine.postprocess import restore
+from semla_ros.engine.postprocess import MAX_UINT8_CLASSES, restore
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.replay import mask_crc32
 from semla_ros.evaluation.study.record import Int64Array
@@ -70,8 +70,9 @@ def frame_counts(truth: LabelArray, predicted: LabelArray, *, classes: int) -> I
         predicted: (H, W) ids; those of T and above are in no class: a miss of the true one.
         classes: T.
     """
+    known = classes <= MAX_UINT8_CLASSES and int(predicted.max()) <= classes
     small = truth.dtype == predicted.dtype == np.uint8 and truth.size <= _EXACT_IN_FLOAT32
-    matrix = (_histogram if small else _bincount)(truth, predicted, classes)
+    matrix = (_histogram if known and small else _bincount)(truth, predicted, classes)
     hits = np.diagonal(matrix)
     false = matrix[:, :classes].sum(axis=0) - hits
     missed = matrix.sum(axis=1) - hits
@@ -80,13 +81,9 @@ def frame_counts(truth: LabelArray, predicted: LabelArray, *, classes: int) -> I
 
 def _histogram(truth: LabelArray, predicted: LabelArray, classes: int) -> Int64Array:
     """Return (T, T + 1) counts by OpenCV, which needs no copy of the images."""
-    joint = cv2.calcHist(
-        [truth, predicted], [0, 1], None, [classes, classes], [0, classes, 0, classes]
-    )
-    whole = cv2.calcHist([truth], [0], None, [classes], [0, classes])
-    inside = joint.astype(np.int64).reshape(classes, classes)
-    outside = whole.astype(np.int64).reshape(classes) - inside.sum(axis=1)
-    return np.column_stack([inside, outside])
+    side = classes + 1
+    joint = cv2.calcHist([truth, predicted], [0, 1], None, [side, side], [0, side, 0, side])
+    return joint.astype(np.int64).reshape(side, side)[:classes]
 
 
 def _bincount(truth: LabelArray, predicted: LabelArray, classes: int) -> Int64Array:

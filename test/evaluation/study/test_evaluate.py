@@ -13,7 +13,7 @@ import yaml
 from semla_ros.errors import BagError, ConfigError, EvaluationError
 from semla_ros.evaluation.replay import replay
 from semla_ros.evaluation.result import RunInfo
-from semla_ros.evaluation.study import evaluate as evaluation
+from semla_ros.evaluation.study import blocks
 from semla_ros.evaluation.study.evaluate import evaluate
 from semla_ros.evaluation.study.inputs import InputOptions, Shot, open_input
 from semla_ros.evaluation.study.record import RecordingTrack, StrategyTrack
@@ -52,7 +52,7 @@ def test_two_runs_are_equal_whatever_the_blocks(
 ) -> None:
     session = open_session(strategies=ALL)
     first = evaluate(session, subject(topic_truth(session))).track
-    monkeypatch.setattr(evaluation, "BLOCK_FRAMES", 7)
+    monkeypatch.setattr(blocks, "BLOCK_FRAMES", 7)
     second = evaluate(session, subject(topic_truth(session))).track
     assert _same(first, second)
     assert list(first.tracks) == list(ALL)
@@ -187,7 +187,7 @@ class _Breaking:
 def test_what_ends_it_early_leaves_whole_blocks(
     open_session, subject, error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluation, "BLOCK_FRAMES", 4)
+    monkeypatch.setattr(blocks, "BLOCK_FRAMES", 4)
     whole = subject()
     session = open_session()
     full = evaluate(session, whole).track

@@ -9,10 +9,10 @@ from semla_ros.evaluation.study.scores import iou_of, miou_of
 from semla_ros.evaluation.study.scoring import check_truth_size, frame_counts, score_frame
 
 
-@pytest.mark.parametrize("classes", [1, 4, 9, 150, 254, 300])
+@pytest.mark.parametrize("classes", [1, 4, 9, 150, 254, 255, 300])
 def test_counts_are_those_of_the_confusion_matrix(classes: int) -> None:
     rng = np.random.default_rng(classes)
-    kind = np.uint8 if classes < 255 else np.uint16
+    kind = np.uint8 if classes < 256 else np.uint16
     truth = rng.integers(0, classes + 1, (40, 50)).astype(kind)
     predicted = rng.integers(0, classes, (40, 50)).astype(kind)
     predicted[:3] = np.iinfo(kind).max
@@ -31,7 +31,7 @@ def test_both_ways_of_counting_agree() -> None:
     rng = np.random.default_rng(1)
     truth = rng.integers(0, 10, (90, 70), dtype=np.uint8)
     predicted = rng.integers(0, 9, (90, 70), dtype=np.uint8)
-    predicted[5:9] = 255
+    predicted[5:9] = 9
     one, other = (frame_counts(t, predicted, classes=9) for t in (truth, truth.astype(np.uint16)))
     assert np.array_equal(one, other)
 
