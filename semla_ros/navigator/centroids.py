@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -17,10 +17,11 @@ MANY = 256
 """More centroids than this are compared by bounds first, and exactly where it matters."""
 
 _REFINED = 64
-"""Where all distances are asked for, so many of the nearest are exact, the others float32."""
+"""So many are measured in float64 without further ado; where all distances are asked for, the
+nearest ones."""
 
-_FEW = 1 / 16
-"""Share of the centroids beyond which measuring one by one costs more than a pass over all."""
+_FEW = 1 / 4
+"""Share of the centroids beyond which picking out their rows costs more than a pass over all."""
 
 
 class CentroidIndex:
@@ -77,8 +78,8 @@ class IndexedDistances(LazyDistances):
     """Distances of a point to the centroids of an index.
 
     Lower bounds rule out most centroids; what is left is measured in float64, as a small library
-    is. The first bound costs a few coordinates of each centroid (`Shadow`), the second one, where
-    the first leaves too many, a pass over all of them in float32.
+    is. The first bound costs a few coordinates of each centroid (`Shadow`), the second one a row
+    in float32 of each that is left.
     """
 
     def __init__(self, index: CentroidIndex, point: Float64Array) -> None:
@@ -93,8 +94,10 @@ class IndexedDistances(LazyDistances):
         """Return the distances to some, without products."""
 
     @abstractmethod
-    def _given(self, products: Float64Array) -> Float64Array:
-        """Return all distances, from the products of `rows` with the point; less for larger."""
+    def _given(
+        self, products: Float64Array, chosen: Indices | slice = slice(None)
+    ) -> Float64Array:
+        """Return distances, from the products of `rows` with the point; less for larger."""
 
     def __len__(self) -> int:
         return len(self._index.centroids)
@@ -124,36 +127,43 @@ class IndexedDistances(LazyDistances):
         allowed = np.ones(len(self), np.bool_)
         allowed[skip] = False
         chosen = np.flatnonzero(allowed)
-        few = len(chosen) * _FEW
-        for lower in self._bounds() if count <= few else ():
-            chosen = self._survivors(np.where(allowed, lower, np.inf), count)
-            if len(chosen) <= few:
-                break
+        if self._index.shadow is not None:
+            chosen = self._survivors(chosen, self._by_shadow, count)
+        if len(chosen) > _REFINED:
+            chosen = self._survivors(chosen, self._by_rows, count)
         values = np.maximum(self._exact(chosen), MIN_DISTANCE)
         kept = np.sort(np.argsort(values, kind="stable")[:count])
         return chosen[kept], values[kept]
 
-    def _survivors(self, lower: Float64Array, count: int) -> Indices:
+    def _survivors(
+        self, chosen: Indices, bound: Callable[[Indices], Float64Array], count: int
+    ) -> Indices:
         """Return who may be among the `count` nearest: as many are nearer than the others."""
-        first = np.argpartition(lower, 2 * count)[: 2 * count]
+        if 2 * count >= len(chosen):
+            return chosen
+        lower = bound(chosen)
+        first = chosen[np.argpartition(lower, 2 * count)[: 2 * count]]
         farthest = np.partition(self._exact(first), count - 1)[count - 1]
-        return np.flatnonzero(~(lower > farthest * (1.0 + 1e-9) + MIN_DISTANCE))
+        kept: Indices = chosen[~(lower > farthest * (1.0 + 1e-9) + MIN_DISTANCE)]
+        return kept
 
-    def _bounds(self) -> Iterator[Float64Array]:
-        """Yield lower bounds of all distances, the cheap ones first."""
-        if self._index.shadow is not None:
-            yield self._by_shadow
-        yield self._by_rows
+    def _by_shadow(self, chosen: Indices) -> Float64Array:
+        return self._shadowed[chosen]
+
+    def _by_rows(self, chosen: Indices) -> Float64Array:
+        if len(chosen) > len(self) * _FEW:
+            products = self._products[chosen]
+        else:
+            products = (self._index.rows[chosen] @ self._away.astype(np.float32)).astype(
+                np.float64
+            )
+        reach = slack(len(self._away)) * float(np.linalg.norm(self._away))
+        return self._given(products + reach * np.sqrt(self._index.squares[chosen]), chosen)
 
     @cached_property
-    def _by_shadow(self) -> Float64Array:
+    def _shadowed(self) -> Float64Array:
         shadow = self._index.shadow
         return self._given(self._products if shadow is None else shadow.at_most(self._away))
-
-    @cached_property
-    def _by_rows(self) -> Float64Array:
-        reach = slack(len(self._away)) * float(np.linalg.norm(self._away))
-        return self._given(self._products + reach * np.sqrt(self._index.squares))
 
     @cached_property
     def _products(self) -> Float64Array:
@@ -167,8 +177,10 @@ class _Euclidean(IndexedDistances):
         distances: Float64Array = np.sqrt(np.einsum("kd,kd->k", apart, apart))
         return distances
 
-    def _given(self, products: Float64Array) -> Float64Array:
-        squared = self._index.squares - 2.0 * products + self._away @ self._away
+    def _given(
+        self, products: Float64Array, chosen: Indices | slice = slice(None)
+    ) -> Float64Array:
+        squared = self._index.squares[chosen] - 2.0 * products + self._away @ self._away
         distances: Float64Array = np.sqrt(np.maximum(squared, 0.0))
         return distances
 
@@ -184,9 +196,11 @@ class _Cosine(IndexedDistances):
         distances: Float64Array = 1.0 - products / self._lengths[chosen]
         return distances
 
-    def _given(self, products: Float64Array) -> Float64Array:
-        whole = products + self._index.shifts + self._index.mean @ self._away
-        distances: Float64Array = 1.0 - whole / self._lengths
+    def _given(
+        self, products: Float64Array, chosen: Indices | slice = slice(None)
+    ) -> Float64Array:
+        whole = products + self._index.shifts[chosen] + self._index.mean @ self._away
+        distances: Float64Array = 1.0 - whole / self._lengths[chosen]
         return distances
 
 
