@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from semla_ros.curation.audit import AdapterAudit, LibraryAudit
 from semla_ros.curation.lora_facts import AGGREGATOR, IMAGE, OTHER, TEXT
 from semla_ros.errors import LibraryError
 from semla_ros.library.statistics import DomainStatistics
+from semla_ros.whole_file import write_file
 
 _GROUPS = (IMAGE, TEXT, AGGREGATOR, OTHER)
 _ABSENT = "-"
@@ -55,12 +55,7 @@ def write_audit(audit: LibraryAudit, path: Path) -> None:
         LibraryError: It cannot be written.
     """
     text = json.dumps(audit_dict(audit), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)  # noqa: PTH105  the atomic one
-    except OSError as error:
-        raise LibraryError(f"cannot write {str(path)!r}: {error.strerror}") from error
+    write_file(path, text.encode(), error=LibraryError)
 
 
 def _finding_lines(adapters: Sequence[AdapterAudit]) -> Iterator[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from semla_ros.curation.verify import adapter_folders, contract_of
 from semla_ros.errors import AdapterError, BundleError, ConfigError, LibraryError, TrainingError
 from semla_ros.library.statistics import DomainStatistics
 from semla_ros.navigator.prompts import PromptEmbeddings, read_prompts
+from semla_ros.whole_file import write_file
 
 CACHE = "description.json"
 _FORMAT = 1
@@ -258,9 +258,8 @@ def _write_cache(path: Path, key: Mapping[str, str], description: Description) -
         "likenesses": [asdict(each) for each in description.likenesses],
         "captions": [asdict(each) for each in description.captions],
     }
-    partial = path.with_name(f".{path.name}.partial")
+    text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
     try:
-        partial.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(partial, path)  # noqa: PTH105  the atomic one
-    except OSError as error:
+        write_file(path, text.encode(), error=LibraryError)
+    except LibraryError as error:
         _LOG.warning("%s is not kept: %s", path.name, error)

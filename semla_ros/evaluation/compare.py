@@ -11,6 +11,7 @@ from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.live_result import read_live
 from semla_ros.evaluation.metrics import percentiles
 from semla_ros.evaluation.result import FrameRecord, ReplayResult, load_result
+from semla_ros.whole_file import write_file
 
 RESULTS = "results.json"
 _SHOWN = 5
@@ -115,10 +116,8 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
     Raises:
         EvaluationError: The place cannot be written.
     """
-    try:
-        path.write_text(json.dumps(asdict(comparison), indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise EvaluationError(f"cannot write {str(path)!r}: {error}") from error
+    text = json.dumps(asdict(comparison), indent=1)
+    write_file(path, (text + "\n").encode(), error=EvaluationError)
 
 
 def _frames(run: ReplayResult) -> int:

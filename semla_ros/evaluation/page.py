@@ -15,6 +15,7 @@ from pathlib import Path
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.page_style import SCRIPT, STYLE
 from semla_ros.types import Vocabulary
+from semla_ros.whole_file import write_file
 
 MAX_PAGE_BYTES = 8_000_000
 Cell = str | int | float | None
@@ -224,10 +225,4 @@ def write_page(path: Path, html: str) -> None:
             f"expected a page of at most {MAX_PAGE_BYTES} bytes, got {len(data)}: "
             "give the film fewer or smaller frames"
         )
-    temporary = path.with_suffix(path.suffix + ".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except OSError as error:
-        raise EvaluationError(f"cannot write {str(path)!r}: {error}") from error
+    write_file(path, data, error=EvaluationError)

@@ -15,6 +15,7 @@ from semla_ros.answers import SupportReading, SwapEvent
 from semla_ros.errors import EvaluationError, SemlaError
 from semla_ros.evaluation.metrics import percentiles
 from semla_ros.types import AdapterMix
+from semla_ros.whole_file import write_file
 
 FORMAT = 1
 MAX_RESULT_BYTES = 2_000_000_000
@@ -185,14 +186,8 @@ def save_result(result: ReplayResult, path: Path) -> None:
     Raises:
         EvaluationError: The place cannot be written.
     """
-    temporary = path.with_suffix(path.suffix + ".tmp")
     text = json.dumps(result_to_json(result), indent=1, allow_nan=False)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise EvaluationError(f"cannot write {str(path)!r}: {error}") from error
+    write_file(path, (text + "\n").encode(), error=EvaluationError)
 
 
 def load_result(path: Path) -> ReplayResult:

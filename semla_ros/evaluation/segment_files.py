@@ -15,6 +15,7 @@ from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.segment_result import SegmentedImage
 from semla_ros.types import UInt8Array
 from semla_ros.viz.overlay import lut_of, overlay
+from semla_ros.whole_file import write_file
 
 _ALPHA = 0.5
 
@@ -53,7 +54,7 @@ def write_results(
         stream = io.BytesIO()
         np.savez(stream, logits=image.result.logits, text_features=image.text_features)
         contents[f"{stem}.npz"] = stream.getvalue()
-    return [_replace(out / name, content) for name, content in contents.items()]
+    return [write_file(out / n, data, error=EvaluationError) for n, data in contents.items()]
 
 
 def _answer(image: SegmentedImage) -> dict[str, Any]:
@@ -83,13 +84,3 @@ def _png(image: np.ndarray[Any, Any]) -> bytes:
     if not done:
         raise EvaluationError(f"expected an image that PNG can hold, got {image.shape}")
     return content.tobytes()
-
-
-def _replace(path: Path, content: bytes) -> Path:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        raise EvaluationError(f"cannot write {str(path)!r}: {error}") from error
-    return path

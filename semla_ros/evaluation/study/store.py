@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from semla_ros import whole_file
 from semla_ros.answers import SUPPORT_LEVELS
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.result import SkippedRecord
@@ -109,15 +110,7 @@ def write_file(path: Path, content: bytes) -> Path:
     Raises:
         EvaluationError: It cannot be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise EvaluationError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
-    return path
+    return whole_file.write_file(path, content, error=EvaluationError)
 
 
 def finite(value: Any) -> Any:  # noqa: ANN401  any JSON value

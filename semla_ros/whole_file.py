@@ -1,0 +1,26 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from semla_ros.errors import SemlaError
+
+
+def write_file(path: Path, content: bytes, *, error: type[SemlaError]) -> Path:
+    """Write `path` in one step, its folder where that is missing; return it.
+
+    Raises:
+        SemlaError: An `error`: it cannot be written; an older file is left as it was.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as reason:
+        with suppress(OSError):
+            partial.unlink()
+        raise error(f"cannot write {str(path)!r}: {reason.strerror or reason}") from reason
+    return path
