@@ -63,12 +63,16 @@ def subscription_events(topic: str, note: Note) -> SubscriptionEventCallbacks:
 
 
 def publisher_events(topic: str, note: Note) -> PublisherEventCallbacks:
-    """Return callbacks that explain a subscriber whose QoS does not fit the publisher."""
+    """Return callbacks that explain a subscriber whose QoS does not fit the publisher.
+
+    Without rclpy's own (a subscriber of another type): the executor looks at every callback of
+    every publisher for each image.
+    """
 
     def explain(event: Any) -> None:  # noqa: ANN401  made by rclpy
         note(mismatch(topic, "publisher", _policy(event)))
 
-    return PublisherEventCallbacks(incompatible_qos=explain)
+    return PublisherEventCallbacks(incompatible_qos=explain, use_default_callbacks=False)
 
 
 def mismatch(topic: str, side: str, policy: str) -> str:

@@ -18,13 +18,15 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.executors import Executor, MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.executors import Executor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 
 from semla_ros.config import Config
 from semla_ros.errors import ConfigError, EngineUnavailableError, SemlaError
 from semla_ros.nodes.diagnostics import Snapshot, statuses
+from semla_ros.nodes.executors import make_executor
+from semla_ros.nodes.latency import prefer_latency
 from semla_ros.nodes.outputs import Outputs
 from semla_ros.nodes.parameters import NodeParameters
 from semla_ros.nodes.ros_logging import attach, detach
@@ -226,29 +228,9 @@ class SegmenterNode(LifecycleNode):
         )
 
 
-def make_executor(kind: str) -> Executor:
-    """Return an rclpy executor: `single`, `multi` or `events`.
-
-    Raises:
-        EngineUnavailableError: This rclpy has no event-driven executor.
-    """
-    if kind == "multi":
-        return MultiThreadedExecutor()
-    if kind != "events":
-        return SingleThreadedExecutor()
-    try:
-        from rclpy.experimental.events_executor import EventsExecutor
-    except ImportError as error:
-        raise EngineUnavailableError(
-            "executor 'events': expected rclpy.experimental.EventsExecutor (Jazzy and later), "
-            "found none: take 'single'"
-        ) from error
-    events: Executor = EventsExecutor()
-    return events
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT, SIGTERM or the lifecycle's shutdown; return the exit code."""
+    prefer_latency()
     stop = StopFlag()
     rclpy.init(
         args=None if argv is None else list(argv),

@@ -23,7 +23,7 @@ from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import Executor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
@@ -33,8 +33,10 @@ from semla_ros.bags.serialized import SerializedMessage, read_serialized
 from semla_ros.errors import BagError, SemlaError
 from semla_ros.msg import AdapterSwap
 from semla_ros.nodes.conversions import stamp_ns
+from semla_ros.nodes.executors import fastest_executor
+from semla_ros.nodes.latency import prefer_latency
 from semla_ros.nodes.player import header_stamp_ns, with_stamp
-from semla_ros.nodes.signals import StopFlag
+from semla_ros.nodes.signals import POLL_S, StopFlag
 from semla_ros.srv import SelectAdapters
 
 _log = logging.getLogger(__name__)
@@ -219,6 +221,12 @@ def _serve(watch: Stopwatch, wait_s: float) -> None:
         _say(actions[order["do"]](order))
 
 
+def _spin(executor: Executor, ended: threading.Event) -> None:
+    """Spin until `ended`; `spin` of the event-driven executor cannot be left from outside."""
+    while not ended.is_set():
+        executor.spin_once(timeout_sec=POLL_S)
+
+
 def _say(answer: Mapping[str, Any]) -> None:
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
@@ -226,12 +234,13 @@ def _say(answer: Mapping[str, Any]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve orders; return the exit code."""
+    prefer_latency()
     args = _arguments(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     StopFlag()  # Ctrl-C in a terminal is for whoever gives the orders: it closes stdin
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-    executor = SingleThreadedExecutor()
-    spinning = threading.Thread(target=executor.spin)
+    executor, ended = fastest_executor(), threading.Event()
+    spinning = threading.Thread(target=_spin, args=(executor, ended))
     try:
         images = list(read_serialized(args.recording, topic=args.topic))
         if not images:
@@ -244,9 +253,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         _log.error("%s", error)
         return 1
     finally:
-        executor.shutdown()
+        ended.set()
         if spinning.ident is not None:
             spinning.join()
+        executor.shutdown()
         rclpy.try_shutdown()
     return 0
 

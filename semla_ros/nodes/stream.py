@@ -159,10 +159,10 @@ class FrameStream:
         result = self._pipeline.step(frame)
         self._header = message.header
         self._estimate = result.estimate
-        self._tell(result.swaps)
         age_ms = self._age_ms(message.header)
         with timer.stage("publish"):
             self._outputs.publish(message.header, frame, result, alpha=config.overlay_alpha)
+        self._tell(result.swaps)
         self._announce_mixture()
         self._usable = self._moment()
         waited_ms = started - newest.received_ms if newest and newest is not arrival else 0.0
