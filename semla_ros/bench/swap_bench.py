@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 
@@ -156,7 +156,7 @@ class _Session:
         if key not in self.names:
             self.names[key] = (candidate.name, candidate.runtime)
             self._compare(candidate, measures)
-        _turn(candidate, measures, self.mixes, self._frames, count=self._count)
+        self._turn(candidate, measures)
 
     def close(self) -> None:
         """Close what is open."""
@@ -188,6 +188,63 @@ class _Session:
         pairs = zip(found, self._reference, strict=True)
         measures.difference = max(float(np.abs(a - b).max()) for a, b in pairs)
 
+    def _turn(self, candidate: Candidate, measures: Measures) -> None:
+        for mix in self.mixes:
+            started, busy = now_ms(), processor_ms()
+            candidate.prepare(mix)
+            prepared = now_ms()
+            candidate.commit()
+            done = now_ms()
+            measures.ready_ms.append(done - started)
+            measures.ready_cpu_ms.append(processor_ms() - busy)
+            measures.commit_ms.append(done - prepared)
+        for rgb in self._film():
+            started = now_ms()
+            candidate.logits(rgb)
+            measures.quiet_ms.append(now_ms() - started)
+        with peak_growth() as peak:
+            if candidate.aside:
+                self._swap_aside(candidate, measures)
+            else:
+                self._swap_between(candidate, measures)
+        measures.peak_mib = max(measures.peak_mib, peak[0])
+
+    def _film(self) -> Iterator[UInt8Array]:
+        """Return the frames of one part of a turn."""
+        return islice(cycle(self._frames), self._count)
+
+    def _swap_aside(self, candidate: Candidate, measures: Measures) -> None:
+        """Run frames while a niced thread prepares one mix after the other."""
+        wanted = cycle(self.mixes)
+        with background_executor("bench-swap") as executor:
+            job = executor.submit(candidate.prepare, next(wanted))
+            for rgb in self._film():
+                started = now_ms()
+                if job.done():
+                    job.result()
+                    candidate.commit()
+                    measures.stall_ms.append(now_ms() - started)
+                    measures.swaps += 1
+                    job = executor.submit(candidate.prepare, next(wanted))
+                candidate.logits(rgb)
+                measures.during_ms.append(now_ms() - started)
+            job.result()
+        candidate.commit()
+
+    def _swap_between(self, candidate: Candidate, measures: Measures) -> None:
+        """Swap before every other frame; the frame waits for it."""
+        wanted = cycle(self.mixes)
+        for index, rgb in enumerate(self._film()):
+            started = now_ms()
+            if index % 2 == 0:
+                candidate.prepare(next(wanted))
+                candidate.commit()
+                measures.stall_ms.append(now_ms() - started)
+                measures.swaps += 1
+            candidate.logits(rgb)
+            if index % 2 == 0:
+                measures.during_ms.append(now_ms() - started)
+
 
 def _mixes(names: Sequence[str]) -> tuple[AdapterMix, ...]:
     if len(names) < 2:
@@ -199,80 +256,3 @@ def _mixes(names: Sequence[str]) -> tuple[AdapterMix, ...]:
         AdapterMix.from_weights(blend),
         AdapterMix.from_weights({other: 1.0}),
     )
-
-
-def _turn(
-    candidate: Candidate,
-    measures: Measures,
-    mixes: Sequence[AdapterMix],
-    frames: Sequence[UInt8Array],
-    *,
-    count: int,
-) -> None:
-    for mix in mixes:
-        started, busy = now_ms(), processor_ms()
-        candidate.prepare(mix)
-        prepared = now_ms()
-        candidate.commit()
-        done = now_ms()
-        measures.ready_ms.append(done - started)
-        measures.ready_cpu_ms.append(processor_ms() - busy)
-        measures.commit_ms.append(done - prepared)
-    for rgb in islice(cycle(frames), count):
-        started = now_ms()
-        candidate.logits(rgb)
-        measures.quiet_ms.append(now_ms() - started)
-    with peak_growth() as peak:
-        if candidate.aside:
-            _swap_aside(candidate, measures, mixes, frames, count=count)
-        else:
-            _swap_between(candidate, measures, mixes, frames, count=count)
-    measures.peak_mib = max(measures.peak_mib, peak[0])
-
-
-def _swap_aside(
-    candidate: Candidate,
-    measures: Measures,
-    mixes: Sequence[AdapterMix],
-    frames: Sequence[UInt8Array],
-    *,
-    count: int,
-) -> None:
-    """Run frames while a niced thread prepares one mix after the other."""
-    wanted = cycle(mixes)
-    with background_executor("bench-swap") as executor:
-        job = executor.submit(candidate.prepare, next(wanted))
-        for rgb in islice(cycle(frames), count):
-            started = now_ms()
-            if job.done():
-                job.result()
-                candidate.commit()
-                measures.stall_ms.append(now_ms() - started)
-                measures.swaps += 1
-                job = executor.submit(candidate.prepare, next(wanted))
-            candidate.logits(rgb)
-            measures.during_ms.append(now_ms() - started)
-        job.result()
-    candidate.commit()
-
-
-def _swap_between(
-    candidate: Candidate,
-    measures: Measures,
-    mixes: Sequence[AdapterMix],
-    frames: Sequence[UInt8Array],
-    *,
-    count: int,
-) -> None:
-    """Swap before every other frame; the frame waits for it."""
-    wanted = cycle(mixes)
-    for index, rgb in enumerate(islice(cycle(frames), count)):
-        started = now_ms()
-        if index % 2 == 0:
-            candidate.prepare(next(wanted))
-            candidate.commit()
-            measures.stall_ms.append(now_ms() - started)
-            measures.swaps += 1
-        candidate.logits(rgb)
-        if index % 2 == 0:
-            measures.during_ms.append(now_ms() - started)
