@@ -5,7 +5,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from fakes import with_taps
+from fakes import tiny_config, with_taps
 from torch.nn import functional
 
 from semla_ros.bundler import onnx_export
@@ -18,31 +18,21 @@ from semla_ros.bundler.onnx_export import (
 from semla_ros.errors import TrainingError
 from semla_ros.network.catseg import ABSENT_LOGIT
 from semla_ros.network.checkpoint import create_catseg
-from semla_ros.network.config import CatSegConfig
 from semla_ros.network.layers import adaptable_layers
 
 TOLERANCE = 1e-4
 
-CONFIG = CatSegConfig(
+CONFIG = tiny_config(
     resolution=64,
-    patch=8,
-    position_grid=4,
-    vision_width=64,
     vision_layers=4,
-    vision_heads=1,
-    embed_dim=32,
-    text_width=64,
-    text_layers=2,
-    text_heads=1,
     vocab_size=100,
     context_length=12,
     taps=(0, 1),
     tap_dims=(16, 8),
-    hidden_dim=16,
+    aggregator_layers=2,
     window=4,
     pad_len=64,
     appearance_dim=12,
-    text_guidance_dim=8,
     decoder_dims=(16, 8),
     decoder_guidance_dims=(8, 4),
     crop_size=64,

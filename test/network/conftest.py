@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fakes import tiny_config
 
 from semla_ros.network.catseg import CatSeg
 from semla_ros.network.checkpoint import catseg_from_state, create_catseg
-from semla_ros.network.config import CatSegConfig
 
 DATA = Path(__file__).parent / "data"
 
@@ -106,25 +106,16 @@ def parity():
 
 @pytest.fixture(scope="session")
 def small_config():
-    return CatSegConfig(
+    return tiny_config(
         resolution=64,
-        patch=8,
-        position_grid=4,
-        vision_width=64,
         vision_layers=6,
-        vision_heads=1,
-        embed_dim=32,
-        text_width=64,
-        text_layers=2,
-        text_heads=1,
         vocab_size=100,
         context_length=12,
         taps=(1, 3),
         tap_dims=(16, 8),
-        hidden_dim=16,
+        aggregator_layers=2,
         window=4,
         appearance_dim=12,
-        text_guidance_dim=8,
         decoder_dims=(16, 8),
         decoder_guidance_dims=(8, 4),
         crop_size=64,
