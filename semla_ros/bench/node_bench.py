@@ -15,7 +15,7 @@ from semla_ros.bench.bare import Bare, bare_engine
 from semla_ros.bench.frames import Film, film, write_camera
 from semla_ros.bench.measures import summary
 from semla_ros.bench.node_run import NodeRun, run_of
-from semla_ros.bench.processes import LiveNode, Setup, live_node
+from semla_ros.bench.processes import LiveNode, Setup, live_node, live_relay
 from semla_ros.bench.resources import Sampler, Usage
 from semla_ros.bench.ros2_metrics import basic_metrics, sustainable
 from semla_ros.drive import require_ros
@@ -100,6 +100,8 @@ class NodeBench:
         measured: In order.
         peak_hz: The highest rate kept up, NaN if not looked for.
         probes: Rate -> whether it was kept up, in the order of the search.
+        relayed: Rate -> a run in which a process that only relays stood in the node's place;
+            raw images only.
     """
 
     engine: str
@@ -107,6 +109,7 @@ class NodeBench:
     measured: tuple[Measured, ...]
     peak_hz: float
     probes: tuple[tuple[float, bool], ...]
+    relayed: Mapping[float, NodeRun] = field(default_factory=dict)
 
 
 def run_node_bench(request: NodeBenchRequest, *, logs: Path) -> NodeBench:
@@ -122,10 +125,17 @@ def run_node_bench(request: NodeBenchRequest, *, logs: Path) -> NodeBench:
         first, *others = request.setups
         session = _Session(request, played, bare, logs)
         measured = session.every_run(first)
+        rates = dict.fromkeys(each.hz for each in measured)
+        relayed = session.relayed(first, tuple(rates)) if first.transport == "raw" else {}
         for setup in others:
             measured += session.comparison(setup)
         return NodeBench(
-            bare.engine, played, tuple(measured), session.peak_hz, tuple(session.probes)
+            bare.engine,
+            played,
+            tuple(measured),
+            session.peak_hz,
+            tuple(session.probes),
+            relayed,
         )
 
 
@@ -171,15 +181,25 @@ class _Session:
             runs = [self._one(live, hz, QUIET) for _ in repeats]
         return [_measured(setup, hz, QUIET, runs)]
 
+    def relayed(self, setup: Setup, rates: Sequence[float]) -> dict[float, NodeRun]:
+        """Return rate -> a run with a relay in the node's place."""
+        with live_relay(self._camera(setup), setup.middleware, logs=self._logs) as live:
+            live.play(hz=_WARM_UP_HZ, seconds=_WARM_UP_S)
+            seconds = self._request.seconds
+            return {hz: run_of(live.play(hz=hz, seconds=seconds)) for hz in rates}
+
     def _start(self, stack: ExitStack, setup: Setup) -> LiveNode:
-        camera = self._logs / f"camera_{setup.transport}.mcap"
-        if not camera.is_file():
-            write_camera(self._film.frames, camera, compressed=setup.transport == "compressed")
         live = stack.enter_context(
-            live_node(camera, setup, changes=self._request.changes, logs=self._logs)
+            live_node(self._camera(setup), setup, changes=self._request.changes, logs=self._logs)
         )
         live.play(hz=_WARM_UP_HZ, seconds=_WARM_UP_S)
         return live
+
+    def _camera(self, setup: Setup) -> Path:
+        camera = self._logs / f"camera_{setup.transport}.mcap"
+        if not camera.is_file():
+            write_camera(self._film.frames, camera, compressed=setup.transport == "compressed")
+        return camera
 
     def _one(self, live: LiveNode, hz: float, phase: str) -> tuple[NodeRun, Usage, list[float]]:
         """Return one run, with the network alone measured right before it."""

@@ -75,7 +75,14 @@ def _row(measured: Measured, bench: NodeBench) -> Row:
         "overhead_least_ms": _least(measured),
         "overhead_p50_ms": _median(runs, "node_overhead_p50"),
         "over_bare_p50_ms": _over_bare(measured),
+        "relay_p50_ms": _relay(measured, bench),
     }
+
+
+def _relay(measured: Measured, bench: NodeBench) -> float | None:
+    """Return p50 of the latency of a process that only relays, None where it was not taken."""
+    run = bench.relayed.get(measured.hz) if measured.phase == QUIET else None
+    return None if run is None else summary(run.latency_ms).get("p50", math.nan)
 
 
 def _over_bare(measured: Measured) -> float:
@@ -256,7 +263,9 @@ def _notes(request: NodeBenchRequest, bench: NodeBench) -> tuple[str, ...]:
         "Latency is from when an image is due to the arrival of its mask in another process, "
         "matched by header stamp; `overhead` is that less the frame's own time in the network, "
         "`over_bare` is p50 less p50 of the network alone in a process without ROS at the same "
-        "pace.",
+        "pace. `relay` is the p50 of a process that answers each image at once with an empty mask "
+        "of its size: what two messages of that size and the stopwatch take by themselves; it is "
+        "part of the overhead and not taken off.",
         f"Stale are masks that were begun while a newer image had been waiting for over "
         f"{HANDOVER_MS:g} ms, came twice or out of order; masks older than {LATE_MS:g} ms at "
         "publication are counted beside.",

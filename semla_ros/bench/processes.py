@@ -33,6 +33,7 @@ MIDDLEWARE: Mapping[str, str] = MappingProxyType(
 _GRACE_S = 20.0
 _LOOK_S = 0.5
 _STOPWATCH = "semla_ros.nodes.stopwatch"
+_RELAY = "semla_ros.nodes.relay"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +183,31 @@ def live_node(
     Raises:
         SemlaError: The node does not come up.
     """
-    environment = _environment(setup.middleware)
-    logs.mkdir(parents=True, exist_ok=True)
     wanted = dict(changes) | {"image_transport": setup.transport, "executor": setup.executor}
-    topic = CAMERA + ("/compressed" if setup.transport == "compressed" else "")
     node = node_command(DriveRequest(changes=wanted, image=CAMERA))
+    topic = CAMERA + ("/compressed" if setup.transport == "compressed" else "")
+    with _timed(node, camera, topic, middleware=setup.middleware, logs=logs) as live:
+        yield live
+
+
+@contextmanager
+def live_relay(camera: Path, middleware: str, *, logs: Path) -> Iterator[LiveNode]:
+    """Run a process that answers raw images at once in the node's place, see `nodes.relay`.
+
+    Raises:
+        SemlaError: It does not come up.
+    """
+    relay = [sys.executable, "-m", _RELAY, "--ros-args", "-r", f"image:={CAMERA}"]
+    with _timed(relay, camera, CAMERA, middleware=middleware, logs=logs) as live:
+        yield live
+
+
+@contextmanager
+def _timed(
+    node: Sequence[str], camera: Path, topic: str, *, middleware: str, logs: Path
+) -> Iterator[LiveNode]:
+    environment = _environment(middleware)
+    logs.mkdir(parents=True, exist_ok=True)
     stopwatch = [sys.executable, "-m", _STOPWATCH, str(camera), "--to", topic]
     with (
         _process(node, environment, logs / "node.log") as segmenter,

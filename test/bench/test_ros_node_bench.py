@@ -60,6 +60,10 @@ def test_the_live_node_is_measured(tiny, images, tmp_path):
     assert content["5.0fps"]["BasicPerformanceMetrics.MEAN_LATENCY"] > 0
     assert content["metadata"]["BenchmarkMetadata.DATA_RESOLUTION"] == "64x48"
     assert [row["stale"] for row in content["rows"]] == [0, 0]
+    relayed = bench.relayed[5.0]
+    assert len(relayed.arrived) >= 5
+    assert {stages["infer"] for stages in relayed.stages.values()} == {0.0}
+    assert content["rows"][0]["relay_p50_ms"] > 0
     assert [table["title"] for table in content["tables"]]
 
 
