@@ -191,21 +191,28 @@ class SegmentationEngine(ABC):
             FrameError: The image has another shape or type.
             EngineError: Nothing was committed yet, or the network failed.
         """
-        if image.dtype not in (np.uint8, np.float32) or image.ndim != 3 or image.shape[2] != 3:
+        sane = image.ndim == 3 and image.shape[2] == 3 and 0 not in image.shape
+        if not sane or image.dtype not in (np.uint8, np.float32):
             raise FrameError(
-                f"expected an image (H, W, 3) of uint8 or float32, got {image.shape} of "
-                f"{image.dtype}"
+                f"expected an image (H, W, 3) of uint8 or float32, H, W >= 1, got {image.shape} "
+                f"of {image.dtype}"
             )
         with self._reading() as slot, self._inferring:
             logits: Float32Array = self._infer_impl(slot.index, image).copy()
         return logits
 
     def close(self) -> None:
-        """Release the engine; later calls raise EngineError. Closing twice is allowed."""
-        with self._preparing, self._inferring, self._gate:
-            if not self._closed:
-                self._closed = True
-                self._active = self._prepared = None
+        """Release the engine once no frame is computed any more; later calls raise EngineError.
+
+        Closing twice is allowed.
+        """
+        with self._preparing, self._gate:
+            if self._closed:
+                return
+            self._closed = True
+            self._active = self._prepared = None
+            self._gate.wait_for(lambda: not any(self._readers), _DRAIN_TIMEOUT_S)
+            with self._inferring:  # after the gate, as a commit may take it
                 self._close_impl()
 
     def __enter__(self) -> Self:

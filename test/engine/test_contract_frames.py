@@ -32,6 +32,9 @@ def test_a_malformed_image_is_refused_and_the_engine_lives(engine, engine_set, r
     before = answer(engine, rgb)
     with pytest.raises(FrameError, match="expected an image"):
         engine.infer(image)
+    if image.dtype == np.uint8:
+        with pytest.raises(FrameError, match="expected an image"):
+            engine.logits(image)
     np.testing.assert_array_equal(answer(engine, rgb), before)
 
 

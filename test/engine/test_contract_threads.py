@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from semla_ros.errors import EngineError
+
 LEAK_KIB = 1024
 
 
@@ -80,6 +82,59 @@ def test_a_slot_is_not_rewritten_while_a_frame_is_still_computed_with_it(
         preparing.result(20)
     assert prediction.mix == engine_set(1).mix
     np.testing.assert_array_equal(prediction.logits, expected)
+
+
+def test_closing_waits_for_the_frames_that_have_begun(engine, engine_set, rgb, monkeypatch):
+    """A frame that comes while another one runs and the engine is closed: refused, not lost."""
+    serve(engine, engine_set(1))
+    entered, leave = threading.Event(), threading.Event()
+    whole = engine._infer_impl
+
+    def slow(index, image):
+        entered.set()
+        assert leave.wait(20)
+        return whole(index, image)
+
+    monkeypatch.setattr(engine, "_infer_impl", slow)
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(engine.infer, rgb)
+        assert entered.wait(20)
+        closing = pool.submit(engine.close)
+        with pytest.raises(FutureTimeout):
+            closing.result(0.1)
+        second = pool.submit(engine.infer, rgb)
+        with pytest.raises((FutureTimeout, EngineError)):
+            second.result(0.1)
+        leave.set()
+        assert first.result(20).mix == engine_set(1).mix
+        closing.result(20)
+        assert isinstance(second.exception(20), EngineError)
+
+
+def test_closing_and_a_commit_that_waits_for_frames_do_not_block_each_other(
+    engine, engine_set, monkeypatch
+):
+    """An engine that is changed in place takes the frames' lock inside its commit."""
+    serve(engine, engine_set(1))
+    engine.prepare(engine_set(2))
+    entered, leave = threading.Event(), threading.Event()
+
+    def in_place(slot):
+        entered.set()
+        assert leave.wait(20)
+        assert engine._inferring.acquire(timeout=5), "close holds it and waits for the commit"
+        engine._inferring.release()
+
+    monkeypatch.setattr(engine, "_commit_impl", in_place)
+    with ThreadPoolExecutor(2) as pool:
+        commit = pool.submit(engine.commit)
+        assert entered.wait(20)
+        closing = pool.submit(engine.close)
+        with pytest.raises(FutureTimeout):
+            closing.result(0.1)
+        leave.set()
+        commit.result(20)
+        closing.result(20)
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc/self/statm")
