@@ -58,7 +58,9 @@ def use_one_blas_thread() -> int:
     """
     try:
         mapped = {
-            line.split()[-1] for line in _MAPS.read_text().splitlines() if "openblas" in line
+            line.split(maxsplit=5)[-1]
+            for line in _MAPS.read_text().splitlines()
+            if "openblas" in line
         }
     except OSError:
         return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,8 +26,14 @@ _ERRORS_ONLY = 3
 
 
 def cpu_threads(threads: int) -> int:
-    """Return how many CPU threads `threads` means: 0 leaves one core to the rest of the robot."""
-    return threads if threads > 0 else max(1, (os.cpu_count() or 2) - 1)
+    """Return how many CPU threads `threads` means: 0 leaves one core to the rest of the robot.
+
+    Of the cores that this process may use: a container or `taskset` may leave it few of many.
+    """
+    if threads > 0:
+        return threads
+    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 2
+    return max(1, usable - 1)
 
 
 class SharedInitializers:

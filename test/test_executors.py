@@ -2,10 +2,17 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
-from semla_ros.executors import BACKGROUND_NICENESS, InlineExecutor, background_executor
+from semla_ros import executors
+from semla_ros.executors import (
+    BACKGROUND_NICENESS,
+    InlineExecutor,
+    background_executor,
+    use_one_blas_thread,
+)
 
 
 def test_inline_runs_at_once_on_the_same_thread_and_keeps_exceptions():
@@ -25,6 +32,20 @@ def test_the_background_thread_is_nice_and_the_frame_loop_is_not():
     with background_executor("test") as executor:
         assert executor.submit(own).result(30) == max(before, BACKGROUND_NICENESS)
     assert own() == before
+
+
+def test_a_library_below_a_folder_with_a_space_is_found(tmp_path, monkeypatch):
+    maps = Path("/proc/self/maps")
+    if not maps.exists() or use_one_blas_thread() == 0:
+        pytest.skip("numpy here has no OpenBLAS, or the system no /proc/self/maps")
+    (real,) = {x.split(maxsplit=5)[-1] for x in maps.read_text().splitlines() if "openblas" in x}
+    spaced = tmp_path / "my robot"
+    spaced.mkdir()
+    (spaced / "libopenblas.so").symlink_to(real)
+    listed = tmp_path / "maps"
+    listed.write_text(f"00-01 r--p 00000000 00:01 7                  {spaced}/libopenblas.so\n")
+    monkeypatch.setattr(executors, "_MAPS", listed)
+    assert use_one_blas_thread() == 1
 
 
 def test_numpy_multiplies_on_the_calling_thread_alone():

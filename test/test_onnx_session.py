@@ -1,4 +1,5 @@
 import os
+import sys
 
 import pytest
 
@@ -6,12 +7,13 @@ from semla_ros.errors import BundleError
 from semla_ros.onnx_session import cpu_threads, open_session
 
 
-def test_zero_threads_leave_a_core_to_the_robot(monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    assert cpu_threads(0) == 7
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the cores of a process (Linux)")
+@pytest.mark.parametrize(("usable", "threads"), [(8, 7), (2, 1), (1, 1)])
+def test_zero_threads_leave_one_of_the_usable_cores_to_the_robot(monkeypatch, usable, threads):
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(usable)))
+    assert cpu_threads(0) == threads
     assert cpu_threads(3) == 3
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
-    assert cpu_threads(0) == 1
 
 
 def test_a_file_that_is_no_graph_is_refused_by_name(tmp_path):
