@@ -72,6 +72,7 @@ class TextEncoder:
         self._cache_size = cache_size
         self._lock = threading.Lock()
         self._buffers: dict[str, Float32Array] = {}
+        self._tokens: tuple[tuple[str, ...], npt.NDArray[np.int64]] | None = None
         self._merging = threading.Lock()
 
     def encode(
@@ -115,9 +116,14 @@ class TextEncoder:
     def tokens(self, vocabulary: Vocabulary) -> npt.NDArray[np.int64]:
         """Return token ids (T, L), zero after the end, L the length of the longest prompt.
 
+        Those of the last class list are kept: every swap asks again, and the tokenizer has
+        threads that do not share the caller's niceness.
+
         Raises:
             VocabularyError: A prompt has more tokens than the context.
         """
+        if (known := self._tokens) is not None and known[0] == vocabulary.names:
+            return known[1]
         prompts = [
             self._spec.template.replace("{}", name.split(",")[0].strip())
             for name in vocabulary.names
@@ -133,6 +139,8 @@ class TextEncoder:
         tokens = np.zeros((len(ids), length), np.int64)
         for row, prompt in zip(tokens, ids, strict=True):
             row[: len(prompt)] = prompt
+        tokens.flags.writeable = False
+        self._tokens = (vocabulary.names, tokens)
         return tokens
 
     def _run(

@@ -45,6 +45,21 @@ def test_cropping_to_the_longest_prompt_changes_no_class(encoder):
     np.testing.assert_allclose(among_long[0], short[0], atol=1e-6)
 
 
+def test_a_swap_with_the_same_classes_asks_the_tokenizer_nothing(encoder, merged, monkeypatch):
+    asked, tokenizer = [], encoder._tokenizer
+
+    class Counting:
+        def encode_batch(self, prompts):
+            asked.append(len(prompts))
+            return tokenizer.encode_batch(prompts)
+
+    monkeypatch.setattr(encoder, "_tokenizer", Counting())
+    few, many = vocabulary("road", "sky"), vocabulary("road", "sky", "car")
+    for classes in (few, few, many, many, few):
+        encoder.encode(classes, merged)
+    assert asked == [2, 3, 2]
+
+
 def test_merged_text_weights_are_used_and_others_ignored(encoder, merged):
     classes = vocabulary("road", "sky")
     base = encoder.encode(classes, {})
