@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import json
 import logging
 import os
@@ -19,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from semla_ros.bundle import file_sha256
 from semla_ros.engine.tensorrt.plan_key import PlanIdentity
 from semla_ros.errors import EngineError, SemlaError
 from semla_ros.types import Float32Array
@@ -102,7 +102,7 @@ class PlanCache:
         try:
             record = self._read(sidecar)
             content = plan.read_bytes() if plan.stat().st_size == record.nbytes else b""
-            problem = _problem(record, identity, plan)
+            problem = _problem(record, identity, content)
         except (OSError, ValueError, LookupError, TypeError) as error:
             problem, content, record = f"unreadable: {error}", b"", None
         if problem or record is None:
@@ -136,16 +136,17 @@ class PlanCache:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             _replace(plan, content)
+            written = plan.read_bytes()
             record = PlanRecord(
                 facts=json.loads(json.dumps(identity.facts)),
                 refit=refit,
                 goldens=goldens,
-                sha256=file_sha256(plan),
-                nbytes=plan.stat().st_size,
+                sha256=hashlib.sha256(written).hexdigest(),
+                nbytes=len(written),
             )
             _replace(sidecar, json.dumps(_to_json(record), indent=1).encode())
             self._evict(keep=identity.key)
-            return CachedPlan(plan.read_bytes(), record)
+            return CachedPlan(written, record)
         except OSError as error:
             raise EngineError(
                 f"the plan cannot be kept in {str(self.folder)!r}: {error}: free some space or "
@@ -185,8 +186,12 @@ class PlanCache:
         return self.folder / f"{key}.plan", self.folder / f"{key}.json"
 
     def _sidecars(self) -> list[Path]:
-        """Return the sidecars, longest unused first."""
-        return sorted(self.folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+        """Return the sidecars, longest unused first; another process may remove some meanwhile."""
+        used: dict[Path, int] = {}
+        for path in self.folder.glob("*.json"):
+            with contextlib.suppress(FileNotFoundError):
+                used[path] = path.stat().st_mtime_ns
+        return sorted(used, key=lambda path: used[path])
 
     def _read(self, sidecar: Path) -> PlanRecord:
         if sidecar.stat().st_size > MAX_SIDECAR_BYTES:
@@ -194,11 +199,10 @@ class PlanCache:
         return _from_json(json.loads(sidecar.read_text(encoding="utf-8")))
 
     def _evict(self, *, keep: str) -> None:
-        sizes = {
-            path: path.with_suffix(".plan").stat().st_size
-            for path in self._sidecars()
-            if path.with_suffix(".plan").is_file()
-        }
+        sizes: dict[Path, int] = {}
+        for path in self._sidecars():
+            with contextlib.suppress(FileNotFoundError):
+                sizes[path] = path.with_suffix(".plan").stat().st_size
         total = sum(sizes.values())
         for sidecar, size in sizes.items():
             if total <= self._max_bytes:
@@ -210,11 +214,11 @@ class PlanCache:
                 total -= size
 
 
-def _problem(record: PlanRecord, identity: PlanIdentity, plan: Path) -> str:
-    """Return why the plan is not that of `identity`, empty if it is."""
+def _problem(record: PlanRecord, identity: PlanIdentity, content: bytes) -> str:
+    """Return why `content` is not that of `identity`, empty if it is."""
     if record.facts != json.loads(json.dumps(identity.facts)):
         return "its sidecar is of another plan"
-    if plan.stat().st_size != record.nbytes or file_sha256(plan) != record.sha256:
+    if len(content) != record.nbytes or hashlib.sha256(content).hexdigest() != record.sha256:
         return "its bytes are not those that were written"
     return ""
 

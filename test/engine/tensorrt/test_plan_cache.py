@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -220,3 +221,26 @@ def test_the_digest_is_of_the_whole_graph(tmp_path):
             (tmp_path / "graph.onnx.data").write_bytes(data)
         seen.add(graph_sha256(graph))
     assert len(seen) == 5
+
+
+def test_a_plan_is_read_once_so_that_what_was_checked_is_what_is_used(cache, monkeypatch):
+    read, whole = [], Path.open
+
+    def counting(path, *args, **kwargs):
+        read.append(path.suffix)
+        return whole(path, *args, **kwargs)
+
+    store(cache)
+    monkeypatch.setattr(Path, "open", counting)
+    assert cache.load(IDENTITY).content == PLAN
+    assert read.count(".plan") == 1
+
+
+def test_a_plan_that_another_process_removes_meanwhile_is_passed_over(cache, monkeypatch):
+    store(cache)
+    glob = Path.glob
+    monkeypatch.setattr(
+        Path, "glob", lambda path, pattern: [*glob(path, pattern), path / "gone.json"]
+    )
+    assert cache.identities() == (IDENTITY,)
+    assert store(cache).content == PLAN
