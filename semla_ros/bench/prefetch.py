@@ -20,8 +20,7 @@ from semla_ros.answers import FRESH, PREFETCHED, RECURRING, SwapEvent
 from semla_ros.bench.machine import machine_facts
 from semla_ros.bench.measures import summary
 from semla_ros.config import Config
-from semla_ros.demo.footage import DRIVE_SEED, FRAME_ID
-from semla_ros.demo.world import DEMO_SEGMENTS, Drive
+from semla_ros.demo.footage import FRAME_ID, demo_drive
 from semla_ros.pipeline.adaptive import AdaptivePipeline
 from semla_ros.pipeline.assembly import open_parts
 from semla_ros.timing import now_ms
@@ -33,9 +32,7 @@ _NS_TO_MS = 1e-6
 
 def drive_frames(*, seconds: float, fps: float, laps: int) -> list[Frame]:
     """Return the demo drive, `laps` times in a row, the stamps going on."""
-    total = sum(length for _, length in DEMO_SEGMENTS)
-    segments = tuple((name, length * seconds / total) for name, length in DEMO_SEGMENTS)
-    drive = Drive(DRIVE_SEED, fps=fps, segments=segments)
+    drive = demo_drive(seconds=seconds, fps=fps)
     lap = [Frame(s.stamp_ns, FRAME_ID, s.image.rgb) for s in map(drive.frame, range(len(drive)))]
     length_ns = round(len(lap) * 1e9 / fps)
     return [replace(f, stamp_ns=f.stamp_ns + n * length_ns) for n in range(laps) for f in lap]

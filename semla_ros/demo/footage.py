@@ -69,17 +69,22 @@ class Answers:
     swaps: tuple[SwapEvent, ...]
 
 
+def demo_drive(*, seconds: float, fps: float) -> Drive:
+    """Return the demo drive with every segment, stretched to `seconds`."""
+    total = sum(length for _, length in DEMO_SEGMENTS)
+    segments = tuple((name, length * seconds / total) for name, length in DEMO_SEGMENTS)
+    return Drive(DRIVE_SEED, fps=fps, segments=segments)
+
+
 def render_footage(folder: Path, *, seconds: float, fps: float) -> Footage:
-    """Return the first `seconds` of the demo drive, stretched to hold every segment.
+    """Return the demo drive, stretched to `seconds`, and record its camera.
 
     Args:
         folder: Where the camera recording goes.
         seconds: Length; the segments keep their proportions.
         fps: Camera rate.
     """
-    total = sum(length for _, length in DEMO_SEGMENTS)
-    segments = tuple((name, length * seconds / total) for name, length in DEMO_SEGMENTS)
-    drive = Drive(DRIVE_SEED, fps=fps, segments=segments)
+    drive = demo_drive(seconds=seconds, fps=fps)
     frames: list[Frame] = []
     labels: list[UInt8Array] = []
     domains: list[str] = []

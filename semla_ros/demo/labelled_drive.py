@@ -12,11 +12,11 @@ from tqdm import tqdm
 
 from semla_ros.bags.messages import COMPRESSED_IMAGE, jpeg_fields, png_fields
 from semla_ros.bags.writer import BagWriter
+from semla_ros.demo.footage import FRAME_ID
 from semla_ros.demo.world import DEMO_SEGMENTS, Drive
 from semla_ros.errors import ConfigError, EvaluationError
 
 CAMERA, TRUTH = "/camera/image_raw/compressed", "/truth"
-FRAME_ID = "camera_optical_frame"
 SEED: Final = 2027
 """Another street than the one of `semla demo`."""
 THERE_AND_BACK: Final = tuple(name for name, _ in (*DEMO_SEGMENTS, *DEMO_SEGMENTS[-2::-1]))
