@@ -70,6 +70,7 @@ class AdaptivePipeline:
         self._control = SwapControl(
             parts.swapper, self._adaptation, parts.executors[0], faults=self._faults
         )
+        self._distance = settings.distance  # as configured last; in force from the next frame
         self._support: SupportReading | None = None
         self._changes: queue.SimpleQueue[tuple[LiveSettings, LibraryView | None]] = (
             queue.SimpleQueue()
@@ -205,9 +206,10 @@ class AdaptivePipeline:
         check_live(self.config, config)
         settings = LiveSettings.of(config, self.bundle.manifest.defaults)
         view = None
-        if self._parts.observer is not None:
+        if self._parts.observer is not None and settings.distance != self._distance:
             view = LibraryView.of(self.library, distance=settings.distance)
         self._changes.put((settings, view))
+        self._distance = settings.distance
 
     def stalled(self) -> SupportReading | None:
         """Return the last support reading as STALE: no frame comes, the score means nothing."""

@@ -9,6 +9,7 @@ from semla_ros.errors import (
     FrameError,
     LibraryError,
 )
+from semla_ros.pipeline.adaptation import LibraryView
 from semla_ros.types import AdapterMix, Frame
 
 
@@ -230,3 +231,19 @@ def test_a_stalled_camera_makes_the_reading_stale(world, make_frames):
         reading = pipeline.stalled()
         assert reading.level == "STALE"
         assert reading.nearest == "red"
+
+
+def test_centroids_are_prepared_anew_for_another_distance_and_nothing_else(world, monkeypatch):
+    made, of = [], LibraryView.of
+
+    def counting(library, *, distance):
+        made.append(distance)
+        return of(library, distance=distance)
+
+    with world.pipeline() as pipeline:
+        monkeypatch.setattr(LibraryView, "of", counting)
+        pipeline.configure(world_config(pipeline, exclude="red"))
+        assert made == []
+        for distance in ("cosine", "euclidean"):
+            pipeline.configure(world_config(pipeline, distance=distance))
+        assert made == ["cosine", "euclidean"], "not later, in the frame loop"
