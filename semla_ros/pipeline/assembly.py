@@ -96,16 +96,21 @@ def open_parts(
     observer = _observer(
         bundle, adapters, config, executor=executors[-1], with_encoder=with_encoder
     )
+    text = TextEncoder(bundle, threads=_ONE_THREAD)
     engine = open_engine(config, bundle)
-    swapper = AdapterSwapper(
-        engine,
-        adapters,
-        BaseWeights.open(bundle),
-        TextEncoder(bundle, threads=_ONE_THREAD),
-        bundle.manifest.vocabulary,
-        executors[0],
-    )
-    _warm_up(engine)
+    try:
+        swapper = AdapterSwapper(
+            engine,
+            adapters,
+            BaseWeights.open(bundle),
+            text,
+            bundle.manifest.vocabulary,
+            executors[0],
+        )
+        _warm_up(engine)
+    except BaseException:
+        engine.close()
+        raise
     return PipelineParts(
         bundle=bundle,
         engine=engine,

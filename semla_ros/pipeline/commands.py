@@ -33,6 +33,7 @@ class CommandQueue:
         """Wait for commands."""
         self._waiting: queue.Queue[Command] = queue.Queue(MAX_WAITING)
         self._current: Future[SwapEvent] | None = None
+        self._closed: SemlaError | None = None
 
     def put(self, command: Command) -> Future[SwapEvent]:
         """Return the answer to come; any thread.
@@ -46,6 +47,8 @@ class CommandQueue:
             raise EngineError(
                 f"expected at most {MAX_WAITING} waiting commands: wait for their answers"
             ) from error
+        if self._closed is not None:
+            self.drain(self._closed)
         return command.answer
 
     def start_next(self, stamp_ns: int) -> None:
@@ -59,7 +62,8 @@ class CommandQueue:
                 self._start(command, stamp_ns)
 
     def drain(self, error: SemlaError) -> None:
-        """Answer every waiting command with `error`."""
+        """Answer every waiting command with `error`, and those that still come."""
+        self._closed = error
         while True:
             try:
                 command = self._waiting.get_nowait()

@@ -7,8 +7,9 @@ import pytest
 import semla_ros
 from semla_ros.bundle import MANIFEST
 from semla_ros.config import Config
-from semla_ros.errors import BundleError
-from semla_ros.pipeline import build_pipeline, default_bundle
+from semla_ros.errors import BundleError, EngineError
+from semla_ros.pipeline import assembly, build_pipeline, default_bundle
+from semla_ros.pipeline.engines import open_engine
 from semla_ros.types import AdapterMix, Frame
 
 
@@ -101,3 +102,21 @@ def test_an_explicit_engine_and_a_library_elsewhere(tiny, tmp_path):
         assert pipeline.engine.name == "fake"
         assert pipeline.library.names == ()
         assert [pipeline.step(f).mix for f in drive(3)] == [AdapterMix.base_only()] * 3
+
+
+def test_an_engine_whose_pipeline_cannot_be_made_is_closed(tiny, monkeypatch):
+    opened = []
+
+    def recording(config, bundle):
+        opened.append(open_engine(config, bundle))
+        return opened[0]
+
+    def broken(engine):
+        raise EngineError("the first frame fails")
+
+    monkeypatch.setattr(assembly, "open_engine", recording)
+    monkeypatch.setattr(assembly, "_warm_up", broken)
+    with pytest.raises(EngineError, match="first frame"):
+        built(tiny, engine="onnx", adaptation="inline")
+    with pytest.raises(EngineError, match="closed"):
+        opened[0].infer(np.zeros((4, 4, 3), np.uint8))

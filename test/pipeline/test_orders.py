@@ -1,4 +1,5 @@
 import shutil
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from semla_ros.errors import (
     LibraryError,
     VocabularyError,
 )
+from semla_ros.pipeline.commands import Command, CommandQueue
 from semla_ros.types import AdapterMix
 
 
@@ -151,3 +153,11 @@ def test_a_closed_pipeline_refuses_and_answers(world, make_frames):
         with pytest.raises(EngineError, match="closed"):
             call()
     assert pipeline.poll(1) == ()
+
+
+def test_an_order_that_comes_while_the_pipeline_closes_is_answered():
+    """It has passed every check for an open pipeline and arrives when the others are answered."""
+    orders = CommandQueue()
+    orders.drain(EngineError("the pipeline was closed"))
+    answer = orders.put(Command(lambda stamp_ns: Future()))
+    assert isinstance(answer.exception(0), EngineError)
