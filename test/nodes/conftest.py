@@ -11,7 +11,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 NODE = "/segmenter"
 
 NEEDED = {
