@@ -10,10 +10,8 @@ import numpy as np
 
 from semla_ros.bench.measures import slope, spread, summary
 from semla_ros.bench.node_bench import QUIET, SWAPPING, Measured, NodeBench, NodeBenchRequest
+from semla_ros.bench.node_notes import node_notes
 from semla_ros.bench.node_run import (
-    HANDOVER_MS,
-    LATE_MS,
-    STALL_MS,
     figures,
     overheads,
     pooled,
@@ -52,7 +50,7 @@ def node_record(request: NodeBenchRequest, bench: NodeBench, *, command: str) ->
     }
     rows = tuple(_row(m, bench) for m in main)
     title = f"The live node over ROS 2 (engine {bench.engine}, {first})"
-    return BenchRecord(title, command, rows, notes=_notes(request, bench), extra=extra)
+    return BenchRecord(title, command, rows, notes=node_notes(request, bench), extra=extra)
 
 
 def _row(measured: Measured, bench: NodeBench) -> Row:
@@ -247,37 +245,6 @@ def _ros2(quiet: Sequence[Measured], bench: NodeBench) -> dict[str, Any]:
     }
     fixed = {k: v for k, v in sections.items() if k != f"{float(bench.peak_hz)}fps"}
     return {**top, **fixed, "metadata": metadata}
-
-
-def _notes(request: NodeBenchRequest, bench: NodeBench) -> tuple[str, ...]:
-    runs = [run for m in bench.measured for run in m.runs]
-    peak = (
-        f"The peak is the highest rate at which at most {request.loss:.0%} of the frames are "
-        "lost, found by bisection until the interval is 3 % of the rate; runs there are as long "
-        "as the others."
-    )
-    return (
-        f"Played: {bench.film.source} (sha256 {bench.film.sha256[:12]}), {request.seconds:g} s "
-        f"a run, {request.repeats} repeats, interleaved; percentiles are over all frames of all "
-        "repeats, nothing is trimmed.",
-        "Latency is from when an image is due to the arrival of its mask in another process, "
-        "matched by header stamp; `overhead` is that less the frame's own time in the network, "
-        "`over_bare` is p50 less p50 of the network alone in a process without ROS at the same "
-        "pace. `relay` is the p50 of a process that answers each image at once with an empty mask "
-        "of its size: what two messages of that size and the stopwatch take by themselves; it is "
-        "part of the overhead and not taken off.",
-        f"Stale are masks that were begun while a newer image had been waiting for over "
-        f"{HANDOVER_MS:g} ms, came twice or out of order; masks older than {LATE_MS:g} ms at "
-        "publication are counted beside.",
-        f"A frame is stalled by a swap if the frame loop waited over {STALL_MS:g} ms for the "
-        "commit (a busy machine can do that to any frame: compare with those while quiet); while "
-        "swapping, mixes are pinned in turns, each once the one before serves.",
-        "CPU is in percent of one core; the processor is that of the whole node, navigator and "
-        "swaps included.",
-        "False swaps are swaps of the node's own accord while one weather is played.",
-        *((peak,) if request.peak else ()),
-        f"{len(runs)} runs, {sum(len(r.sent_ns) for r in runs)} frames in all.",
-    )
 
 
 def _shown_rate(measured: Measured, bench: NodeBench) -> str:
