@@ -301,6 +301,6 @@ def test_requests_from_many_threads_all_get_an_answer_and_frames_one_whole_set()
             np.testing.assert_array_equal(prediction.logits, expected[prediction.mix])
             if all(job.done() for job in jobs) and not stage.swapper.busy:
                 stop.set()
-        answers = [future.result(1) for job in jobs for future in job.result()]
+        answers = [future.result(60) for job in jobs for future in job.result()]
     assert len(answers) == 400
     assert all(a.committed or "superseded" in a.error or "torn" in a.error for a in answers)

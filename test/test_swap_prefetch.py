@@ -239,7 +239,7 @@ def test_requests_and_prefetches_from_many_threads_serve_only_what_was_asked_for
             np.testing.assert_array_equal(prediction.logits, first)
         stop.set()
         guessing.result()
-        answers = [future.result(1) for job in jobs for future in job.result()]
+        answers = [future.result(60) for job in jobs for future in job.result()]
     assert len(answers) == 200
     assert all(a.committed or "superseded" in a.error for a in answers)
     published = {a.to_mix for a in answers if a.committed}

@@ -1,6 +1,7 @@
 """The contract of every engine while threads meet, and over many swaps."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
@@ -44,15 +45,19 @@ def test_every_frame_is_computed_with_one_whole_set(engine, engine_set, rgb):
 
     with ThreadPoolExecutor(1) as pool:
         worker = pool.submit(swap_forever)
-        seen = set()
-        for _ in range(150 if engine.name == "torch" else 1500):
-            prediction = engine.infer(rgb, keep_logits=True)
-            assert np.array_equal(prediction.logits, expected[prediction.mix]), prediction.mix
-            seen.add(prediction.mix)
-        stop.set()
+        seen, frames = set(), 0
+        wanted = 150 if engine.name == "torch" else 1500
+        deadline = time.monotonic() + 60
+        try:
+            while frames < wanted or swaps <= 10 or seen != set(expected):
+                assert time.monotonic() < deadline, f"{swaps} swaps, {len(seen)} sets seen"
+                frames += 1
+                prediction = engine.infer(rgb, keep_logits=True)
+                assert np.array_equal(prediction.logits, expected[prediction.mix]), prediction.mix
+                seen.add(prediction.mix)
+        finally:
+            stop.set()
         worker.result()
-    assert seen == set(expected)
-    assert swaps > 10
 
 
 def test_a_slot_is_not_rewritten_while_a_frame_is_still_computed_with_it(

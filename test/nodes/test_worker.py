@@ -8,7 +8,7 @@ import pytest
 from semla_ros.errors import FrameError
 from semla_ros.nodes.worker import LOG_EVERY, Mailbox, Worker
 
-LONG_S = 10.0
+LONG_S = 60.0
 
 
 def test_the_newest_item_wins_and_the_rest_are_counted():
