@@ -72,6 +72,9 @@ class DeferredEngine(SegmentationEngine):
         """Fill the idle slot of the engine that serves; see `SegmentationEngine.prepare`."""
         with self._preparing:
             self._require_open()
+            self._check(weight_set)
+            with self._gate:
+                self._waiting = None
             self._current.prepare(weight_set)
             with self._gate:
                 self._waiting = weight_set if self._keeps else None

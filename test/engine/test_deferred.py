@@ -3,6 +3,7 @@
 import gc
 import threading
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -109,6 +110,38 @@ def test_a_set_that_is_prepared_but_not_committed_moves_along(deferred, slow, ma
     slow.go.set()
     until(lambda: deferred.status.state == "ready")
     assert deferred.infer(rgb).mix == make_set(1).mix
+    deferred.commit()
+    assert deferred.infer(rgb).mix == make_set(2).mix
+
+
+def test_a_set_that_failed_to_prepare_leaves_none_to_move_along(
+    deferred, slow, make_set, rgb, monkeypatch
+):
+    serve(deferred, make_set(1))
+    deferred.prepare(make_set(2))
+
+    def breaking(index, weight_set):
+        raise EngineError("the adapter file is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(deferred._current, "_prepare_impl", breaking)
+        with pytest.raises(EngineError, match="gone"):
+            deferred.prepare(make_set(3))
+    slow.go.set()
+    until(lambda: deferred.status.state == "ready")
+    with pytest.raises(EngineError, match="without a prepared"):
+        deferred.commit()
+    assert deferred.infer(rgb).mix == make_set(1).mix
+
+
+def test_a_set_that_does_not_fit_leaves_the_one_before_prepared(deferred, slow, make_set, rgb):
+    serve(deferred, make_set(1))
+    deferred.prepare(make_set(2))
+    misfit = make_set(3)
+    with pytest.raises(EngineError, match="expected"):
+        deferred.prepare(replace(misfit, text_features=misfit.text_features[:, :-1]))
+    slow.go.set()
+    until(lambda: deferred.status.state == "ready")
     deferred.commit()
     assert deferred.infer(rgb).mix == make_set(2).mix
 
