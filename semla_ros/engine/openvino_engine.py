@@ -92,8 +92,10 @@ class OpenVinoEngine(SegmentationEngine):
 
     def _prepare_impl(self, index: int, weight_set: WeightSet) -> None:
         tap = second_tap(self._bundle, weight_set.mix)
-        self._slots[index].fill(weight_set, tap)
-        self._networks.keep({slot.classes for slot in self._slots})
+        try:
+            self._slots[index].fill(weight_set, tap)
+        finally:
+            self._networks.keep({slot.classes for slot in self._slots})
 
     def _infer_impl(self, index: int, rgb: UInt8Array | Float32Array) -> Float32Array:
         self._input.load(rgb)

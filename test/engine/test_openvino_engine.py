@@ -171,6 +171,20 @@ def test_only_networks_in_use_are_kept(hand_made, make_set):
         assert set(engine._networks._by_classes) == {2, 3}
 
 
+def test_sets_that_fail_leave_no_networks_behind(hand_made, make_set, monkeypatch):
+    def breaking(weights):
+        raise EngineError("the adapter file is gone")
+
+    with opened(hand_made.bundle) as engine:
+        serve(engine, make_set(1))
+        for slot in engine._slots:
+            monkeypatch.setattr(slot._buffers, "fill", breaking)
+        for count in range(3, 8):
+            with pytest.raises(EngineError, match="gone"):
+                engine.prepare(make_set(2, names=tuple("abcdefgh"[:count])))
+            assert len(engine._networks._by_classes) <= 2
+
+
 def test_a_class_list_that_does_not_compile_leaves_the_old_one(
     hand_made, make_set, rgb, monkeypatch
 ):
