@@ -106,8 +106,9 @@ class AdapterMix:
 
     def difference(self, other: AdapterMix) -> float:
         """Return the total variation distance to `other`, in [0, 1]."""
-        names = set(self.names) | set(other.names)
-        return 0.5 * math.fsum(abs(self.weight(n) - other.weight(n)) for n in names)
+        mine = dict(zip(self.names, self.weights, strict=True))
+        theirs = dict(zip(other.names, other.weights, strict=True))
+        return 0.5 * math.fsum(abs(mine.get(n, 0.0) - theirs.get(n, 0.0)) for n in mine | theirs)
 
     @property
     def adapted(self) -> bool:

@@ -150,3 +150,24 @@ def test_a_weight_set_has_features_for_every_class(shape):
 def test_a_support_level_is_one_of_four():
     with pytest.raises(ConfigError, match="'FINE'"):
         SupportReading(0.1, 0.1, "fog", 3.0, "FINE", 0)
+
+
+def test_comparing_two_mixes_looks_at_each_member_a_few_times():
+    """The frame loop does it at every observation; a mix may hold a thousand adapters."""
+    looked = []
+
+    class Name(str):
+        __slots__ = ()
+
+        def __hash__(self):
+            looked.append(self)
+            return super().__hash__()
+
+    count = 300
+    one, other = (
+        AdapterMix(tuple(Name(start + i) for i in range(count)), (1 / count,) * count)
+        for start in (0, count // 2)
+    )
+    looked.clear()
+    assert one.difference(other) == pytest.approx(0.5)
+    assert len(looked) <= 20 * count
