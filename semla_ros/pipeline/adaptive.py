@@ -72,6 +72,7 @@ class AdaptivePipeline:
         )
         self._distance = settings.distance  # as configured last; in force from the next frame
         self._support: SupportReading | None = None
+        self._stamp_ns: int | None = None  # of the frame that was stepped last
         self._changes: queue.SimpleQueue[tuple[LiveSettings, LibraryView | None]] = (
             queue.SimpleQueue()
         )
@@ -133,6 +134,7 @@ class AdaptivePipeline:
         timer = StageTimer()
         with self._loop:
             self._require_open()
+            self._stamp_ns = frame.stamp_ns
             with timer.stage("adapt"):
                 self._take_changes()
                 self._control.adapt(frame.stamp_ns)
@@ -147,8 +149,9 @@ class AdaptivePipeline:
     def poll(self, stamp_ns: int) -> tuple[SwapEvent, ...]:
         """Return what happened to swaps since the last frame; never waits.
 
-        Carries out commands and publishes prepared sets while no frame flows. Does nothing where
-        a frame is just being computed: its step does the same.
+        Carries out commands, adapts and publishes prepared sets while no frame flows, so that the
+        next frame need not. Does nothing where a frame is just being computed: its step does the
+        same. With `adaptation: inline` only frames adapt, as in a replay.
         """
         if not self._loop.acquire(blocking=False):
             return ()
@@ -156,6 +159,8 @@ class AdaptivePipeline:
             if self._closed:
                 return ()
             self._take_changes()
+            if self._stamp_ns is not None and self.config.adaptation == "background":
+                self._control.adapt(self._stamp_ns)
             self._control.advance(stamp_ns)
             return self._control.take_events()
         finally:

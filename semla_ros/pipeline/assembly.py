@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 import semla_ros
@@ -21,6 +22,7 @@ from semla_ros.executors import InlineExecutor, background_executor, use_one_bla
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.encoder import ImageEncoder
 from semla_ros.navigator.navigator import Navigator
+from semla_ros.onnx_session import cpu_threads
 from semla_ros.pipeline.adaptive import AdaptivePipeline, PipelineParts
 from semla_ros.pipeline.engines import open_encoder, open_engine
 from semla_ros.pipeline.observer import Observer
@@ -138,8 +140,13 @@ def _open_library(bundle: ModelBundle, root: Path, config: Config) -> AdapterLib
 
 
 def _executors(config: Config) -> tuple[Executor, ...]:
-    """Return where swaps and navigator run, in this order; numpy then uses no threads itself."""
+    """Return where swaps and navigator run, in this order.
+
+    NumPy then uses no threads of its own, OpenCV as many as the engine: both start one for each
+    core otherwise, which wakes them for every image and leaves nothing to the robot.
+    """
     use_one_blas_thread()
+    cv2.setNumThreads(cpu_threads(config.threads))
     if config.adaptation == "inline":
         return (InlineExecutor(),)
     return background_executor("semla-swap"), background_executor("semla-navigator")

@@ -83,6 +83,27 @@ def test_what_the_camera_sees_supersedes_neither_a_swap_nor_an_order(world, make
         pipeline.close()
 
 
+def test_what_the_navigator_found_is_acted_on_between_frames(world, make_frames):
+    with ThreadPoolExecutor(1) as swap, ThreadPoolExecutor(1) as navigate:
+        pipeline = world.pipeline(swap, navigate, adaptation="background", swap_policy="always")
+        run(pipeline, make_frames("red"))
+        navigate.submit(lambda: None).result(20)
+        (event,) = wait_for_event(pipeline)
+        assert (event.to_mix, event.reason) == (only("red"), "domain")
+        (result,) = run(pipeline, make_frames("red", start=1))
+        assert result.mix == only("red")
+        pipeline.close()
+
+
+def test_inline_only_frames_adapt(world, make_frames):
+    pipeline = world.pipeline(InlineExecutor(), InlineExecutor(), swap_policy="always")
+    run(pipeline, make_frames("red"))
+    assert pipeline.poll(1) == ()
+    (result,) = run(pipeline, make_frames("red", start=1))
+    assert result.mix == only("red")
+    pipeline.close()
+
+
 def wait_for_event(pipeline):
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
