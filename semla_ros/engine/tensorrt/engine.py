@@ -13,6 +13,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import ClassVar
 
+import numpy as np
+
 from semla_ros.bundle import AS_TRAINED, GraphWeight, ModelBundle
 from semla_ros.engine.base import FROZEN, READY, EngineStatus, SegmentationEngine, Slot
 from semla_ros.engine.options import CUDA, F16, F32, EngineOptions
@@ -89,6 +91,7 @@ class TensorRtEngine(SegmentationEngine):
         self.precision, self.device = F16 if options.precision == FP16 else F32, CUDA
         where = toolkit.platform
         self.identity = f"{where.tensorrt} {where.gpu} {plan.record.sha256[:16]}"
+        self._base_text: tuple[tuple[str, ...], Float32Array] = ((), np.zeros((0, 0), np.float32))
         self._input = InputBuffer(self.size)
         self._input.tensor = self._tensors.image  # page-locked
 
@@ -236,13 +239,8 @@ class TensorRtEngine(SegmentationEngine):
             resources=resources,
             stream=self._patient,
         )
-        slot = RefittableSlot(
-            toolkit,
-            plan.content,
-            probe=self._tensors.probe,
-            stream=self._patient,
-            engine=engine,
-        )
+        probe, stream = self._tensors.probe, self._patient
+        slot = RefittableSlot(toolkit, plan.content, probe=probe, stream=stream, engine=engine)
         resources.callback(slot.close)
         return slot
 
@@ -260,6 +258,8 @@ class TensorRtEngine(SegmentationEngine):
         self._loader.load(index, self._spare, good=self._good)
         tap = second_tap(self._bundle, weight_set.mix)
         self._tensors.set_text(index, weight_set.text_features, tap)
+        if not weight_set.mix.adapted:
+            self._base_text = (weight_set.vocabulary.names, weight_set.text_features)
 
     def _commit_impl(self, slot: Slot) -> None:
         if self._loader.in_place:
@@ -273,8 +273,18 @@ class TensorRtEngine(SegmentationEngine):
                 self._loader.publish(self._spare, good=self._good)
             except EngineError:
                 if self._loader.ladder.frozen and self._active is not None:
-                    self._active = replace(self._active, mix=AdapterMix.base_only())
+                    self._active = self._based(self._active)
                 raise
+
+    def _based(self, slot: Slot) -> Slot:
+        """Return `slot` as it is once its engine holds the plan's own weights."""
+        base = AdapterMix.base_only()
+        names, features = self._base_text
+        if names == slot.vocabulary.names:
+            self._tensors.set_text(slot.index, features, second_tap(self._bundle, base))
+        else:
+            _LOG.error("the base serves with text features of %s", slot.mix.identity)
+        return replace(slot, mix=base)
 
     def _infer_impl(self, index: int, rgb: UInt8Array | Float32Array) -> Float32Array:
         self._input.load(rgb)

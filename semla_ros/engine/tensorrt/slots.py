@@ -51,7 +51,13 @@ class PlainSlot:
         self.context: Any = toolkit.context(self.engine)
 
     def serve(self, feed: Feed, *, stream: int) -> None:
-        """Put one run on `stream`."""
+        """Put one run on `stream`.
+
+        Raises:
+            EngineError: The engine could not be made anew after a fault, or does not run.
+        """
+        if self.context is None:
+            raise EngineError("no engine is left after a fault: restart the node")
         enqueue(self.context, feed, stream=stream)
 
     def probe(self) -> Float32Array:
