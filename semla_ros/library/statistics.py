@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from semla_ros.errors import AdapterError
-from semla_ros.npz_file import read_arrays
+from semla_ros.npz_file import npz_content, read_arrays
 from semla_ros.types import Float32Array, Float64Array
+from semla_ros.whole_file import write_file
 
 CENTROID_KEY = "train_average_embedding"
 MAX_DIM = 16_384
@@ -119,7 +119,11 @@ def read_statistics(folder: Path, name: str) -> DomainStatistics:
 
 
 def write_statistics(folder: Path, name: str, statistics: DomainStatistics) -> Path:
-    """Return the path of the file written for `statistics`, readable by SemLA's own tools."""
+    """Return the path of the file written for `statistics`, readable by SemLA's own tools.
+
+    Raises:
+        AdapterError: It cannot be written; an older file is left as it was.
+    """
     arrays: dict[str, npt.NDArray[np.generic]] = {
         CENTROID_KEY: statistics.centroid.astype(np.float32)[np.newaxis]
     }
@@ -134,13 +138,7 @@ def write_statistics(folder: Path, name: str, statistics: DomainStatistics) -> P
         arrays["quantiles"] = statistics.quantiles.distances.astype(np.float64)
     if statistics.shrinkage is not None:
         arrays["shrinkage"] = np.asarray(statistics.shrinkage, dtype=np.float64)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = statistics_path(folder, name)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **arrays)
-    os.replace(partial, path)  # noqa: PTH105  the atomic one
-    return path
+    return write_file(statistics_path(folder, name), npz_content(arrays), error=AdapterError)
 
 
 def _statistics_from_arrays(arrays: Mapping[str, npt.NDArray[np.generic]]) -> DomainStatistics:

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -37,6 +36,7 @@ from semla_ros.library.statistics import (
     write_statistics,
 )
 from semla_ros.types import BASE, Float32Array, LoraAdapter, LoraLayer
+from semla_ros.whole_file import write_file
 
 __all__ = [
     "CONFIG_FILE",
@@ -147,7 +147,7 @@ def write_adapter(folder: Path, adapter: LoraAdapter, *, alpha: float) -> None:
         alpha: The usual alpha; layers whose scaling * rank differs get an `alpha_pattern`.
 
     Raises:
-        AdapterError: Nothing to write.
+        AdapterError: Nothing to write, or the disk refuses; older files are left as they were.
     """
     if not adapter.layers:
         raise AdapterError(f"adapter {adapter.name!r}: expected at least one layer to write")
@@ -158,8 +158,9 @@ def write_adapter(folder: Path, adapter: LoraAdapter, *, alpha: float) -> None:
             key = f"base_model.model.{module}.lora_{side}.weight"
             tensors[key] = np.ascontiguousarray(array, dtype=np.float32)
     config = json.dumps(config_of(adapter, alpha), indent=2, sort_keys=True)
-    _replace(folder / TENSOR_FILE, save(tensors, metadata={"format": "pt"}))
-    _replace(folder / CONFIG_FILE, (config + "\n").encode())
+    content = save(tensors, metadata={"format": "pt"})
+    write_file(folder / TENSOR_FILE, content, error=AdapterError)
+    write_file(folder / CONFIG_FILE, (config + "\n").encode(), error=AdapterError)
 
 
 def waits_for_adapter(folder: Path, name: str) -> bool:
@@ -174,12 +175,6 @@ def copy_documents(source: Path, target: Path) -> None:
         path = source / name
         if path.is_file() and path.stat().st_size <= MAX_DOCUMENT_BYTES:
             shutil.copyfile(path, target / name)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)  # noqa: PTH105  the atomic one
 
 
 def _read_pairs(path: Path, where: str, *, values: bool) -> _Pairs:

@@ -6,7 +6,6 @@ was made, so that naming needs neither torch nor that tower.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from semla_ros.errors import BundleError
-from semla_ros.npz_file import read_arrays
+from semla_ros.npz_file import npz_content, read_arrays
 from semla_ros.types import Float32Array
+from semla_ros.whole_file import write_file
 
 _KEYS = ("encoder", "prompt_set", "groups", "prompts", "embeddings")
 _MAX_BYTES = 256_000_000
@@ -52,7 +52,11 @@ class PromptEmbeddings:
 
 
 def write_prompts(path: Path, prompts: PromptEmbeddings) -> None:
-    """Write `prompts` in one step; equal ones give equal bytes."""
+    """Write `prompts` in one step; equal ones give equal bytes.
+
+    Raises:
+        BundleError: The file cannot be written.
+    """
     arrays: dict[str, npt.NDArray[np.generic]] = {
         "encoder": np.asarray(prompts.encoder),
         "prompt_set": np.asarray(prompts.prompt_set),
@@ -60,10 +64,7 @@ def write_prompts(path: Path, prompts: PromptEmbeddings) -> None:
         "prompts": np.asarray(prompts.prompts),
         "embeddings": prompts.embeddings.astype(np.float32),
     }
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **arrays)
-    os.replace(partial, path)  # noqa: PTH105  the atomic one
+    write_file(path, npz_content(arrays), error=BundleError)
 
 
 def read_prompts(path: Path) -> PromptEmbeddings:

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -289,8 +290,8 @@ def test_names_of_published_libraries_are_allowed(name):
 def test_an_interrupted_write_leaves_the_old_file(tmp_path, store, make_adapter, monkeypatch):
     folder = store(tmp_path)
     before = read_adapter(folder)
-    monkeypatch.setattr(storage.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
-    with pytest.raises(OSError, match="full"):
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(AdapterError, match="full"):
         write_adapter(folder, make_adapter(seed=9), alpha=8.0)
     monkeypatch.undo()
     assert_same(read_adapter(folder), before)
