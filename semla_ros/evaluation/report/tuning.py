@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
 from tqdm import tqdm
 
 from semla_ros.bundle import ModelBundle, open_bundle
@@ -20,18 +17,15 @@ from semla_ros.evaluation.analysis.gate_sweep import GateScore, chosen_gate, gat
 from semla_ros.evaluation.analysis.mix_sweep import Choice, MixSweep, mix_sweep
 from semla_ros.evaluation.analysis.rerun import bundle_library
 from semla_ros.evaluation.analysis.thresholds import RATES, Thresholds, thresholds
-from semla_ros.evaluation.page import write_page
 from semla_ros.evaluation.report.decisions import take_gate, take_retrieval, take_thresholds
-from semla_ros.evaluation.report.tuning_page import tuning_page
+from semla_ros.evaluation.report.tuning_page import Tuned, write_tuning
 from semla_ros.evaluation.study.record import RecordingTrack, Study
 from semla_ros.evaluation.study.session import Session, StudySettings
-from semla_ros.evaluation.study.store import finite, write_file
 from semla_ros.evaluation.study.tasks import Task
 from semla_ros.navigator.distance import DISTANCES, CentroidBank
 from semla_ros.pipeline import default_bundle
 from semla_ros.pipeline.settings import LiveSettings, bank_of
 
-PARAMETERS, NUMBERS, PAGE = "params.yaml", "tune.json", "index.html"
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Temperatures tried, in units of the bundle's."""
 TOP_KS = (1, 2, 3, 5, 7)
@@ -81,31 +75,6 @@ class TuneRequest:
             raise EvaluationError("expected a study or a recording with truth, got none")
 
 
-@dataclass(frozen=True, slots=True)
-class Tuned:
-    """What was found.
-
-    Attributes:
-        parameters: Parameters that should differ from the default.
-        why: A sentence for each decision.
-        retrieval: None without recordings.
-        current: The bundle's own choice among the tried ones.
-        gate: Every setting of the gate; empty without studies.
-        gate_choice: The one taken.
-        archive: One fused model for each group of frames; empty where not asked for.
-        thresholds: Of novelty and support; None where no domain has an adapter.
-    """
-
-    parameters: Mapping[str, float | int | str]
-    why: tuple[str, ...]
-    retrieval: MixSweep | None
-    current: Choice
-    gate: tuple[GateScore, ...]
-    gate_choice: GateScore | None
-    archive: tuple[ArchiveScore, ...] = ()
-    thresholds: Thresholds | None = None
-
-
 def tune(request: TuneRequest) -> tuple[Tuned, tuple[Path, ...]]:
     """Return what was found, and the files that say so.
 
@@ -130,7 +99,7 @@ def tune(request: TuneRequest) -> tuple[Tuned, tuple[Path, ...]]:
         limits = _thresholds(request, bundle, config, parameters)
         take_thresholds(limits, request.false_alarms, parameters, why)
     tuned = Tuned(parameters, tuple(why), retrieval, current, gate, choice, archive, limits)
-    return tuned, _written(request.out, tuned)
+    return tuned, write_tuning(tuned, request.out)
 
 
 def _retrieval(
@@ -227,24 +196,3 @@ def _thresholds(
         settings=settings,
         rates=sorted(rates, reverse=True),
     )
-
-
-def _written(out: Path, tuned: Tuned) -> tuple[Path, ...]:
-    write_page(out / PAGE, tuning_page(tuned))
-    data: dict[str, Any] = finite(asdict(tuned))
-    return (
-        write_file(out / PARAMETERS, parameter_yaml(tuned).encode()),
-        write_file(out / NUMBERS, (json.dumps(data, indent=1, allow_nan=False) + "\n").encode()),
-        out / PAGE,
-    )
-
-
-def parameter_yaml(tuned: Tuned) -> str:
-    """Return a ROS parameter file that the launch file takes as `params_file:=`."""
-    words = "".join(f"#   {line}\n" for line in tuned.why)
-    body = {"/**": {"ros__parameters": dict(tuned.parameters)}}
-    head = (
-        "# Written by semla tune. What is not named here keeps its default.\n"
-        "#   ros2 launch semla_ros drive.launch.py params_file:=<this file>\n"
-    )
-    return head + words + yaml.safe_dump(body, sort_keys=False)

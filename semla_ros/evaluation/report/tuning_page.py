@@ -1,23 +1,55 @@
-"""The page of `semla tune`."""
+"""What tuning found: as parameters, as numbers, as a page."""
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from html import escape
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import yaml
 
+from semla_ros.evaluation.analysis.archive import ArchiveScore
+from semla_ros.evaluation.analysis.gate_sweep import GateScore
 from semla_ros.evaluation.analysis.mix_sweep import Choice, MixSweep
 from semla_ros.evaluation.analysis.summary import MEANS, Cell, ResultTable
 from semla_ros.evaluation.analysis.thresholds import Thresholds
-from semla_ros.evaluation.page import page, section, table
+from semla_ros.evaluation.page import page, section, table, write_page
 from semla_ros.evaluation.report.plots import heatmap, lines
 from semla_ros.evaluation.report.sections import optional
 from semla_ros.evaluation.report.tables import html
+from semla_ros.evaluation.study.store import finite, write_file
 
-if TYPE_CHECKING:
-    from semla_ros.evaluation.report.tuning import Tuned
+PARAMETERS, NUMBERS, PAGE = "params.yaml", "tune.json", "index.html"
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What was found.
+
+    Attributes:
+        parameters: Parameters that should differ from the default.
+        why: A sentence for each decision.
+        retrieval: None without recordings.
+        current: The bundle's own choice among the tried ones.
+        gate: Every setting of the gate; empty without studies.
+        gate_choice: The one taken.
+        archive: One fused model for each group of frames; empty where not asked for.
+        thresholds: Of novelty and support; None where no domain has an adapter.
+    """
+
+    parameters: Mapping[str, float | int | str]
+    why: tuple[str, ...]
+    retrieval: MixSweep | None
+    current: Choice
+    gate: tuple[GateScore, ...]
+    gate_choice: GateScore | None
+    archive: tuple[ArchiveScore, ...] = ()
+    thresholds: Thresholds | None = None
 
 
 def tuning_page(tuned: Tuned) -> str:
@@ -158,3 +190,29 @@ def _archive(tuned: Tuned) -> str:
         "and each group gets one fused model (supplement E of SemLA)."
     )
     return section("Batch mode for an archive", table(header, rows, digits=1), note=note)
+
+
+def write_tuning(tuned: Tuned, out: Path) -> tuple[Path, ...]:
+    """Return the files written into `out`: parameters, numbers and page.
+
+    Raises:
+        EvaluationError: One cannot be written.
+    """
+    write_page(out / PAGE, tuning_page(tuned))
+    data: dict[str, Any] = finite(asdict(tuned))
+    return (
+        write_file(out / PARAMETERS, parameter_yaml(tuned).encode()),
+        write_file(out / NUMBERS, (json.dumps(data, indent=1, allow_nan=False) + "\n").encode()),
+        out / PAGE,
+    )
+
+
+def parameter_yaml(tuned: Tuned) -> str:
+    """Return a ROS parameter file that the launch file takes as `params_file:=`."""
+    words = "".join(f"#   {line}\n" for line in tuned.why)
+    body = {"/**": {"ros__parameters": dict(tuned.parameters)}}
+    head = (
+        "# Written by semla tune. What is not named here keeps its default.\n"
+        "#   ros2 launch semla_ros drive.launch.py params_file:=<this file>\n"
+    )
+    return head + words + yaml.safe_dump(body, sort_keys=False)
