@@ -66,6 +66,8 @@ def play_live(
         SemlaError: A process ended with an error; its last lines say why.
     """
     source = choose_topic(camera, topic)
+    if seconds is None:
+        seconds = _length_s(camera, source.name)
     compressed = source.msgtype == COMPRESSED_IMAGE
     published = CAMERA + "/compressed" if compressed else CAMERA
     transport = {"image_transport": "compressed" if compressed else "raw"}
@@ -85,7 +87,7 @@ def play_live(
         _process("recorder", record, environment, logs),
         _process("player", play, environment, logs) as player,
     ):
-        _wait(player, _length_s(camera, source.name) if seconds is None else seconds)
+        _wait(player, seconds)
         time.sleep(1.0)  # the last frame is still on its way through the node
     stamps = json.loads(sent.read_text(encoding="utf-8"))["stamps_ns"]
     return LiveRun(out, tuple(int(s) for s in stamps))
