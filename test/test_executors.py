@@ -38,7 +38,8 @@ def test_a_library_below_a_folder_with_a_space_is_found(tmp_path, monkeypatch):
     maps = Path("/proc/self/maps")
     if not maps.exists() or use_one_blas_thread() == 0:
         pytest.skip("numpy here has no OpenBLAS, or the system no /proc/self/maps")
-    (real,) = {x.split(maxsplit=5)[-1] for x in maps.read_text().splitlines() if "openblas" in x}
+    lines = maps.read_text().splitlines()
+    real = next(line.split(maxsplit=5)[-1] for line in lines if "openblas" in line)
     spaced = tmp_path / "my robot"
     spaced.mkdir()
     (spaced / "libopenblas.so").symlink_to(real)
