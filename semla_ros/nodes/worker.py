@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,14 @@ T = TypeVar("T")
 
 LOG_EVERY = 100
 """After the first of a kind, every how many errors are logged again."""
+
+
+STEP_ASIDE_S = 20e-6
+"""Long enough for the worker to take the interpreter.
+
+Whoever puts would keep it until its own next wait: 0.7 instead of 0.2 ms from callback to worker,
+of 5.5 instead of 5.0 ms over the network (`semla bench node` at 30 Hz, column `queue`).
+"""
 
 
 class Mailbox(Generic[T]):
@@ -113,8 +122,9 @@ class Worker(Generic[T]):
         self._thread.start()
 
     def put(self, item: T) -> None:
-        """Hand over an item; never blocks."""
+        """Hand over an item and step aside for a moment, so that the worker begins with it."""
         self._mailbox.put(item)
+        time.sleep(STEP_ASIDE_S)
 
     def stop(self, timeout_s: float = 10.0) -> bool:
         """End the thread after the item in hand; return whether it ended in time."""
