@@ -13,7 +13,8 @@ import numpy as np
 
 from semla_ros.bundle import GraphWeight
 from semla_ros.engine.weights import graph_shape, write_weight
-from semla_ros.types import Float32Array, LayerFactors, LazyWeights
+from semla_ros.lazy_weights import LayerFactors, LazyWeights
+from semla_ros.types import Float32Array
 
 if TYPE_CHECKING:
     from torch import Tensor

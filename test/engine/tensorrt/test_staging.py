@@ -7,7 +7,7 @@ from semla_ros.engine.tensorrt import staging
 from semla_ros.engine.tensorrt.refit_map import Prototype, refit_dtypes
 from semla_ros.engine.tensorrt.staging import ALIGNMENT, HostBlock, Layout
 from semla_ros.errors import EngineError
-from semla_ros.types import LazyWeights
+from semla_ros.lazy_weights import LazyWeights
 
 LAYERS = {
     "wide": GraphWeight("wide", "w", "segmentation", "g.wide", True, (7, 33)),
