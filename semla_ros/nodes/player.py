@@ -19,18 +19,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import rclpy
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 
 from semla_ros.bags.serialized import SerializedMessage, read_serialized
 from semla_ros.errors import BagError, SemlaError
 from semla_ros.nodes.conversions import time_message
-from semla_ros.nodes.signals import POLL_S, StopFlag
+from semla_ros.nodes.signals import POLL_S, StopFlag, ros_process
 
 _log = logging.getLogger(__name__)
 
@@ -195,15 +193,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.speed <= 0 or args.hz < 0 or args.loop < 1:
         _log.error("expected --speed > 0, --hz >= 0 and --loop >= 1")
         return 2
-    stop = StopFlag()
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     try:
-        report = _play(args, stop)
+        with ros_process() as stop:
+            report = _play(args, stop)
     except SemlaError as error:
         _log.error("%s", error)
         return 1
-    finally:
-        rclpy.try_shutdown()
     if args.report:
         args.report.write_text(json.dumps(asdict(report)), encoding="utf-8")
     _log.info("sent %d images in %.1f s", report.sent, report.seconds)

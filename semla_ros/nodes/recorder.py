@@ -19,15 +19,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 
 from semla_ros.bags.writer import BagWriter
 from semla_ros.errors import SemlaError
-from semla_ros.nodes.signals import POLL_S, StopFlag
+from semla_ros.nodes.signals import POLL_S, StopFlag, ros_process, spin_until
 
 _log = logging.getLogger(__name__)
 
@@ -107,8 +105,9 @@ def _record(args: argparse.Namespace, stop: StopFlag) -> dict[str, int]:
         executor.add_node(recorder)
         end = time.monotonic() + args.duration
         try:
-            while not stop and (args.duration <= 0 or time.monotonic() < end):
-                executor.spin_once(timeout_sec=POLL_S)
+            spin_until(
+                lambda: bool(stop) or (args.duration > 0 and time.monotonic() >= end), executor
+            )
         finally:
             executor.shutdown()
             recorder.destroy_node()
@@ -119,15 +118,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Record until told to end; return the exit code."""
     args = _arguments(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
-    stop = StopFlag()
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     try:
-        counts = _record(args, stop)
+        with ros_process() as stop:
+            counts = _record(args, stop)
     except SemlaError as error:
         _log.error("%s", error)
         return 1
-    finally:
-        rclpy.try_shutdown()
     if args.report:
         args.report.write_text(json.dumps(counts), encoding="utf-8")
     _log.info("recorded %d messages of %d topics", sum(counts.values()), len(counts))

@@ -11,11 +11,9 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 
 from semla_ros.msg import AdapterSwap
@@ -23,7 +21,7 @@ from semla_ros.nodes import qos
 from semla_ros.nodes.conversions import mask_message, stages_message
 from semla_ros.nodes.latency import prefer_latency
 from semla_ros.nodes.segmenter_node import NODE_NAME
-from semla_ros.nodes.signals import POLL_S, StopFlag
+from semla_ros.nodes.signals import ros_process, spin_until
 
 
 class Relay(Node):
@@ -46,21 +44,13 @@ class Relay(Node):
 def main(argv: Sequence[str] | None = None) -> int:
     """Relay until SIGINT or SIGTERM; return the exit code."""
     prefer_latency()
-    stop = StopFlag()
-    rclpy.init(
-        args=None if argv is None else list(argv),
-        signal_handler_options=SignalHandlerOptions.NO,
-    )
-    executor = SingleThreadedExecutor()
-    relay = Relay()
-    executor.add_node(relay)
-    try:
-        while not stop:
-            executor.spin_once(timeout_sec=POLL_S)
-    finally:
-        executor.shutdown()
-        relay.destroy_node()
-        rclpy.try_shutdown()
+    with ros_process(argv) as stop:
+        executor = SingleThreadedExecutor()
+        executor.add_node(Relay())
+        try:
+            spin_until(lambda: bool(stop), executor)
+        finally:
+            executor.shutdown()
     return 0
 
 

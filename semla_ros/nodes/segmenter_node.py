@@ -13,14 +13,12 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.executors import Executor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.signals import SignalHandlerOptions
 
 from semla_ros.config import Config
 from semla_ros.errors import ConfigError, EngineUnavailableError, SemlaError
@@ -31,7 +29,7 @@ from semla_ros.nodes.outputs import Outputs
 from semla_ros.nodes.parameters import NodeParameters
 from semla_ros.nodes.ros_logging import attach, detach
 from semla_ros.nodes.services import OrderServices
-from semla_ros.nodes.signals import POLL_S, StopFlag
+from semla_ros.nodes.signals import ros_process, spin_until
 from semla_ros.nodes.statistics import FrameStatistics
 from semla_ros.nodes.stream import FrameStream
 from semla_ros.pipeline import AdaptivePipeline, build_pipeline
@@ -231,28 +229,22 @@ class SegmenterNode(LifecycleNode):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT, SIGTERM or the lifecycle's shutdown; return the exit code."""
     prefer_latency()
-    stop = StopFlag()
-    rclpy.init(
-        args=None if argv is None else list(argv),
-        signal_handler_options=SignalHandlerOptions.NO,
-    )
-    node = SegmenterNode()
-    executor: Executor | None = None
-    try:
-        executor = node.make_executor()
-        executor.add_node(node)
-        node.start()
-        while not stop and node.state != FINALIZED:
-            executor.spin_once(timeout_sec=POLL_S)
-    except EngineUnavailableError as error:
-        _log.error("%s", error)
-        return 1
-    finally:
-        node.close()
-        if executor is not None:
-            executor.shutdown()
-        node.destroy_node()
-        rclpy.try_shutdown()
+    with ros_process(argv) as stop:
+        node = SegmenterNode()
+        executor: Executor | None = None
+        try:
+            executor = node.make_executor()
+            executor.add_node(node)
+            node.start()
+            spin_until(lambda: bool(stop) or node.state == FINALIZED, executor)
+        except EngineUnavailableError as error:
+            _log.error("%s", error)
+            return 1
+        finally:
+            node.close()
+            if executor is not None:
+                executor.shutdown()
+            node.destroy_node()
     return 0
 
 

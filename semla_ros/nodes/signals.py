@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a flag: no exception in the middle of anything, however often they come.
+"""A process of ROS 2 that Ctrl-C and SIGTERM end between two steps, however often they come.
 
 `ros2 launch` and the terminal both send SIGINT, so a second one is the rule, not the exception.
 """
@@ -6,7 +6,13 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
+
+import rclpy
+from rclpy.executors import Executor
+from rclpy.signals import SignalHandlerOptions
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 POLL_S = 0.25
@@ -14,10 +20,7 @@ POLL_S = 0.25
 
 
 class StopFlag:
-    """Becomes true with the first SIGINT or SIGTERM; to be made in the main thread.
-
-    Use with `rclpy.init(signal_handler_options=SignalHandlerOptions.NO)`.
-    """
+    """Becomes true with the first SIGINT or SIGTERM; to be made in the main thread."""
 
     def __init__(self) -> None:
         self._is_set = False
@@ -32,3 +35,25 @@ class StopFlag:
         self._is_set = True
         for each in _SIGNALS:  # ending, Python puts back the default, which kills, unless ignored
             signal.signal(each, signal.SIG_IGN)
+
+
+@contextmanager
+def ros_process(arguments: Sequence[str] | None = ()) -> Iterator[StopFlag]:
+    """Be a process of ROS 2 inside; yields the flag to look at.
+
+    Args:
+        arguments: For ROS; None: those of the command line.
+    """
+    stop = StopFlag()
+    given = None if arguments is None else list(arguments)
+    rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        yield stop
+    finally:
+        rclpy.try_shutdown()
+
+
+def spin_until(ended: Callable[[], bool], executor: Executor) -> None:
+    """Spin until `ended`; `spin` of the event-driven executor cannot be left from outside."""
+    while not ended():
+        executor.spin_once(timeout_sec=POLL_S)

@@ -21,12 +21,9 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import Executor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image
 
 from semla_ros.bags.serialized import SerializedMessage, read_serialized
@@ -36,7 +33,7 @@ from semla_ros.nodes.conversions import stamp_ns
 from semla_ros.nodes.executors import fastest_executor
 from semla_ros.nodes.latency import prefer_latency
 from semla_ros.nodes.player import header_stamp_ns, with_stamp
-from semla_ros.nodes.signals import POLL_S, StopFlag
+from semla_ros.nodes.signals import ros_process, spin_until
 from semla_ros.srv import SelectAdapters
 
 _log = logging.getLogger(__name__)
@@ -211,6 +208,23 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def _watch(args: argparse.Namespace) -> None:
+    """Carry out orders, with the callbacks in a thread of their own."""
+    images = list(read_serialized(args.recording, topic=args.topic))
+    if not images:
+        raise BagError(f"recording {str(args.recording)!r} holds no image to play")
+    executor, ended = fastest_executor(), threading.Event()
+    executor.add_node(watch := Stopwatch(images, topic=args.to, node=args.node))
+    spinning = threading.Thread(target=spin_until, args=(ended.is_set, executor))
+    spinning.start()
+    try:
+        _serve(watch, args.wait)
+    finally:
+        ended.set()
+        spinning.join()
+        executor.shutdown()
+
+
 def _serve(watch: Stopwatch, wait_s: float) -> None:
     """Carry out orders until stdin ends."""
     watch.connect(wait_s)
@@ -219,12 +233,6 @@ def _serve(watch: Stopwatch, wait_s: float) -> None:
     for line in sys.stdin:
         order = json.loads(line)
         _say(actions[order["do"]](order))
-
-
-def _spin(executor: Executor, ended: threading.Event) -> None:
-    """Spin until `ended`; `spin` of the event-driven executor cannot be left from outside."""
-    while not ended.is_set():
-        executor.spin_once(timeout_sec=POLL_S)
 
 
 def _say(answer: Mapping[str, Any]) -> None:
@@ -237,27 +245,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     prefer_latency()
     args = _arguments(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
-    StopFlag()  # Ctrl-C in a terminal is for whoever gives the orders: it closes stdin
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-    executor, ended = fastest_executor(), threading.Event()
-    spinning = threading.Thread(target=_spin, args=(executor, ended))
     try:
-        images = list(read_serialized(args.recording, topic=args.topic))
-        if not images:
-            raise BagError(f"recording {str(args.recording)!r} holds no image to play")
-        watch = Stopwatch(images, topic=args.to, node=args.node)
-        executor.add_node(watch)
-        spinning.start()
-        _serve(watch, args.wait)
+        with ros_process():  # Ctrl-C is for whoever gives the orders: it closes stdin
+            _watch(args)
     except SemlaError as error:
         _log.error("%s", error)
         return 1
-    finally:
-        ended.set()
-        if spinning.ident is not None:
-            spinning.join()
-        executor.shutdown()
-        rclpy.try_shutdown()
     return 0
 
 
