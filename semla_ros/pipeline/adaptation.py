@@ -81,14 +81,14 @@ class Adaptation:
         """The newest domain estimate."""
         return None if self.observer is None else self.observer.estimate
 
-    def observe(self, stamp_ns: int) -> DomainEstimate | None:
-        """Return the estimate that became ready since the last call, None if none has.
-
-        A step back in time (a bag that loops) forgets what was seen.
-        """
+    def at(self, stamp_ns: int) -> None:
+        """Take note of a frame's time; a step back (a bag that loops) forgets what was seen."""
         if self._last_ns is not None and stamp_ns < self._last_ns:
             self.restart()
         self._last_ns = stamp_ns
+
+    def observe(self) -> DomainEstimate | None:
+        """Return the estimate that became ready since the last call, None if none has."""
         if self.observer is None:
             return None
         estimate = self._faults.attempt("navigator", self.observer.collect)

@@ -72,7 +72,6 @@ class AdaptivePipeline:
         )
         self._distance = settings.distance  # as configured last; in force from the next frame
         self._support: SupportReading | None = None
-        self._stamp_ns: int | None = None  # of the frame that was stepped last
         self._changes: queue.SimpleQueue[tuple[LiveSettings, LibraryView | None]] = (
             queue.SimpleQueue()
         )
@@ -134,9 +133,9 @@ class AdaptivePipeline:
         timer = StageTimer()
         with self._loop:
             self._require_open()
-            self._stamp_ns = frame.stamp_ns
             with timer.stage("adapt"):
                 self._take_changes()
+                self._adaptation.at(frame.stamp_ns)
                 self._control.adapt(frame.stamp_ns)
             with timer.stage("commit"):
                 self._control.advance(frame.stamp_ns)
@@ -159,8 +158,8 @@ class AdaptivePipeline:
             if self._closed:
                 return ()
             self._take_changes()
-            if self._stamp_ns is not None and self.config.adaptation == "background":
-                self._control.adapt(self._stamp_ns)
+            if self.config.adaptation == "background":
+                self._control.adapt(stamp_ns)
             self._control.advance(stamp_ns)
             return self._control.take_events()
         finally:

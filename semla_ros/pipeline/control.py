@@ -82,7 +82,7 @@ class SwapControl:
 
         An automatic swap never supersedes another swap: it waits until that one is through.
         """
-        estimate = self._adaptation.observe(stamp_ns)
+        estimate = self._adaptation.observe()
         if estimate is None or self.pinned is not None or self._swapper.busy:
             return
         unusable = self._swapper.unusable

@@ -94,7 +94,8 @@ class GateReplay:
         """
         self._exclude(excluded)
         swapped = False
-        estimate = self._adaptation.observe(stamp_ns)
+        self._adaptation.at(stamp_ns)
+        estimate = self._adaptation.observe()
         if estimate is not None:
             decision = self._adaptation.decide(estimate, self.mix, unusable=())
             if decision is not None:
