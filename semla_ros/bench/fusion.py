@@ -176,13 +176,18 @@ def _ways(
     """Return the ways to a merged mix that need no PEFT, and the copy of the weights alone."""
     by_name = {layer.name: layer for layer in layers}
     slot = SlotBuffers(by_name, base.only(list(by_name)), threads=threads)
-    pool = ThreadPoolExecutor(threads)
+    names = list(slot.arrays)
 
-    def copy(name: str) -> None:
-        np.copyto(slot.arrays[name], base.as_stored(name))
+    def copy(share: int) -> None:
+        for name in names[share :: slot.threads]:
+            np.copyto(slot.arrays[name], base.as_stored(name))
+
+    def memcpy(_: AdapterMix) -> None:
+        with ThreadPoolExecutor(slot.threads) as pool:
+            list(pool.map(copy, range(slot.threads)))
 
     ways: dict[str, Way] = {
-        "memcpy": lambda _: list(pool.map(copy, slot.arrays)),
+        "memcpy": memcpy if slot.threads > 1 else lambda _: copy(0),
         "ours": lambda mix: slot.fill(MergedWeights(base, adapters, mix)),
     }
     return ways | _torch_ways(by_name, base, adapters, threads=threads)

@@ -21,6 +21,7 @@ class SlotBuffers:
 
     Attributes:
         arrays: Layer name -> float32 in graph layout; the arrays stay, their content changes.
+        threads: That fill; one where there is little to write.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class SlotBuffers:
         self._layers = layers
         self._base = base
         values = sum(array.size for array in self.arrays.values())
-        self._threads = min(threads, MOST_THREADS) if values >= _WORTH_THREADS else 1
+        self.threads = min(threads, MOST_THREADS) if values >= _WORTH_THREADS else 1
         self._touched: set[str] = set()
 
     def fill(self, weights: Mapping[str, Float32Array]) -> None:
@@ -66,11 +67,11 @@ class SlotBuffers:
 
     def _each(self, names: Collection[str], write: Callable[[str], None]) -> None:
         """Call `write` with each name, the largest layers first, and wait for all."""
-        if self._threads == 1 or len(names) < 2:
+        if self.threads == 1 or len(names) < 2:
             for name in names:
                 write(name)
             return
         largest_first = sorted(names, key=lambda name: -self.arrays[name].size)
-        with ThreadPoolExecutor(self._threads, thread_name_prefix="semla-merge") as pool:
+        with ThreadPoolExecutor(self.threads, thread_name_prefix="semla-merge") as pool:
             for written in [pool.submit(write, name) for name in largest_first]:
                 written.result()
