@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.segment_result import SegmentedImage
+from semla_ros.npz_file import npz_content
 from semla_ros.types import UInt8Array
 from semla_ros.viz.overlay import lut_of, overlay
 from semla_ros.whole_file import write_file
@@ -51,9 +51,8 @@ def write_results(
         f"{stem}.json": (text + "\n").encode(),
     }
     if save_logits:
-        stream = io.BytesIO()
-        np.savez(stream, logits=image.result.logits, text_features=image.text_features)
-        contents[f"{stem}.npz"] = stream.getvalue()
+        arrays = {"logits": image.result.logits, "text_features": image.text_features}
+        contents[f"{stem}.npz"] = npz_content(arrays)
     return [write_file(out / n, data, error=EvaluationError) for n, data in contents.items()]
 
 

@@ -27,6 +27,20 @@ def answer(engine, rgb):
     return engine.infer(rgb, keep_logits=True).logits
 
 
+def held(engine, monkeypatch) -> tuple[threading.Event, threading.Event]:
+    """From now on frames wait in the network; return what says so, and what lets them go on."""
+    entered, leave = threading.Event(), threading.Event()
+    whole = engine._infer_impl
+
+    def slow(index, image):
+        entered.set()
+        assert leave.wait(20)
+        return whole(index, image)
+
+    monkeypatch.setattr(engine, "_infer_impl", slow)
+    return entered, leave
+
+
 def test_every_frame_is_computed_with_one_whole_set(engine, engine_set, rgb):
     """Prepare and commit as fast as possible while frames run; no frame may be a mixture."""
     sets = [engine_set(1), engine_set(2, touched=1, names=("road", "sky", "car"))]
@@ -66,15 +80,7 @@ def test_a_slot_is_not_rewritten_while_a_frame_is_still_computed_with_it(
     """The frame began before the commit; the next prepare must wait for it, not spoil it."""
     serve(engine, engine_set(1))
     expected = answer(engine, rgb)
-    entered, leave = threading.Event(), threading.Event()
-    whole = engine._infer_impl
-
-    def slow(index, image):
-        entered.set()
-        assert leave.wait(20)
-        return whole(index, image)
-
-    monkeypatch.setattr(engine, "_infer_impl", slow)
+    entered, leave = held(engine, monkeypatch)
     with ThreadPoolExecutor(2) as pool:
         frame = pool.submit(engine.infer, rgb, keep_logits=True)
         assert entered.wait(20)
@@ -92,15 +98,7 @@ def test_a_slot_is_not_rewritten_while_a_frame_is_still_computed_with_it(
 def test_closing_waits_for_the_frames_that_have_begun(engine, engine_set, rgb, monkeypatch):
     """A frame that comes while another one runs and the engine is closed: refused, not lost."""
     serve(engine, engine_set(1))
-    entered, leave = threading.Event(), threading.Event()
-    whole = engine._infer_impl
-
-    def slow(index, image):
-        entered.set()
-        assert leave.wait(20)
-        return whole(index, image)
-
-    monkeypatch.setattr(engine, "_infer_impl", slow)
+    entered, leave = held(engine, monkeypatch)
     with ThreadPoolExecutor(3) as pool:
         first = pool.submit(engine.infer, rgb)
         assert entered.wait(20)
