@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rosbags.typesys import Stores, get_typestore
 
+from semla_ros.bags.image_messages import decoded
 from semla_ros.bags.recording import (
     COMPRESSED,
     NoteSink,
     choose_topic,
-    guarded,
     log_note,
     stored_messages,
 )
+from semla_ros.bags.topics import stamp_ns
 from semla_ros.errors import BagError
 
 _KINDS = {
@@ -58,23 +58,20 @@ def read_labels(
         BagError: No recording, or no image topic of that name; at the first `next`.
     """
     chosen = choose_topic(path, topic, on_note=on_note)
-    ros1, ros2 = get_typestore(Stores.ROS1_NOETIC), get_typestore(Stores.LATEST)
     for stored in stored_messages(path, chosen, on_note=on_note):
-        parse = ros1.deserialize_ros1 if stored.ros1 else ros2.deserialize_cdr
         try:
-            message: Any = guarded(lambda s=stored, p=parse: p(s.data, s.msgtype))  # type: ignore[misc]
+            message = decoded(stored.data, stored.msgtype, ros1=stored.ros1)
         except BagError as error:
             yield StampedLabels(stored.recorded_ns, error=f"message cannot be parsed: {error}")
             continue
-        stamp = message.header.stamp
-        stamp_ns = int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec) or stored.recorded_ns
+        stamp = stamp_ns(message) or stored.recorded_ns
         if chosen.msgtype == COMPRESSED:
-            yield StampedLabels(stamp_ns, png=bytes(message.data))
+            yield StampedLabels(stamp, png=bytes(message.data))
             continue
         try:
-            yield StampedLabels(stamp_ns, _raw(message, max_pixels))
+            yield StampedLabels(stamp, _raw(message, max_pixels))
         except BagError as error:
-            yield StampedLabels(stamp_ns, error=str(error))
+            yield StampedLabels(stamp, error=str(error))
 
 
 def _raw(message: Any, max_pixels: int) -> npt.NDArray[Any]:  # noqa: ANN401  made by rosbags

@@ -1,33 +1,25 @@
-"""Camera frames out of recordings: rosbag2 (mcap, sqlite3) and ROS 1 bags, no ROS needed.
-
-Image messages have been the same since ROS 1, so they are read with known definitions: a bag
-whose other topics are exotic or damaged still gives its frames.
-"""
+"""Camera frames out of recordings: rosbag2 (mcap, sqlite3) and ROS 1 bags, no ROS needed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from rosbags.typesys import Stores, get_typestore
-
+from semla_ros.bags.image_messages import decoded, rgb_of
 from semla_ros.bags.recording import (
-    COMPRESSED,
     ImageTopic,
     NoteSink,
     StoredMessage,
     choose_topic,
-    guarded,
     image_topics,
     log_note,
     stored_messages,
 )
+from semla_ros.bags.topics import stamp_ns
 from semla_ros.config import PARAMETERS
 from semla_ros.errors import BagError, FrameError
-from semla_ros.image_codec import decode_compressed, decode_raw
-from semla_ros.types import Frame, UInt8Array
+from semla_ros.types import Frame
 
 __all__ = ["ImageTopic", "SkippedFrame", "choose_topic", "image_topics", "read_frames"]
 
@@ -82,28 +74,21 @@ class _Decoder:
         self._max_pixels = max_pixels
         self._on_note = on_note
         self._told = False
-        self._ros2_types = get_typestore(Stores.LATEST)
-        self._ros1_types = get_typestore(Stores.ROS1_NOETIC)
 
     def decode(self, stored: StoredMessage) -> Frame | SkippedFrame:
         """Return the frame, or why there is none."""
-        parse = (
-            self._ros1_types.deserialize_ros1 if stored.ros1 else self._ros2_types.deserialize_cdr
-        )
         try:
-            message: Any = guarded(lambda: parse(stored.data, stored.msgtype))
+            message = decoded(stored.data, stored.msgtype, ros1=stored.ros1)
         except BagError as error:
             return SkippedFrame(stored.recorded_ns, f"message cannot be parsed: {error}")
-        stamp_ns = self._stamp(message.header.stamp, stored.recorded_ns)
+        stamp = stamp_ns(message) or self._recorded(stored.recorded_ns)
         try:
-            return Frame(stamp_ns, str(message.header.frame_id), self._rgb(message))
+            rgb = rgb_of(message, stored.msgtype, max_pixels=self._max_pixels)
         except FrameError as error:
-            return SkippedFrame(stamp_ns, str(error))
+            return SkippedFrame(stamp, str(error))
+        return Frame(stamp, str(message.header.frame_id), rgb)
 
-    def _stamp(self, stamp: Any, recorded_ns: int) -> int:  # noqa: ANN401  made by rosbags
-        stamp_ns = int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
-        if stamp_ns:
-            return stamp_ns
+    def _recorded(self, recorded_ns: int) -> int:
         if not self._told:
             self._told = True
             self._on_note(
@@ -111,16 +96,3 @@ class _Decoder:
                 "the time of recording is used instead"
             )
         return recorded_ns
-
-    def _rgb(self, message: Any) -> UInt8Array:  # noqa: ANN401  made by rosbags
-        if self._topic.msgtype == COMPRESSED:
-            return decode_compressed(message.data, message.format, max_pixels=self._max_pixels)
-        return decode_raw(
-            message.data,
-            height=int(message.height),
-            width=int(message.width),
-            encoding=str(message.encoding),
-            step=int(message.step),
-            is_bigendian=bool(message.is_bigendian),
-            max_pixels=self._max_pixels,
-        )

@@ -1,0 +1,57 @@
+"""Image messages from their bytes, and pixels from image messages: recorded or just arrived.
+
+Image messages have been the same since ROS 1, so they are read with known definitions: a bag
+whose other topics are exotic or damaged still gives its frames.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys.store import Typestore
+
+from semla_ros.bags.recording import COMPRESSED, guarded
+from semla_ros.image_codec import decode_compressed, decode_raw
+from semla_ros.types import UInt8Array
+
+
+def decoded(data: bytes, msgtype: str, *, ros1: bool = False) -> Any:  # noqa: ANN401  by rosbags
+    """Return the message in `data`, fields by attribute; arrays are read-only views of `data`.
+
+    Args:
+        data: CDR with its encapsulation header, or ROS 1's format.
+        msgtype: Type of ROS 2's or ROS 1's common interfaces.
+        ros1: Which format.
+
+    Raises:
+        BagError: It holds no such message.
+    """
+    store, view = _store(ros1=ros1), memoryview(data)
+    parse = store.deserialize_ros1 if ros1 else store.deserialize_cdr
+    return guarded(lambda: parse(view, msgtype))
+
+
+def rgb_of(message: Any, msgtype: str, *, max_pixels: int) -> UInt8Array:  # noqa: ANN401
+    """Return (H, W, 3) uint8 RGB of a decoded image; unpadded rgb8 is a view of its data.
+
+    Raises:
+        FrameError: The image is malformed, too large or of an unknown encoding.
+    """
+    if msgtype == COMPRESSED:
+        return decode_compressed(message.data, message.format, max_pixels=max_pixels)
+    return decode_raw(
+        message.data,
+        height=int(message.height),
+        width=int(message.width),
+        encoding=str(message.encoding),
+        step=int(message.step),
+        is_bigendian=bool(message.is_bigendian),
+        max_pixels=max_pixels,
+    )
+
+
+@functools.cache
+def _store(*, ros1: bool) -> Typestore:
+    return get_typestore(Stores.ROS1_NOETIC if ros1 else Stores.LATEST)
