@@ -29,6 +29,8 @@ _LOG = logging.getLogger(__name__)
 DEFAULT_MAX_BYTES = 8 * 2**30
 MAX_SIDECAR_BYTES = 64 * 2**20
 TIMING_FILE = "timing.cache"
+LEFTOVER_S = 3600.0
+"""Writing a plan and its sidecar takes seconds; what is not whole after this never will be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,7 @@ class PlanCache:
                 nbytes=len(written),
             )
             _replace(sidecar, json.dumps(_to_json(record), indent=1).encode())
+            self._sweep(before=plan.stat().st_mtime - LEFTOVER_S)
             self._evict(keep=identity.key)
             return CachedPlan(written, record)
         except OSError as error:
@@ -197,6 +200,19 @@ class PlanCache:
         if sidecar.stat().st_size > MAX_SIDECAR_BYTES:
             raise ValueError(f"sidecar over {MAX_SIDECAR_BYTES} bytes")
         return _from_json(json.loads(sidecar.read_text(encoding="utf-8")))
+
+    def _sweep(self, *, before: float) -> None:
+        """Remove what crashes left: unfinished files, plans without a sidecar.
+
+        Args:
+            before: Younger ones stay (time of modification in s): they may be being written.
+        """
+        unfinished = self.folder.glob(".*.tmp")
+        halves = (p for p in self.folder.glob("*.plan") if not p.with_suffix(".json").is_file())
+        for path in (*unfinished, *halves):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < before:
+                    path.unlink()
 
     def _evict(self, *, keep: str) -> None:
         sizes: dict[Path, int] = {}

@@ -173,6 +173,22 @@ def test_the_folder_is_bounded_and_the_longest_unused_go(tmp_path):
     assert len(list(tmp_path.glob("*.plan"))) == 2
 
 
+def test_what_crashes_left_goes_but_not_what_is_being_written(cache):
+    cache.folder.mkdir(parents=True)
+    old, young = [
+        [cache.folder / f"{name}.plan", cache.folder / f".{name}.plan.77.tmp"]
+        for name in ("old", "young")
+    ]
+    for path in old + young:
+        path.write_bytes(PLAN)
+    for path in old:
+        os.utime(path, (1.0, 1.0))
+    store(cache)
+    assert not any(path.exists() for path in old)
+    assert all(path.exists() for path in young)
+    assert cache.load(IDENTITY) is not None
+
+
 def test_a_plan_larger_than_the_bound_is_kept_alone(tmp_path):
     cache = PlanCache(tmp_path, max_bytes=10)
     store(cache)
