@@ -36,7 +36,7 @@ class PeftUnmerged(Candidate):
         self._torch.set_num_threads(cpu_threads(material.threads))
         self._input = InputBuffer(material.bundle.manifest.segmentation.size)
         tokens = TextEncoder(material.bundle).tokens(material.bundle.manifest.vocabulary)
-        self._tokens = self._torch.from_numpy(tokens)
+        self._tokens = self._torch.tensor(tokens)
         self._model = _wrapped(self._peft, _network(material), material.adapters)
         self._features: Any = None
         self._wanted = AdapterMix.base_only()

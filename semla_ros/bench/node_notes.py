@@ -47,10 +47,10 @@ def _on_setups(request: NodeBenchRequest) -> tuple[str, ...]:
         "the default. The stopwatch, which destroys nothing, uses it where there is one."
     )
     middleware = (
-        "Without the package's profile, images inside one machine go through Fast DDS's own "
-        "shared memory of 0.5 MB, with LARGE_DATA too: a raw image is larger, and a best-effort "
-        "subscriber loses most of them. A reliable one (parameter `qos_overrides.<topic>"
-        ".subscription.reliability: reliable`) gets them all, some 10 ms later."
+        "A camera is best effort: what the middleware loses stays lost (column `missed`). The "
+        "package's profile gives Fast DDS 32 MiB of shared memory instead of 0.5, less than one "
+        "raw image of this size. Where the profile cannot be set, a reliable subscription "
+        "(`qos_overrides.<topic>.subscription.reliability: reliable`) asks again for what is lost."
     )
     return (
         *((events,) if any(s.executor == "events" for s in request.setups) else ()),
