@@ -20,7 +20,7 @@ def machine_facts() -> dict[str, str | int | float]:
     """Return the facts; no host name, no path.
 
     `load_before` is the load average when the benchmark began: above 0.3 a core, other programs
-    were at work and the figures are worse than the machine's.
+    may have been at work, or it is the trace of the benchmark before.
     """
     facts: dict[str, str | int | float] = {
         "processor": _processor(),

@@ -58,7 +58,7 @@ def markdown_table(rows: Sequence[Row]) -> str:
 
 
 def busy(machine: Mapping[str, Any]) -> bool:
-    """Return whether other programs were at work when the benchmark began."""
+    """Return whether other programs may have been at work when the benchmark began."""
     load, cores = machine.get("load_before"), machine.get("cores")
     if not isinstance(load, (int, float)) or not isinstance(cores, int) or cores < 1:
         return False
@@ -88,9 +88,10 @@ def _machine(records: Sequence[BenchRecord]) -> str:
         text += f"\n\nLoad average before each benchmark: {told}."
     if any(busy(record.machine) for record in records):
         text += (
-            "\n\n> **The machine was busy with other programs during some of these runs** (marked "
-            "below). Absolute times are worse than the machine's, and tails much worse; ratios "
-            "between rows of one interleaved run hold far better."
+            "\n\n> **The load was high before some of these runs** (marked below): the benchmark "
+            "that ran just before, or other programs. Beside other programs absolute times are "
+            "worse than the machine's, and tails much worse; ratios between rows of one "
+            "interleaved run hold far better."
         )
     return text
 
@@ -99,7 +100,7 @@ def _section(record: BenchRecord, pictures: Sequence[str]) -> str:
     parts = [f"## {record.title}", f"```sh\n{record.command}\n```"]
     if busy(record.machine):
         load, cores = record.machine["load_before"], record.machine["cores"]
-        parts.append(f"> **Noisy**: load {load} on {cores} cores before this run.")
+        parts.append(f"> **Perhaps noisy**: load {load} on {cores} cores before this run.")
     if record.rows:
         parts.append(markdown_table(record.rows))
     parts += [f"![{_alt(name)}]({_IMAGES}/{name})" for name in pictures]
