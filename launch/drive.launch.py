@@ -18,7 +18,7 @@ NODE = "segmenter"
 ARGUMENTS = (
     ("image", "image", "Camera topic; with image_transport compressed, without /compressed"),
     ("bundle", "", "Model bundle folder; empty: as in params_file"),
-    ("engine", "", "auto, onnx, torch or fake; empty: as in params_file"),
+    ("engine", "", "auto or one of `semla engine list`; empty: as in params_file"),
     ("image_transport", "", "raw or compressed; empty: as in params_file"),
     ("params_file", str(SHARE / "config" / "drive.yaml"), "ROS parameter file"),
     ("namespace", "", "Namespace of the node"),
