@@ -32,6 +32,7 @@ class Features:
         unlocked_refit: A refit lets other Python threads run (9.1, with the stream's form).
         weights_validation: The check of values can be turned off (9.1).
         optimization_level: 8.6.
+        layer_normalization: The parser knows that operator (8.6, with the layer it makes of it).
         progress: The builder reports phases (9.x).
         profile_sharing: Contexts share a profile only when asked to (8.6; always since 10).
         external_tactics: Tactic sources outside TensorRT that can be turned off.
@@ -49,6 +50,7 @@ class Features:
     unlocked_refit: bool
     weights_validation: bool
     optimization_level: bool
+    layer_normalization: bool
     progress: bool
     profile_sharing: bool
     external_tactics: tuple[str, ...]
@@ -79,6 +81,7 @@ def features_of(trt: Any) -> Features:  # noqa: ANN401  a module without types
         unlocked_refit=stream_refit,
         weights_validation=hasattr(refitter, "weights_validation"),
         optimization_level=hasattr(trt.IBuilderConfig, "builder_optimization_level"),
+        layer_normalization=hasattr(trt.INetworkDefinition, "add_normalization"),
         progress=hasattr(trt, "IProgressMonitor")
         and hasattr(trt.IBuilderConfig, "progress_monitor"),
         profile_sharing=shared and not stream_refit,

@@ -15,19 +15,23 @@ import onnx
 
 from semla_ros.engine.tensorrt.factors import add_factors, factor_names
 from semla_ros.engine.tensorrt.half import to_half
+from semla_ros.engine.tensorrt.norms import spell_out_norms
 from semla_ros.engine.tensorrt.options import FACTORS, IMAGE, INPUTS, TEXT, BuildOptions
 from semla_ros.engine.tensorrt.plan_key import external_data
 from semla_ros.engine.weights import SECOND_TAP
 from semla_ros.errors import BundleError
-
-_WITH_AXES = 2
 
 MAX_INLINE_BYTES = 1_900_000_000
 """A protobuf file ends at 2 GiB."""
 
 
 def prepared_graph(
-    path: Path, options: BuildOptions, *, weights: Collection[str], cast: bool
+    path: Path,
+    options: BuildOptions,
+    *,
+    weights: Collection[str],
+    cast: bool,
+    layer_normalization: bool = True,
 ) -> onnx.ModelProto:
     """Return the graph of `path` as `options` want it.
 
@@ -36,9 +40,11 @@ def prepared_graph(
         options: Mode and class counts.
         weights: Initializers of the adaptable weights.
         cast: Make matrix products and convolutions FP16, for strong typing.
+        layer_normalization: The parser knows that operator.
 
     Raises:
-        BundleError: A weight is missing, or tensors lie in a file that the key does not cover.
+        BundleError: A weight is missing, a norm cannot be spelt out, or tensors lie in a file that
+            the key does not cover.
     """
     model = load_graph(path)
     require_initializers(model, weights)
@@ -47,7 +53,7 @@ def prepared_graph(
     as_constants(model)
     if options.mode == FACTORS:
         add_factors(model, weights, rank=options.rank)
-    spell_out_norms(model)
+    spell_out_norms(model, layer_normalization=layer_normalization)
     fix_axis(model, IMAGE, 1)
     if options.classes.static:
         fix_axis(model, TEXT, options.classes.best)
@@ -138,32 +144,6 @@ def as_inputs(model: onnx.ModelProto, names: Collection[str]) -> None:
     copies = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in kept]
     del model.graph.initializer[:]
     model.graph.initializer.extend(copies)
-
-
-def spell_out_norms(model: onnx.ModelProto) -> None:
-    """Write ReduceL2 as root of the sum of squares.
-
-    Since opset 18 its axes are an input, which the parser of TensorRT 8 passes over without a
-    word: it would sum over everything. ReduceSum has had them as an input since opset 13, and
-    every parser reads that.
-    """
-    nodes: list[onnx.NodeProto] = []
-    for node in model.graph.node:
-        if node.op_type != "ReduceL2" or len(node.input) < _WITH_AXES:
-            nodes.append(node)
-            continue
-        (result,) = node.output
-        squared, total = f"{result}::squared", f"{result}::total"
-        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-        make = onnx.helper.make_node
-        nodes += [
-            make("Mul", [node.input[0], node.input[0]], [squared]),
-            make("ReduceSum", [squared, node.input[1]], [total], **attributes),
-            make("Sqrt", [total], [result]),
-        ]
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del model.graph.node[:]
-    model.graph.node.extend(copies)
 
 
 def fix_axis(model: onnx.ModelProto, name: str, size: int) -> None:

@@ -124,7 +124,14 @@ def build_plan(
     goldens = order.goldens()
     with tempfile.TemporaryDirectory(prefix="semla-plan-") as folder:
         graph = Path(folder) / order.path.name
-        save_graph(prepared_graph(order.path, options, weights=order.weights, cast=cast), graph)
+        prepared = prepared_graph(
+            order.path,
+            options,
+            weights=order.weights,
+            cast=cast,
+            layer_normalization=toolkit.features.layer_normalization,
+        )
+        save_graph(prepared, graph)
         built = build(
             toolkit,
             graph,

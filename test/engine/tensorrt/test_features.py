@@ -27,6 +27,7 @@ EXPECTED = {
         "unlocked_refit",
         "weights_validation",
         "optimization_level",
+        "layer_normalization",
         "progress",
     },
 }

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from semla_ros.bundle import open_bundle
 from semla_ros.engine.tensorrt.graph import load_graph, prepared_graph, save_graph
 from semla_ros.engine.tensorrt.half import HALF_OPERATORS, to_half
+from semla_ros.engine.tensorrt.norms import spell_out_norms
 from semla_ros.engine.tensorrt.options import BuildOptions, ClassRange
 from semla_ros.engine.tensorrt.probe import question
 from semla_ros.engine.weights import graph_array, layers_of, read_base_weights
@@ -27,10 +28,12 @@ def demo():
     return open_bundle(DEMO, verify=False)
 
 
-def prepare(bundle, *, mode="refit", cast=False, classes=SIX):
+def prepare(bundle, *, mode="refit", cast=False, classes=SIX, **changes):
     weights = [layer.initializer for layer in layers_of(bundle, "segmentation").values()]
     options = BuildOptions(classes, mode=mode)
-    graph = prepared_graph(bundle.segmentation_graph, options, weights=weights, cast=cast)
+    graph = prepared_graph(
+        bundle.segmentation_graph, options, weights=weights, cast=cast, **changes
+    )
     return graph, weights
 
 
@@ -151,6 +154,63 @@ def test_norms_are_written_so_that_every_parser_reads_their_axes(demo):
     assert "ReduceL2" not in kinds
     (norm,) = (n for n in graph.graph.node if n.output[0].endswith("::total"))
     assert [(a.name, a.i) for a in norm.attribute if a.name == "keepdims"] == [("keepdims", 1)]
+
+
+@pytest.mark.parametrize("mode", ["refit", "inputs", "factors"])
+def test_layer_norms_are_spelt_out_for_parsers_that_do_not_know_them(demo, mode):
+    """TensorRT 8.5, that of JetPack 5.1."""
+    known, _ = prepare(demo, mode=mode)
+    graph, _ = prepare(demo, mode=mode, layer_normalization=False)
+    assert sum(n.op_type == "LayerNormalization" for n in known.graph.node) == 22
+    assert not [n for n in graph.graph.node if n.op_type == "LayerNormalization"]
+    if mode == "refit":
+        expected = run(known, ask(demo))
+        np.testing.assert_allclose(run(graph, ask(demo)), expected, rtol=1e-4, atol=1e-4)
+
+
+def layer_norm(*, shape, dims, axis, bias=True, outputs=("y",), epsilon=1e-5):
+    rng = np.random.default_rng(0)
+    value = helper.make_tensor_value_info
+    names = ["scale", "bias"] if bias else ["scale"]
+    node = helper.make_node(
+        "LayerNormalization", ["x", *names], list(outputs), axis=axis, epsilon=epsilon
+    )
+    graph = helper.make_graph(
+        [node],
+        "g",
+        [value("x", TensorProto.FLOAT, shape)],
+        [value(name, TensorProto.FLOAT, shape) for name in outputs],
+        [numpy_helper.from_array(rng.standard_normal(dims, np.float32), n) for n in names],
+    )
+    opsets = [helper.make_opsetid("", 18)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=9)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("dims", "axis"), [((48,), -1), ((7, 48), -2)])
+def test_a_spelt_out_layer_norm_is_the_operator(dims, axis, bias):
+    rng = np.random.default_rng(1)
+    x = 30 * rng.standard_normal((2, 3, 7, 48), np.float32) + 100
+    model = layer_norm(shape=x.shape, dims=dims, axis=axis, bias=bias, epsilon=0.5)
+
+    def answer():
+        session = onnxruntime.InferenceSession(model.SerializeToString())
+        return session.run(None, {"x": x})[0]
+
+    expected = answer()
+    spell_out_norms(model, layer_normalization=False)
+    assert "LayerNormalization" not in {n.op_type for n in model.graph.node}
+    onnx.checker.check_model(model)
+    np.testing.assert_allclose(answer(), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("axis", "outputs"), [(1, ("y",)), (-1, ("y", "mean"))], ids=["other axes", "two outputs"]
+)
+def test_a_layer_norm_that_cannot_be_spelt_out_is_named(axis, outputs):
+    model = layer_norm(shape=(2, 3, 48), dims=(48,), axis=axis, outputs=outputs)
+    with pytest.raises(BundleError, match=r"got 'y': take TensorRT 8\.6"):
+        spell_out_norms(model, layer_normalization=False)
 
 
 def test_only_products_and_convolutions_are_cast(demo):

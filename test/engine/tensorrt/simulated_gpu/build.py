@@ -25,6 +25,8 @@ def add_builder(trt: types.ModuleType) -> None:
         def get_input(self, index):
             return self._inputs[index]
 
+        def add_normalization(self): ...
+
         def mark_weights_refittable(self, name):
             known = name in {t.name for t in self._model.graph.initializer}
             self._marked += [name] if known else []
@@ -44,6 +46,11 @@ def add_builder(trt: types.ModuleType) -> None:
             constants = {t.name for t in proto.graph.initializer}
             both = [i.name for i in proto.graph.input if i.name in constants]
             assert not both, f"inputs that are initializers: {both}"
+            if not hasattr(trt.INetworkDefinition, "add_normalization"):
+                unknown = [n for n in proto.graph.node if n.op_type == "LayerNormalization"]
+                if unknown:
+                    self.num_errors = len(unknown)
+                    return False
             self._network._model = proto
             self._network._inputs = [tensor_of(trt, v) for v in proto.graph.input]
             return True
