@@ -21,7 +21,7 @@ from semla_ros.engine.tensorrt.loaders import (
 from semla_ros.engine.tensorrt.options import INPUTS, REFIT, BuildOptions
 from semla_ros.engine.tensorrt.plan_cache import CachedPlan, Golden
 from semla_ros.engine.tensorrt.plans import SEGMENTATION, Order
-from semla_ros.engine.tensorrt.probe import BASE, GOLDEN_ERROR, NUDGED, goldens, nudged
+from semla_ros.engine.tensorrt.probe import BASE, GOLDEN_ERROR, NUDGED, NudgedWeights, goldens
 from semla_ros.engine.tensorrt.refit_map import DTYPES, refit_dtypes
 from semla_ros.engine.tensorrt.refitter import ProbeRules, RefitLadder
 from semla_ros.engine.tensorrt.slots import InputSlot, PlainSlot, RefittableSlot
@@ -126,7 +126,7 @@ def _proven(
 ) -> Mapping[str, float]:
     """Refit every slot with nudged weights, then with the base; it holds these afterwards."""
     errors = {BASE: 0.0, NUDGED: 0.0}
-    changed = {name: nudged(bench.base[name]) for name in bench.layers}
+    changed = NudgedWeights(bench.base, bench.layers)
     for weights, content in ((NUDGED, changed), (BASE, {})):
         block.write(content)
         for index in range(len(loader.ladder.slots)):

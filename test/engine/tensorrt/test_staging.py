@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from semla_ros.bundle import GraphWeight
-from semla_ros.engine.tensorrt import staging
+from semla_ros.engine.tensorrt import probe, staging
+from semla_ros.engine.tensorrt.probe import nudged
 from semla_ros.engine.tensorrt.refit_map import Prototype, refit_dtypes
 from semla_ros.engine.tensorrt.staging import ALIGNMENT, HostBlock, Layout
 from semla_ros.errors import EngineError
@@ -136,3 +137,25 @@ def test_other_names_counts_and_types_are_refused(names, prototypes, told):
 
 def test_other_refittable_weights_are_fine_where_all_are():
     refit_dtypes(LAYERS, refittable=[*NAMES, "bias"], prototypes={}, only_ours=False)
+
+
+def test_nudged_weights_are_made_once_each_as_they_are_written(monkeypatch):
+    """All of them at once would be a second network in memory."""
+    made = []
+
+    def counted(weight):
+        made.append(weight.shape)
+        return nudged(weight)
+
+    monkeypatch.setattr(probe, "nudged", counted)
+    block = make()
+    weights = probe.NudgedWeights(BASE, LAYERS)
+    assert set(weights) == set(LAYERS)
+    assert "other" not in weights
+    assert made == []
+    block.write(weights)
+    assert sorted(made) == sorted(weight.shape for weight in BASE.values())
+    np.testing.assert_array_equal(block.arrays["plain"], nudged(BASE["plain"]))
+    np.testing.assert_array_equal(block.arrays["wide"], nudged(BASE["wide"]).T)
+    with pytest.raises(KeyError):
+        weights["other"]
