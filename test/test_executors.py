@@ -56,8 +56,9 @@ def test_numpy_multiplies_on_the_calling_thread_alone():
         "from semla_ros.executors import use_one_blas_thread\n"
         "found = use_one_blas_thread()\n"
         "a = np.ones((1500, 1500), np.float32)\n"
+        "time.sleep(0.3)  # threads that OpenBLAS has started spin for a while\n"
         "mine, all_of_it = time.thread_time(), time.process_time()\n"
-        "for _ in range(5): a @ a\n"
+        "for _ in range(10): a @ a\n"
         "mine, all_of_it = time.thread_time() - mine, time.process_time() - all_of_it\n"
         "print(found, all_of_it / mine)\n"
     )
@@ -68,4 +69,4 @@ def test_numpy_multiplies_on_the_calling_thread_alone():
     found, share = run.stdout.split()
     if int(found) == 0:
         pytest.skip("numpy here has no OpenBLAS")
-    assert float(share) < 1.2
+    assert float(share) < 1.5, "a second thread would make it 2"
