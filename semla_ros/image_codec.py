@@ -124,6 +124,23 @@ def decode_raw(
     return _to_uint8(kind.to_rgb(pixels))
 
 
+def decode_image(message: Any, *, max_pixels: int) -> UInt8Array:  # noqa: ANN401
+    """Return `decode_raw` of a message with the fields of `sensor_msgs/Image`, whoever made it.
+
+    Raises:
+        FrameError: See `decode_raw`.
+    """
+    return decode_raw(
+        message.data,
+        height=int(message.height),
+        width=int(message.width),
+        encoding=str(message.encoding),
+        step=int(message.step),
+        is_bigendian=bool(message.is_bigendian),
+        max_pixels=max_pixels,
+    )
+
+
 def check_raw(
     size: int, *, height: int, width: int, encoding: str, step: int, max_pixels: int
 ) -> None:

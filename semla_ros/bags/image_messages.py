@@ -1,4 +1,4 @@
-"""Image messages from their bytes, and pixels from image messages: recorded or just arrived.
+"""Image messages from their bytes.
 
 Image messages have been the same since ROS 1, so they are read with known definitions: a bag
 whose other topics are exotic or damaged still gives its frames.
@@ -12,9 +12,7 @@ from typing import Any
 from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.store import Typestore
 
-from semla_ros.bags.recording import COMPRESSED, guarded
-from semla_ros.image_codec import decode_compressed, decode_raw
-from semla_ros.types import UInt8Array
+from semla_ros.bags.recording import guarded
 
 
 def decoded(data: bytes, msgtype: str, *, ros1: bool = False) -> Any:  # noqa: ANN401  by rosbags
@@ -31,25 +29,6 @@ def decoded(data: bytes, msgtype: str, *, ros1: bool = False) -> Any:  # noqa: A
     store, view = _store(ros1=ros1), memoryview(data)
     parse = store.deserialize_ros1 if ros1 else store.deserialize_cdr
     return guarded(lambda: parse(view, msgtype))
-
-
-def rgb_of(message: Any, msgtype: str, *, max_pixels: int) -> UInt8Array:  # noqa: ANN401
-    """Return (H, W, 3) uint8 RGB of a decoded image; unpadded rgb8 is a view of its data.
-
-    Raises:
-        FrameError: The image is malformed, too large or of an unknown encoding.
-    """
-    if msgtype == COMPRESSED:
-        return decode_compressed(message.data, message.format, max_pixels=max_pixels)
-    return decode_raw(
-        message.data,
-        height=int(message.height),
-        width=int(message.width),
-        encoding=str(message.encoding),
-        step=int(message.step),
-        is_bigendian=bool(message.is_bigendian),
-        max_pixels=max_pixels,
-    )
 
 
 @functools.cache

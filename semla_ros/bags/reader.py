@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from semla_ros.bags.image_messages import decoded, rgb_of
+from semla_ros.bags.image_messages import decoded
 from semla_ros.bags.recording import (
+    COMPRESSED,
     ImageTopic,
     NoteSink,
     StoredMessage,
@@ -19,7 +21,8 @@ from semla_ros.bags.recording import (
 from semla_ros.bags.topics import stamp_ns
 from semla_ros.config import PARAMETERS
 from semla_ros.errors import BagError, FrameError
-from semla_ros.types import Frame
+from semla_ros.image_codec import decode_compressed, decode_image
+from semla_ros.types import Frame, UInt8Array
 
 __all__ = ["ImageTopic", "SkippedFrame", "choose_topic", "image_topics", "read_frames"]
 
@@ -83,10 +86,15 @@ class _Decoder:
             return SkippedFrame(stored.recorded_ns, f"message cannot be parsed: {error}")
         stamp = stamp_ns(message) or self._recorded(stored.recorded_ns)
         try:
-            rgb = rgb_of(message, stored.msgtype, max_pixels=self._max_pixels)
+            rgb = self._rgb(message)
         except FrameError as error:
             return SkippedFrame(stamp, str(error))
         return Frame(stamp, str(message.header.frame_id), rgb)
+
+    def _rgb(self, message: Any) -> UInt8Array:  # noqa: ANN401  made by rosbags
+        if self._topic.msgtype == COMPRESSED:
+            return decode_compressed(message.data, message.format, max_pixels=self._max_pixels)
+        return decode_image(message, max_pixels=self._max_pixels)
 
     def _recorded(self, recorded_ns: int) -> int:
         if not self._told:

@@ -22,10 +22,8 @@ from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo, VisionClass
 
 from semla_ros.answers import SUPPORT_LEVELS, SupportReading, SwapEvent
-from semla_ros.bags.image_messages import rgb_of
-from semla_ros.bags.recording import COMPRESSED, RAW
 from semla_ros.errors import FrameError
-from semla_ros.image_codec import check_raw
+from semla_ros.image_codec import check_raw, decode_compressed, decode_image
 from semla_ros.msg import AdapterMixture, AdapterSwap, SupportScore
 from semla_ros.navigator.support import distances_to
 from semla_ros.types import (
@@ -74,7 +72,7 @@ def frame_from_image(message: Image, *, max_pixels: int) -> Frame:
         )
         rgb = convert(message)
     else:
-        rgb = rgb_of(message, RAW, max_pixels=max_pixels)
+        rgb = decode_image(message, max_pixels=max_pixels)
     return Frame(stamp_ns(message.header.stamp), message.header.frame_id, rgb)
 
 
@@ -84,7 +82,7 @@ def frame_from_compressed(message: CompressedImage, *, max_pixels: int) -> Frame
     Raises:
         FrameError: The image is damaged, too large or of another kind.
     """
-    rgb = rgb_of(message, COMPRESSED, max_pixels=max_pixels)
+    rgb = decode_compressed(message.data, message.format, max_pixels=max_pixels)
     return Frame(stamp_ns(message.header.stamp), message.header.frame_id, rgb)
 
 

@@ -119,7 +119,7 @@ def test_cv_bridge_gives_the_same_image():
         pixels = rng.integers(0, np.iinfo(depth).max, shape).astype(depth)
         message = conversions.image_message(Header(), pixels, encoding)
         theirs = cv_bridge.CvBridge().imgmsg_to_cv2(message, desired_encoding="rgb8")
-        ours = conversions.rgb_of(message, conversions.RAW, max_pixels=1000)
+        ours = conversions.decode_image(message, max_pixels=1000)
         np.testing.assert_array_equal(ours, theirs, err_msg=encoding)
 
 
