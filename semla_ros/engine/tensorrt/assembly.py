@@ -126,7 +126,7 @@ def _proven(
 ) -> Mapping[str, float]:
     """Refit every slot with nudged weights, then with the base; it holds these afterwards."""
     errors = {BASE: 0.0, NUDGED: 0.0}
-    changed = NudgedWeights(bench.base, bench.layers)
+    changed = NudgedWeights(bench.base)
     for weights, content in ((NUDGED, changed), (BASE, {})):
         block.write(content)
         for index in range(len(loader.ladder.slots)):

@@ -91,7 +91,7 @@ def _layer_norm(
 ) -> list[onnx.NodeProto]:
     """Return (x - mean) / sqrt(variance + epsilon) * scale + bias; its numbers go to `constants`.
 
-    Values are divided by their number before they are summed, which a sum in FP16 survives.
+    Values are divided by their number before they are summed, or FP16 would overflow.
     """
     x, shape, attributes = node.input[0], sizes.get(node.input[1], ()), _attributes(node)
     if not shape or attributes.get("axis", -1) != -len(shape) or any(node.output[1:]):

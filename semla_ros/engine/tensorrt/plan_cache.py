@@ -202,7 +202,7 @@ class PlanCache:
         return _from_json(json.loads(sidecar.read_text(encoding="utf-8")))
 
     def _sweep(self, *, before: float) -> None:
-        """Remove what crashes left: unfinished files, plans without a sidecar.
+        """Remove what crashes left: unfinished files, plans without a sidecar; as far as it may.
 
         Args:
             before: Younger ones stay (time of modification in s): they may be being written.
@@ -210,7 +210,7 @@ class PlanCache:
         unfinished = self.folder.glob(".*.tmp")
         halves = (p for p in self.folder.glob("*.plan") if not p.with_suffix(".json").is_file())
         for path in (*unfinished, *halves):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 if path.stat().st_mtime < before:
                     path.unlink()
 

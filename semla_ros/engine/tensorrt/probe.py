@@ -5,7 +5,7 @@ Everything is computed from sines, so that the question is the same in every ver
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,23 +59,20 @@ def nudged(weight: Float32Array) -> Float32Array:
 class NudgedWeights(Mapping[str, Float32Array]):
     """Layer name -> `nudged` base weight (out, in), made when asked for: never all in memory."""
 
-    def __init__(self, base: Mapping[str, Float32Array], layers: Collection[str]) -> None:
+    def __init__(self, base: Mapping[str, Float32Array]) -> None:
         self._base = base
-        self._layers = dict.fromkeys(layers)
 
     def __getitem__(self, layer: str) -> Float32Array:
-        if layer not in self._layers:
-            raise KeyError(layer)
         return nudged(self._base[layer])
 
     def __contains__(self, layer: object, /) -> bool:
-        return layer in self._layers
+        return layer in self._base
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._layers)
+        return iter(self._base)
 
     def __len__(self) -> int:
-        return len(self._layers)
+        return len(self._base)
 
 
 def goldens(

@@ -161,7 +161,7 @@ def test_layer_norms_are_spelt_out_for_parsers_that_do_not_know_them(demo, mode)
     """TensorRT 8.5, that of JetPack 5.1."""
     known, _ = prepare(demo, mode=mode)
     graph, _ = prepare(demo, mode=mode, layer_normalization=False)
-    assert sum(n.op_type == "LayerNormalization" for n in known.graph.node) == 22
+    assert [n for n in known.graph.node if n.op_type == "LayerNormalization"]
     assert not [n for n in graph.graph.node if n.op_type == "LayerNormalization"]
     if mode == "refit":
         expected = run(known, ask(demo))
@@ -202,6 +202,20 @@ def test_a_spelt_out_layer_norm_is_the_operator(dims, axis, bias):
     assert "LayerNormalization" not in {n.op_type for n in model.graph.node}
     onnx.checker.check_model(model)
     np.testing.assert_allclose(answer(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_spelt_out_layer_norm_stays_within_fp16():
+    """The sum of 768 squares of this size would be ten times the largest FP16."""
+    rng = np.random.default_rng(1)
+    x = 30 * rng.standard_normal((4, 768), np.float32) + 100
+    assert (np.square(x - x.mean(axis=-1, keepdims=True)).sum(axis=-1) > 65504).all()
+    model = layer_norm(shape=x.shape, dims=(768,), axis=-1)
+    spell_out_norms(model, layer_normalization=False)
+    steps = [name for node in model.graph.node[:-1] for name in node.output]
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in steps)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    for name, values in zip(["y", *steps], session.run(None, {"x": x}), strict=True):
+        assert np.abs(values).max() < 65504, name
 
 
 @pytest.mark.parametrize(

@@ -181,9 +181,12 @@ def test_what_crashes_left_goes_but_not_what_is_being_written(cache):
     ]
     for path in old + young:
         path.write_bytes(PLAN)
-    for path in old:
+    stuck = cache.folder / "stuck.plan"
+    stuck.mkdir()
+    for path in (*old, stuck):
         os.utime(path, (1.0, 1.0))
     store(cache)
+    assert stuck.exists(), "what cannot be removed must not cost the plan that was built"
     assert not any(path.exists() for path in old)
     assert all(path.exists() for path in young)
     assert cache.load(IDENTITY) is not None

@@ -149,7 +149,7 @@ def test_nudged_weights_are_made_once_each_as_they_are_written(monkeypatch):
 
     monkeypatch.setattr(probe, "nudged", counted)
     block = make()
-    weights = probe.NudgedWeights(BASE, LAYERS)
+    weights = probe.NudgedWeights(BASE)
     assert set(weights) == set(LAYERS)
     assert "other" not in weights
     assert made == []
