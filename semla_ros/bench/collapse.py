@@ -147,7 +147,10 @@ def damages(
             yield f"14 kB of {value:g}", _overwritten(folder, value, rng)
     yield "sign of B turned", _each(adapter, lambda x: replace(x, lora_b=-x.lora_b))
     for factor in (10, 100):
-        yield f"times {factor}", _each(adapter, lambda x, f=factor: replace(x, scaling=f * x.scaling))
+        yield (
+            f"times {factor}",
+            _each(adapter, lambda x, f=factor: replace(x, scaling=f * x.scaling)),
+        )
     yield "layers of one shape rotated", _rotated(adapter)
     yield "random factors of equal norm", _each(adapter, lambda x: _noise(x, rng))
 
@@ -173,7 +176,11 @@ def _rotated(adapter: LoraAdapter) -> LoraAdapter:
     groups: dict[tuple[tuple[int, ...], tuple[int, ...]], list[str]] = {}
     for name, layer in adapter.layers.items():
         groups.setdefault((layer.lora_a.shape, layer.lora_b.shape), []).append(name)
-    moved = {n: adapter.layers[m] for g in groups.values() for n, m in zip(g, g[1:] + g[:1])}
+    moved = {
+        n: adapter.layers[m]
+        for g in groups.values()
+        for n, m in zip(g, g[1:] + g[:1], strict=True)
+    }
     return replace(adapter, layers=moved)
 
 
@@ -192,9 +199,7 @@ def damaged(stand: Stand, sets: dict[str, Answers], *, positions: int) -> dict[s
     for folder in tqdm(stand.folders, desc="damaged", disable=None):
         name = folder.name
         befores = [sets[each] for each in ("base", *stand.adapters) if each != name]
-        for kind, broken in damages(
-            folder, stand.adapters[name], positions=positions, rng=rng
-        ):
+        for kind, broken in damages(folder, stand.adapters[name], positions=positions, rng=rng):
             answers = stand.answers(broken)
             alike = [
                 float((mine == sound).mean())

@@ -9,6 +9,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import cv2
 import numpy as np
@@ -58,11 +59,11 @@ class Witness:
     names: tuple[str, ...]
 
     def squashed(self, size: int) -> UInt8Array:
-        """Return the image, at the network's side `size` where it is larger; keeps memory small."""
+        """Return the image; where it is larger, at the network's side `size`."""
         if max(self.rgb.shape[:2]) <= size:
             return self.rgb
-        small: UInt8Array = cv2.resize(self.rgb, (size, size), interpolation=cv2.INTER_LINEAR)
-        return small
+        small = cv2.resize(self.rgb, (size, size), interpolation=cv2.INTER_LINEAR)
+        return cast(UInt8Array, small)
 
 
 def golden_image(size: int) -> UInt8Array:

@@ -40,10 +40,10 @@ class Snapshot:
         mix: Identity of the active mix.
         library: How many adapters serve.
         unusable: Adapter -> why it does not serve.
-        unsealed: Adapters that serve and whose bytes nobody has vouched for.
         worker: The worker's counters, None while there is none.
         errors: Stage of the pipeline -> how often it failed.
         values: Numbers of the stream.
+        unsealed: Adapters that serve and whose bytes nobody has vouched for.
     """
 
     node: str
@@ -62,10 +62,10 @@ class Snapshot:
     mix: str
     library: int
     unusable: Mapping[str, str]
-    unsealed: Sequence[str]
     worker: WorkerReport | None
     errors: Mapping[str, int]
     values: FrameValues = field(repr=False)
+    unsealed: Sequence[str] = ()
 
 
 def statuses(snapshot: Snapshot) -> list[DiagnosticStatus]:

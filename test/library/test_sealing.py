@@ -1,5 +1,7 @@
 """`semla library seal`: whoever runs it vouches for what is there."""
 
+import shutil
+
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -26,8 +28,6 @@ def test_a_library_is_sealed_once(root, open_library):
 
 
 def test_a_bundle_is_sealed_by_its_folder(small, tmp_path):
-    import shutil
-
     bundle = tmp_path / "bundle"
     shutil.copytree(small, bundle)
     assert set(seal_domains(bundle)) == seals(bundle / "library") != set()
