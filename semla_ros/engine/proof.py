@@ -34,7 +34,7 @@ TAKEN_OVER = 0.9
 SUDDEN = 0.3
 """By how much that class's share must have grown: a camera may well look at nothing but sky."""
 
-MAX_CHANGE = 6.0
+MAX_CHANGE = 3.0
 """Largest norm of an adapter's change of one layer, relative to that layer's own weights."""
 
 NOTICED = 0.1

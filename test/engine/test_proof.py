@@ -106,7 +106,7 @@ def test_a_layer_that_is_drowned_by_its_change_is_named():
     base = lambda _: np.ones((4, 4), np.float32)  # noqa: E731
     assert overgrown(grown(MAX_CHANGE), base, {}) == ""
     text = overgrown(grown(-113.0), base, {})
-    assert text.startswith("changes wild by 113 times its own weights, where 6 ")
+    assert text.startswith("changes wild by 113 times its own weights, where 3 ")
 
 
 def test_weights_of_zero_are_nothing_to_compare_with():
