@@ -181,6 +181,8 @@ class SetPreparer:
             with self._lock:
                 library, generation = self._library, self._generation
             names = [name for name in recipe.mix.names if name != BASE]
+            if recipe.proved and (found := self._refused.keys() & set(names)):
+                raise AdapterError("; ".join(self._refused[name] for name in sorted(found)))
             adapters = [self._adapter(library, name) for name in names]
             weight_set = self._weight_set(recipe, adapters, generation, proceed)
         proceed()
@@ -202,10 +204,10 @@ class SetPreparer:
         mix, vocabulary = recipe.mix, recipe.vocabulary
         seen = self.proof.picture(vocabulary)
         blamed = {each.name: found for each in adapters if (found := self.proof.weights(each))}
-        if not seen.collapse and not blamed:
+        if seen.clear and not seen.collapse and not blamed:
             self.proof.passed(mix, vocabulary, generation)
         if not seen.collapse and (not blamed or seen.changed <= NOTICED):
-            return  # a drowned layer that no mask shows is looked at again next time
+            return  # what no mask has shown is looked at again next time
         told = "; ".join(f"adapter {name!r} {found}" for name, found in blamed.items())
         if seen.collapse:
             told = f"mix {mix.identity} {seen.collapse}" + (f"; {told}" if told else "")
@@ -247,8 +249,6 @@ class SetPreparer:
         )
 
     def _adapter(self, library: AdapterSource, name: str) -> LoraAdapter:
-        if name in self._refused:
-            raise AdapterError(f"adapter {name!r} cannot serve: {self._refused[name]}")
         try:
             return library.get(name)
         except AdapterError as error:
