@@ -35,6 +35,11 @@ class Config:
     bundle: str = _parameter(
         "", "Model bundle folder; empty: the demo bundle that comes with the package"
     )
+    trusted_keys: str = _parameter(
+        "",
+        "minisign public key, or folder of *.pub: bundle and adapters must be signed by one; "
+        "empty: signatures are not asked for",
+    )
     engine: str = _parameter(
         "auto",
         "Inference backend; auto takes the best that works here, an explicit one fails",
