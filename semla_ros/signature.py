@@ -176,7 +176,9 @@ def _read_signature(path: Path, where: str, keys: TrustedKeys, error: type[Semla
             f"(minisign -Sm {path.name.removesuffix(SUFFIX)}), or leave trusted_keys empty"
         ) from reason
     except OSError as reason:
-        raise error(f"{where}: cannot be read ({reason}): check the disk and its rights") from reason
+        raise error(
+            f"{where}: cannot be read ({reason}): check the disk and its rights"
+        ) from reason
     return content
 
 

@@ -124,7 +124,9 @@ def test_a_bundle_by_a_trusted_signer_opens_and_says_whose_it_is(sealed, trusted
 
 
 def test_a_robot_that_trusts_keys_refuses_an_unsigned_bundle(sealed, trusted):
-    with pytest.raises(BundleError, match=r"bundle.yaml.minisig: expected a signature.*found none"):
+    with pytest.raises(
+        BundleError, match=r"bundle.yaml.minisig: expected a signature.*found none"
+    ):
         open_bundle(sealed, trusted=trusted[1])
 
 

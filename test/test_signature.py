@@ -133,7 +133,7 @@ def test_the_signature_lies_beside_its_file(tmp_path):
     keys = read_trusted_keys(DATA / "fleet.pub")
     path = tmp_path / "fog" / "SHA256SUMS"
     path.parent.mkdir()
-    with pytest.raises(AdapterError, match="fog/SHA256SUMS.minisig: expected a signature"):
+    with pytest.raises(AdapterError, match=r"fog/SHA256SUMS\.minisig: expected a signature"):
         keys.check(path, CONTENT, error=AdapterError)
     (tmp_path / "fog" / "SHA256SUMS.minisig").write_bytes(SIGNED)
     assert keys.check(path, CONTENT, error=AdapterError).key.key_id == FLEET
@@ -146,9 +146,9 @@ def test_a_missing_library_is_told_with_the_remedy(monkeypatch):
         read_trusted_keys(DATA / "fleet.pub")
 
 
-@pytest.mark.skipif(shutil.which("minisign") is None, reason="the tool minisign is not installed")
+@pytest.mark.skipif(shutil.which("minisign") is None, reason="minisign is missing: apt install it")
 def test_the_tool_and_this_code_agree_on_what_a_test_signs(tmp_path):
-    """`Minisign` of test/signing.py is what other tests sign with: here the real tool judges it."""
+    """`Minisign` of test/signing.py signs for other tests: here the real tool judges it."""
     signer = Minisign()
     public = signer.public_file(tmp_path / "test.pub")
     file = tmp_path / "bundle.yaml"
