@@ -136,8 +136,8 @@ def read_trusted_keys(path: Path) -> TrustedKeys:
         ) from error
     if not keys:
         raise ConfigError(
-            f"trusted_keys: expected minisign public keys *.pub in {str(path)!r}, found none: copy "
-            "the signer's public key there"
+            f"trusted_keys: expected minisign public keys *.pub in {str(path)!r}, found none: "
+            "copy the signer's public key there"
         )
     return TrustedKeys({key.key_id: key for key in keys})
 

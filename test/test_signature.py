@@ -1,4 +1,4 @@
-"""Only what a trusted key signed passes; the files were made by minisign itself (data/minisign)."""
+"""Only what a trusted key signed passes; the files were by minisign itself (data/minisign)."""
 
 import base64
 import shutil

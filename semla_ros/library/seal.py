@@ -11,11 +11,11 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from semla_ros.errors import AdapterError
-from semla_ros.signature import MAX_SIGNATURE_BYTES, SUFFIX, TrustedKeys
+from semla_ros.signature import MAX_SIGNATURE_BYTES, SUFFIX, Signer, TrustedKeys
 from semla_ros.whole_file import write_file
 
 SEAL_FILE = "SHA256SUMS"
@@ -41,10 +41,12 @@ class Seal:
     Attributes:
         digests: File -> hex sha256.
         where: Folder and file, for messages.
+        signer: Who signed it, None where no signature was asked for.
     """
 
     digests: Mapping[str, str]
     where: str
+    signer: Signer | None = None
 
     @property
     def content(self) -> bytes:
@@ -102,9 +104,8 @@ def read_seal(folder: Path, *, trusted: TrustedKeys | None = None) -> Seal | Non
         return None
     where = f"{folder.name}/{SEAL_FILE}"
     content = _seal_bytes(path, where, trusted)
-    if trusted is not None:
-        trusted.check(path, content, error=AdapterError)
-    seal = parse_seal(content, where)
+    signer = trusted.check(path, content, error=AdapterError) if trusted else None
+    seal = replace(parse_seal(content, where), signer=signer)
     for file in seal.digests:
         if not (folder / file).is_file():
             raise AdapterError(f"{where}: lists {file}, which is missing: {_REMEDY}")
@@ -258,9 +259,10 @@ def copy_signature(source: Path, target: Path) -> None:
         OSError: It cannot be read or written.
     """
     signature = source / (SEAL_FILE + SUFFIX)
-    if signature.is_file() and signature.stat().st_size <= MAX_SIGNATURE_BYTES:
-        if (source / SEAL_FILE).read_bytes() == (target / SEAL_FILE).read_bytes():
-            shutil.copyfile(signature, target / signature.name)
+    if not signature.is_file() or signature.stat().st_size > MAX_SIGNATURE_BYTES:
+        return
+    if (source / SEAL_FILE).read_bytes() == (target / SEAL_FILE).read_bytes():
+        shutil.copyfile(signature, target / signature.name)
 
 
 def _written(folder: Path, digests: Mapping[str, str]) -> Seal:

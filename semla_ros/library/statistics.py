@@ -111,7 +111,8 @@ def read_statistics(
         trusted: Keys of which one must have signed the seal; None: signatures are not asked for.
 
     Raises:
-        AdapterError: Missing, unsigned, damaged, not what was sealed, too large, pickled, or not finite.
+        AdapterError: Missing, unsigned, damaged, not what was sealed, too large, pickled, or not
+            finite.
     """
     path = statistics_path(folder, name)
     where = f"{folder.name}/{path.name}"
