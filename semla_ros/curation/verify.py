@@ -10,7 +10,7 @@ from typing import TypeVar
 from semla_ros.bundle import MANIFEST, ModelBundle, open_bundle
 from semla_ros.errors import AdapterError, BundleError
 from semla_ros.library.library import LibraryContract
-from semla_ros.library.seal import read_seal
+from semla_ros.library.seal import SEAL_FILE, read_seal
 from semla_ros.library.statistics import DomainStatistics
 from semla_ros.signature import Signer, TrustedKeys
 from semla_ros.types import LoraAdapter
@@ -45,8 +45,8 @@ class Verification:
         bundle_problem: What is wrong with the sealed files, empty for nothing.
         sealed_files: How many there are.
         adapters: Each adapter of the library.
+        notes: Adapters without a seal, and what is left over from interrupted work.
         signer: Who signed the bundle, None where no signature was asked for, or it is wrong.
-        notes: What is left over from interrupted work.
     """
 
     bundle_problem: str
@@ -87,9 +87,9 @@ def verify_library(folder: Path, *, trusted: TrustedKeys | None = None) -> Verif
             return Verification(problem, 0, (), ())
     contract = replace(contract_of(bundle), trusted=trusted)
     adapters = tuple(_check(path, contract) for path in adapter_folders(bundle.library))
-    return Verification(
-        problem, len(bundle.manifest.files), adapters, _leftovers(bundle.library), bundle.signer
-    )
+    notes = (*_unsealed(bundle.library), *_leftovers(bundle.library))
+    files = len(bundle.manifest.files)
+    return Verification(problem, files, adapters, notes, bundle.signer)
 
 
 def contract_of(bundle: ModelBundle) -> LibraryContract:
@@ -132,6 +132,15 @@ def _tried(call: Callable[[], _T], problems: list[str]) -> _T | None:
     except AdapterError as error:
         problems.append(str(error))
         return None
+
+
+def _unsealed(library: Path) -> tuple[str, ...]:
+    folders = adapter_folders(library)
+    return tuple(
+        f"{folder.name} is unsealed: semla library seal, once you trust it"
+        for folder in folders
+        if not (folder / SEAL_FILE).exists()
+    )
 
 
 def _leftovers(library: Path) -> tuple[str, ...]:

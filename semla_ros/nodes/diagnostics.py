@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import resource
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +40,7 @@ class Snapshot:
         mix: Identity of the active mix.
         library: How many adapters serve.
         unusable: Adapter -> why it does not serve.
+        unsealed: Adapters that serve and whose bytes nobody has vouched for.
         worker: The worker's counters, None while there is none.
         errors: Stage of the pipeline -> how often it failed.
         values: Numbers of the stream.
@@ -61,6 +62,7 @@ class Snapshot:
     mix: str
     library: int
     unusable: Mapping[str, str]
+    unsealed: Sequence[str]
     worker: WorkerReport | None
     errors: Mapping[str, int]
     values: FrameValues = field(repr=False)
@@ -186,6 +188,7 @@ def _adapters(now: Snapshot) -> DiagnosticStatus:
             "mix": now.mix,
             "adapters": now.library,
             "unusable": len(now.unusable),
+            "unsealed": f"{len(now.unsealed)} {', '.join(now.unsealed)}".strip(),
             "swaps": now.values.swaps,
             "failed_swaps": now.values.failed_swaps,
         },

@@ -220,6 +220,7 @@ class SegmenterNode(LifecycleNode):
             mix=pipeline.active.identity if pipeline else "",
             library=len(pipeline.library.names) if pipeline else 0,
             unusable=dict(pipeline.library.problems) if pipeline else {},
+            unsealed=pipeline.library.unsealed if pipeline else (),
             worker=stream.report() if stream else None,
             errors=dict(pipeline.errors) if pipeline else {},
             values=self._statistics.values(),

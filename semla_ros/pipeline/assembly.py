@@ -140,6 +140,7 @@ def _open_library(
         encoder=navigator.identity if navigator else None,
         dim=navigator.dim if navigator else None,
         memory_bytes=config.library_memory_mb * _MEGABYTE,
+        unsealed=config.unsealed_adapters,
         trusted=trusted,
     )
     _LOG.info(
