@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from semla_ros.engine.base import SegmentationEngine
-from semla_ros.engine.proof import SwapProof
+from semla_ros.engine.proof import NOTICED, SwapProof
 from semla_ros.engine.text import TextFeatures
 from semla_ros.errors import AdapterError, EngineError, SemlaError
 from semla_ros.library.fusion import MergedWeights, WeightSource
@@ -199,14 +199,14 @@ class SetPreparer:
         mix, vocabulary = recipe.mix, recipe.vocabulary
         if self.proof.knows(mix, vocabulary, generation):
             return
-        answer = self.proof.answer(vocabulary)
-        blamed = {each.name: found for each in adapters if (found := self.proof.weights(each))}
-        if not answer and not blamed:
+        seen = self.proof.picture(vocabulary)
+        blamed = self._overgrown(adapters) if seen.collapse or seen.changed > NOTICED else {}
+        if not seen.collapse and not blamed:
             self.proof.passed(mix, vocabulary, generation)
             return
         told = "; ".join(f"adapter {name!r} {found}" for name, found in blamed.items())
-        if answer:
-            told = f"mix {mix.identity} {answer}" + (f"; {told}" if told else "")
+        if seen.collapse:
+            told = f"mix {mix.identity} {seen.collapse}" + (f"; {told}" if told else "")
             blamed = blamed or self._alone(recipe, adapters, generation)
         text = f"{told}: refused; train or copy {sorted(blamed)!r} again, then reload the library"
         with self._lock:
@@ -222,9 +222,12 @@ class SetPreparer:
         for adapter in adapters if len(adapters) > 1 else ():
             alone = replace(recipe, mix=AdapterMix((adapter.name,), (1.0,)))
             self._engine.prepare(self._weight_set(alone, [adapter], generation, lambda: None))
-            if found := self.proof.answer(recipe.vocabulary):
+            if found := self.proof.picture(recipe.vocabulary).collapse:
                 failing[adapter.name] = found
         return failing or {adapter.name: "" for adapter in adapters}
+
+    def _overgrown(self, adapters: Sequence[LoraAdapter]) -> dict[str, str]:
+        return {each.name: found for each in adapters if (found := self.proof.weights(each))}
 
     def _weight_set(
         self,

@@ -9,6 +9,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import cv2
 import numpy as np
@@ -36,6 +37,9 @@ SUDDEN = 0.3
 MAX_CHANGE = 3.0
 """Largest norm of an adapter's change of one layer, relative to that layer's own weights."""
 
+NOTICED = 0.1
+"""Share of the mask that must change before a change beyond `MAX_CHANGE` is held against it."""
+
 _BLOCK = 8
 _REMEMBERED = 64
 
@@ -55,9 +59,11 @@ class Witness:
     names: tuple[str, ...]
 
     def squashed(self, size: int) -> UInt8Array:
-        """Return the image at the network's side `size`."""
-        small: UInt8Array = cv2.resize(self.rgb, (size, size), interpolation=cv2.INTER_LINEAR)
-        return small
+        """Return the image; where it is larger, at the network's side `size`."""
+        if max(self.rgb.shape[:2]) <= size:
+            return self.rgb
+        small = cv2.resize(self.rgb, (size, size), interpolation=cv2.INTER_LINEAR)
+        return cast(UInt8Array, small)
 
 
 def golden_image(size: int) -> UInt8Array:
@@ -86,24 +92,37 @@ def takeover(before: Float64Array, after: Float64Array) -> int | None:
     return top if taken else None
 
 
-def collapse(witness: Witness, logits: Float32Array, names: tuple[str, ...]) -> str:
-    """Return what is wrong with the answer `logits` to the image of `witness`, empty: nothing.
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an image says about a prepared set.
 
-    Where the classes `names` are not those of the witness, shares do not compare: then the answer
-    must be finite and nothing else.
+    Attributes:
+        collapse: What is wrong with the answer to it, empty: nothing.
+        changed: Share of its pixels that have another class than before; 1 where no image could
+            be had, 0 where the classes are others: then nothing can be held against the set.
     """
+
+    collapse: str = ""
+    changed: float = 1.0
+
+
+def judged(witness: Witness, logits: Float32Array, names: tuple[str, ...]) -> Verdict:
+    """Return the verdict on the answer `logits` (T, h, w), classes `names`, to the witness."""
     if not np.isfinite(logits).all():
-        return "makes the network's answer not finite"
+        return Verdict("makes the network's answer not finite")
     if names != witness.names:
-        return ""
-    after = shares_of(_labels_of(logits), len(names))
-    before = shares_of(witness.labels, len(names))
-    top = takeover(before, after)
+        return Verdict(changed=0.0)
+    before = witness.labels
+    labels = labels_from_logits(logits, (before.shape[0], before.shape[1])).labels
+    changed = float((before != labels).mean())
+    old, new = shares_of(before, len(names)), shares_of(labels, len(names))
+    top = takeover(old, new)
     if top is None:
-        return ""
-    return (
-        f"makes {100 * after[top]:.0f} % of the picture {names[top]} where "
-        f"{100 * before[top]:.0f} % was before"
+        return Verdict(changed=changed)
+    return Verdict(
+        f"makes {100 * new[top]:.0f} % of the picture {names[top]} where "
+        f"{100 * old[top]:.0f} % was before",
+        changed,
     )
 
 
@@ -164,7 +183,7 @@ class SwapProof:
         image = golden_image(self._engine.size)
         logits = self._engine.prove(image)
         if logits is not None:
-            self._witness = Witness(image, _labels_of(logits), vocabulary.names)
+            self._witness = Witness(image, labels_of(logits), vocabulary.names)
 
     def saw(self, rgb: UInt8Array, prediction: Prediction) -> None:
         """Take note of the newest segmented frame; costs nothing."""
@@ -180,23 +199,28 @@ class SwapProof:
         while len(self._proved) > _REMEMBERED:
             self._proved.popitem(last=False)
 
-    def answer(self, vocabulary: Vocabulary) -> str:
-        """Return what is wrong with the prepared set, empty: nothing, or the engine cannot say.
+    def picture(self, vocabulary: Vocabulary) -> Verdict:
+        """Return what the newest image says about the prepared set.
 
         Raises:
             EngineError: The network failed.
         """
         witness = self._witness
         if witness is None:
-            return ""
+            return Verdict()
         logits = self._engine.prove(witness.squashed(self._engine.size))
-        return "" if logits is None else collapse(witness, logits, vocabulary.names)
+        return Verdict() if logits is None else judged(witness, logits, vocabulary.names)
 
     def weights(self, adapter: LoraAdapter) -> str:
         """Return what is wrong with the factors of `adapter`, empty: nothing."""
         return overgrown(adapter, self._base, self._norms)
 
 
-def _labels_of(logits: Float32Array) -> LabelArray:
+def labels_of(logits: Float32Array) -> LabelArray:
+    """Return the class of every pixel of `logits` (T, h, w), at their size.
+
+    Raises:
+        EngineError: A logit is not finite.
+    """
     height, width = logits.shape[1:]
     return labels_from_logits(logits, (height, width)).labels

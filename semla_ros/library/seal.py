@@ -78,7 +78,9 @@ class Seal:
             )
 
 
-_REMEDY = "copy the adapter again, or, if you trust what is there, semla library seal FOLDER --replace"
+_REMEDY = (
+    "copy the adapter again, or, if you trust what is there, semla library seal FOLDER --replace"
+)
 
 
 def sha256_of(content: bytes) -> str:

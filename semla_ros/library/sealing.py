@@ -62,7 +62,9 @@ def _chosen(folder: Path, names: Sequence[str]) -> list[Path]:
         }
     unknown = sorted(set(names) - found.keys())
     if unknown or not found:
-        raise LibraryError(f"expected adapters of {sorted(found)!r} in {str(root)!r}, got {list(names)!r}")
+        raise LibraryError(
+            f"expected adapters of {sorted(found)!r} in {str(root)!r}, got {list(names)!r}"
+        )
     return [path for name, path in found.items() if not names or name in names]
 
 

@@ -42,8 +42,6 @@ from semla_ros.whole_file import write_file
 
 __all__ = [
     "CONFIG_FILE",
-    "DOCUMENTS",
-    "MAX_DOCUMENT_BYTES",
     "TENSOR_FILE",
     "DomainStatistics",
     "check_name",

@@ -44,9 +44,9 @@ def read_pairs(path: Path, where: str, *, seal: Seal | None) -> Pairs:
     try:
         content = read_sealed(path, seal, max_bytes=MAX_TENSOR_BYTES)
         _check_header(int.from_bytes(content[:_LENGTH_BYTES], "little"), len(content), where)
-        return _pairs(
-            ((key, _values(key, view, where)) for key, view in deserialize(content)), where
-        )
+        views: list[tuple[str, dict[str, Any]]]
+        views = deserialize(content)  # type: ignore[no-untyped-call]
+        return _pairs(((key, _values(key, view, where)) for key, view in views), where)
     except (OSError, SafetensorError, ValueError) as error:
         raise _damaged(where, error) from error
 
