@@ -174,9 +174,7 @@ class Config:
         high=1_000_000,
     )
     unsealed_adapters: str = _parameter(
-        "accept",
-        "Adapters without a SHA256SUMS file: they serve and are reported, or do not serve",
-        choices=("accept", "refuse"),
+        "accept", "Adapters without SHA256SUMS serve, or not", choices=("accept", "refuse")
     )
     prefetch: bool = _parameter(
         True,

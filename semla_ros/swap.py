@@ -98,9 +98,10 @@ class AdapterSwapper:
         """Adapters that could not be loaded or proved since the library was set, with why."""
         return self._preparer.unusable
 
-    def saw(self, rgb: UInt8Array, prediction: Prediction) -> None:
-        """Take note of a segmented frame: what is prepared is proved on the newest; no cost."""
+    def saw(self, rgb: UInt8Array, prediction: Prediction) -> Prediction:
+        """Return `prediction`, noted: what is prepared is proved on the newest; costs nothing."""
         self._preparer.proof.saw(rgb, prediction)
+        return prediction
 
     @property
     def library(self) -> AdapterSource:

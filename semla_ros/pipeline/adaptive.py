@@ -247,12 +247,10 @@ class AdaptivePipeline:
 
     def _infer(self, frame: Frame) -> Prediction:
         try:
-            prediction = self.engine.infer(frame.rgb)
+            return self._swapper.saw(frame.rgb, self.engine.infer(frame.rgb))
         except SemlaError:
             self._faults.count("infer")
             raise
-        self._swapper.saw(frame.rgb, prediction)
-        return prediction
 
     def _result(
         self, frame: Frame, prediction: Prediction, timer: StageTimer
