@@ -20,7 +20,7 @@ from semla_ros.bench.collapse import Stand
 from semla_ros.bench.machine import machine_facts
 from semla_ros.bench.measures import summary
 from semla_ros.engine.proof import golden_image
-from semla_ros.executors import background_executor
+from semla_ros.executors import BackgroundExecutor
 from semla_ros.pipeline.assembly import default_bundle
 from semla_ros.timing import now_ms
 
@@ -34,7 +34,7 @@ def run(bundle: Path, *, blocks: int, engine: str) -> dict[str, Any]:
     first, second, *_ = stand.adapters.values()
     image = golden_image(serving.size)
     times: dict[str, list[float]] = {"without": [], "with": [], "proof": []}
-    with serving, background_executor("semla-proof") as executor:
+    with serving, BackgroundExecutor("semla-proof") as executor:
         stand.answers(first)
         serving.prepare(stand.weight_set(second))
         serving.prove(image)  # opens what a proof needs

@@ -136,11 +136,9 @@ def _tried(call: Callable[[], _T], problems: list[str]) -> _T | None:
 
 def _unsealed(library: Path) -> tuple[str, ...]:
     folders = adapter_folders(library)
-    return tuple(
-        f"{folder.name} is unsealed: semla library seal, once you trust it"
-        for folder in folders
-        if not (folder / SEAL_FILE).exists()
-    )
+    found = [folder.name for folder in folders if not (folder / SEAL_FILE).exists()]
+    told = f"unsealed: {', '.join(found)}: semla library seal, once you trust them"
+    return (told,) if found else ()
 
 
 def _leftovers(library: Path) -> tuple[str, ...]:

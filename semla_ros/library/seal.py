@@ -207,9 +207,7 @@ def reseal_file(path: Path) -> None:
         AdapterError: The seal is damaged or cannot be written.
     """
     folder = path.parent
-    if not (folder / SEAL_FILE).exists():
-        if not any((folder / file).exists() for file in (CONFIG_FILE, TENSOR_FILE)):
-            write_seal(folder)
+    if not (folder / SEAL_FILE).exists() or not _is_part(path.name):
         return
     before = parse_seal((folder / SEAL_FILE).read_bytes(), f"{folder.name}/{SEAL_FILE}")
     _written(folder, {**before.digests, path.name: _digest(path)})

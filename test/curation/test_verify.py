@@ -12,6 +12,7 @@ from semla_ros.cli import main
 from semla_ros.curation.verify import verify_library
 from semla_ros.errors import BundleError
 from semla_ros.library.seal import SEAL_FILE, write_seal
+from semla_ros.library.sealing import seal_domains
 from semla_ros.library.statistics import DomainStatistics, write_statistics
 
 
@@ -62,6 +63,7 @@ def remove_adapter(bundle):
 
 
 def test_a_good_bundle_passes(bundle):
+    seal_domains(bundle)
     found = verify_library(bundle)
     assert found.passed
     assert [a.name for a in found.adapters] == ["fog", "night", "rain"]
@@ -124,7 +126,9 @@ def test_leftovers_are_noted(bundle):
     (bundle / "library" / ".staging-x").mkdir()
     found = verify_library(bundle)
     assert found.passed
-    assert [note.split()[0] for note in found.notes] == [".dusk.resume", ".staging-x"]
+    noted = [note.split()[0] for note in found.notes]
+    assert noted == ["unsealed:", ".dusk.resume", ".staging-x"]
+    assert "fog, night, rain" in found.notes[0]
 
 
 def test_without_a_library_folder(bundle):

@@ -143,7 +143,9 @@ def test_trusted_keys_ask_for_signatures_of_bundle_and_adapters(small, tmp_path)
         assert set(pipeline.library.problems) == {"night", "rain"}
         write_seal(root / "library" / "rain")
         signer.sign(root / "library" / "rain" / SEAL_FILE)
-        assert pipeline.reload_library().result().committed
+        reloaded = pipeline.reload_library()
+        pipeline.poll(1)
+        assert reloaded.result(timeout=60).committed
         assert pipeline.library.names == ("fog", "rain")
 
 
