@@ -10,7 +10,8 @@
     weights.safetensors        every base weight under its checkpoint name
     library/<domain>/          adapters in SemLA's loradb layout
 
-Adapters are not part of the sealed content: a library grows on the robot.
+Adapters are not part of the sealed content: a library grows on the robot. Each has a seal of its
+own.
 """
 
 from __future__ import annotations

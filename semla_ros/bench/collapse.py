@@ -204,7 +204,7 @@ def damaged(stand: Stand, sets: dict[str, Answers], *, positions: int) -> dict[s
     rows: dict[str, list[tuple[float, float, float, float]]] = {}
     for folder in tqdm(stand.folders, desc="damaged", disable=None):
         name = folder.name
-        befores = [sets[each] for each in ("base", *stand.adapters) if each != name]
+        others = [sets[each] for each in ("base", *stand.adapters) if each != name]
         for kind, broken in damages(folder, stand.adapters[name], positions=positions, rng=rng):
             answers = stand.answers(broken)
             alike = [
@@ -213,12 +213,12 @@ def damaged(stand: Stand, sets: dict[str, Answers], *, positions: int) -> dict[s
             ]
             caught = [
                 takeover(before, after) is not None
-                for each in befores
+                for each in others
                 for before, after in zip(each.shares, answers.shares, strict=True)
             ]
             noticed = [
                 float((before != after).mean()) > NOTICED
-                for each in befores
+                for each in others
                 for before, after in zip(each.labels, answers.labels, strict=True)
             ]
             blamed = np.array(noticed) & stand.blames(broken)
