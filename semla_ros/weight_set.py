@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections import deque
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Protocol
 
+from semla_ros.adapter_access import AdapterAccess
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.text import TextFeatures
-from semla_ros.errors import AdapterError, EngineError, SemlaError
+from semla_ros.errors import EngineError, SemlaError
 from semla_ros.library.fusion import MergedWeights, WeightSource
 from semla_ros.timing import StageTimer, now_ms
 from semla_ros.types import BASE, AdapterMix, LoraAdapter, Vocabulary, WeightSet
 
 _LOG = logging.getLogger(__name__)
-
-
-class AdapterSource(Protocol):
-    """What preparing needs of a library."""
-
-    def get(self, name: str) -> LoraAdapter:
-        """Return the adapter `name`, or raise AdapterError."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,12 +25,12 @@ class Recipe:
     Attributes:
         mix: The proportions.
         vocabulary: The classes.
-        generation: Which library it was chosen from, see `SetPreparer.generation`.
+        access: Where its adapters come from.
     """
 
     mix: AdapterMix
     vocabulary: Vocabulary
-    generation: int
+    access: AdapterAccess
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,42 +131,12 @@ class SetPreparer:
     """Fills the engine's idle slot; one call at a time, on the background's thread."""
 
     def __init__(
-        self,
-        engine: SegmentationEngine,
-        library: AdapterSource,
-        base_weights: WeightSource,
-        text_encoder: TextFeatures,
+        self, engine: SegmentationEngine, base_weights: WeightSource, text_encoder: TextFeatures
     ) -> None:
-        """Take adapters from `library`."""
+        """Merge into `engine`."""
         self._engine = engine
         self._base = base_weights
         self._text = text_encoder
-        self._lock = threading.Lock()
-        self._library = library
-        self._generation = 0
-        self._unusable: dict[str, str] = {}
-
-    @property
-    def library(self) -> AdapterSource:
-        """Where adapters come from; may be replaced at any time, also while preparing."""
-        return self._library
-
-    @library.setter
-    def library(self, library: AdapterSource) -> None:
-        with self._lock:
-            self._library = library
-            self._generation += 1
-            self._unusable = {}
-
-    @property
-    def generation(self) -> int:
-        """How many times the library was replaced."""
-        return self._generation
-
-    @property
-    def unusable(self) -> Mapping[str, str]:
-        """Adapters that could not be loaded since the library was set, with the reason."""
-        return MappingProxyType(self._unusable)
 
     def attempt(self, recipe: Recipe, *, wanted: Callable[[], bool]) -> Prepared:
         """Return how preparing `recipe` ended; raises nothing.
@@ -220,25 +180,13 @@ class SetPreparer:
         loaded = True
 
     def _weight_set(self, recipe: Recipe, proceed: Callable[[], None]) -> WeightSet:
-        with self._lock:
-            library, generation = self._library, self._generation
-        names = [name for name in recipe.mix.names if name != BASE]
         return make_weight_set(
             recipe.mix,
-            [self._adapter(library, name) for name in names],
+            [recipe.access.get(name) for name in recipe.mix.names if name != BASE],
             base=self._base,
             text=self._text,
             vocabulary=recipe.vocabulary,
             image_layers=self._engine.layers,
-            key=(generation, recipe.mix),
+            key=(recipe.access.number, recipe.mix),
             proceed=proceed,
         )
-
-    def _adapter(self, library: AdapterSource, name: str) -> LoraAdapter:
-        try:
-            return library.get(name)
-        except AdapterError as error:
-            with self._lock:
-                if library is self._library:
-                    self._unusable = {**self._unusable, name: str(error)}
-            raise

@@ -27,7 +27,7 @@ from semla_ros.pipeline.adaptive import AdaptivePipeline
 from semla_ros.pipeline.engines import open_encoder, open_engine
 from semla_ros.pipeline.observer import Observer
 from semla_ros.pipeline.parts import PipelineParts
-from semla_ros.pipeline.settings import LiveSettings, bank_of
+from semla_ros.pipeline.settings import LiveSettings, bank_of, check_excluded
 from semla_ros.swap import AdapterSwapper
 
 _LOG = logging.getLogger(__name__)
@@ -95,6 +95,7 @@ def open_parts(
     """
     bundle = open_bundle(Path(config.bundle) if config.bundle else default_bundle())
     adapters = _open_library(bundle, library or bundle.library, config)
+    check_excluded(config.excluded, adapters)
     executors = _executors(config)
     observer = _observer(
         bundle, adapters, config, executor=executors[-1], with_encoder=with_encoder
