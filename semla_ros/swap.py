@@ -210,8 +210,10 @@ class AdapterSwapper:
             _LOG.info("swap to %s (%s, %s)", event.to_mix.identity, event.reason, event.origin)
         elif self._streaks.begins(event.reason, event.error):
             _LOG.error("swap to %s failed: %s", event.to_mix.identity, event.error)
-        then(event)
-        request.future.set_result(event)
+        try:
+            then(event)
+        finally:
+            request.future.set_result(event)
         return event
 
     def close(self) -> None:

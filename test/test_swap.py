@@ -356,6 +356,17 @@ def test_what_is_published_cannot_be_withdrawn_and_takes_effect_before_the_answe
     assert future.result(0) is event
 
 
+def test_what_fails_after_a_swap_keeps_nobody_waiting(stage):
+    def broken(event):
+        raise EngineError("no centroids")
+
+    future = stage.request(only("a"))
+    with pytest.raises(EngineError):
+        stage.swapper.commit_ready(1, then=broken)
+    assert future.result(0).committed
+    assert not stage.swapper.busy
+
+
 def test_requests_from_many_threads_all_get_an_answer_and_frames_one_whole_set():
     with ThreadPoolExecutor(1) as background, ThreadPoolExecutor(4) as users:
         stage = Stage(background)

@@ -202,7 +202,7 @@ class Adaptation:
         held = frozenset(unusable).intersection(target.names)
         if not held or self.settings.retrieval.exclude.intersection(target.names):
             return wanted
-        ideal = self.wanted(estimate, unusable=held.symmetric_difference(unusable))
+        ideal = self.wanted(estimate, unusable=frozenset(unusable) - held)
         return target if ideal.difference(target) <= ideal.difference(wanted) else wanted
 
     def banned(self, unusable: Collection[str]) -> frozenset[str]:
