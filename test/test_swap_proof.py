@@ -48,6 +48,9 @@ class Adapters:
         ones = np.ones((1, 4), np.float32)
         return LoraAdapter(name, {LAYER.name: LoraLayer(ones, ones.T.copy(), SCALINGS[name])})
 
+    def gone(self):
+        return {}
+
 
 class Base:
     def get(self, layer):
@@ -132,7 +135,7 @@ def test_and_looked_at_again_the_next_time(swapper, engine):
 
 def test_what_nobody_wants_any_more_is_not_proved_and_cannot_be_taken(swapper, engine):
     preparer = swapper._preparer
-    recipe = Recipe(AdapterMix(("good",), (1.0,)), swapper.vocabulary, preparer.generation)
+    recipe = Recipe(AdapterMix(("good",), (1.0,)), swapper.vocabulary, swapper._active.access)
     proofs = len(engine.proofs)
     prepared = preparer.attempt(recipe, wanted=lambda: engine._prepared is None)
     assert prepared.error == "superseded before it was proved"
@@ -154,11 +157,10 @@ def test_an_answer_that_is_not_finite_is_refused(swapper):
 def test_another_library_is_judged_anew(swapper, engine):
     swap(swapper, {"sly": 1})
     swap(swapper, {"good": 1})
-    swapper.library = Adapters()
-    assert not swapper.unusable
     proofs = len(engine.proofs)
-    assert swap(swapper, {"good": 1}).committed
+    assert swap(swapper, {"good": 1}, library=Adapters()).committed
     assert len(engine.proofs) == proofs + 1
+    assert not swapper.unusable
     assert not swap(swapper, {"sly": 1}).committed
 
 
@@ -184,4 +186,6 @@ def test_the_golden_image_is_the_witness_before_the_first_frame(engine):
 
 
 def test_a_study_serves_what_it_is_told(swapper):
+    assert not swap(swapper, {"sly": 1}).committed
     assert swap(swapper, {"sly": 1}, proved=False).committed
+    assert not swap(swapper, {"sly": 1}).committed

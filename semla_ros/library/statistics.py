@@ -13,6 +13,7 @@ import numpy.typing as npt
 from semla_ros.errors import AdapterError
 from semla_ros.library.seal import STATISTICS_ENDING, read_seal, read_sealed
 from semla_ros.npz_file import npz_content, read_arrays
+from semla_ros.signature import TrustedKeys
 from semla_ros.types import Float32Array, Float64Array
 from semla_ros.whole_file import write_file
 
@@ -99,11 +100,19 @@ def statistics_path(folder: Path, name: str) -> Path:
     return folder / f"{name}{STATISTICS_ENDING}"
 
 
-def read_statistics(folder: Path, name: str) -> DomainStatistics:
+def read_statistics(
+    folder: Path, name: str, *, trusted: TrustedKeys | None = None
+) -> DomainStatistics:
     """Return the statistics of adapter `name` in `folder`; unknown keys are ignored.
 
+    Args:
+        folder: Of the adapter.
+        name: Its name.
+        trusted: Keys of which one must have signed the seal; None: signatures are not asked for.
+
     Raises:
-        AdapterError: Missing, damaged, not what was sealed, too large, pickled, or not finite.
+        AdapterError: Missing, unsigned, damaged, not what was sealed, too large, pickled, or not
+            finite.
     """
     path = statistics_path(folder, name)
     where = f"{folder.name}/{path.name}"
@@ -112,7 +121,8 @@ def read_statistics(folder: Path, name: str) -> DomainStatistics:
             f"expected the centroid file {where}, found none: generate the domain's statistics"
         )
     try:
-        content = read_sealed(path, read_seal(folder), max_bytes=MAX_STATISTICS_BYTES)
+        seal = read_seal(folder, trusted=trusted)
+        content = read_sealed(path, seal, max_bytes=MAX_STATISTICS_BYTES)
         arrays = read_arrays(io.BytesIO(content), _KEYS, max_bytes=MAX_STATISTICS_BYTES)
         return _statistics_from_arrays(arrays)
     except AdapterError as error:
