@@ -105,11 +105,12 @@ def wanted_weights(
 
 
 def without(bank: CentroidBank, names: Sequence[str]) -> CentroidBank:
-    """Return the bank without some adapters; the spread within domains stays as it was."""
+    """Return the bank without some adapters; spread and alarm stay as they were."""
     kept = [i for i, name in enumerate(bank.names) if name not in names]
     return CentroidBank(
         tuple(bank.names[i] for i in kept),
         bank.centroids[kept],
         None if bank.precisions is None else bank.precisions[kept],
-        bank.tied_precision,
+        bank.whitening,
+        bank.alarm,
     )
