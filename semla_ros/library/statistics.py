@@ -181,10 +181,12 @@ def _sample(numbers: Mapping[str, Float64Array]) -> EmbeddingSample:
     rows = numbers["sample"]
     if rows.ndim != 2 or not 1 <= len(rows) <= MAX_SAMPLE:
         raise AdapterError(f"expected a sample (R, D), R from 1 to {MAX_SAMPLE}, got {rows.shape}")
-    if numbers.get("sample_blocks", np.zeros(0)).shape != rows.shape[:1]:
-        raise AdapterError(f"expected 'sample_blocks' ({len(rows)},), one for each row of 'sample'")
-    blocks = numbers["sample_blocks"].astype(np.int64)
-    return EmbeddingSample(rows.astype(np.float32), blocks, len(rows))
+    blocks = numbers.get("sample_blocks", np.zeros(0))
+    if blocks.shape != rows.shape[:1] or not ((blocks >= 0) & (blocks < MAX_SAMPLE)).all():
+        raise AdapterError(
+            f"expected 'sample_blocks' ({len(rows)},) in 0 to {MAX_SAMPLE - 1}, got {blocks.shape}"
+        )
+    return EmbeddingSample(rows.astype(np.float32), blocks.astype(np.int64), len(rows))
 
 
 def _floats(key: str, array: npt.NDArray[np.generic]) -> Float64Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from statistics import NormalDist
 
@@ -134,13 +135,16 @@ def library_alarm(
 ) -> NoveltyAlarm | None:
     """Return from which novelty on a library raises the alarm, or why it never does.
 
-    None where no domain holds a sample: the library then has no say.
+    None where no domain holds a sample: the library then has no say. To a library without domains
+    everything is unknown.
 
     Args:
         names: The domains.
         samples: Of each, None where unknown.
     """
     held = [each for each in samples if each is not None]
+    if not names:
+        return NoveltyAlarm(sys.float_info.max, "")
     if not held:
         return None
     dim = held[0].embeddings.shape[1]

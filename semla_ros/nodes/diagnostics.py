@@ -42,6 +42,7 @@ class Snapshot:
         unusable: Adapter -> why it does not serve.
         worker: The worker's counters, None while there is none.
         errors: Stage of the pipeline -> how often it failed.
+        no_alarm: Why OUT_OF_LIBRARY is never raised, empty where it may be.
         values: Numbers of the stream.
     """
 
@@ -63,6 +64,7 @@ class Snapshot:
     unusable: Mapping[str, str]
     worker: WorkerReport | None
     errors: Mapping[str, int]
+    no_alarm: str
     values: FrameValues = field(repr=False)
 
 
@@ -199,8 +201,11 @@ def _support(now: Snapshot) -> DiagnosticStatus:
         "STALE": DiagnosticStatus.STALE,
     }
     level = now.values.level or "unknown"
-    facts = {"level": level, "smoothed_score": _number(now.values.score)}
-    return _status(now, "support", levels.get(level, DiagnosticStatus.OK), level, facts)
+    facts = {"level": level, "smoothed_score": _number(now.values.score), "no_alarm": now.no_alarm}
+    if not now.no_alarm:
+        return _status(now, "support", levels.get(level, DiagnosticStatus.OK), level, facts)
+    message = f"{level}; {now.no_alarm}"
+    return _status(now, "support", levels.get(level, DiagnosticStatus.WARN), message, facts)
 
 
 def _status(

@@ -222,6 +222,7 @@ class SegmenterNode(LifecycleNode):
             unusable=dict(pipeline.library.problems) if pipeline else {},
             worker=stream.report() if stream else None,
             errors=dict(pipeline.errors) if pipeline else {},
+            no_alarm=pipeline.silence if pipeline else "",
             values=self._statistics.values(),
         )
 

@@ -94,6 +94,11 @@ class AdaptivePipeline:
         return self._adaptation.library
 
     @property
+    def silence(self) -> str:
+        """Why OUT_OF_LIBRARY is never raised, empty where it may be."""
+        return self._adaptation.silence
+
+    @property
     def config(self) -> Config:
         """The configuration in force."""
         return self._adaptation.settings.config

@@ -166,7 +166,8 @@ def bank_of(library: AdapterLibrary, *, distance: str) -> CentroidBank:
         LibraryError: `mahalanobis` with domains that have too few images.
     """
     if not library.names:
-        return CentroidBank(library.names, library.centroids)
+        alarm = library_alarm((), ())
+        return CentroidBank(library.names, library.centroids, alarm=alarm)
     own = None
     if distance == "mahalanobis":
         statistics = [library.statistics[name] for name in library.names]
@@ -177,6 +178,10 @@ def bank_of(library: AdapterLibrary, *, distance: str) -> CentroidBank:
         )
     samples = [library.statistics[name].sample for name in library.names]
     alarm = library_alarm(library.names, samples)
+    if alarm is None:
+        _LOG.info("the library holds no images to test an alarm on: the bundle's threshold holds")
+    elif alarm.reason:
+        _LOG.warning("library: %s", alarm.reason)
     return CentroidBank(library.names, library.centroids, own, _spread(library), alarm)
 
 

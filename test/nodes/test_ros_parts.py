@@ -143,6 +143,7 @@ def snapshot(**changes):
         unusable={},
         worker=None,
         errors={},
+        no_alarm="",
         values=FrameStatistics().values(),
     )
     return replace(base, **changes)
@@ -155,6 +156,13 @@ def test_diagnostics_before_anything_came():
     }
     assert parts["/segmenter: image"].level == b"\x01"
     assert "waiting for the first image on /camera" in parts["/segmenter: image"].message
+
+
+def test_an_alarm_that_is_off_is_said():
+    reason = "no alarm: 20 images of domain 'fog' for 544 dimensions, needs 50"
+    (status,) = [s for s in statuses(snapshot(no_alarm=reason)) if "support" in s.name]
+    assert status.level == b"\x01"
+    assert status.message == f"unknown; {reason}"
 
 
 def test_the_engine_is_told_with_precision_and_reason():
