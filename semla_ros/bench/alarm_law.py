@@ -115,7 +115,7 @@ def _once(
         EmbeddingSample(each.astype(np.float32), np.arange(len(each)) * 3 // len(each), len(each))
         for each in rows
     ]
-    threshold = alarm_threshold(np.concatenate(held_out_novelties(samples)))
+    threshold = alarm_threshold(held_out_novelties(samples))
     turn = tied_whitening(rows)
     places = np.stack([each.mean(axis=0) for each in rows]) @ turn
 

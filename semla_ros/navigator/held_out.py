@@ -19,14 +19,15 @@ MIN_IMAGES = 50
 """A domain with fewer images has no threshold that holds. Source: docs/library.md, measured."""
 
 _CONFIDENCE = 0.95
-"""How sure the threshold is to lie above the quantile, as far as the tail is log-normal."""
+"""How sure the threshold is to lie above the quantile, as far as tails are log-normal."""
 
+_HALVINGS = 50
 _RIDGE = 1e-3
 """Share of the mean variance that every direction has: some features never move."""
 
 
 def shrunk(
-    sample: Float64Array, *, fourth: float, count: int
+    sample: Float64Array, *, fourth: float, count: int, share: float | None = None
 ) -> tuple[Float64Array, float]:
     """Return the covariance shrunk towards a multiple of the identity, and the share of that.
 
@@ -38,16 +39,18 @@ def shrunk(
         sample: (D, D) S; overwritten.
         fourth: sum |x|^4.
         count: n.
+        share: Shrink by as much instead.
 
     Source: Ledoit and Wolf, 2004, "A well-conditioned estimator for large-dimensional covariance
         matrices".
     """
     dim = len(sample)
     level = float(np.trace(sample)) / dim
-    square = float(np.vdot(sample, sample))
-    delta2 = square - dim * level**2
-    beta2 = (fourth / count - square) / count
-    share = min(1.0, max(0.0, beta2 / delta2)) if delta2 > 0 else 1.0
+    if share is None:
+        square = float(np.vdot(sample, sample))
+        delta2 = square - dim * level**2
+        beta2 = (fourth / count - square) / count
+        share = min(1.0, max(0.0, beta2 / delta2)) if delta2 > 0 else 1.0
     sample *= 1.0 - share
     sample[np.diag_indices(dim)] += share * level
     return sample, share
@@ -74,18 +77,27 @@ def tied_whitening(rows: Sequence[Float64Array]) -> Float64Array:
     Source: Lee et al., 2018, "A simple unified framework for detecting out-of-distribution
         samples": class-conditional Gaussians with one covariance.
     """
+    return whitening(_tied(rows)[0])
+
+
+def _tied(
+    rows: Sequence[Float64Array], share: float | None = None
+) -> tuple[Float64Array, float]:
+    """Return the spread within domains (D, D), and its shrinkage."""
     centred = np.concatenate([each - each.mean(axis=0) for each in rows])
     count = len(centred)
     fourth = float((np.einsum("nd,nd->n", centred, centred) ** 2).sum())
-    covariance, _ = shrunk(centred.T @ centred / count, fourth=fourth, count=count)
-    return whitening(covariance * (count / (count - len(rows))))
+    sample = centred.T @ centred / count
+    covariance, share = shrunk(sample, fourth=fourth, count=count, share=share)
+    return covariance * (count / (count - len(rows))), share
 
 
 def held_out_novelties(samples: Sequence[EmbeddingSample]) -> tuple[Float64Array, ...]:
     """Return the novelty that each image would have if its drive were new, (n_k,) a domain.
 
     Images of one drive are neighbours. So whole blocks are left out, of all domains at once, and
-    centroids and spread are made without them. Images that have no such novelty, because their
+    centroids and spread are made without them; it is shrunk as with them, for a spread of fewer
+    images that shrinks by more can find less novel. Images that have no such novelty, because their
     domain has no other block, are left out.
 
     Args:
@@ -93,12 +105,13 @@ def held_out_novelties(samples: Sequence[EmbeddingSample]) -> tuple[Float64Array
     """
     rows = [each.embeddings.astype(np.float64) for each in samples]
     found: list[list[Float64Array]] = [[] for _ in samples]
+    share = _tied(rows)[1]
     for block in np.unique(np.concatenate([each.blocks for each in samples])):
         kept = [r[s.blocks != block] for r, s in zip(rows, samples, strict=True)]
         known = [each for each in kept if len(each)]
         if sum(map(len, known)) <= len(known):
             continue
-        turn = tied_whitening(known)
+        turn = whitening(_tied(known, share)[0])
         places = np.stack([each.mean(axis=0) for each in known]) @ turn
         for domain, (row, sample) in enumerate(zip(rows, samples, strict=True)):
             if len(kept[domain]):
@@ -107,27 +120,45 @@ def held_out_novelties(samples: Sequence[EmbeddingSample]) -> tuple[Float64Array
     return tuple(np.concatenate(each) if each else np.zeros(0) for each in found)
 
 
-def alarm_threshold(novelties: Float64Array, *, false_alarms: float = FALSE_ALARMS) -> float:
+def alarm_threshold(
+    novelties: Sequence[Float64Array], *, false_alarms: float = FALSE_ALARMS
+) -> float:
     """Return the novelty that a share of new images pass, at most and with room for chance.
 
     The larger of two: the order statistic (the largest, where there are too few images for it),
-    and the upper confidence bound of that quantile of a log-normal distribution, which few images
+    and that quantile of log-normal distributions, one a domain and equally wide, which few images
     tell better.
 
     Args:
-        novelties: (n,) held-out, n >= 2.
-        false_alarms: In (0, 1).
+        novelties: Held-out, (n_k,) of each domain; more in all than domains.
+        false_alarms: In (0, 0.5).
 
     Source: Vovk et al., 2005, "Algorithmic learning in a random world", for the first; for the
         second the large-sample tolerance factor of a normal distribution.
     """
-    count = len(novelties)
-    logs = np.log(np.maximum(novelties, np.finfo(np.float64).tiny))
-    z = NormalDist().inv_cdf(1.0 - false_alarms)
-    reach = z + NormalDist().inv_cdf(_CONFIDENCE) * math.sqrt((1.0 + z * z / 2.0) / count)
-    tail = math.exp(float(logs.mean()) + reach * float(logs.std(ddof=1)))
-    rank = min(math.ceil((count + 1) * (1.0 - false_alarms)), count)
-    return max(tail, float(np.sort(novelties)[rank - 1]))
+    together = np.sort(np.concatenate(novelties))
+    rank = math.ceil((len(together) + 1) * (1.0 - false_alarms))
+    largest = float(together[min(rank, len(together)) - 1])
+    return max(largest, _tail(novelties, false_alarms))
+
+
+def _tail(novelties: Sequence[Float64Array], false_alarms: float) -> float:
+    """Return the quantile of a mixture of log-normal distributions, an upper bound of it."""
+    logs = [np.log(np.maximum(each, np.finfo(np.float64).tiny)) for each in novelties if len(each)]
+    count = sum(map(len, logs))
+    means = np.array([each.mean() for each in logs])
+    squares = sum(float(np.square(each - each.mean()).sum()) for each in logs)
+    normal = NormalDist()
+    z, sure = normal.inv_cdf(1.0 - false_alarms), normal.inv_cdf(_CONFIDENCE)
+    wider = 1.0 + sure * math.sqrt((1.0 + z * z / 2.0) / count) / z
+    width = max(math.sqrt(squares / (count - len(logs))) * wider, np.finfo(np.float64).tiny)
+    low, high = float(means.min()), float(means.max()) + 2.0 * z * width
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2.0
+        beyond = [1.0 - normal.cdf((middle - mean) / width) for mean in means.tolist()]
+        passing = sum(len(x) * share for x, share in zip(logs, beyond, strict=True)) / count
+        low, high = (middle, high) if passing > false_alarms else (low, middle)
+    return math.exp(high)
 
 
 def library_alarm(
@@ -156,8 +187,7 @@ def library_alarm(
                 f"no alarm: {images} images of domain {name!r} for {dim} dimensions, needs "
                 f"{MIN_IMAGES}; run `semla library embed` with more",
             )
-    novelties = np.concatenate(held_out_novelties(held))
-    return NoveltyAlarm(alarm_threshold(novelties), "")
+    return NoveltyAlarm(alarm_threshold(held_out_novelties(held)), "")
 
 
 def _nearest(rows: Float64Array, places: Float64Array) -> Float64Array:

@@ -23,6 +23,12 @@ def sample(rows, blocks=None):
     return EmbeddingSample(np.asarray(rows, np.float32), blocks.astype(np.int64), len(rows))
 
 
+def shrinkage(rows):
+    centred = np.concatenate([each - each.mean(axis=0) for each in rows])
+    fourth = float((np.square(centred).sum(axis=1) ** 2).sum())
+    return shrunk(centred.T @ centred / len(centred), fourth=fourth, count=len(centred))[1]
+
+
 def cloud(count, dim, *, seed=0, at=0.0):
     return np.random.default_rng(seed).normal(at, 1.0, (count, dim))
 
@@ -67,7 +73,12 @@ def test_a_held_out_image_is_measured_without_its_block():
     rows = [cloud(30, 4, seed=1), cloud(24, 4, seed=2, at=6.0)]
     found = held_out_novelties([sample(each) for each in rows])
     kept = [each[len(each) // 3 :] for each in rows]
-    turn = tied_whitening([np.asarray(each, np.float32).astype(float) for each in kept])
+    known = [np.asarray(each, np.float32).astype(float) for each in kept]
+    centred = np.concatenate([each - each.mean(axis=0) for each in known])
+    covariance = centred.T @ centred / (len(centred) - 2)
+    share = shrinkage([np.asarray(each, np.float32).astype(float) for each in rows])
+    level = np.eye(4) * np.trace(covariance) / 4
+    turn = whitening((1 - share) * covariance + share * level)
     places = [np.asarray(each, np.float32).astype(float).mean(axis=0) for each in kept]
     first = np.float32(rows[0][0]).astype(float)
     expected = min(float(np.linalg.norm((first - place) @ turn)) for place in places)
@@ -77,14 +88,14 @@ def test_a_held_out_image_is_measured_without_its_block():
 
 def test_more_images_bring_the_threshold_down_to_the_quantile():
     rng = np.random.default_rng(0)
-    few, many = (alarm_threshold(np.exp(rng.normal(0, 0.3, n))) for n in (50, 20_000))
+    few, many = (alarm_threshold([np.exp(rng.normal(0, 0.3, n))]) for n in (50, 20_000))
     quantile = math.exp(0.3 * 2.3263)
     assert quantile < many < 1.02 * quantile < few
 
 
 def test_heavy_tails_are_told_by_the_order_statistic():
     novelties = np.concatenate([np.linspace(1.0, 1.1, 950), np.full(50, 9.0)])
-    assert alarm_threshold(novelties) == 9.0
+    assert alarm_threshold([novelties]) == 9.0
 
 
 def test_a_library_says_from_when_on_or_why_never():
