@@ -164,9 +164,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for domains in options.domains:
             for images in options.images:
                 for scenario in SCENARIOS:
-                    got = run(
-                        scenario, dim=dim, images=images, domains=domains, runs=options.runs
-                    )
+                    got = run(scenario, dim=dim, images=images, domains=domains, runs=options.runs)
                     shares = (got.in_sample, got.false_alarms, got.worst_domain, got.found)
                     cells = " | ".join(f"{100 * share:.1f} %" for share in shares)
                     print(f"| {dim} | {domains} | {images} | {scenario.name} | {cells} |")  # noqa: T201

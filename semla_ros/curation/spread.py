@@ -18,7 +18,7 @@ LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
 BLOCKS = 3
 """Stretches of a recording that are held out in turn. Fewer leave little to fit a spread to;
-more have neighbours on both sides, and find too little novel. Source: docs/library.md, measured."""
+more have neighbours on both sides, and find too little novel. Source: docs/library.md."""
 
 Chunks = Callable[[], Iterator[Float32Array]]
 """Starts a pass over the embeddings, (n, D) float32 at a time, always in the same order."""

@@ -80,13 +80,11 @@ def tied_whitening(rows: Sequence[Float64Array]) -> Float64Array:
     return whitening(_tied(rows)[0])
 
 
-def _tied(
-    rows: Sequence[Float64Array], share: float | None = None
-) -> tuple[Float64Array, float]:
+def _tied(rows: Sequence[Float64Array], share: float | None = None) -> tuple[Float64Array, float]:
     """Return the spread within domains (D, D), and its shrinkage."""
     centred = np.concatenate([each - each.mean(axis=0) for each in rows])
     count = len(centred)
-    fourth = float((np.einsum("nd,nd->n", centred, centred) ** 2).sum())
+    fourth = float((np.einsum("rd,rd->r", centred, centred) ** 2).sum())
     sample = centred.T @ centred / count
     covariance, share = shrunk(sample, fourth=fourth, count=count, share=share)
     return covariance * (count / (count - len(rows))), share
@@ -97,8 +95,8 @@ def held_out_novelties(samples: Sequence[EmbeddingSample]) -> tuple[Float64Array
 
     Images of one drive are neighbours. So whole blocks are left out, of all domains at once, and
     centroids and spread are made without them; it is shrunk as with them, for a spread of fewer
-    images that shrinks by more can find less novel. Images that have no such novelty, because their
-    domain has no other block, are left out.
+    images that shrinks by more can find less novel. Images of a domain that has no other block
+    are left out.
 
     Args:
         samples: Of each domain, of the same length D.
@@ -195,6 +193,6 @@ def _nearest(rows: Float64Array, places: Float64Array) -> Float64Array:
     squares = np.full(len(rows), math.inf)
     for place in places:
         away = rows - place
-        np.minimum(squares, np.einsum("nd,nd->n", away, away), out=squares)
+        np.minimum(squares, np.einsum("rd,rd->r", away, away), out=squares)
     distances: Float64Array = np.sqrt(squares)
     return distances

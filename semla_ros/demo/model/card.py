@@ -103,7 +103,7 @@ On {recipe.validation_scenes} validation scenes a domain, by the h-mean with the
 adapter left out: temperature {defaults.temperature:.4g}, top_k {defaults.top_k}, null distance
 {defaults.null_distance:.3g} (-1: none). Support is LOW below {defaults.support_low:.4g}.
 OUT_OF_LIBRARY begins at the novelty (tied Mahalanobis distance to the nearest domain) that 1 % of
-the training scenes pass when a third of them is held out in turn; the library finds it when opened.
+the training scenes pass when a third of them is held out in turn; the library finds it itself.
 
 Reproduce: `{COMMAND}` (the scores of every test set are in `results.json`).
 """

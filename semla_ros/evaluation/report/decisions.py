@@ -96,7 +96,9 @@ def take_thresholds(
         f"{100 * taken.false_alarms:.1f} % where it is set on them too, and "
         f"{100 * now.false_alarms:.1f} % passed before"
     )
-    needed = math.ceil(math.log(0.05) / math.log(1 - 2 * false_alarms)) if false_alarms < 0.5 else 1
+    needed = (
+        math.ceil(math.log(0.05) / math.log(1 - 2 * false_alarms)) if false_alarms < 0.5 else 1
+    )
     if found.independent < needed:
         why.append(
             f"too few frames to be sure of that: neighbours in time resemble each other, these "
