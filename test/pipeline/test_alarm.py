@@ -20,7 +20,7 @@ def embed(world, name, count):
     """Give a domain's statistics a sample, as `semla library embed` does."""
     folder = world.root / "library" / name
     statistics = read_statistics(folder, name)
-    noise = np.random.default_rng(len(name)).normal(0, 3.0, (count, 3))
+    noise = np.random.default_rng(len(name)).normal(0, 8.0, (count, 3))
     rows = (statistics.centroid + noise).astype(np.float32)
     sample = EmbeddingSample(rows, np.arange(count) * 3 // count, count)
     write_statistics(folder, name, replace(statistics, sample=sample))
