@@ -61,14 +61,14 @@ def test_a_library_that_grows_drops_its_old_threshold_and_says_so(sampled, make_
     caplog.set_level(logging.WARNING)
     with sampled.pipeline() as pipeline:
         results = [pipeline.step(f) for f in make_frames("red", "red", "grey", "grey")]
-        assert "20 images of domain 'green' for 3 dimensions, needs 50" in pipeline.silence
+        assert "20 images of domain 'green' for 3 dimensions, needs 50" in pipeline.health.no_alarm
         assert "20 images of domain 'green'" in caplog.text
         assert results[-1].support.level != "OUT_OF_LIBRARY"
         assert math.isfinite(results[-1].support.novelty)
         embed(sampled, "green", 60)
         pipeline.reload_library()
         results = [pipeline.step(f) for f in make_frames(*["grey"] * 4, start=4)]
-        assert pipeline.silence == ""
+        assert pipeline.health.no_alarm == ""
     assert results[-1].support.level == "OUT_OF_LIBRARY"
 
 
