@@ -47,8 +47,6 @@ class Snapshot:
         unusable: Adapter -> why it does not serve.
         worker: The worker's counters, None while there is none.
         errors: Stage of the pipeline -> how often it failed.
-<<<<<<< HEAD
-=======
         health: What could keep the pipeline from adapting, None without one.
         support_max_age_s: From which age on an observation supports nothing.
         values: Numbers of the stream.
@@ -72,8 +70,6 @@ class Snapshot:
     unusable: Mapping[str, str]
     worker: WorkerReport | None
     errors: Mapping[str, int]
-<<<<<<< HEAD
-=======
     health: PipelineHealth | None
     support_max_age_s: float
     values: FrameValues = field(repr=False)

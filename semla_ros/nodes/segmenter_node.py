@@ -232,11 +232,8 @@ class SegmenterNode(LifecycleNode):
             unusable=dict(pipeline.library.problems) if pipeline else {},
             worker=stream.report() if stream else None,
             errors=dict(pipeline.errors) if pipeline else {},
-<<<<<<< HEAD
-=======
             health=pipeline.health if pipeline else None,
             support_max_age_s=self._settings.config.support_max_age_s,
->>>>>>> main
             values=self._statistics.values(),
         )
 
