@@ -13,8 +13,7 @@ import numpy as np
 
 from semla_ros.navigator.held_out import (
     FALSE_ALARMS,
-    alarm_threshold,
-    held_out_novelties,
+    library_alarm,
     tied_whitening,
 )
 from semla_ros.novelty import EmbeddingSample
@@ -115,13 +114,15 @@ def _once(
         EmbeddingSample(each.astype(np.float32), np.arange(len(each)) * 3 // len(each), len(each))
         for each in rows
     ]
-    threshold = alarm_threshold(held_out_novelties(samples))
+    alarm = library_alarm([str(i) for i in range(domains)], samples, min_images=1)
+    threshold = 0.0 if alarm is None else alarm.threshold
+    widths = np.ones(domains) if alarm is None else np.asarray(alarm.widths)
     turn = tied_whitening(rows)
     places = np.stack([each.mean(axis=0) for each in rows]) @ turn
 
     def novelty(embeddings: Float64Array) -> Float64Array:
         away = (embeddings @ turn)[:, np.newaxis] - places
-        distances: Float64Array = np.linalg.norm(away, axis=2).min(axis=1)
+        distances: Float64Array = (np.linalg.norm(away, axis=2) / widths).min(axis=1)
         return distances
 
     fitted = float(np.quantile(np.concatenate([novelty(r) for r in rows]), 1 - FALSE_ALARMS))

@@ -109,6 +109,8 @@ def novelties(embedding: Float32Array, bank: CentroidBank) -> Float64Array | Non
     if bank.whitened is not None:
         return bank.whitened.distances(point).values()
     away: Float64Array = np.linalg.norm(bank.turned - point @ bank.whitening, axis=1)
+    if bank.alarm is not None and bank.alarm.widths:
+        away /= np.asarray(bank.alarm.widths)
     return _clamped(away)
 
 

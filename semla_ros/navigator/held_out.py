@@ -9,6 +9,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from semla_ros.navigator.centroids import MANY
 from semla_ros.novelty import EmbeddingSample, NoveltyAlarm
 from semla_ros.types import Float64Array
 
@@ -22,6 +23,7 @@ _CONFIDENCE = 0.95
 """How sure the threshold is to lie above the quantile, as far as tails are log-normal."""
 
 _HALVINGS = 50
+_OWN_SHARE = 0.5
 _RIDGE = 1e-3
 """Share of the mean variance that every direction has: some features never move."""
 
@@ -90,19 +92,19 @@ def _tied(rows: Sequence[Float64Array], share: float | None = None) -> tuple[Flo
     return covariance * (count / (count - len(rows))), share
 
 
-def held_out_novelties(samples: Sequence[EmbeddingSample]) -> tuple[Float64Array, ...]:
-    """Return the novelty that each image would have if its drive were new, (n_k,) a domain.
+def held_out_distances(samples: Sequence[EmbeddingSample]) -> tuple[Float64Array, ...]:
+    """Return how far each image would be from the domains if its drive were new, (n_k, K) each.
 
     Images of one drive are neighbours. So whole blocks are left out, of all domains at once, and
     centroids and spread are made without them; it is shrunk as with them, for a spread of fewer
     images that shrinks by more can find less novel. Images of a domain that has no other block
-    are left out.
+    are left out; a domain that has none is infinitely far.
 
     Args:
-        samples: Of each domain, of the same length D.
+        samples: Of each of K domains, of the same length D.
     """
     rows = [each.embeddings.astype(np.float64) for each in samples]
-    found: list[list[Float64Array]] = [[] for _ in samples]
+    found: list[list[Float64Array]] = [[np.zeros((0, len(rows)))] for _ in samples]
     share = _tied(rows)[1]
     for block in np.unique(np.concatenate([each.blocks for each in samples])):
         kept = [r[s.blocks != block] for r, s in zip(rows, samples, strict=True)]
@@ -110,12 +112,33 @@ def held_out_novelties(samples: Sequence[EmbeddingSample]) -> tuple[Float64Array
         if sum(map(len, known)) <= len(known):
             continue
         turn = whitening(_tied(known, share)[0])
-        places = np.stack([each.mean(axis=0) for each in known]) @ turn
+        places = [each.mean(axis=0) @ turn if len(each) else None for each in kept]
         for domain, (row, sample) in enumerate(zip(rows, samples, strict=True)):
             if len(kept[domain]):
                 away = row[sample.blocks == block] @ turn
-                found[domain].append(_nearest(away, places))
-    return tuple(np.concatenate(each) if each else np.zeros(0) for each in found)
+                found[domain].append(_distances(away, places))
+    return tuple(np.concatenate(each) for each in found)
+
+
+def domain_widths(distances: Sequence[Float64Array]) -> Float64Array:
+    """Return what distances to each domain should be divided by, (K,), geometric mean 1.
+
+    Half way, in the logarithm, from one spread for all to each domain's own: the widest domain
+    alone would else set the threshold, and what is new near a narrow one pass unseen; and a wide
+    one would swallow its neighbours if it counted in full. Source: docs/library.md, measured.
+
+    Args:
+        distances: See `held_out_distances`.
+    """
+    own = np.array(
+        [
+            float(np.sqrt(np.square(each[:, k]).mean())) if len(each) else 1.0
+            for k, each in enumerate(distances)
+        ]
+    )
+    logs = np.log(np.maximum(own, np.finfo(np.float64).tiny))
+    widths: Float64Array = np.exp(_OWN_SHARE * (logs - logs.mean()))
+    return widths
 
 
 def alarm_threshold(
@@ -160,7 +183,10 @@ def _tail(novelties: Sequence[Float64Array], false_alarms: float) -> float:
 
 
 def library_alarm(
-    names: Sequence[str], samples: Sequence[EmbeddingSample | None]
+    names: Sequence[str],
+    samples: Sequence[EmbeddingSample | None],
+    *,
+    min_images: int = MIN_IMAGES,
 ) -> NoveltyAlarm | None:
     """Return from which novelty on a library raises the alarm, or why it never does.
 
@@ -170,6 +196,7 @@ def library_alarm(
     Args:
         names: The domains.
         samples: Of each, None where unknown.
+        min_images: A domain with fewer is reason for none.
     """
     held = [each for each in samples if each is not None]
     if not names:
@@ -179,20 +206,22 @@ def library_alarm(
     dim = held[0].embeddings.shape[1]
     for name, sample in zip(names, samples, strict=True):
         images = 0 if sample is None else sample.images
-        if sample is None or images < MIN_IMAGES:
+        if sample is None or images < min_images:
             return NoveltyAlarm(
                 0.0,
                 f"no alarm: {images} images of domain {name!r} for {dim} dimensions, needs "
-                f"{MIN_IMAGES}; run `semla library embed` with more",
+                f"{min_images}; run `semla library embed` with more",
             )
-    return NoveltyAlarm(alarm_threshold(held_out_novelties(held)), "")
+    distances = held_out_distances(held)
+    widths = domain_widths(distances) if len(held) <= MANY else np.ones(len(held))
+    novelties = [(each / widths).min(axis=1) for each in distances]
+    return NoveltyAlarm(alarm_threshold(novelties), "", tuple(widths.tolist()))
 
 
-def _nearest(rows: Float64Array, places: Float64Array) -> Float64Array:
-    """Return the distance (n,) of each row (n, D) to the nearest place (K, D)."""
-    squares = np.full(len(rows), math.inf)
-    for place in places:
-        away = rows - place
-        np.minimum(squares, np.einsum("rd,rd->r", away, away), out=squares)
-    distances: Float64Array = np.sqrt(squares)
-    return distances
+def _distances(rows: Float64Array, places: Sequence[Float64Array | None]) -> Float64Array:
+    """Return the distance (n, K) of each row (n, D) to each place (D,)."""
+    found = np.full((len(rows), len(places)), math.inf)
+    for column, place in zip(found.T, places, strict=True):
+        if place is not None:
+            column[:] = np.linalg.norm(rows - place, axis=1)
+    return found

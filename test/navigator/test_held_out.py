@@ -9,7 +9,8 @@ from semla_ros.bench.alarm_law import SCENARIOS, run
 from semla_ros.navigator.held_out import (
     MIN_IMAGES,
     alarm_threshold,
-    held_out_novelties,
+    domain_widths,
+    held_out_distances,
     library_alarm,
     shrunk,
     tied_whitening,
@@ -71,7 +72,7 @@ def test_shrinking_is_scikit_learns():
 
 def test_a_held_out_image_is_measured_without_its_block():
     rows = [cloud(30, 4, seed=1), cloud(24, 4, seed=2, at=6.0)]
-    found = held_out_novelties([sample(each) for each in rows])
+    found = held_out_distances([sample(each) for each in rows])
     kept = [each[len(each) // 3 :] for each in rows]
     known = [np.asarray(each, np.float32).astype(float) for each in kept]
     centred = np.concatenate([each - each.mean(axis=0) for each in known])
@@ -81,9 +82,14 @@ def test_a_held_out_image_is_measured_without_its_block():
     turn = whitening((1 - share) * covariance + share * level)
     places = [np.asarray(each, np.float32).astype(float).mean(axis=0) for each in kept]
     first = np.float32(rows[0][0]).astype(float)
-    expected = min(float(np.linalg.norm((first - place) @ turn)) for place in places)
-    assert found[0][0] == pytest.approx(expected)
-    assert list(map(len, found)) == [30, 24]
+    expected = [float(np.linalg.norm((first - place) @ turn)) for place in places]
+    assert found[0][0].tolist() == pytest.approx(expected)
+    assert [each.shape for each in found] == [(30, 2), (24, 2)]
+
+
+def test_a_domain_counts_half_by_its_own_width():
+    wide, narrow = np.full((9, 2), 8.0), np.full((9, 2), 2.0)
+    assert domain_widths([wide, narrow]).tolist() == pytest.approx([2**0.5, 0.5**0.5])
 
 
 def test_more_images_bring_the_threshold_down_to_the_quantile():

@@ -89,8 +89,9 @@ def test_a_replay_judges_as_the_pipeline_does(sampled, make_frames):
     gate = GateReplay(library, bank_of(library, distance=live.distance), live)
     embeddings = [sampled.encoder.encode(frame.rgb) for frame in frames]
     steps = gated_mixes(gate, [frame.stamp_ns for frame in frames], embeddings)
-    told = [(s.novelty, s.level) for s in lived if s is not None]
-    again = [(s.support.novelty, s.support.level) for s in steps if s.support is not None]
+    told = [(s.novelty, s.level) for s in lived if math.isfinite(s.novelty)]
+    read = [step.support for step in steps if step.support is not None]
+    again = [(s.novelty, s.level) for s in read if math.isfinite(s.novelty)]
     assert len(told) == len(frames) - 1
     assert told == again
     assert {level for _, level in told} >= {"OK", "OUT_OF_LIBRARY"}
