@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,11 +12,13 @@ pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'semla-r
 
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.analysis import extra
+from semla_ros.evaluation.analysis.detection import BadMasks
+from semla_ros.evaluation.analysis.frames import SIGNALS
 from semla_ros.evaluation.analysis.summary import ResultTable
 from semla_ros.evaluation.report import PAGE, write_report
 from semla_ros.evaluation.report.findings import findings
-from semla_ros.evaluation.report.tables import comma_separated, latex, markdown
 from semla_ros.evaluation.report.sections import support_sections
+from semla_ros.evaluation.report.tables import comma_separated, latex, markdown
 from semla_ros.evaluation.report.verdict import verdict
 from semla_ros.evaluation.report.worst import WorstFrames, worst_grid
 
