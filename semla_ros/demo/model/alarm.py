@@ -18,6 +18,7 @@ from semla_ros.curation.spread import sample_of
 from semla_ros.demo.model.recipe import IMAGE_SIZE, Recipe
 from semla_ros.demo.world import DOMAINS, conditions_of, render, sample_scene
 from semla_ros.errors import LibraryError
+from semla_ros.library.seal import reseal_file
 from semla_ros.library.statistics import read_statistics, write_statistics
 from semla_ros.navigator.encoder import OnnxImageEncoder
 from semla_ros.types import Float32Array
@@ -45,7 +46,7 @@ def store_samples(bundle: ModelBundle, recipe: Recipe | None = None, *, threads:
                 "scripts/make_demo_model"
             )
         sample = sample_of(lambda rows=rows: iter([rows]), count=len(rows))  # type: ignore[misc]
-        write_statistics(folder, domain, replace(statistics, sample=sample))
+        reseal_file(write_statistics(folder, domain, replace(statistics, sample=sample)))
     reseal(bundle, defaults=replace(bundle.manifest.defaults, out_of_library=0.0))
 
 

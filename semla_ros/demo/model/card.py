@@ -84,7 +84,7 @@ went in. The last run took {minutes:.0f} minutes on {threads} CPU threads.
   embeddings.
 
 It knows the procedural world and nothing else. On real roads its masks are not to be trusted,
-and its support score says so.
+and its alarm tells them apart on some frames only.
 
 ## What was measured
 mIoU in percent from one confusion matrix a domain; mean ± standard deviation over
