@@ -16,6 +16,8 @@ from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.postprocess import restore, restore_confidence
 from semla_ros.errors import EngineError, SemlaError
 from semla_ros.library.library import AdapterLibrary
+from semla_ros.mask_signals import mask_signals
+from semla_ros.navigator.support import promised
 from semla_ros.pipeline.adaptation import Adaptation, LibraryView
 from semla_ros.pipeline.control import SwapControl
 from semla_ros.pipeline.faults import FaultCounter
@@ -270,12 +272,14 @@ class AdaptivePipeline:
         )
 
     def _reading(self, prediction: Prediction) -> SupportReading | None:
-        """Return the support; calibrated only for the bundle's classes and no mix by hand."""
+        """Return the support; a promise only for the bundle's classes and no mix by hand."""
         reading = self._adaptation.support(prediction.mix)
-        calibrated = self.bundle.manifest.vocabulary.names
-        if reading is None or (self.pinned is None and prediction.vocabulary.names == calibrated):
+        calibration = self._adaptation.settings.calibration
+        own = prediction.vocabulary.names == self.bundle.manifest.vocabulary.names
+        if reading is None or calibration is None or self.pinned is not None or not own:
             return reading
-        return replace(reading, expected_miou=math.nan, miou_lower=math.nan)
+        signals = mask_signals(prediction.labels, prediction.confidence)
+        return promised(reading, calibration, signals)
 
     def _take_changes(self) -> None:
         while True:

@@ -41,8 +41,8 @@ class LiveSettings:
         distance: Name of the distance.
         support_low: Smoothed support below is LOW.
         out_of_library: A novelty (else a nearest distance) above is OUT_OF_LIBRARY.
-        calibration: What a support score promises; None where the bundle knows none, or made it
-            under another retrieval.
+        calibration: What a mask promises; None where the bundle knows none, or made it under
+            another retrieval.
     """
 
     config: Config
@@ -79,7 +79,6 @@ class LiveSettings:
             out_of_library=self.out_of_library,
             null_distance=self.retrieval.null_distance,
             exclude=self.retrieval.exclude,
-            calibration=self.calibration,
         )
 
     def outside(self, estimate: DomainEstimate, *, before: bool) -> bool:
@@ -97,7 +96,7 @@ class LiveSettings:
 def _valid(
     calibration: SupportCalibration | None, retrieval: RetrievalSettings, distance: str
 ) -> SupportCalibration | None:
-    """Return the calibration if it was made under this retrieval: else the score means another."""
+    """Return the calibration if it was made under this retrieval: else nobody tested it."""
     if calibration is None:
         return None
     made = calibration.settings
