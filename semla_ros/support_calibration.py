@@ -120,6 +120,8 @@ class SupportCalibration:
             if not term.low <= value <= term.high:
                 return NOTHING
             total += term.coefficient * (value - term.mean) / term.scale
+        if not math.isfinite(total):
+            return NOTHING
         expected = min(max(total, 0.0), 1.0)
         return expected, max(expected - self.offset, 0.0)
 
