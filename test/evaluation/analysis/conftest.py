@@ -12,7 +12,6 @@ from semla_ros.evaluation.study.record import (
     Study,
     StudyInfo,
 )
-
 from semla_ros.mask_signals import SIGNALS
 
 PIXELS = 10_000
@@ -108,9 +107,7 @@ def calibrated_study(*, frames=150, drives=4, noise=0.05, seed=0, useful=True):
             miou = np.clip(law(told) + rng.normal(0, noise, frames), 0, 1)
             support = rng.uniform(0, 1, frames)
             name = f"{domain}-{number}"
-            recordings.append(
-                recording(name, (domain,) * frames, support, miou, signals=signals)
-            )
+            recordings.append(recording(name, (domain,) * frames, support, miou, signals=signals))
     return study(recordings)
 
 

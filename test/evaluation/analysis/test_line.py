@@ -13,7 +13,7 @@ from semla_ros.mask_signals import SIGNALS
 
 def synthetic(frames=400, seed=0):
     rng = np.random.default_rng(seed)
-    signals = rng.normal(0, [0.1, 0.1, 1.0, 3.0], (frames, 4)) + [0.6, 0.5, 1.2, 6.0]
+    signals = rng.normal([0.6, 0.5, 1.2, 6.0], [0.1, 0.1, 1.0, 3.0], (frames, 4))
     signals[:, 1] = signals[:, 0] + rng.normal(0, 0.01, frames)  # collinear, as the real ones are
     miou = 0.4 + signals @ [0.3, -0.1, 0.05, 0.01] - 0.3 + rng.normal(0, 0.02, frames)
     domains = rng.choice(["a", "b", "c"], frames, p=[0.7, 0.2, 0.1])
