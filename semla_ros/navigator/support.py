@@ -174,7 +174,7 @@ def promised(
 ) -> SupportReading:
     """Return `reading` with what is promised of the mask that has `signals`.
 
-    Where the level is neither OK nor LOW the calibration knows nothing.
+    Where the level is neither OK nor LOW (OUT_OF_LIBRARY, STALE) the calibration knows nothing.
     """
     known = reading.level in ("OK", "LOW")
     expected, lower = calibration.promise(signals) if known else NOTHING

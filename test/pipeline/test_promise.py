@@ -9,7 +9,7 @@ from semla_ros.bundle import ModelBundle
 from semla_ros.mask_signals import SIGNALS, mask_signals
 from semla_ros.navigator.support import promised
 from semla_ros.support_calibration import SignalTerm, SupportCalibration, SupportSettings
-from semla_ros.types import AdapterMix, Frame
+from semla_ros.types import AdapterMix
 
 MADE = SupportSettings(0.001, 1, "euclidean", "inverse", -1.0)
 TERMS = tuple(SignalTerm(name, 0.5, 0.5, 0.01, -1e3, 1e3) for name in SIGNALS)
@@ -32,8 +32,8 @@ def calibrated(world):
 
 
 def results(pipeline, frames):
-    answers = [pipeline.step(Frame(i * 10**8, "", f.rgb)) for i, f in enumerate(frames)]
-    return [a for a in answers if a.support is not None]
+    answers = [pipeline.step(frame) for frame in frames]
+    return [a for a in answers if a.support.known]
 
 
 def last_support(pipeline, frames):
@@ -43,7 +43,8 @@ def last_support(pipeline, frames):
 def test_a_covered_frame_is_promised_by_its_own_mask(calibrated, make_frames):
     with calibrated.pipeline(output_size="model") as pipeline:
         answers = results(pipeline, make_frames("red", "red", "blue", "green"))
-        stale = pipeline.stalled()
+        late = replace(make_frames("red")[0], stamp_ns=10**12)
+        stale = pipeline.step(late).support
     assert len(answers) >= 3
     for answer in answers:
         expected = CALIBRATION.promise(mask_signals(answer.labels, answer.confidence))

@@ -158,7 +158,7 @@ def _driven(bundle: ModelBundle, route: Route) -> RecordingTrack:
             )
             domains.append(shot.domain)
             embeddings.append(encoder.encode(rgb))
-    supports = [a.support for a in answers]
+    supports = [a.support if a.support and a.support.known else None for a in answers]
     bank = without(whole, route.exclude)
     return RecordingTrack(
         source=route.name,

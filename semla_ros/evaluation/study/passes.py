@@ -158,7 +158,8 @@ class LivePass(_Passed):
     def smoothed(self) -> Float64Array:
         """Return the smoothed support score of each frame, (F,); NaN before there is one."""
         readings = [d.support for d in self._done]
-        return np.array([math.nan if r is None else r.smoothed for r in readings], np.float64)
+        known = [r.smoothed if r is not None and r.known else math.nan for r in readings]
+        return np.array(known, np.float64)
 
     def levels(self) -> tuple[str, ...]:
         """Return the support level of each frame, "" before there is one."""
