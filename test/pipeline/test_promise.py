@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from semla_ros.answers import known
 from semla_ros.bundle import ModelBundle
 from semla_ros.mask_signals import SIGNALS, mask_signals
 from semla_ros.navigator.support import promised
@@ -33,7 +34,7 @@ def calibrated(world):
 
 def results(pipeline, frames):
     answers = [pipeline.step(frame) for frame in frames]
-    return [a for a in answers if a.support.known]
+    return [a for a in answers if known(a.support)]
 
 
 def last_support(pipeline, frames):

@@ -12,7 +12,7 @@ from multiprocessing import get_context
 import numpy as np
 from tqdm import tqdm
 
-from semla_ros.answers import SegmentationResult
+from semla_ros.answers import SegmentationResult, known
 from semla_ros.bundle import ModelBundle
 from semla_ros.config import Config, updated
 from semla_ros.demo.world import CLASSES, DOMAINS, Drive
@@ -158,7 +158,7 @@ def _driven(bundle: ModelBundle, route: Route) -> RecordingTrack:
             )
             domains.append(shot.domain)
             embeddings.append(encoder.encode(rgb))
-    supports = [a.support if a.support and a.support.known else None for a in answers]
+    supports = [known(a.support) for a in answers]
     bank = without(whole, route.exclude)
     return RecordingTrack(
         source=route.name,

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from semla_ros.answers import SupportReading
+from semla_ros.answers import SupportReading, known
 from semla_ros.config import updated
 from semla_ros.evaluation.study.observe import Sight
 from semla_ros.evaluation.study.record import GATED, StrategyTrack
@@ -158,8 +158,7 @@ class LivePass(_Passed):
     def smoothed(self) -> Float64Array:
         """Return the smoothed support score of each frame, (F,); NaN before there is one."""
         readings = [d.support for d in self._done]
-        known = [r.smoothed if r is not None and r.known else math.nan for r in readings]
-        return np.array(known, np.float64)
+        return np.array([math.nan if r is None else r.smoothed for r in readings], np.float64)
 
     def levels(self) -> tuple[str, ...]:
         """Return the support level of each frame, "" before there is one."""
@@ -171,8 +170,8 @@ class LivePass(_Passed):
         self.inferred += 1
         durations = self._timer.durations_ms
         for stage, ms in result.timings_ms.items():
-            known = "infer" if stage == "infer" else "fuse"
-            durations[known] = durations.get(known, 0.0) + ms
+            kind = "infer" if stage == "infer" else "fuse"
+            durations[kind] = durations.get(kind, 0.0) + ms
         with self._timer.stage("score"):
             score = score_frame(
                 result.labels,
@@ -183,7 +182,7 @@ class LivePass(_Passed):
             )
         sight.scores.setdefault(result.mix, score)
         swapped = any(event.committed for event in result.swaps)
-        return Done(result.mix, score, swapped, result.support)
+        return Done(result.mix, score, swapped, known(result.support))
 
     def _exclude(self, excluded: frozenset[str]) -> None:
         """Leave other adapters out from this frame on, as a parameter set on the robot would."""
