@@ -1,5 +1,6 @@
 """The stage that calibrates the demo model: drives become studies, the card keeps one section."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from semla_ros.demo.model.promise import PromiseRecipe
 from semla_ros.demo.model.promise_card import BEGIN, END, with_section
 from semla_ros.demo.world import DOMAINS
 from semla_ros.evaluation.analysis.frames import FrameTable, frame_table
-from semla_ros.mask_signals import SIGNALS
+from semla_ros.mask_signals import SIGNALS, mask_signals
 
 DEMO = Path(__file__).resolve().parents[3] / "models" / "demo"
 
@@ -119,3 +120,15 @@ def test_the_demo_bundle_is_calibrated_for_its_own_retrieval():
     assert all(calibration.error < error for error in calibration.errors.values())
     expected, lower = calibration.promise([term.mean for term in calibration.terms])
     assert 0 < lower < expected < 1
+
+
+def test_a_mask_that_collapsed_to_one_class_is_promised_nothing():
+    if not (DEMO / "bundle.yaml").is_file():
+        pytest.skip(f"needs the demo bundle, missing: {DEMO / 'bundle.yaml'}")
+    calibration = open_bundle(DEMO, verify=False).manifest.defaults.calibration
+    labels = np.zeros((128, 128), np.uint8)
+    for sure in (0, 128, 255):
+        signals = mask_signals(labels, np.full(labels.shape, sure, np.uint8))
+        expected, lower = calibration.promise(signals)
+        assert math.isnan(expected)
+        assert lower == 0.0
