@@ -49,8 +49,8 @@ class LiveSettings:
         out_of_library: Asked for: a novelty (else a nearest distance) above is OUT_OF_LIBRARY;
             0: the library says, see `threshold`.
         bundle_out_of_library: The bundle's own, for libraries that have no say.
-        calibration: What a support score promises; None where the bundle knows none, or made it
-            under another retrieval.
+        calibration: What a mask promises; None where the bundle knows none, or made it under
+            another retrieval.
     """
 
     config: Config
@@ -110,7 +110,6 @@ class LiveSettings:
             out_of_library=self.threshold(estimate.alarm),
             null_distance=self.retrieval.null_distance,
             exclude=self.retrieval.exclude,
-            calibration=self.calibration,
         )
 
     def outside(self, estimate: DomainEstimate, *, before: bool) -> bool:
@@ -128,7 +127,7 @@ class LiveSettings:
 def _valid(
     calibration: SupportCalibration | None, retrieval: RetrievalSettings, distance: str
 ) -> SupportCalibration | None:
-    """Return the calibration if it was made under this retrieval: else the score means another."""
+    """Return the calibration if it was made under this retrieval: else nobody tested it."""
     if calibration is None:
         return None
     made = calibration.settings

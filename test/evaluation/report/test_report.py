@@ -62,7 +62,8 @@ def test_the_same_study_gives_the_same_bytes(study, tmp_path):
 def test_the_verdict_has_the_numbers(study):
     words = " ".join(verdict(study, findings(study)))
     assert re.search(r"Adaptation helps: semla-gated is \+2\d\.\d points", words)
-    assert "The support can be trusted" in words
+    assert re.search(r"The promise can be trusted: the expected mIoU errs by 4\.\d points", words)
+    assert re.search(r"the expected mIoU: 0\.9\d", words)
     assert "No frame was out of the library." in words
 
 
@@ -74,7 +75,7 @@ def test_a_verdict_on_harm_says_harm(made):
     words = verdict(bad, findings(bad))
     assert words[0].startswith("Adaptation hurts: semla is -20.0 points")
     assert "It loses on fog-day." in words
-    assert any("Not judged: support is not calibrated" in w for w in words)
+    assert any("Not judged: no promise can be made" in w for w in words)
 
 
 def test_a_place_the_library_does_not_know_is_named_as_such(made):
