@@ -39,10 +39,17 @@ class AdapterSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """Why an adapter does not load; `gone`: its files are not there, so nothing was read."""
+    """Why an adapter does not serve.
+
+    Attributes:
+        reason: In words.
+        gone: Its files are not there, so nothing was read.
+        refused: It was read and must not serve; only another access asks again.
+    """
 
     reason: str
-    gone: bool
+    gone: bool = False
+    refused: bool = False
 
 
 class AdapterAccess:
@@ -65,7 +72,7 @@ class AdapterAccess:
 
     @property
     def failing(self) -> Mapping[str, str]:
-        """Adapters that cannot be loaded at the moment, with the reason."""
+        """Adapters that cannot be loaded at the moment or were refused, with the reason."""
         return MappingProxyType({name: f.reason for name, f in self._failing.items()})
 
     def get(self, name: str) -> LoraAdapter:
@@ -74,16 +81,25 @@ class AdapterAccess:
         Where one fails, those whose files are gone too are known to fail at once.
 
         Raises:
-            AdapterError: It cannot be loaded.
+            AdapterError: It cannot be loaded, or was refused.
         """
+        known = self._failing.get(name)
+        if known is not None and known.refused:
+            raise AdapterError(f"adapter {name!r} cannot serve: {known.reason}")
         try:
             adapter = self.library.get(name)
         except AdapterError as error:
             gone = {n: _Failure(why, gone=True) for n, why in self.library.gone().items()}
-            self._lost({name: _Failure(str(error), gone=False), **gone})
+            self._lost({name: _Failure(str(error)), **gone})
             raise
         self._found((name,))
         return adapter
+
+    def refuse(self, names: Iterable[str], reason: str) -> None:
+        """Let the adapters `names` serve no more: they failed their proof."""
+        with self._lock:
+            refused = {name: _Failure(reason, refused=True) for name in names}
+            self._failing = {**self._failing, **refused}
 
     def due(self, time_ns: int) -> bool:
         """Return whether `retry` is to be called now, by stream time in ns.
@@ -91,7 +107,7 @@ class AdapterAccess:
         Time that steps back starts the wait anew.
         """
         with self._lock:
-            if not self._failing or self._trying:
+            if self._trying or all(f.refused for f in self._failing.values()):
                 return False
             if self._asked_ns is None or time_ns < self._asked_ns:
                 self._asked_ns = time_ns
@@ -120,6 +136,8 @@ class AdapterAccess:
 
     def _tried(self, name: str, before: _Failure, gone: Mapping[str, str]) -> _Failure | None:
         """Return why `name` cannot be loaded now, None: it can, or the next swap will tell."""
+        if before.refused:
+            return before
         if name in gone:
             return _Failure(gone[name], gone=True)
         if before.gone:
@@ -127,7 +145,7 @@ class AdapterAccess:
         try:
             self.library.get(name)
         except AdapterError as error:
-            return _Failure(str(error), gone=False)
+            return _Failure(str(error))
         return None
 
     def _lost(self, failures: Mapping[str, _Failure]) -> None:

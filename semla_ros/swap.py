@@ -1,11 +1,9 @@
 """Replacing the active weights without a frame noticing.
 
 One request is outstanding at most; a newer one replaces it. The background fuses, merges, encodes
-the class list and fills the engine's idle slot; the frame loop only publishes. Whatever fails,
-the active set keeps serving and the failure is reported once.
-
-While nothing is outstanding the idle slot may be filled with what will probably be asked for. It
-is published only as the answer to a request that tolerates it.
+the class list, fills the engine's idle slot and proves it; the frame loop only publishes. Whatever
+fails, the active set keeps serving and the failure is reported once. While nothing is outstanding
+the idle slot may be filled with what will probably be asked for.
 """
 
 from __future__ import annotations
@@ -14,19 +12,20 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Executor, Future
+from dataclasses import replace
 from functools import partial
 
 from semla_ros.adapter_access import AdapterAccess, AdapterSource
-from semla_ros.answers import FRESH, PREFETCHED, RECURRING, SwapEvent
+from semla_ros.answers import FRESH, PREFETCHED, RECURRING, Prediction, SwapEvent
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.text import TextFeatures
 from semla_ros.errors import SemlaError
 from semla_ros.library.fusion import WeightSource
 from semla_ros.streaks import Streaks
-from semla_ros.swap_request import SwapRequest
+from semla_ros.swap_request import RecentMixes, SwapRequest
 from semla_ros.timing import StageTimer, now_ms
-from semla_ros.types import AdapterMix, Vocabulary
-from semla_ros.weight_set import Prepared, RecentMixes, Recipe, SetPreparer
+from semla_ros.types import AdapterMix, UInt8Array, Vocabulary
+from semla_ros.weight_set import Prepared, Recipe, SetPreparer
 
 _LOG = logging.getLogger(__name__)
 _REMEMBERED = 16
@@ -66,6 +65,7 @@ class AdapterSwapper:
         self._closed = False
         self._active = Recipe(AdapterMix.base_only(), vocabulary, AdapterAccess(library))
         self._preparer.load(self._active, StageTimer())
+        self._preparer.proof.begin(vocabulary)
         engine.commit()
 
     @property
@@ -96,15 +96,16 @@ class AdapterSwapper:
 
     @property
     def unusable(self) -> Mapping[str, str]:
-        """Adapters that cannot be loaded at the moment, with the reason."""
+        """Adapters that cannot be loaded at the moment, or failed their proof, with the reason."""
         return self._active.access.failing
 
-    def retry_adapters(self, time_ns: int) -> None:
-        """Have adapters that cannot be loaded tried again, if it is time to; never waits.
+    def saw(self, rgb: UInt8Array, prediction: Prediction) -> Prediction:
+        """Return `prediction`, noted: what is prepared is proved on the newest; costs nothing."""
+        self._preparer.proof.saw(rgb, prediction)
+        return prediction
 
-        Args:
-            time_ns: Stream time, see `AdapterAccess.due`.
-        """
+    def retry_adapters(self, time_ns: int) -> None:
+        """Have adapters tried again, see `AdapterAccess.due`; never waits."""
         access = self._active.access
         if access.due(time_ns):
             self._executor.submit(access.retry)
@@ -120,6 +121,7 @@ class AdapterSwapper:
         tolerance: float = 0.0,
         without: Collection[str] = (),
         library: AdapterSource | None = None,
+        proved: bool = True,
     ) -> Future[SwapEvent]:
         """Return the future of a swap to `mix`, prepared in the background.
 
@@ -137,6 +139,7 @@ class AdapterSwapper:
                 instead if it is as near as this in sum |w - w'|; the event says so.
             without: Adapters that such a mix must not have.
             library: Where adapters come from, with this swap and from then on.
+            proved: Whether it must be proved; False serves whatever loads, for studies.
         """
         with self._lock:
             if library is None:
@@ -145,6 +148,7 @@ class AdapterSwapper:
             else:
                 access = AdapterAccess(library)
                 recipe, origin = Recipe(mix, vocabulary or self.vocabulary, access), FRESH
+            recipe = recipe if proved else replace(recipe, proved=False)
             wanted = SwapRequest(mix, recipe, reason, origin, detection_ms)
             closed, superseded, start = self._closed, None, False
             if not closed:
@@ -166,8 +170,7 @@ class AdapterSwapper:
         """Prepare `mix` in the idle slot, in case it is asked for; any thread, never waits.
 
         Does nothing while a request is outstanding, while an earlier guess is being prepared, or
-        where that guess is within half the `tolerance`, which like `without` is that of the
-        request to come.
+        where that is within half the `tolerance`; it and `without` are the coming request's.
         """
         with self._lock:
             spare = self._spare

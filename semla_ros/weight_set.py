@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Collection, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from semla_ros.adapter_access import AdapterAccess
 from semla_ros.engine.base import SegmentationEngine
+from semla_ros.engine.proof import NOTICED, SwapProof
 from semla_ros.engine.text import TextFeatures
-from semla_ros.errors import EngineError, SemlaError
+from semla_ros.errors import AdapterError, EngineError, SemlaError
 from semla_ros.library.fusion import MergedWeights, WeightSource
 from semla_ros.timing import StageTimer, now_ms
 from semla_ros.types import BASE, AdapterMix, LoraAdapter, Vocabulary, WeightSet
@@ -26,11 +26,13 @@ class Recipe:
         mix: The proportions.
         vocabulary: The classes.
         access: Where its adapters come from.
+        proved: Whether it must be proved before it serves.
     """
 
     mix: AdapterMix
     vocabulary: Vocabulary
     access: AdapterAccess
+    proved: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,50 +52,6 @@ class Prepared:
     load_ms: float
     done_ms: float
     error: str
-
-
-class RecentMixes:
-    """Mixes that served not long ago: their text features are still in memory."""
-
-    def __init__(self, size: int) -> None:
-        """Remember up to `size`."""
-        self._mixes: deque[AdapterMix] = deque(maxlen=size)
-
-    def add(self, mix: AdapterMix) -> None:
-        """Remember `mix` as the newest."""
-        if mix in self._mixes:
-            self._mixes.remove(mix)
-        self._mixes.append(mix)
-
-    def nearest(
-        self,
-        mix: AdapterMix,
-        *,
-        tolerance: float,
-        other_than: AdapterMix,
-        without: Collection[str] = (),
-    ) -> AdapterMix | None:
-        """Return the mix nearest to `mix` within sum |w - w'| <= tolerance, None without one.
-
-        Args:
-            mix: Wanted.
-            tolerance: 0 finds nothing.
-            other_than: Left out: the mix that serves.
-            without: Adapters that it must not have.
-        """
-        if tolerance <= 0:
-            return None
-        near = [
-            (2 * each.difference(mix), each)
-            for each in self._mixes
-            if each != other_than and set(without).isdisjoint(each.names)
-        ]
-        best = min(near, key=lambda x: x[0], default=None)
-        return best[1] if best is not None and best[0] <= tolerance else None
-
-    def clear(self) -> None:
-        """Forget all."""
-        self._mixes.clear()
 
 
 def make_weight_set(
@@ -128,12 +86,17 @@ def make_weight_set(
 
 
 class SetPreparer:
-    """Fills the engine's idle slot; one call at a time, on the background's thread."""
+    """Fills the engine's idle slot; one call at a time, on the background's thread.
+
+    Attributes:
+        proof: What a filled slot is held against before it may serve.
+    """
 
     def __init__(
         self, engine: SegmentationEngine, base_weights: WeightSource, text_encoder: TextFeatures
     ) -> None:
         """Merge into `engine`."""
+        self.proof = SwapProof(engine, base_weights.get)
         self._engine = engine
         self._base = base_weights
         self._text = text_encoder
@@ -161,10 +124,10 @@ class SetPreparer:
     def load(
         self, recipe: Recipe, timer: StageTimer, *, wanted: Callable[[], bool] = lambda: True
     ) -> None:
-        """Fill the idle slot with `recipe`.
+        """Fill the idle slot with `recipe` and prove it.
 
         Raises:
-            SemlaError: It cannot be served, or nobody wants it any more.
+            SemlaError: It cannot be served, fails its proof, or nobody wants it any more.
         """
         loaded = False  # then the set is the engine's, which may merge it again for another one
 
@@ -173,16 +136,56 @@ class SetPreparer:
                 raise EngineError("superseded while fusing")
 
         with timer.stage("fuse"):
-            weight_set = self._weight_set(recipe, proceed)
+            adapters = [recipe.access.get(name) for name in recipe.mix.names if name != BASE]
+            weight_set = self._weight_set(recipe, adapters, proceed)
         proceed()
         with timer.stage("load"):
             self._engine.prepare(weight_set)
         loaded = True
+        if recipe.proved and wanted():
+            self._prove(recipe, adapters)
 
-    def _weight_set(self, recipe: Recipe, proceed: Callable[[], None]) -> WeightSet:
+    def _prove(self, recipe: Recipe, adapters: Sequence[LoraAdapter]) -> None:
+        """Hold the filled slot against what served before; whoever is to blame serves no more.
+
+        Raises:
+            AdapterError: The set must not serve; the message says why.
+        """
+        mix, vocabulary, number = recipe.mix, recipe.vocabulary, recipe.access.number
+        if self.proof.knows(mix, vocabulary, number):
+            return
+        seen = self.proof.picture(vocabulary)
+        blamed = self._overgrown(adapters) if seen.collapse or seen.changed > NOTICED else {}
+        if not seen.collapse and not blamed:
+            self.proof.passed(mix, vocabulary, number)
+            return
+        told = "; ".join(f"adapter {name!r} {found}" for name, found in blamed.items())
+        if seen.collapse:
+            told = f"mix {mix.identity} {seen.collapse}" + (f"; {told}" if told else "")
+            blamed = blamed or self._alone(recipe, adapters)
+        text = f"{told}: refused; train or copy {sorted(blamed)!r} again, then reload the library"
+        recipe.access.refuse(blamed, text)
+        raise AdapterError(text)
+
+    def _alone(self, recipe: Recipe, adapters: Sequence[LoraAdapter]) -> dict[str, str]:
+        """Return those of `adapters` that fail alone, all where none does."""
+        failing = {}
+        for adapter in adapters if len(adapters) > 1 else ():
+            alone = replace(recipe, mix=AdapterMix((adapter.name,), (1.0,)))
+            self._engine.prepare(self._weight_set(alone, [adapter], lambda: None))
+            if found := self.proof.picture(recipe.vocabulary).collapse:
+                failing[adapter.name] = found
+        return failing or {adapter.name: "" for adapter in adapters}
+
+    def _overgrown(self, adapters: Sequence[LoraAdapter]) -> dict[str, str]:
+        return {each.name: found for each in adapters if (found := self.proof.weights(each))}
+
+    def _weight_set(
+        self, recipe: Recipe, adapters: Sequence[LoraAdapter], proceed: Callable[[], None]
+    ) -> WeightSet:
         return make_weight_set(
             recipe.mix,
-            [recipe.access.get(name) for name in recipe.mix.names if name != BASE],
+            adapters,
             base=self._base,
             text=self._text,
             vocabulary=recipe.vocabulary,

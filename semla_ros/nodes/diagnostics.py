@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import resource
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,6 +49,7 @@ class Snapshot:
         health: What could keep the pipeline from adapting, None without one.
         support_max_age_s: From which age on an observation supports nothing.
         values: Numbers of the stream.
+        unsealed: Adapters that serve and whose bytes nobody has vouched for.
     """
 
     node: str
@@ -72,6 +73,7 @@ class Snapshot:
     health: PipelineHealth | None
     support_max_age_s: float
     values: FrameValues = field(repr=False)
+    unsealed: Sequence[str] = ()
 
 
 def statuses(snapshot: Snapshot) -> list[DiagnosticStatus]:
@@ -221,6 +223,7 @@ def _adapters(now: Snapshot) -> DiagnosticStatus:
             "mix": now.mix,
             "adapters": now.library,
             "unusable": len(now.health.unusable) if now.health else 0,
+            "unsealed": f"{len(now.unsealed)} {', '.join(now.unsealed)}".strip(),
             "unusable_retried": ",".join(now.health.retried) if now.health else "",
             "unknown_excluded": ",".join(now.health.unknown_excluded) if now.health else "",
             "swaps": now.values.swaps,

@@ -234,6 +234,7 @@ class SegmenterNode(LifecycleNode):
             engine=pipeline.engine.status if pipeline else None,
             mix=pipeline.active.identity if pipeline else "",
             library=len(pipeline.library.names) if pipeline else 0,
+            unsealed=pipeline.library.unsealed if pipeline else (),
             losses=stream.losses.report() if stream else LossReport(),
             worker=stream.report() if stream else None,
             errors=dict(pipeline.errors) if pipeline else {},
