@@ -80,16 +80,16 @@ class AdapterAccess:
         """The failing ones that are tried again: all that were not refused."""
         return tuple(name for name, failure in self._failing.items() if not failure.refused)
 
-    def get(self, name: str) -> LoraAdapter:
+    def get(self, name: str, *, even_refused: bool = False) -> LoraAdapter:
         """Return the adapter `name`; remember whether it could be had.
 
         Where one fails, those whose files are gone too are known to fail at once.
 
         Raises:
-            AdapterError: It cannot be loaded, or was refused.
+            AdapterError: It cannot be loaded, or was refused and not `even_refused` is wanted.
         """
         known = self._failing.get(name)
-        if known is not None and known.refused:
+        if known is not None and known.refused and not even_refused:
             raise AdapterError(f"adapter {name!r} cannot serve: {known.reason}")
         try:
             adapter = self.library.get(name)
@@ -97,7 +97,8 @@ class AdapterAccess:
             gone = {n: _Failure(why, gone=True) for n, why in self.library.gone().items()}
             self._lost({name: _Failure(str(error)), **gone})
             raise
-        self._found((name,))
+        if known is None or not known.refused:
+            self._found((name,))
         return adapter
 
     def refuse(self, names: Iterable[str], reason: str) -> None:
