@@ -108,15 +108,15 @@ class AdaptivePipeline:
     @property
     def health(self) -> PipelineHealth:
         """What could keep it from adapting."""
-        observer = self._parts.observer
         return PipelineHealth(
-            0.0 if observer is None else observer.pending_s,
+            self._parts.observer.pending_s if self._parts.observer else 0.0,
             self._faults.failing.get("navigator", ""),
             self._control.pending_s,
             self._adaptation.stamps,
             {**self.library.problems, **self._swapper.unusable},
             self._swapper.access.retried,
             tuple(unknown_of(self.config.excluded, self.library)),
+            self._adaptation.silence,
         )
 
     def step(self, frame: Frame) -> SegmentationResult:

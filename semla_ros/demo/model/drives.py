@@ -27,7 +27,7 @@ from semla_ros.evaluation.study.record import (
 from semla_ros.navigator.distance import CentroidBank, euclidean, novelties
 from semla_ros.navigator.encoder import OnnxImageEncoder
 from semla_ros.pipeline import AdaptivePipeline, build_pipeline
-from semla_ros.pipeline.settings import bank_of
+from semla_ros.pipeline.settings import LiveSettings, bank_of
 from semla_ros.types import BASE, Float32Array, Frame, LabelArray
 
 FPS = 5.0
@@ -90,8 +90,10 @@ def drive_study(bundle: ModelBundle, routes: Sequence[Route], *, threads: int = 
         SemlaError: The bundle does not run.
     """
     recordings = []
+    defaults = bundle.manifest.defaults
     encoder = OnnxImageEncoder(bundle, threads=threads)
     adapters: tuple[str, ...] = ()
+    threshold = defaults.out_of_library
     for route in tqdm(routes, desc="drives", mininterval=5.0):
         changes = {
             "bundle": str(bundle.root),
@@ -104,7 +106,7 @@ def drive_study(bundle: ModelBundle, routes: Sequence[Route], *, threads: int = 
             eye = _Eye(encoder, bank_of(pipeline.library, distance="euclidean"))
             recordings.append(_driven(pipeline, route, eye))
             adapters = pipeline.library.names
-    defaults = bundle.manifest.defaults
+            threshold = LiveSettings.of(pipeline.config, defaults).threshold(eye.bank.alarm)
     info = StudyInfo(
         bundle=bundle.manifest.name,
         bundle_sha256="",
@@ -117,7 +119,7 @@ def drive_study(bundle: ModelBundle, routes: Sequence[Route], *, threads: int = 
             for name in ("temperature", "top_k", "distance", "similarity", "null_distance")
         },
         support_low=defaults.support_low,
-        out_of_library=defaults.out_of_library,
+        out_of_library=threshold,
     )
     return Study(info, tuple(recordings))
 

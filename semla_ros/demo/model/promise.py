@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from semla_ros.bundle import AdaptationDefaults, ModelBundle, open_bundle, reseal
+from semla_ros.config import Config
 from semla_ros.demo.model.drives import drive_study, tours, unknown_weather
 from semla_ros.evaluation.analysis.association import Association, associations
 from semla_ros.evaluation.analysis.calibration import (
@@ -29,7 +30,7 @@ from semla_ros.evaluation.analysis.frames import FrameTable, frame_table
 from semla_ros.evaluation.analysis.rerun import bundle_library
 from semla_ros.evaluation.study.record import Study
 from semla_ros.library.retrieval import RetrievalSettings
-from semla_ros.pipeline.settings import bank_of
+from semla_ros.pipeline.settings import LiveSettings, bank_of
 from semla_ros.support_calibration import SupportCalibration, SupportSettings
 
 COMMAND = "scripts/calibrate_demo_model"
@@ -181,9 +182,9 @@ How signals follow a frame's mIoU, and find masks below a mIoU (AUROC; 0.5 is no
 
 The alarm, with whole families of domains taken out of the library (drives in settled weather,
 single frames, no filter):
-true positives at 1 % false alarms, and what the stored threshold of novelty gives.
+true positives at 1 % false alarms, and what the library's own threshold of novelty gives.
 
-| unknown | novelty | nearest distance | support | stored threshold: found | false alarms |
+| unknown | novelty | nearest distance | support | library's threshold: found | false alarms |
 |---|---|---|---|---|---|
 {_family_rows(promise.families)}
 
@@ -223,12 +224,13 @@ def _families(bundle: ModelBundle, settled: Study) -> tuple[FamilyAlarm, ...]:
     settings = RetrievalSettings(
         defaults.temperature, defaults.top_k, defaults.similarity, defaults.null_distance
     )
+    bank = bank_of(library, distance=defaults.distance)
     return family_alarms(
         settled,
-        bank_of(library, distance=defaults.distance),
+        bank,
         settings=settings,
         distance=defaults.distance,
-        out_of_library=defaults.out_of_library,
+        out_of_library=LiveSettings.of(Config(), defaults).threshold(bank.alarm),
         patterns=family_patterns(library.names),
     )
 

@@ -119,8 +119,8 @@ def alarms(known: FrameTable, unknown: FrameTable, *, family: str) -> tuple[Alar
 
 
 def rates(novelty: Float64Array, *, threshold: float, known: BoolArray) -> tuple[float, float]:
-    """Return (false positive rate, true positive rate) of "novelty above threshold"."""
-    alarm = novelty > threshold
+    """Return (false positive rate, true positive rate) of "novelty above threshold"; 0: never."""
+    alarm = novelty > (threshold if threshold > 0 else math.inf)
     finite = np.isfinite(novelty)
     false, true = alarm[finite & known], alarm[finite & ~known]
     return (

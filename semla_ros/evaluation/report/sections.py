@@ -35,6 +35,9 @@ from semla_ros.navigator.distance import CentroidBank
 MAX_TIMELINES = 4
 TIMELINE_SHARE = 0.02
 """Shares below are drawn as part of nothing: hundreds of slivers tell nobody anything."""
+_LINES = (
+    " The line is the expected mIoU, the dashed line the bound that mIoU is meant to stay above."
+)
 
 
 def headline_numbers(study: Study, found: Findings) -> list[Headline]:
@@ -84,8 +87,7 @@ def support_sections(found: Findings) -> list[str]:
         section(
             "Support score and mIoU",
             body,
-            note="One mark a frame (SemLA's Figure 9). The line is the expected mIoU, the dashed "
-            "line the bound that mIoU is meant to stay above.",
+            note="One mark a frame (SemLA's Figure 9)." + ("" if report is None else _LINES),
         )
     ]
     if report is not None:

@@ -82,6 +82,7 @@ def _support(found: Findings) -> list[str]:
         if math.isnan(support):
             continue
         word = "finds" if support >= USEFUL_AUROC else "hardly finds"
+        word = "points the wrong way (worse than chance) for" if support < 0.5 else word
         against = (
             "" if math.isnan(confidence) else f"; the mask's own confidence: {confidence:.2f}"
         )
