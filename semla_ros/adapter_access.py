@@ -75,6 +75,11 @@ class AdapterAccess:
         """Adapters that cannot be loaded at the moment or were refused, with the reason."""
         return MappingProxyType({name: f.reason for name, f in self._failing.items()})
 
+    @property
+    def retried(self) -> tuple[str, ...]:
+        """The failing ones that are tried again: all that were not refused."""
+        return tuple(name for name, failure in self._failing.items() if not failure.refused)
+
     def get(self, name: str, *, even_refused: bool = False) -> LoraAdapter:
         """Return the adapter `name`; remember whether it could be had.
 
@@ -151,7 +156,9 @@ class AdapterAccess:
 
     def _lost(self, failures: Mapping[str, _Failure]) -> None:
         with self._lock:
-            news = {n: f for n, f in failures.items() if self._failing.get(n) != f}
+            before = self._failing
+            refused = {name for name, failure in before.items() if failure.refused}
+            news = {n: f for n, f in failures.items() if before.get(n) != f and n not in refused}
             if not news.keys() <= self._failing.keys():
                 self._asked_ns, self._wait_ns = None, FIRST_WAIT_NS
             self._failing = {**self._failing, **news}

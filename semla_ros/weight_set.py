@@ -115,7 +115,7 @@ class SetPreparer:
         except SemlaError as failure:
             error = str(failure)
         except Exception as failure:  # noqa: BLE001  worker boundary: later swaps go on
-            _LOG.exception("unexpected failure while preparing %s", recipe.mix.identity)
+            _LOG.debug("while preparing %s", recipe.mix.identity, exc_info=True)
             error = f"{type(failure).__name__}: {failure}"
         spent = timer.durations_ms
         return Prepared(

@@ -114,7 +114,7 @@ class AdaptivePipeline:
             self._control.pending_s,
             self._adaptation.stamps,
             {**self.library.problems, **self._swapper.unusable},
-            tuple(self._swapper.unusable),
+            self._swapper.access.retried,
             tuple(unknown_of(self.config.excluded, self.library)),
             self._adaptation.silence,
         )
