@@ -141,6 +141,7 @@ def read_support(
     out_of_library: float,
     null_distance: float = -1.0,
     exclude: Collection[str] = (),
+    novelty: float | None = None,
 ) -> SupportReading:
     """Return how far the library covers `estimate`; what that promises is `promised`.
 
@@ -151,12 +152,14 @@ def read_support(
         out_of_library: A novelty above is OUT_OF_LIBRARY; without novelties the nearest distance.
         null_distance: Distance of the base; not above 0: it supports nothing.
         exclude: Adapters that may not serve, hence cannot be the nearest.
+        novelty: Filtered over time; None: that of the newest frame alone.
     """
     score, smoothed = (
         support_score(mix, estimate.names, d, null_distance=null_distance)
         for d in (estimate.raw_distances, estimate.distances)
     )
     near = nearest_of(estimate, exclude=exclude)
+    near = near if novelty is None else replace(near, novelty=novelty)
     level = support_level(smoothed, near.judged, low=low, out_of_library=out_of_library)
     return SupportReading(
         score=score,

@@ -6,7 +6,7 @@ import difflib
 import logging
 import math
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -101,8 +101,10 @@ class LiveSettings:
             return alarm.reason
         return "no alarm: the library holds no images to test it on; run `semla library embed`"
 
-    def support(self, estimate: DomainEstimate, mix: AdapterMix) -> SupportReading:
-        """Return how far `mix` covers `estimate`."""
+    def support(
+        self, estimate: DomainEstimate, mix: AdapterMix, *, novelty: float
+    ) -> SupportReading:
+        """Return how far `mix` covers `estimate`, judged by a `novelty` filtered over time."""
         return Navigator.read(
             estimate,
             mix,
@@ -110,18 +112,25 @@ class LiveSettings:
             out_of_library=self.threshold(estimate.alarm),
             null_distance=self.retrieval.null_distance,
             exclude=self.retrieval.exclude,
+            novelty=novelty,
         )
 
-    def outside(self, estimate: DomainEstimate, *, before: bool) -> bool:
+    def outside(self, estimate: DomainEstimate, *, novelty: float, before: bool) -> bool:
         """Return whether `estimate` counts as outside the library, where the base may serve.
 
         Args:
             estimate: Where the camera is.
+            novelty: Filtered over time; NaN where the library does not know it.
             before: What was returned for the last observation: it takes a clearly nearer one
                 to come back.
         """
         edge = self.threshold(estimate.alarm) * (_COME_BACK if before else 1.0)
-        return nearest_of(estimate, exclude=self.retrieval.exclude).judged > edge > 0
+        near = nearest_of(estimate, exclude=self.retrieval.exclude)
+        return replace(near, novelty=novelty).judged > edge > 0
+
+    def novelty(self, estimate: DomainEstimate) -> float:
+        """Return how novel the newest frame alone is, NaN where the library does not know."""
+        return nearest_of(estimate, exclude=self.retrieval.exclude).novelty
 
 
 def _valid(
@@ -199,7 +208,8 @@ def bank_of(library: AdapterLibrary, *, distance: str) -> CentroidBank:
             [each.covariance for each in statistics],
             counts=[each.count for each in statistics],
         )
-    samples = [library.statistics[name].sample for name in library.names]
+    known = library.statistics  # empty without a navigator
+    samples = [known[name].sample if name in known else None for name in library.names]
     alarm = library_alarm(library.names, samples)
     if alarm is None:
         _LOG.info("the library holds no images to test an alarm on: the bundle's threshold holds")
