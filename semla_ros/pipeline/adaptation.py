@@ -226,7 +226,8 @@ class Adaptation:
         before = self._interrupted_ns is not None and observed.time_ns <= self._interrupted_ns
         if before or now.doubtful or age_s > self.settings.config.support_max_age_s:
             return SupportReading.stale(observed_ns=observed.stamp_ns, age_s=age_s)
-        read = partial(self.settings.support, estimate, active, novelty=self._unknown.novelty)
+        seen, read = self._unknown, partial(self.settings.support, estimate, active)
+        read = partial(read, novelty=seen.novelty, before=seen.outside)
         reading = self._faults.attempt("support", read)
         if reading is None:
             return SupportReading.stale(observed_ns=observed.stamp_ns, age_s=age_s)

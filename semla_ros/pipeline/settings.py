@@ -19,14 +19,12 @@ from semla_ros.library.retrieval import RetrievalSettings, settings_from
 from semla_ros.navigator.distance import CentroidBank, mahalanobis_precisions, pooled_whitening
 from semla_ros.navigator.held_out import MIN_IMAGES, library_alarm, tied_whitening
 from semla_ros.navigator.navigator import Navigator
-from semla_ros.navigator.support import nearest_of
+from semla_ros.navigator.support import COME_BACK, nearest_of
 from semla_ros.novelty import NoveltyAlarm
 from semla_ros.support_calibration import SupportCalibration
 from semla_ros.types import AdapterMix, DomainEstimate, Float64Array
 
 _LOG = logging.getLogger(__name__)
-_COME_BACK = 0.9
-"""Share of the threshold of OUT_OF_LIBRARY below which a stream is inside the library again."""
 _POLICY_FIELDS = (
     "swap_policy",
     "swap_trigger",
@@ -102,9 +100,9 @@ class LiveSettings:
         return "no alarm: the library holds no images to test it on; run `semla library embed`"
 
     def support(
-        self, estimate: DomainEstimate, mix: AdapterMix, *, novelty: float
+        self, estimate: DomainEstimate, mix: AdapterMix, *, novelty: float, before: bool = False
     ) -> SupportReading:
-        """Return how far `mix` covers `estimate`, judged by a `novelty` filtered over time."""
+        """Return how far `mix` covers `estimate`; see `outside` for the rest."""
         return Navigator.read(
             estimate,
             mix,
@@ -113,6 +111,7 @@ class LiveSettings:
             null_distance=self.retrieval.null_distance,
             exclude=self.retrieval.exclude,
             novelty=novelty,
+            before=before,
         )
 
     def outside(self, estimate: DomainEstimate, *, novelty: float, before: bool) -> bool:
@@ -124,7 +123,7 @@ class LiveSettings:
             before: What was returned for the last observation: it takes a clearly nearer one
                 to come back.
         """
-        edge = self.threshold(estimate.alarm) * (_COME_BACK if before else 1.0)
+        edge = self.threshold(estimate.alarm) * (COME_BACK if before else 1.0)
         near = nearest_of(estimate, exclude=self.retrieval.exclude)
         return replace(near, novelty=novelty).judged > edge > 0
 
