@@ -20,19 +20,22 @@ _COLUMNS = {
 }
 _HEAD = """# Reliability
 
-Generated from `{record}`, which `{command}` writes; do not edit. The drill starts the real node as a
-process on the demo bundle, plays a camera into it over ROS 2 and breaks one thing at a time: messages,
-files, the machine, and (through `semla_ros/bench/drill/faulty_node.py`) the node's own parts. Nothing is
-simulated on the other side either: another process records every mask, support score, swap and
-diagnostics message with its time of arrival. `scripts/fault_drill --only NAME` runs one row, `--list`
-names them; rows of another kind go into `semla_ros/bench/drill/faults.py`.
+Generated from `{record}`, which `{command}` writes; do not edit. The drill starts the real
+node as a process on the demo bundle, plays a camera into it over ROS 2 and breaks one thing at a
+time: messages, files, the machine, and (by `semla_ros/bench/drill/faulty_node.py`) the node's own
+parts. Another process notes every mask, support score, swap and diagnostics message with its time
+of arrival. `scripts/fault_drill --only NAME` runs one row, `--list` names them.
 
-Whatever the fault, these must hold: the process lives; no mask of a broken image, of an image never sent,
-of another size, twice, or different from what the same picture and adapter gave before; no support OK or
-LOW from an observation older than `support_max_age_s`, by its stamp or by the clock, or over pure noise;
-afterwards masks, support and diagnostics are as before without a restart. What is expected besides
-stands under the table. Recovery counts from the end of the fault until all three are well again;
-at {machine}.
+Whatever the fault, these must hold:
+- the process lives;
+- no mask of a broken image, of an image never sent, of another size, twice, or other than what the
+  same picture and adapter gave before;
+- no support OK or LOW from an observation older than `support_max_age_s`, by its stamp or by the
+  clock, from before a step back in time, or over pure noise;
+- afterwards masks, support and diagnostics are as before, without a restart.
+
+What is expected besides stands under the table. Recovery counts from the end of the fault until
+all three are well again. Measured on {machine}; times of a busy machine are longer.
 """
 
 

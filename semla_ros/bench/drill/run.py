@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from semla_ros.bench.drill.faults import BROKEN, MACHINE, STAMPS, Fault
-from semla_ros.bench.drill.heard import Diagnosed
+from semla_ros.bench.drill.heard import OK, WARN, Diagnosed
 from semla_ros.bench.drill.inner_faults import BUNDLES, DAMAGED, PARTS
 from semla_ros.bench.drill.session import START_S, Session
 from semla_ros.bench.drill.trial import (
@@ -32,7 +32,9 @@ RECOVERY_S = 20.0
 PASSED, FAILED, SKIPPED = "as expected", "FAILED", "skipped"
 
 _LOG = logging.getLogger(__name__)
-_PARTS = ("node", "image", "inference", "adapters", "support")
+_CALM = {"node": WARN, "image": OK, "inference": WARN, "adapters": WARN, "support": OK}
+"""Parts of the diagnostics, and how bad each may be before a fault."""
+
 _STEADY_S = 1.0
 _LOOK_S = 0.1
 _LIMIT_S = 2.0
@@ -134,7 +136,7 @@ def _healthy(session: Session) -> dict[str, Diagnosed]:
         heard = session.heard()
         last = heard.last()
         trial = Trial(heard, asked, asked, time.monotonic_ns(), last, support_limit_s())
-        well = set(_PARTS) <= set(last) and all(last[p].level < 2 for p in _PARTS)
+        well = set(_CALM) <= set(last) and all(last[p].level <= most for p, most in _CALM.items())
         if not (well and recovery_s(trial) is not None):
             calm = 0.0
         elif not calm:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from semla_ros.bench.drill.heard import (
     LEVELS,
@@ -123,8 +124,15 @@ def references(trial: Trial) -> dict[Reference, int]:
     return found
 
 
-def lies(trial: Trial) -> list[str]:
-    """Return, for each support message that calls something old or unknown fresh, why it does."""
+class Lie(NamedTuple):
+    """A support message that calls something fresh: what it rests on, and how old that is, s."""
+
+    text: str
+    age_s: float
+
+
+def lies(trial: Trial) -> list[Lie]:
+    """Return every support message that calls something old or unknown fresh."""
     if not trial.stamps_usable:
         return []
     sent = trial.by_stamp
@@ -138,18 +146,20 @@ def lies(trial: Trial) -> list[str]:
 
 def _lie(
     trial: Trial, support: Support, sent: Mapping[int, Sent], noise: int | None
-) -> Iterator[str]:
+) -> Iterator[Lie]:
     limit, level = trial.support_limit_s, support.level
     age_s = (support.stamp - support.observed) * _NS
     seen, own = sent.get(support.observed), sent.get(support.stamp)
-    if age_s > limit + SLACK_S or age_s < -AHEAD_S:
-        yield f"{level} by an observation {age_s:.1f} s old by its stamp"
+    if age_s > limit + SLACK_S:
+        yield Lie(f"{level} by an observation old by its stamp", age_s)
+    elif age_s < -AHEAD_S:
+        yield Lie(f"{level} by an observation from before a step back", -age_s)
     elif seen is not None and (support.at - seen.at) * _NS > limit + SLACK_S:
-        yield f"{level} by an observation {(support.at - seen.at) * _NS:.1f} s old by the clock"
+        yield Lie(f"{level} by an observation old by the clock", (support.at - seen.at) * _NS)
     elif noise is not None and own is not None and own.group == NOISE:
         since_s = (own.at - noise) * _NS
         if since_s > limit + SLACK_S:
-            yield f"{level} over pure noise, {since_s:.1f} s after it began"
+            yield Lie(f"{level} over pure noise", since_s)
 
 
 def recovery_s(trial: Trial) -> float | None:

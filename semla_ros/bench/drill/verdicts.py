@@ -26,6 +26,14 @@ def _several(found: Iterable[str]) -> str:
     return "; ".join(f"{n} times {text}" for text, n in counts.most_common(3))
 
 
+def _fresh(trial: Trial) -> str:
+    found: dict[str, list[float]] = {}
+    for lie in lies(trial):
+        found.setdefault(lie.text, []).append(lie.age_s)
+    told = (f"{len(ages)} times {t}, up to {max(ages):.1f} s" for t, ages in found.items())
+    return "; ".join(told)
+
+
 def _recovered(trial: Trial) -> str:
     if recovery_s(trial) is not None:
         return ""
@@ -43,7 +51,7 @@ def _recovered(trial: Trial) -> str:
 ALWAYS = (
     Expectation("the process lives", lambda t: "" if t.alive else "the process ended"),
     Expectation("no wrong mask", lambda t: _several(wrong_masks(t))),
-    Expectation("nothing old called fresh", lambda t: _several(lies(t))),
+    Expectation("nothing old called fresh", _fresh),
     Expectation("recovers by itself", _recovered),
 )
 """What must be so whatever happens."""
