@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 _SHARED = Path("/dev/shm")
+_MAKERS = ("fastdds_", "fastrtps_")
 
 
 class Leftovers:
@@ -36,4 +37,4 @@ def mapped(pid: int) -> set[str]:
         return set()
     paths = [line.rpartition(" ")[2] for line in lines.splitlines() if str(_SHARED) in line]
     names = {Path(path).name for path in paths if path.startswith(f"{_SHARED}/")}
-    return {name for name in names if name.startswith("fastrtps_")}
+    return {name for name in names if name.startswith(_MAKERS)}

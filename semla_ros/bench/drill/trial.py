@@ -18,8 +18,9 @@ from semla_ros.bench.drill.heard import (
     Support,
 )
 
-SLACK_S = 1.0
-"""What an age may exceed its limit by: the way through DDS, on a machine that is busy."""
+STAMP_SLACK_S, CLOCK_SLACK_S = 0.2, 2.0
+"""What an age may exceed its limit by: by stamps hardly anything, by the clock as much as an image
+and its answer may be on their way on a machine that is busy."""
 
 AHEAD_S = 1.0
 """How much newer than its mask an observation may be: cameras on one topic out of step."""
@@ -150,15 +151,15 @@ def _lie(
     limit, level = trial.support_limit_s, support.level
     age_s = (support.stamp - support.observed) * _NS
     seen, own = sent.get(support.observed), sent.get(support.stamp)
-    if age_s > limit + SLACK_S:
+    if age_s > limit + STAMP_SLACK_S:
         yield Lie(f"{level} by an observation old by its stamp", age_s)
     elif age_s < -AHEAD_S:
         yield Lie(f"{level} by an observation from before a step back", -age_s)
-    elif seen is not None and (support.at - seen.at) * _NS > limit + SLACK_S:
+    elif seen is not None and (support.at - seen.at) * _NS > limit + CLOCK_SLACK_S:
         yield Lie(f"{level} by an observation old by the clock", (support.at - seen.at) * _NS)
     elif noise is not None and own is not None and own.group == NOISE:
         since_s = (own.at - noise) * _NS
-        if since_s > limit + SLACK_S:
+        if since_s > limit + CLOCK_SLACK_S:
             yield Lie(f"{level} over pure noise", since_s)
 
 
