@@ -18,7 +18,7 @@ import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -31,27 +31,24 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 from vision_msgs.msg import LabelInfo
 
 from semla_ros.answers import SUPPORT_LEVELS
 from semla_ros.errors import SemlaError
 from semla_ros.msg import AdapterSwap, SupportScore
-from semla_ros.nodes.conversions import image_message, stamp_ns
+from semla_ros.nodes.conversions import stamp_ns
 from semla_ros.nodes.executors import fastest_executor
 from semla_ros.nodes.player import with_stamp
+from semla_ros.nodes.probe_camera import Picture, Script, message_of
 from semla_ros.nodes.signals import ros_process, spin_until
 from semla_ros.npz_file import read_arrays
 from semla_ros.srv import SelectAdapters, SetVocabulary
-from semla_ros.types import UInt8Array
 
 _log = logging.getLogger(__name__)
 
-FRAME_ID = "drill_camera"
 _DEPTH = 50
 _MAX_PICTURES = 500_000_000
-_STAMP_AT_START_NS = 1_700_000_000_000_000_000
 
 SERVICES: Mapping[str, tuple[Any, Callable[[Mapping[str, Any]], Any]]] = {
     "select_adapters": (SelectAdapters, lambda facts: SelectAdapters.Request(**facts)),
@@ -68,77 +65,6 @@ SERVICES: Mapping[str, tuple[Any, Callable[[Mapping[str, Any]], Any]]] = {
         ),
     ),
 }
-
-
-class Picture(NamedTuple):
-    """One image: a group of the file, which of it, (height, width) and what is wrong with it."""
-
-    group: str
-    index: int
-    size: tuple[int, int]
-    broken: str
-
-
-def message_of(rgb: UInt8Array, *, broken: str, compressed: bool) -> Image | CompressedImage:
-    """Return the image message of `rgb`, spoilt as `broken` says (empty: not at all)."""
-    header = Header(frame_id=FRAME_ID)
-    if compressed:
-        data = cv2.imencode(".jpg", rgb[..., ::-1])[1].tobytes()
-        end = len(data) // 2 if broken == "truncated" else len(data)
-        return CompressedImage(header=header, format="rgb8; jpeg compressed bgr8", data=data[:end])
-    if broken == "nan":
-        nothing = np.full(rgb.shape, np.nan, np.float32)
-        return image_message(header, nothing, "32FC3")
-    message = image_message(header, rgb, "rgb8")
-    if broken == "encoding":
-        message.encoding = "yuv999"
-    elif broken == "truncated":
-        message.data = message.data[: len(message.data) // 2]
-    elif broken == "step":
-        message.step = 7
-    elif broken:
-        raise SemlaError(f"expected encoding, truncated, step or nan, got {broken!r}")
-    return message
-
-
-class Script:
-    """What the camera does from now on.
-
-    Keys of `order`: `hz`; `pictures`, groups of the file, each for `turn_s` in turns; `size` (or
-    several: one after the other); `broken` and `every`: what is wrong with every so many; `skip`:
-    every so many is never sent; `stamps`: now, zero, constant or loop (every `loop_s`);
-    `offset_s` is added to every `offset_every` stamp.
-    """
-
-    def __init__(self, order: Mapping[str, Any]) -> None:
-        self._order = order
-        self._start_ns = time.time_ns()
-        self._number = -1
-        self.hz = float(order.get("hz", 0.0))
-
-    def next(self, counts: Mapping[str, int]) -> tuple[Picture, int] | None:
-        """Return the next picture and its stamp in ns, None where it is lost on the way."""
-        order, self._number = self._order, self._number + 1
-        number, now = self._number, time.time_ns()
-        if order.get("skip") and number % int(order["skip"]) == 1:
-            return None
-        groups, sizes = order["pictures"], order["sizes"]
-        elapsed_s = (now - self._start_ns) * 1e-9
-        group = groups[int(elapsed_s / float(order.get("turn_s", 4.0))) % len(groups)]
-        broken = str(order.get("broken", "")) if number % int(order.get("every", 1)) == 0 else ""
-        height, width = sizes[number % len(sizes)]
-        picture = Picture(group, number % counts[group], (height, width), broken)
-        return picture, self._stamp(number, now)
-
-    def _stamp(self, number: int, now: int) -> int:
-        order, kind = self._order, self._order.get("stamps", "now")
-        stamp = {"zero": 0, "constant": _STAMP_AT_START_NS}.get(kind, now)
-        if kind == "loop":
-            period = round(float(order["loop_s"]) * 1e9)
-            stamp = self._start_ns + (now - self._start_ns) % period
-        if (number + 1) % int(order.get("offset_every", 1)) == 0:
-            stamp += round(float(order.get("offset_s", 0.0)) * 1e9)
-        return stamp
 
 
 class Probe(Node):
@@ -195,13 +121,13 @@ class Probe(Node):
     def _send(self, picture: Picture, stamp: int) -> None:
         data = self._made.get(picture)
         if data is None:
-            rgb = np.asarray(self._groups[picture.group][picture.index], np.uint8)
+            rgb = np.asarray(self._groups[picture.group][picture.number], np.uint8)
             height, width = picture.size
             if rgb.shape[:2] != picture.size:
                 rgb = np.asarray(cv2.resize(rgb, (width, height)), np.uint8)
             message = message_of(rgb, broken=picture.broken, compressed=self._compressed)
             data = self._made[picture] = serialize_message(message)
-        self._note("sent", stamp, picture.group, picture.index, *picture.size, picture.broken)
+        self._note("sent", stamp, picture.group, picture.number, *picture.size, picture.broken)
         self._camera.publish(with_stamp(data, stamp))
 
     def _call(self, order: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -19,7 +19,7 @@ class Sent(NamedTuple):
     at: int
     stamp: int
     group: str
-    index: int
+    number: int
     height: int
     width: int
     broken: str
@@ -27,7 +27,7 @@ class Sent(NamedTuple):
     @property
     def picture(self) -> tuple[str, int, int, int]:
         """What equal images have in common."""
-        return self.group, self.index, self.height, self.width
+        return self.group, self.number, self.height, self.width
 
 
 class Mask(NamedTuple):

@@ -8,9 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from semla_ros.bench.drill.faults import BROKEN, MACHINE, STAMPS, Fault
+from semla_ros.bench.drill.bundle_faults import BUNDLES
+from semla_ros.bench.drill.camera_faults import BROKEN, STAMPS
+from semla_ros.bench.drill.fault import Fault
 from semla_ros.bench.drill.heard import OK, WARN, Diagnosed
-from semla_ros.bench.drill.inner_faults import BUNDLES, DAMAGED, PARTS
+from semla_ros.bench.drill.library_faults import DAMAGED
+from semla_ros.bench.drill.machine_faults import MACHINE
+from semla_ros.bench.drill.part_faults import PARTS
 from semla_ros.bench.drill.session import START_S, Session
 from semla_ros.bench.drill.trial import (
     Reference,

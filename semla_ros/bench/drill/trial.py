@@ -138,7 +138,7 @@ def lies(trial: Trial) -> list[Lie]:
         return []
     sent = trial.by_stamp
     noise = min((s.at for s in trial.window.sent if s.group == NOISE), default=None)
-    found = []
+    found: list[Lie] = []
     for support in trial.window.supports:
         if support.level in SERVING:
             found += _lie(trial, support, sent, noise)

@@ -1,4 +1,4 @@
-"""What a fault is, and those that come from the camera and from the machine."""
+"""Faults of the machine around the node: load, memory, disk, whoever listens, other nodes."""
 
 from __future__ import annotations
 
@@ -7,155 +7,17 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from semla_ros.bench.drill.heard import ERROR, SERVING, Heard
+from semla_ros.bench.drill.fault import PLAIN, SMALL, TURNS, Fault, camera
+from semla_ros.bench.drill.heard import Heard
 from semla_ros.bench.drill.session import Session, Setup
-from semla_ros.bench.drill.verdicts import (
-    Expectation,
-    adapts,
-    counts,
-    either,
-    goes_on,
-    goes_stale,
-    newest,
-    sees,
-    silent,
-    tells,
-)
-
-Script = Callable[[Session], Iterator[None]]
-
-PLAIN = Setup("plain")
-JPEG = Setup("jpeg", {"image_transport": "compressed"})
-SMALL = Setup("small memory", {"library_memory_mb": 1})
-TURNS: Mapping[str, Any] = {"pictures": ["fog-night", "clear-day"], "turn_s": 3.0}
-"""A scene that changes, so that a navigator that still works swaps."""
+from semla_ros.bench.drill.verdicts import adapts, counts, goes_on, newest, sees
 
 _BUSY = "while True: pass"
 _NEIGHBOURS = 9
 _NEVER_BACK = "reboot the robot, or raise the limit of whatever takes its memory or processor"
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One row of the drill.
-
-    Attributes:
-        name: Short, to be given to `--only`.
-        does: What is done to the node, in words.
-        script: Brings the fault about up to its `yield`, takes it away after it.
-        expects: Beside `verdicts.ALWAYS`.
-        setup: The node it is done to.
-        seconds: How long it lasts.
-        human: What a person has to do about it on a robot; empty: nothing.
-        stamps_usable: Whether the camera's stamps tell its images apart meanwhile.
-    """
-
-    name: str
-    does: str
-    script: Script
-    expects: tuple[Expectation, ...]
-    setup: Setup = PLAIN
-    seconds: float = 4.0
-    human: str = ""
-    stamps_usable: bool = True
-
-
-def camera(**script: Any) -> Script:  # noqa: ANN401  JSON for the probe
-    """Return the script of a camera that sends so."""
-
-    def play(session: Session) -> Iterator[None]:
-        session.camera(**script)
-        yield
-
-    return play
-
-
-def _frames(name: str, does: str, human: str, *, setup: Setup = PLAIN, **script: object) -> Fault:
-    expects = (tells("image", "inference", least=ERROR), goes_stale(), silent())
-    return Fault(name, does, camera(**script), expects, setup, human=human)
-
-
-_DRIVER = "mend the camera driver or choose another topic: the message says what it sends"
-
-BROKEN = (
-    _frames("unknown encoding", "every image `yuv999`", _DRIVER, broken="encoding"),
-    _frames("truncated", "every image half its bytes", _DRIVER, broken="truncated"),
-    _frames("wrong step", "every image with a step of 7 bytes", _DRIVER, broken="step"),
-    _frames("NaN image", "every image 32FC3, all NaN", _DRIVER, broken="nan"),
-    Fault(
-        "every second broken",
-        "every second image truncated",
-        camera(broken="truncated", every=2, hz=8),
-        (tells("image", "inference", least=ERROR), goes_on()),
-        seconds=6.0,
-        human=_DRIVER,
-    ),
-    Fault(
-        "changing size",
-        "images of 320 x 240, 640 x 480 and 161 x 97 in turns",
-        camera(sizes=[(240, 320), (480, 640), (97, 161)]),
-        (goes_on(),),
-    ),
-    _frames("stalled camera", "no image", "look after camera, cable and driver", hz=0),
-    _frames("broken JPEG", "every JPEG cut in half", _DRIVER, setup=JPEG, broken="truncated"),
-)
-
-_STAMPED = either(
-    tells(words=("stamp",)), counts("image", "stamp"), text="diagnostics speak of stamps"
-)
-_COUNTED = counts("image", "stamp", "back", "order", "late_", "skipped")
-_CLOCK = "let the driver stamp its images"
-
-
-def _stamps(name: str, does: str, expects: tuple[Expectation, ...], **script: object) -> Fault:
-    usable = script.get("stamps") not in ("zero", "constant")
-    human = "" if usable else _CLOCK
-    play = camera(**{**TURNS, **script})
-    every = (goes_on(), adapts(), *expects)
-    return Fault(name, does, play, every, seconds=8.0, human=human, stamps_usable=usable)
-
-
-STAMPS = (
-    _stamps("zero stamps", "every stamp 0", (_STAMPED,), stamps="zero"),
-    _stamps("constant stamps", "every stamp the same", (_STAMPED,), stamps="constant"),
-    _stamps(
-        "stamps ahead",
-        "every second stamp 0.3 s ahead: two cameras on one topic",
-        (_COUNTED,),
-        offset_s=0.3,
-        offset_every=2,
-        hz=8,
-    ),
-    _stamps(
-        "stamps late",
-        "every tenth stamp 0.15 s late: delivered out of order",
-        (_COUNTED,),
-        offset_s=-0.15,
-        offset_every=10,
-        hz=8,
-    ),
-    Fault("stamps back", "all stamps 100 s back", camera(offset_s=-100.0), (goes_on(),)),
-    Fault(
-        "bag loop",
-        "stamps start anew every 3 s",
-        camera(stamps="loop", loop_s=3.0),
-        (goes_on(),),
-        seconds=8.0,
-    ),
-    Fault(
-        "images lost",
-        "every third image never arrives: lost in DDS",
-        camera(skip=3, hz=8),
-        (goes_on(), counts("image", "lost", "gap", "missing", "missed")),
-        seconds=6.0,
-        human="give the driver the DDS profile (README), or a camera rate the machine can take",
-    ),
-)
 
 
 def starved(session: Session) -> Iterator[None]:
@@ -267,11 +129,6 @@ def full_disk(session: Session) -> Iterator[None]:
     session.wait(lambda heard: len(heard.masks) > before + 5, 60.0)
     yield
     filler.unlink()
-
-
-def serving(heard: Heard, since_ns: int) -> bool:
-    """Return whether a planner was told that it may act, after `since_ns`."""
-    return any(s.at > since_ns and s.level in SERVING for s in heard.supports)
 
 
 MACHINE = (
