@@ -124,7 +124,7 @@ def _tried(session: Session, fault: Fault, known: Mapping[Reference, int]) -> Tr
             break
         time.sleep(_LOOK_S)
     answers, facts = dict(session.answers), dict(session.facts)
-    return replace(trial, alive=session.alive, answers=answers, facts=facts)
+    return replace(trial, ended=session.ended, answers=answers, facts=facts)
 
 
 def _healthy(session: Session) -> dict[str, Diagnosed]:

@@ -114,6 +114,13 @@ class Session:
         """Whether the node's process runs."""
         return self._node is not None and self._node.poll() is None
 
+    @property
+    def ended(self) -> str:
+        """How the node's process ended, with its last words; empty while it runs."""
+        if self.alive or self._node is None:
+            return ""
+        return f"it ended with code {self._node.returncode}; it says: {self.said()}"
+
     def start(self, setup: Setup) -> None:
         """Stop what runs; start a node on a new copy of the bundle, and a probe."""
         self.stop()

@@ -44,7 +44,7 @@ class Trial:
         support_limit_s: How old an observation may be that a planner is told to trust.
         answers: What services answered to the drill's orders, by the names it gave them.
         facts: What the fault's script saw for itself, by names of its own.
-        alive: Whether the node's process lives, and was not started anew unless on purpose.
+        ended: How the node's process ended, empty while it lives.
         stamps_usable: Whether images can be told apart by their stamps.
         known: The right masks of pictures, as checksums, from trials before.
     """
@@ -57,7 +57,7 @@ class Trial:
     support_limit_s: float
     answers: Mapping[str, Answer] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
-    alive: bool = True
+    ended: str = ""
     stamps_usable: bool = True
     known: Mapping[Reference, int] = field(default_factory=dict)
 

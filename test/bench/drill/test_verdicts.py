@@ -160,7 +160,7 @@ def test_recovery_waits_for_masks_support_and_diagnostics():
 
 
 def test_a_dead_process_fails():
-    assert problems(trial(healthy(), alive=False), ())[0].startswith("the process lives")
+    assert problems(trial(healthy(), ended="code -9"), ())[0] == "the process lives: code -9"
 
 
 def test_tells_asks_for_part_level_and_word():
@@ -189,12 +189,10 @@ def test_going_on_going_stale_and_silence_exclude_each_other():
     assert silent().problem(trial(gone)) == ""
     assert silent().problem(trial(stream))
     assert goes_stale().problem(trial(stream))
-    image = sent(11.0)
-    stale = support(image, level="STALE")
-    whole = replace(gone, supports=(stale,))
-    assert goes_stale(2.0).problem(trial(whole)) == ""
-    assert goes_stale(1.0).problem(trial(whole))
-    relapse = replace(gone, supports=(stale, support(sent(12.0))))
+    stale = support(sent(13.0), level="STALE")
+    assert goes_stale(2.0).problem(trial(replace(gone, supports=(stale,)))) == ""
+    assert goes_stale(3.5).problem(trial(replace(gone, supports=(stale,)))), "came too early"
+    relapse = replace(gone, supports=(stale, support(sent(13.5))))
     assert goes_stale(2.0).problem(trial(relapse))
 
 
