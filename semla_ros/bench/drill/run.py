@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from semla_ros.bench.drill.bundle_faults import BUNDLES
 from semla_ros.bench.drill.camera_faults import BROKEN, STAMPS
 from semla_ros.bench.drill.fault import Fault
-from semla_ros.bench.drill.heard import OK, WARN, Diagnosed
+from semla_ros.bench.drill.heard import LEVELS, OK, WARN, Diagnosed
 from semla_ros.bench.drill.library_faults import DAMAGED
 from semla_ros.bench.drill.machine_faults import MACHINE
 from semla_ros.bench.drill.part_faults import PARTS
@@ -148,7 +148,10 @@ def _healthy(session: Session) -> dict[str, Diagnosed]:
         elif time.monotonic() - calm > _STEADY_S:
             return last
         time.sleep(_LOOK_S)
-    raise SemlaError(f"expected a node that serves within {START_S:g} s, got none")
+    told = "; ".join(
+        f"{p} {LEVELS[d.level]}: {d.message}" for p, d in session.heard().last().items()
+    )
+    raise SemlaError(f"expected a node that serves within {START_S:g} s, got {told or 'silence'}")
 
 
 def support_limit_s() -> float:
