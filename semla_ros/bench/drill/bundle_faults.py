@@ -27,9 +27,12 @@ def _outside(bundle: Path) -> None:
 
 
 def _bomb(bundle: Path) -> None:
-    lines = [f"a0: &a0 [{', '.join(['x'] * 9)}]"]
-    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
-    _manifest("\n" + "\n".join(lines) + "\n", bundle)
+    """Let the bundle's name be 43 million words in a few lines."""
+    lines = [f"a0: &a0 [{', '.join('x' * 9)}]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 8)]
+    path = bundle / "bundle.yaml"
+    text = path.read_text(encoding="utf-8").replace("\nname: demo\n", "\nname: *a7\n")
+    path.write_text("\n".join([*lines, text]), encoding="utf-8")
 
 
 def _code(bundle: Path) -> None:

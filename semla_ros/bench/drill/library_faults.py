@@ -55,7 +55,8 @@ def cut(folder: Path) -> None:
 
 
 def other_base(folder: Path) -> None:
-    """Let an adapter say that it belongs to another base model."""
+    """Let an adapter that nobody has sealed say that it belongs to another base model."""
+    (folder / SEALS).unlink(missing_ok=True)
     path = folder / "adapter_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = "catseg:0000000000000000"
