@@ -115,6 +115,12 @@ class Heard:
     answers: tuple[Answer, ...] = ()
     diagnosed: tuple[Diagnosed, ...] = ()
 
+    def plus(self, later: Heard) -> Heard:
+        """Return this and then what was heard `later`."""
+        return Heard(
+            **{f.name: (*getattr(self, f.name), *getattr(later, f.name)) for f in fields(self)}
+        )
+
     def between(self, begin: int, end: int) -> Heard:
         """Return what happened in [begin, end)."""
         cut = {

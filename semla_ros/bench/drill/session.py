@@ -72,8 +72,7 @@ class Session:
         self.pictures = self._root / "pictures.npz"
         np.savez(self.pictures, **groups)
         self._heard_path = self._root / "heard.jsonl"
-        self._lines: list[str] = []
-        self._position = 0
+        self._heard, self._position = Heard(), 0
         self._peer: Peer | None = None
         self._node: subprocess.Popen[bytes] | None = None
         self._setup: Setup | None = None
@@ -133,7 +132,7 @@ class Session:
         shutil.copytree(self._source, self.bundle)
         (self._root / "switches").mkdir()
         self._heard_path.unlink(missing_ok=True)
-        self._lines, self._position = [], 0
+        self._heard, self._position = Heard(), 0
         compressed = setup.changes.get("image_transport") == "compressed"
         self._peer = self.new_peer("probe", self._heard_path, compressed=compressed)
         self.start_node()
@@ -251,9 +250,8 @@ class Session:
             data = stream.read()
         whole = data[: data.rfind(b"\n") + 1]
         self._position += len(whole)
-        self._lines += whole.decode().splitlines(keepends=True)
-        heard = heard_of(self._lines)
-        return heard if node is None else heard.of_node(node)
+        self._heard = self._heard.plus(heard_of(whole.decode().splitlines(keepends=True)))
+        return self._heard if node is None else self._heard.of_node(node)
 
     def said(self) -> str:
         """Return the last lines of the node's log."""

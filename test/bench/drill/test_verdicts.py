@@ -230,6 +230,7 @@ def test_the_probe_s_lines_are_read_up_to_the_last_whole_one():
     assert heard.diagnosed[0].part == "image"
     assert heard.of_node("/segmenter").diagnosed == ()
     assert heard.masks == ()
+    assert len(heard.plus(heard).sent) == 2
 
 
 def test_faults_have_names_of_their_own_and_are_grouped_by_setup():
