@@ -28,8 +28,7 @@ def starved(session: Session) -> Iterator[None]:
         yield
     finally:
         for each in busy:
-            each.kill()
-            each.wait()
+            session.kill(each)
 
 
 def slow_subscriber(session: Session) -> Iterator[None]:
@@ -39,8 +38,7 @@ def slow_subscriber(session: Session) -> Iterator[None]:
     slow.process.send_signal(signal.SIGSTOP)
     session.camera(hz=8)
     yield
-    slow.process.kill()
-    slow.close()
+    session.kill(slow.process)
     _new_subscriber(session)
 
 
@@ -49,8 +47,7 @@ def dying_subscribers(session: Session) -> Iterator[None]:
     for number in range(3):
         each = session.new_peer(f"dying{number}")
         time.sleep(1.5)
-        each.process.kill()
-        each.close()
+        session.kill(each.process)
     yield
     _new_subscriber(session)
 

@@ -18,19 +18,17 @@ import numpy as np
 from semla_ros.bench.drill.heard import Answer, Heard, heard_of
 from semla_ros.bench.drill.leftovers import Leftovers
 from semla_ros.bench.drill.peer import Peer
+from semla_ros.bench.drill.scene import SIZE
+from semla_ros.bench.drill.small_disk import mount_small, size_mib
 from semla_ros.bench.frames import CAMERA
 from semla_ros.bench.processes import stop_process
-from semla_ros.demo.world import Drive
 from semla_ros.drive import NODE_MODULE, DriveRequest, node_command, node_environment
 from semla_ros.errors import SemlaError
 from semla_ros.evaluation.live_result import NODE
 
 LAUNCHER = "semla_ros.bench.drill.faulty_node"
 HEALTHY: Mapping[str, Any] = MappingProxyType({"hz": 5.0, "pictures": ["clear-day"]})
-SIZE = (240, 320)
 START_S = 90.0
-_FRAMES = 4
-_SEED = 2026
 _LOOK_S = 0.05
 
 
@@ -77,6 +75,7 @@ class Session:
         self._node: subprocess.Popen[bytes] | None = None
         self._setup: Setup | None = None
         self._disk: Path | None = None
+        self._others: list[subprocess.Popen[bytes]] = []
         self._leftovers = Leftovers()
         self.bundle = self._root / "bundle"
         self.forget()
@@ -127,7 +126,7 @@ class Session:
         place = self._root
         if setup.small_disk:
             self._disk = place = self._root / "disk"
-            mount_small(place, mib=_size_mib(self._source) + 4)
+            mount_small(place, mib=size_mib(self._source) + 4)
         self.bundle = place / "bundle"
         shutil.copytree(self._source, self.bundle)
         (self._root / "switches").mkdir()
@@ -166,12 +165,22 @@ class Session:
         topic = CAMERA + ("/compressed" if compressed else "")
         words = ["--to", topic, "--node", NODE] + (["--compressed"] if compressed else [])
         log = self._root / f"{name}.log"
-        return Peer(self.pictures, heard, words, environment=self._environment, log=log)
+        peer = Peer(self.pictures, heard, words, environment=self._environment, log=log)
+        self._others.append(peer.process)
+        return peer
 
     def spawn(self, words: list[str], *, log: str = "other") -> subprocess.Popen[bytes]:
         """Start any other process in the drill's environment; the caller ends it."""
         with (self._root / f"{log}.log").open("ab") as sink:
-            return subprocess.Popen(words, env=self._environment, stdout=sink, stderr=sink)
+            process = subprocess.Popen(words, env=self._environment, stdout=sink, stderr=sink)
+        self._others.append(process)
+        return process
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """Kill a process without a word and remember what it leaves behind."""
+        self._leftovers.note(process.pid)
+        process.kill()
+        process.wait()
 
     def signal_node(self, number: int, *, within_s: float = 25.0) -> bool:
         """Send a signal to the node; return whether it ended. It is killed if it did not."""
@@ -202,6 +211,10 @@ class Session:
                 stop_process(self._node)
         if self._peer is not None:
             self._peer.close()
+        for each in self._others:
+            if each.poll() is None:
+                self.kill(each)
+        self._others.clear()
         self._node = self._peer = self._setup = None
         if self._disk is not None:
             subprocess.run(["umount", str(self._disk)], check=False)
@@ -258,36 +271,3 @@ class Session:
         path = self._root / "node.log"
         text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         return " / ".join(text.splitlines()[-6:])
-
-
-def rendered() -> dict[str, Any]:
-    """Return the pictures of a drill: two kinds of weather of the demo world, and noise."""
-    groups: dict[str, Any] = {}
-    for weather in ("clear-day", "fog-night"):
-        drive = Drive(_SEED, fps=2.0, segments=((weather, _FRAMES / 2.0),), size=SIZE)
-        groups[weather] = np.stack([drive.frame(i).image.rgb for i in range(_FRAMES)])
-    rng = np.random.default_rng(_SEED)
-    groups["noise"] = rng.integers(0, 256, (_FRAMES, *SIZE, 3), np.uint8)
-    return groups
-
-
-def mount_small(place: Path, *, mib: int) -> None:
-    """Mount a file system in memory of so many MiB at `place`.
-
-    Raises:
-        SemlaError: This user may not.
-    """
-    place.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", str(place)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        place.rmdir()
-        raise SemlaError(f"a small disk needs root and mount: {done.stderr.strip()}")
-
-
-def _size_mib(folder: Path) -> int:
-    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) // 2**20 + 1

@@ -10,7 +10,8 @@ import pytest
 
 from semla_ros.bench.drill.leftovers import mapped
 from semla_ros.bench.drill.run import PASSED, chosen, drill, row_of
-from semla_ros.bench.drill.session import SIZE, Session
+from semla_ros.bench.drill.scene import SIZE
+from semla_ros.bench.drill.session import Session
 from semla_ros.bench.drill.verdicts import silent
 
 MISSING = [name for name in ("rclpy", "semla_ros.msg", "vision_msgs") if find_spec(name) is None]
