@@ -32,7 +32,7 @@ from semla_ros.config import PARAMETERS
 from semla_ros.errors import ConfigError, SemlaError
 
 FAULTS: tuple[Fault, ...] = (*BROKEN, *STAMPS, *MACHINE, *DAMAGED, *PARTS, *BUNDLES)
-RECOVERY_S = 20.0
+RECOVERY_S = 30.0
 PASSED, FAILED, SKIPPED = "as expected", "FAILED", "skipped"
 
 _LOG = logging.getLogger(__name__)

@@ -233,7 +233,7 @@ def diagnostics(trial: Trial) -> str:
     """Return in words which parts of the diagnostics became worse."""
     worst: dict[str, Diagnosed] = {}
     for each in raised(trial):
-        if each.part not in worst or each.level > worst[each.part].level:
+        if each.part not in worst or each.level >= worst[each.part].level:
             worst[each.part] = each
     told = [f"{p} {LEVELS[d.level]}: {_short(d.message)}" for p, d in sorted(worst.items())]
     return "; ".join(told) or "as before"
