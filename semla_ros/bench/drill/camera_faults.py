@@ -61,7 +61,7 @@ def _stamps(name: str, does: str, expects: tuple[Expectation, ...], **script: ob
     human = "" if usable else _CLOCK
     play = camera(**{**TURNS, **script})
     every = (goes_on(), adapts(), *expects)
-    return Fault(name, does, play, every, seconds=8.0, human=human, stamps_usable=usable)
+    return Fault(name, does, play, every, seconds=10.0, human=human, stamps_usable=usable)
 
 
 STAMPS = (
@@ -77,19 +77,19 @@ STAMPS = (
     ),
     _stamps(
         "stamps late",
-        "every tenth stamp 0.15 s late: delivered out of order",
+        "every tenth stamp 0.4 s late: delivered out of order",
         (_COUNTED,),
-        offset_s=-0.15,
+        offset_s=-0.4,
         offset_every=10,
         hz=8,
     ),
     Fault("stamps back", "all stamps 100 s back", camera(offset_s=-100.0), (goes_on(),)),
     Fault(
         "bag loop",
-        "stamps start anew every 3 s",
-        camera(stamps="loop", loop_s=3.0),
+        "stamps start anew every 6 s",
+        camera(stamps="loop", loop_s=6.0),
         (goes_on(),),
-        seconds=8.0,
+        seconds=9.0,
     ),
     Fault(
         "images lost",

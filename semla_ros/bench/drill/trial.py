@@ -17,13 +17,14 @@ from semla_ros.bench.drill.heard import (
     Sent,
     Support,
 )
+from semla_ros.config import PARAMETERS
 
 STAMP_SLACK_S, CLOCK_SLACK_S = 0.2, 2.0
 """What an age may exceed its limit by: by stamps hardly anything, by the clock as much as an image
 and its answer may be on their way on a machine that is busy."""
 
-AHEAD_S = 1.0
-"""How much newer than its mask an observation may be: cameras on one topic out of step."""
+AHEAD_S = float(PARAMETERS["max_gap_s"].default)
+"""How much newer than its mask an observation may be: smaller steps back keep what was seen."""
 
 NOISE = "noise"
 _NS = 1e-9

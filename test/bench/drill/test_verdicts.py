@@ -131,6 +131,7 @@ def test_masks_of_rounded_mixes_are_not_held_against_each_other():
         (sent(13.0), sent(9.0), "old by its stamp"),
         (sent(13.0), sent(8.0, stamp=13 * S), "old by the clock"),
         (sent(13.0, stamp=2 * S), sent(12.9), "before a step back"),
+        (sent(13.0, stamp=7 * S), sent(12.9), "before a step back"),
     ],
 )
 def test_support_from_an_old_observation_is_a_lie_unless_it_is_stale(image, seen, text):
