@@ -115,8 +115,8 @@ class Probe(Node):
                 continue
             due = max(due + 1.0 / script.hz, time.monotonic() - 0.5)
             time.sleep(max(0.0, due - time.monotonic()))
-            if script is self._script and (found := script.next(self._counts)) is not None:
-                self._send(*found)
+            for _ in range(script.burst if script is self._script else 0):
+                self._send(*script.next(self._counts))
 
     def _send(self, picture: Picture, stamp: int) -> None:
         data = self._made.get(picture)

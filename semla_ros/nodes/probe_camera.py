@@ -54,9 +54,9 @@ class Script:
     """What the camera does from now on.
 
     Keys of `order`: `hz`; `pictures`, groups of the file, each for `turn_s` in turns; `size` (or
-    several: one after the other); `broken` and `every`: what is wrong with every so many; `skip`:
-    every so many is never sent; `stamps`: now, zero, constant or loop (every `loop_s`);
-    `offset_s` is added to every `offset_every` stamp.
+    several: one after the other); `broken` and `every`: what is wrong with every so many; `burst`:
+    how many at once; `stamps`: now, zero, constant or loop (every `loop_s`); `offset_s` is added
+    to every `offset_every` stamp.
     """
 
     def __init__(self, order: Mapping[str, Any]) -> None:
@@ -64,13 +64,12 @@ class Script:
         self._start_ns = time.time_ns()
         self._number = -1
         self.hz = float(order.get("hz", 0.0))
+        self.burst = int(order.get("burst", 1))
 
-    def next(self, counts: Mapping[str, int]) -> tuple[Picture, int] | None:
-        """Return the next picture and its stamp in ns, None where it is lost on the way."""
+    def next(self, counts: Mapping[str, int]) -> tuple[Picture, int]:
+        """Return the next picture and its stamp in ns."""
         order, self._number = self._order, self._number + 1
         number, now = self._number, time.time_ns()
-        if order.get("skip") and number % int(order["skip"]) == 1:
-            return None
         groups, sizes = order["pictures"], order["sizes"]
         elapsed_s = (now - self._start_ns) * 1e-9
         group = groups[int(elapsed_s / float(order.get("turn_s", 4.0))) % len(groups)]

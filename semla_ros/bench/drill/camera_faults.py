@@ -93,9 +93,9 @@ STAMPS = (
     ),
     Fault(
         "images lost",
-        "every third image never arrives: lost in DDS",
-        camera(skip=3, hz=8),
-        (goes_on(), counts("image", "lost", "gap", "missing", "missed")),
+        "ten images at once: all but the newest are lost in DDS, best effort and depth 1",
+        camera(burst=10, hz=3),
+        (goes_on(0.05), counts("image", "lost", "gap", "missing", "missed")),
         seconds=6.0,
         human="give the driver the DDS profile (README), or a camera rate the machine can take",
     ),

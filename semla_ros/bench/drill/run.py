@@ -32,7 +32,8 @@ from semla_ros.config import PARAMETERS
 from semla_ros.errors import ConfigError, SemlaError
 
 FAULTS: tuple[Fault, ...] = (*BROKEN, *STAMPS, *MACHINE, *DAMAGED, *PARTS, *BUNDLES)
-RECOVERY_S = 30.0
+RECOVERY_S = 45.0
+"""Shares are told of the last 30 s, so they need as long to fall."""
 PASSED, FAILED, SKIPPED = "as expected", "FAILED", "skipped"
 
 _LOG = logging.getLogger(__name__)
