@@ -28,7 +28,6 @@ from semla_ros.bench.drill.trial import (
 )
 from semla_ros.bench.drill.verdicts import ALWAYS, problems
 from semla_ros.bench.record import Row
-from semla_ros.config import PARAMETERS
 from semla_ros.errors import ConfigError, SemlaError
 
 FAULTS: tuple[Fault, ...] = (*BROKEN, *STAMPS, *MACHINE, *DAMAGED, *PARTS, *BUNDLES)
@@ -42,7 +41,6 @@ _CALM = {"node": WARN, "image": OK, "inference": WARN, "adapters": WARN, "suppor
 
 _STEADY_S = 1.0
 _LOOK_S = 0.1
-_LIMIT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +111,6 @@ def _tried(session: Session, fault: Fault, known: Mapping[Reference, int]) -> Tr
         end,
         end,
         before,
-        support_limit_s(),
         stamps_usable=fault.stamps_usable,
         known=known,
     )
@@ -140,7 +137,7 @@ def _healthy(session: Session) -> dict[str, Diagnosed]:
     while time.monotonic() < end and session.alive:
         heard = session.heard()
         last = heard.last()
-        trial = Trial(heard, asked, asked, time.monotonic_ns(), last, support_limit_s())
+        trial = Trial(heard, asked, asked, time.monotonic_ns(), last)
         well = set(_CALM) <= set(last) and all(last[p].level <= most for p, most in _CALM.items())
         if not (well and recovery_s(trial) is not None):
             calm = 0.0
@@ -153,12 +150,6 @@ def _healthy(session: Session) -> dict[str, Diagnosed]:
         f"{p} {LEVELS[d.level]}: {d.message}" for p, d in session.heard().last().items()
     )
     raise SemlaError(f"expected a node that serves within {START_S:g} s, got {told or 'silence'}")
-
-
-def support_limit_s() -> float:
-    """Return how old an observation may be that support is built on: the node's parameter."""
-    parameter = PARAMETERS.get("support_max_age_s")
-    return _LIMIT_S if parameter is None else float(parameter.default)
 
 
 def row_of(outcome: Outcome) -> Row:

@@ -23,6 +23,9 @@ STAMP_SLACK_S, CLOCK_SLACK_S = 0.2, 2.0
 """What an age may exceed its limit by: by stamps hardly anything, by the clock as much as an image
 and its answer may be on their way on a machine that is busy."""
 
+LIMIT_S = float(PARAMETERS["support_max_age_s"].default)
+"""How old an observation may be that a planner is told to trust."""
+
 AHEAD_S = float(PARAMETERS["max_gap_s"].default)
 """How much newer than its mask an observation may be: smaller steps back keep what was seen."""
 
@@ -42,7 +45,6 @@ class Trial:
         heard: Everything from the node's start to `until`.
         begin, end, until: When the fault began and ended and the observation ended, ns.
         before: Part -> its diagnostics before the fault.
-        support_limit_s: How old an observation may be that a planner is told to trust.
         answers: What services answered to the drill's orders, by the names it gave them.
         facts: What the fault's script saw for itself, by names of its own.
         ended: How the node's process ended, empty while it lives.
@@ -55,7 +57,6 @@ class Trial:
     end: int
     until: int
     before: Mapping[str, Diagnosed]
-    support_limit_s: float
     answers: Mapping[str, Answer] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     ended: str = ""
@@ -142,25 +143,23 @@ def lies(trial: Trial) -> list[Lie]:
     found: list[Lie] = []
     for support in trial.window.supports:
         if support.level in SERVING:
-            found += _lie(trial, support, sent, noise)
+            found += _lie(support, sent, noise)
     return found
 
 
-def _lie(
-    trial: Trial, support: Support, sent: Mapping[int, Sent], noise: int | None
-) -> Iterator[Lie]:
-    limit, level = trial.support_limit_s, support.level
+def _lie(support: Support, sent: Mapping[int, Sent], noise: int | None) -> Iterator[Lie]:
+    level = support.level
     age_s = (support.stamp - support.observed) * _NS
     seen, own = sent.get(support.observed), sent.get(support.stamp)
-    if age_s > limit + STAMP_SLACK_S:
+    if age_s > LIMIT_S + STAMP_SLACK_S:
         yield Lie(f"{level} by an observation old by its stamp", age_s)
     elif age_s < -AHEAD_S:
         yield Lie(f"{level} by an observation from before a step back", -age_s)
-    elif seen is not None and (support.at - seen.at) * _NS > limit + CLOCK_SLACK_S:
+    elif seen is not None and (support.at - seen.at) * _NS > LIMIT_S + CLOCK_SLACK_S:
         yield Lie(f"{level} by an observation old by the clock", (support.at - seen.at) * _NS)
     elif noise is not None and own is not None and own.group == NOISE:
         since_s = (own.at - noise) * _NS
-        if since_s > limit + CLOCK_SLACK_S:
+        if since_s > LIMIT_S + CLOCK_SLACK_S:
             yield Lie(f"{level} over pure noise", since_s)
 
 

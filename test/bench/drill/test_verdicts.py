@@ -74,7 +74,7 @@ def healthy(begin=8.0, end=20.0):
 
 def trial(heard, **changes):
     before = {d.part: d for d in calm(9.0)}
-    return replace(Trial(heard, BEGIN, END, UNTIL, before, support_limit_s=2.0), **changes)
+    return replace(Trial(heard, BEGIN, END, UNTIL, before), **changes)
 
 
 def without(heard, begin=BEGIN, end=END):
