@@ -34,9 +34,9 @@ BROKEN = (
     Fault(
         "every second broken",
         "every second image truncated",
-        camera(broken="truncated", every=2, hz=8),
+        camera(broken="truncated", every=2),
         (tells("image", "inference", least=ERROR), goes_on()),
-        seconds=6.0,
+        seconds=10.0,
         human=_DRIVER,
     ),
     Fault(
