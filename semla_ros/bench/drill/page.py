@@ -58,8 +58,10 @@ def page_of(record: BenchRecord, name: str) -> str:
         _HEAD.format(record=name, command=record.command, machine=where),
         f"**{len(record.rows) - len(failed)} of {len(record.rows)} rows are as expected.**\n",
         _table(_COLUMNS, record.rows),
-        "## What is done, and what is expected\n",
-        _table({"fault": "fault", "does": "what is done", "expected": "expected"}, record.rows),
+        "## What is done, and what is expected besides\n",
+        _table(
+            {"fault": "fault", "does": "what is done", "expected": "expected besides"}, record.rows
+        ),
         "## What a person has to do\n",
         "Rows that are not here need nobody.\n",
         _table({"fault": "fault", "human": "what to do"}, [r for r in record.rows if r["human"]]),
