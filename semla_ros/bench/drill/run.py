@@ -39,8 +39,7 @@ _LOG = logging.getLogger(__name__)
 _CALM = {"node": WARN, "image": OK, "inference": WARN, "adapters": WARN, "support": OK}
 """Parts of the diagnostics, and how bad each may be before a fault."""
 
-_STEADY_S = 1.0
-_LOOK_S = 0.1
+_LOOK_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,18 +131,13 @@ def _healthy(session: Session) -> dict[str, Diagnosed]:
         SemlaError: Not in time.
     """
     session.camera()
-    asked = time.monotonic_ns()
-    end, calm = time.monotonic() + START_S, 0.0
+    asked, end = time.monotonic_ns(), time.monotonic() + START_S
     while time.monotonic() < end and session.alive:
         heard = session.heard()
         last = heard.last()
         trial = Trial(heard, asked, asked, time.monotonic_ns(), last)
-        well = set(_CALM) <= set(last) and all(last[p].level <= most for p, most in _CALM.items())
-        if not (well and recovery_s(trial) is not None):
-            calm = 0.0
-        elif not calm:
-            calm = time.monotonic()
-        elif time.monotonic() - calm > _STEADY_S:
+        well = set(_CALM) <= set(last) and all(last[p].level <= n for p, n in _CALM.items())
+        if well and recovery_s(trial) is not None:
             return last
         time.sleep(_LOOK_S)
     told = "; ".join(
