@@ -35,6 +35,11 @@ class Config:
     bundle: str = _parameter(
         "", "Model bundle folder; empty: the demo bundle that comes with the package"
     )
+    trusted_keys: str = _parameter(
+        "",
+        "minisign public key, or folder of *.pub: bundle and adapters must be signed by one; "
+        "empty: signatures are not asked for",
+    )
     engine: str = _parameter(
         "auto",
         "Inference backend; auto takes the best that works here, an explicit one fails",
@@ -167,6 +172,9 @@ class Config:
         unit="MB",
         low=1,
         high=1_000_000,
+    )
+    unsealed_adapters: str = _parameter(
+        "accept", "Adapters without SHA256SUMS serve, or not", choices=("accept", "refuse")
     )
     prefetch: bool = _parameter(
         True,

@@ -247,7 +247,7 @@ class AdaptivePipeline:
 
     def _infer(self, frame: Frame) -> Prediction:
         try:
-            return self.engine.infer(frame.rgb)
+            return self._swapper.saw(frame.rgb, self.engine.infer(frame.rgb))
         except SemlaError:
             self._faults.count("infer")
             raise
