@@ -121,7 +121,7 @@ class Config:
         choices=("bundle", "inverse", "neg_distance"),
         live=True,
     )
-    exclude: str = _parameter("", "Adapters never used: names separated by commas", live=True)
+    exclude: str = _parameter("", "Adapters never used: a, b; unknown ones are refused", live=True)
     null_distance: float = _parameter(
         0.0,
         "Distance at which the base itself joins a mix (null adapter); 0: the bundle's, -1: never",

@@ -47,6 +47,9 @@ class Adapters:
         ones = np.ones((1, 4), np.float32)
         return LoraAdapter(name, {LAYER.name: LoraLayer(ones, ones.T.copy(), SCALINGS[name])})
 
+    def gone(self):
+        return {}
+
 
 class Base:
     def get(self, layer):
@@ -136,11 +139,10 @@ def test_an_answer_that_is_not_finite_is_refused(swapper):
 def test_another_library_is_judged_anew(swapper, engine):
     swap(swapper, {"sly": 1})
     swap(swapper, {"good": 1})
-    swapper.library = Adapters()
-    assert not swapper.unusable
     proofs = len(engine.proofs)
-    assert swap(swapper, {"good": 1}).committed
+    assert swap(swapper, {"good": 1}, library=Adapters()).committed
     assert len(engine.proofs) == proofs + 1
+    assert not swapper.unusable
     assert not swap(swapper, {"sly": 1}).committed
 
 

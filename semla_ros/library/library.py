@@ -138,6 +138,18 @@ class AdapterLibrary:
             return kept
         return self._memory.keep(self._contract.read(self.root / name, name))
 
+    def gone(self) -> dict[str, str]:
+        """Return the adapters that are neither in memory nor on the disk now, with the reason."""
+        gone = {}
+        for name in self.names:
+            if not self._memory.holds(name):
+                try:
+                    (self.root / name / TENSOR_FILE).stat()
+                except OSError as error:
+                    reason = error.strerror or str(error)
+                    gone[name] = f"its file is gone ({reason}): is its disk still there?"
+        return gone
+
     def add(self, folder: Path, name: str) -> AdapterLibrary:
         """Return the library with the adapter in `folder` copied in as `name`.
 

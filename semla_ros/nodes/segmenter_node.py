@@ -33,6 +33,7 @@ from semla_ros.nodes.services import OrderServices
 from semla_ros.nodes.signals import ros_process, spin_until
 from semla_ros.nodes.statistics import FrameStatistics
 from semla_ros.nodes.stream import FrameStream
+from semla_ros.nodes.transport_loss import LossReport
 from semla_ros.pipeline import AdaptivePipeline, build_pipeline
 
 _log = logging.getLogger("semla_ros.nodes.segmenter_node")  # also when run as __main__
@@ -229,8 +230,8 @@ class SegmenterNode(LifecycleNode):
             engine=pipeline.engine.status if pipeline else None,
             mix=pipeline.active.identity if pipeline else "",
             library=len(pipeline.library.names) if pipeline else 0,
-            unusable=dict(pipeline.library.problems) if pipeline else {},
             unsealed=pipeline.library.unsealed if pipeline else (),
+            losses=stream.losses.report() if stream else LossReport(),
             worker=stream.report() if stream else None,
             errors=dict(pipeline.errors) if pipeline else {},
             health=pipeline.health if pipeline else None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import queue
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -18,12 +17,13 @@ from semla_ros.engine.postprocess import restore, restore_confidence
 from semla_ros.errors import EngineError, SemlaError
 from semla_ros.executors import end
 from semla_ros.library.library import AdapterLibrary
-from semla_ros.pipeline.adaptation import Adaptation, LibraryView
+from semla_ros.pipeline.adaptation import Adaptation
+from semla_ros.pipeline.changes import LiveChanges
 from semla_ros.pipeline.control import SwapControl
 from semla_ros.pipeline.faults import FaultCounter
 from semla_ros.pipeline.health import PipelineHealth
 from semla_ros.pipeline.parts import PipelineParts
-from semla_ros.pipeline.settings import LiveSettings, check_live
+from semla_ros.pipeline.settings import LiveSettings, unknown_of
 from semla_ros.timing import StageTimer
 from semla_ros.types import AdapterMix, Frame, Vocabulary
 from semla_ros.viz.palette import colors_for
@@ -53,10 +53,9 @@ class AdaptivePipeline:
         self._control = SwapControl(
             parts.swapper, self._adaptation, parts.executors[0], faults=self._faults
         )
-        self._distance = settings.distance  # as configured last; in force from the next frame
         self._interrupted = threading.Event()
-        self._changes: queue.SimpleQueue[tuple[LiveSettings, LibraryView | None]] = (
-            queue.SimpleQueue()
+        self._changes = LiveChanges(
+            settings, parts.bundle.manifest.defaults, observes=parts.observer is not None
         )
         self._loop = threading.Lock()
         self._closed = False
@@ -115,6 +114,9 @@ class AdaptivePipeline:
             self._faults.failing.get("navigator", ""),
             self._control.pending_s,
             self._adaptation.stamps,
+            {**self.library.problems, **self._swapper.unusable},
+            tuple(self._swapper.unusable),
+            tuple(unknown_of(self.config.excluded, self.library)),
         )
 
     def step(self, frame: Frame) -> SegmentationResult:
@@ -194,20 +196,17 @@ class AdaptivePipeline:
         self._require_open()
         return self._control.reload_library()
 
+    def refuse_orders(self, why: str) -> None:
+        """Answer every order that has no answer yet with an error; none of them takes effect."""
+        self._control.refuse_orders(EngineError(why))
+
     def configure(self, config: Config) -> None:
         """Apply the live parameters of `config` before the next frame.
 
         Raises:
-            ConfigError: A read-only parameter differs.
-            LibraryError: The library has not what the new distance needs.
+            SemlaError: See `LiveChanges.put`.
         """
-        check_live(self.config, config)
-        settings = LiveSettings.of(config, self.bundle.manifest.defaults)
-        view = None
-        if self._parts.observer is not None and settings.distance != self._distance:
-            view = LibraryView.of(self.library, distance=settings.distance)
-        self._changes.put((settings, view))
-        self._distance = settings.distance
+        self._changes.put(config, library=self.library)
 
     def interrupted(self) -> int:
         """Return the stamp in ns of what was seen last, 0 for nothing: no frame comes.
@@ -288,11 +287,7 @@ class AdaptivePipeline:
         if self._interrupted.is_set():
             self._interrupted.clear()
             self._adaptation.interrupt()
-        while True:
-            try:
-                settings, view = self._changes.get_nowait()
-            except queue.Empty:
-                return
+        for settings, view in self._changes.take():
             self._adaptation.apply(settings, view)
 
     def _require_open(self) -> None:

@@ -27,7 +27,7 @@ from semla_ros.pipeline.adaptive import AdaptivePipeline
 from semla_ros.pipeline.engines import open_encoder, open_engine
 from semla_ros.pipeline.observer import Observer
 from semla_ros.pipeline.parts import PipelineParts
-from semla_ros.pipeline.settings import LiveSettings, bank_of
+from semla_ros.pipeline.settings import LiveSettings, bank_of, check_excluded
 from semla_ros.signature import TrustedKeys, read_trusted_keys
 from semla_ros.swap import AdapterSwapper
 
@@ -100,6 +100,7 @@ def open_parts(
     if bundle.signer:
         _LOG.info("bundle %s is signed by %s", folder, bundle.signer)
     adapters = _open_library(bundle, library or bundle.library, config, trusted)
+    check_excluded(config.excluded, adapters)
     executors = _executors(config)
     observer = _observer(
         bundle, adapters, config, executor=executors[-1], with_encoder=with_encoder

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 
 from semla_ros.answers import SupportReading
@@ -130,6 +132,28 @@ def check_live(before: Config, after: Config) -> None:
         raise ConfigError(f"expected only live parameters to change, got {fixed!r}: restart")
 
 
+def check_excluded(names: Collection[str], library: AdapterLibrary) -> None:
+    """Check that the library has every adapter that is never to serve.
+
+    A name it does not have is refused, though nothing of that name can serve: where it is
+    misspelt, the adapter that was meant would go on serving.
+
+    Raises:
+        ConfigError: It has not; the name is told with the nearest of the library.
+    """
+    for name in unknown_of(names, library):
+        near = difflib.get_close_matches(name, (*library.names, *library.problems), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "leave it out"
+        raise ConfigError(
+            f"parameter 'exclude': expected adapters of the library, got {name!r}: {hint}"
+        )
+
+
+def unknown_of(names: Collection[str], library: AdapterLibrary) -> list[str]:
+    """Return the `names` that the library has no folder of, sorted."""
+    return sorted(set(names).difference(library.names, library.problems))
+
+
 def bank_of(library: AdapterLibrary, *, distance: str) -> CentroidBank:
     """Return the centroids of `library` with what `distance` needs.
 
@@ -150,3 +174,21 @@ def bank_of(library: AdapterLibrary, *, distance: str) -> CentroidBank:
     if spread is not None:
         tied = tied_precision([spread.covariance], counts=[spread.count])
     return CentroidBank(library.names, library.centroids, own, tied)
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryView:
+    """A library and its centroids as one distance needs them."""
+
+    library: AdapterLibrary
+    distance: str
+    bank: CentroidBank
+
+    @classmethod
+    def of(cls, library: AdapterLibrary, *, distance: str) -> LibraryView:
+        """Return the view of `library`; slow for `mahalanobis`.
+
+        Raises:
+            LibraryError: The library has not what the distance needs.
+        """
+        return cls(library, distance, bank_of(library, distance=distance))

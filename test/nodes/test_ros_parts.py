@@ -19,6 +19,7 @@ from semla_ros.nodes.diagnostics import Snapshot, resident_bytes, statuses
 from semla_ros.nodes.parameters import descriptor, unknown_overrides
 from semla_ros.nodes.player import due_times, header_stamp_ns, with_stamp
 from semla_ros.nodes.statistics import FrameStatistics, percentile
+from semla_ros.nodes.transport_loss import LossReport
 from semla_ros.nodes.worker import WorkerReport
 from semla_ros.pipeline.clock import StampReport
 from semla_ros.pipeline.health import PipelineHealth
@@ -145,7 +146,7 @@ def snapshot(**changes):
         engine=EngineStatus("ready", "onnx"),
         mix="base=1",
         library=3,
-        unusable={},
+        losses=LossReport(),
         worker=None,
         errors={},
         health=PipelineHealth(0.0, "", 0.0, StampReport()),
@@ -250,11 +251,6 @@ def test_unsealed_adapters_are_counted_and_named(names, told):
     (status,) = [s for s in statuses(snapshot(unsealed=names)) if "adapters" in s.name]
     assert status.level == b"\x00"
     assert {v.key: v.value for v in status.values}["unsealed"] == told
-
-
-def test_unusable_adapters_are_named():
-    (status,) = [s for s in statuses(snapshot(unusable={"fog": "NaN"})) if "adapters" in s.name]
-    assert (status.level, status.message) == (b"\x01", "unusable: fog: NaN")
 
 
 def test_rates_do_not_divide_by_time_that_stands_still(monkeypatch):
