@@ -35,7 +35,9 @@ Whatever the fault, these must hold:
 - afterwards masks, support and diagnostics are as before, without a restart.
 
 What is expected besides stands under the table. Recovery counts from the end of the fault until
-all three are well again. Measured on {machine}; times of a busy machine are longer.
+all three are well again; shares of failed or lost images are told of the last 30 images or
+seconds, and fall no sooner. Measured on {machine}, load average {load} when it began (other
+programs ran beside it where that is not near 0, and times are longer then).
 """
 
 
@@ -55,7 +57,12 @@ def page_of(record: BenchRecord, name: str) -> str:
     where = f"{machine.get('cores', '?')} cores, {machine.get('processor', 'unknown processor')}"
     failed = [row for row in record.rows if str(row["verdict"]).startswith("FAILED")]
     parts = [
-        _HEAD.format(record=name, command=record.command, machine=where),
+        _HEAD.format(
+            record=name,
+            command=record.command,
+            machine=where,
+            load=machine.get("load_before", "unknown"),
+        ),
         f"**{len(record.rows) - len(failed)} of {len(record.rows)} rows are as expected.**\n",
         _table(_COLUMNS, record.rows),
         "## What is done, and what is expected besides\n",

@@ -65,8 +65,9 @@ class Session:
         self._engine = engine
         self._root = Path(tempfile.mkdtemp(prefix="semla-drill-"))
         self._environment = node_environment() | {"ROS_LOG_DIR": str(self._root / "ros")}
-        self._environment.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
-        self._environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        # never the domain of a robot that runs: what is sent is broken
+        self._environment["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
+        self._environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
         self.pictures = self._root / "pictures.npz"
         np.savez(self.pictures, **groups)
         self._heard_path = self._root / "heard.jsonl"

@@ -1,6 +1,5 @@
 """One row of the drill, from a real node and a real probe to its verdict."""
 
-import os
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,10 +29,7 @@ def groups():
     return {"clear-day": np.kron(blocks, np.ones((1, 8, 8, 1), int)).astype(np.uint8)}
 
 
-def test_a_row_passes_where_the_node_is_right_and_fails_where_it_is_not(
-    small, groups, monkeypatch
-):
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+def test_a_row_passes_where_the_node_is_right_and_fails_where_it_is_not(small, groups):
     (fault,) = chosen(["unknown encoding"])
     short = replace(fault, seconds=3.5)
     steady = replace(fault, name="no fault", script=_nothing, expects=(silent(),), seconds=2.0)
