@@ -10,6 +10,7 @@ import logging
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     faults, machine = chosen(args.only), machine_facts()
     require_ros()
     _say(f"{len(faults)} faults; render the pictures")
-    groups, outcomes = rendered(), []
+    began, groups, outcomes = time.monotonic(), rendered(), []
     with Session(args.bundle or default_bundle(), engine=args.engine, groups=groups) as session:
         for outcome in drill(session, faults):
             outcomes.append(outcome)
@@ -73,7 +74,8 @@ def run(args: argparse.Namespace) -> int:
             ["scripts/fault_drill", *(w for n in args.only for w in ("--only", n))]
         )
         rows = tuple(row_of(each) for each in outcomes)
-        record = BenchRecord("Reliability", command, rows, machine=machine)
+        took = {"minutes": round((time.monotonic() - began) / 60, 1)}
+        record = BenchRecord("Reliability", command, rows, machine=machine, extra=took)
         save_record(record, args.out)
         if args.page:
             write_page(args.out, args.page)

@@ -37,7 +37,7 @@ Whatever the fault, these must hold:
 What is expected besides stands under the table. Recovery counts from the end of the fault until
 all three are well again; shares of failed or lost images are told of the last 30 images or
 seconds, and fall no sooner. Measured on {machine}, load average {load} when it began (other
-programs ran beside it where that is not near 0, and times are longer then).
+programs ran beside it where that is not near 0, and times are longer then), in {minutes} minutes.
 """
 
 
