@@ -62,6 +62,7 @@ def page_of(record: BenchRecord, name: str) -> str:
             command=record.command,
             machine=where,
             load=machine.get("load_before", "unknown"),
+            minutes=record.extra.get("minutes", "some"),
         ),
         f"**{len(record.rows) - len(failed)} of {len(record.rows)} rows are as expected.**\n",
         _table(_COLUMNS, record.rows),
