@@ -75,16 +75,21 @@ class AdapterAccess:
         """Adapters that cannot be loaded at the moment or were refused, with the reason."""
         return MappingProxyType({name: f.reason for name, f in self._failing.items()})
 
-    def get(self, name: str) -> LoraAdapter:
+    @property
+    def retried(self) -> tuple[str, ...]:
+        """The failing ones that are tried again: all that were not refused."""
+        return tuple(name for name, failure in self._failing.items() if not failure.refused)
+
+    def get(self, name: str, *, even_refused: bool = False) -> LoraAdapter:
         """Return the adapter `name`; remember whether it could be had.
 
         Where one fails, those whose files are gone too are known to fail at once.
 
         Raises:
-            AdapterError: It cannot be loaded, or was refused.
+            AdapterError: It cannot be loaded, or was refused and not `even_refused` is wanted.
         """
         known = self._failing.get(name)
-        if known is not None and known.refused:
+        if known is not None and known.refused and not even_refused:
             raise AdapterError(f"adapter {name!r} cannot serve: {known.reason}")
         try:
             adapter = self.library.get(name)
@@ -92,7 +97,8 @@ class AdapterAccess:
             gone = {n: _Failure(why, gone=True) for n, why in self.library.gone().items()}
             self._lost({name: _Failure(str(error)), **gone})
             raise
-        self._found((name,))
+        if known is None or not known.refused:
+            self._found((name,))
         return adapter
 
     def refuse(self, names: Iterable[str], reason: str) -> None:
@@ -150,7 +156,9 @@ class AdapterAccess:
 
     def _lost(self, failures: Mapping[str, _Failure]) -> None:
         with self._lock:
-            news = {n: f for n, f in failures.items() if self._failing.get(n) != f}
+            before = self._failing
+            refused = {name for name, failure in before.items() if failure.refused}
+            news = {n: f for n, f in failures.items() if before.get(n) != f and n not in refused}
             if not news.keys() <= self._failing.keys():
                 self._asked_ns, self._wait_ns = None, FIRST_WAIT_NS
             self._failing = {**self._failing, **news}

@@ -197,7 +197,7 @@ class Config:
     )
     out_of_library: float = _parameter(
         0.0,
-        "Novelty above which the level is OUT_OF_LIBRARY; 0: the bundle's calibration",
+        "Novelty above which the level is OUT_OF_LIBRARY; 0: the library's own, else the bundle's",
         low=0.0,
         high=1e6,
         live=True,

@@ -94,6 +94,11 @@ class AdapterSwapper:
         return None if (spare := self._spare) is None else spare.mix
 
     @property
+    def access(self) -> AdapterAccess:
+        """Where the adapters of the active set come from."""
+        return self._active.access
+
+    @property
     def unusable(self) -> Mapping[str, str]:
         """Adapters that cannot be loaded at the moment, or failed their proof, with the reason."""
         return self._active.access.failing
@@ -102,12 +107,6 @@ class AdapterSwapper:
         """Return `prediction`, noted: what is prepared is proved on the newest; costs nothing."""
         self._preparer.proof.saw(rgb, prediction)
         return prediction
-
-    def retry_adapters(self, time_ns: int) -> None:
-        """Have adapters tried again, see `AdapterAccess.due`; never waits."""
-        access = self._active.access
-        if access.due(time_ns):
-            self._executor.submit(access.retry)
 
     def request(
         self,

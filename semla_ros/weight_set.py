@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from semla_ros.adapter_access import AdapterAccess
 from semla_ros.engine.base import SegmentationEngine
@@ -114,7 +115,7 @@ class SetPreparer:
         except SemlaError as failure:
             error = str(failure)
         except Exception as failure:  # noqa: BLE001  worker boundary: later swaps go on
-            _LOG.exception("unexpected failure while preparing %s", recipe.mix.identity)
+            _LOG.debug("while preparing %s", recipe.mix.identity, exc_info=True)
             error = f"{type(failure).__name__}: {failure}"
         spent = timer.durations_ms
         return Prepared(
@@ -136,13 +137,17 @@ class SetPreparer:
                 raise EngineError("superseded while fusing")
 
         with timer.stage("fuse"):
-            adapters = [recipe.access.get(name) for name in recipe.mix.names if name != BASE]
+            get = partial(recipe.access.get, even_refused=not recipe.proved)
+            adapters = [get(name) for name in recipe.mix.names if name != BASE]
             weight_set = self._weight_set(recipe, adapters, proceed)
         proceed()
         with timer.stage("load"):
             self._engine.prepare(weight_set)
         loaded = True
-        if recipe.proved and wanted():
+        known = self.proof.knows(recipe.mix, recipe.vocabulary, recipe.access.number)
+        if recipe.proved and not known:
+            if not wanted():
+                raise EngineError("superseded before it was proved")
             self._prove(recipe, adapters)
 
     def _prove(self, recipe: Recipe, adapters: Sequence[LoraAdapter]) -> None:
@@ -152,13 +157,12 @@ class SetPreparer:
             AdapterError: The set must not serve; the message says why.
         """
         mix, vocabulary, number = recipe.mix, recipe.vocabulary, recipe.access.number
-        if self.proof.knows(mix, vocabulary, number):
-            return
         seen = self.proof.picture(vocabulary)
-        blamed = self._overgrown(adapters) if seen.collapse or seen.changed > NOTICED else {}
-        if not seen.collapse and not blamed:
+        blamed = {each.name: found for each in adapters if (found := self.proof.weights(each))}
+        if seen.clear and not seen.collapse and not blamed:
             self.proof.passed(mix, vocabulary, number)
-            return
+        if not seen.collapse and (not blamed or seen.changed <= NOTICED):
+            return  # what no mask has shown is looked at again next time
         told = "; ".join(f"adapter {name!r} {found}" for name, found in blamed.items())
         if seen.collapse:
             told = f"mix {mix.identity} {seen.collapse}" + (f"; {told}" if told else "")
@@ -176,9 +180,6 @@ class SetPreparer:
             if found := self.proof.picture(recipe.vocabulary).collapse:
                 failing[adapter.name] = found
         return failing or {adapter.name: "" for adapter in adapters}
-
-    def _overgrown(self, adapters: Sequence[LoraAdapter]) -> dict[str, str]:
-        return {each.name: found for each in adapters if (found := self.proof.weights(each))}
 
     def _weight_set(
         self, recipe: Recipe, adapters: Sequence[LoraAdapter], proceed: Callable[[], None]

@@ -129,7 +129,7 @@ def sound(stand: Stand) -> tuple[dict[str, Answers], dict[str, Any]]:
         for before, after in zip(sets[one].shares, sets[other].shares, strict=True):
             swaps += 1
             refused += takeover(before, after) is not None
-            growths.append(float((after - before)[after.argmax()]))
+            growths.append(float(after.max() - before.max()))
     facts = {
         "sets": len(sets),
         "images": len(stand.images),
@@ -137,7 +137,7 @@ def sound(stand: Stand) -> tuple[dict[str, Answers], dict[str, Any]]:
         "refused_by_picture": refused,
         "refused_by_weights": sum(map(stand.blames, stand.adapters.values())),
         "largest_share_of_a_class": max(float(each.shares.max()) for each in sets.values()),
-        "largest_growth_of_the_first_class": max(growths),
+        "largest_growth_of_the_largest_share": max(growths),
         "largest_change_of_a_layer": max(map(stand.largest_change, stand.adapters.values())),
         "largest_change_believed": MAX_CHANGE,
     }

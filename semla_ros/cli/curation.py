@@ -40,6 +40,7 @@ def _embed_arguments(parser: argparse.ArgumentParser) -> None:
 def _embed(args: argparse.Namespace) -> int:
     from semla_ros.curation.embed import EmbedRequest, embed_domain
     from semla_ros.curation.sources import SourceOptions
+    from semla_ros.navigator.held_out import MIN_IMAGES
 
     request = EmbedRequest(
         bundle=args.bundle,
@@ -64,6 +65,11 @@ def _embed(args: argparse.Namespace) -> int:
         print(f"covariance: shrinkage {statistics.shrinkage:.3f}")
     else:
         print("note: one image has no covariance; novelty takes the other domains' for it")
+    if (statistics.count or 0) < MIN_IMAGES:
+        print(
+            f"note: {statistics.count} images are too few for the alarm OUT_OF_LIBRARY, which "
+            f"then stays off for the whole library: needs {MIN_IMAGES}"
+        )
     for item in domain.left_out[:_SHOWN]:
         print(f"left out {item.name}: {item.reason}")
     if len(domain.left_out) > _SHOWN:

@@ -252,6 +252,8 @@ def _support(now: Snapshot) -> DiagnosticStatus:
         if name in ("STALE", "unknown"):
             level = DiagnosticStatus.ERROR
         message = f"{name}: the navigator fails: {health.navigator_error}"
+    elif health is not None and health.no_alarm:
+        level, message = max(level, DiagnosticStatus.WARN), f"{name}; {health.no_alarm}"
     facts = {
         "level": name,
         "smoothed_score": _number(now.values.score),

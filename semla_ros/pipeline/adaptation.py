@@ -230,6 +230,13 @@ class Adaptation:
             return SupportReading.stale(observed_ns=observed.stamp_ns, age_s=age_s)
         return replace(reading, observed_ns=observed.stamp_ns, age_s=age_s)
 
+    @property
+    def silence(self) -> str:
+        """Why OUT_OF_LIBRARY is never raised, empty where it may be."""
+        if self.observer is None:
+            return ""
+        return self.settings.silence(self.observer.navigator.bank.alarm)
+
     def restart(self) -> None:
         """Forget what was seen; the active mix is not this class's business and stays."""
         self._policy.reset()

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 
-from semla_ros.answers import Prediction, SegmentationResult, SupportReading, SwapEvent, known
+from semla_ros.answers import Prediction, SegmentationResult, SupportReading, SwapEvent
 from semla_ros.bundle import ModelBundle
 from semla_ros.config import Config
 from semla_ros.engine.base import SegmentationEngine
@@ -17,6 +15,8 @@ from semla_ros.engine.postprocess import restore, restore_confidence
 from semla_ros.errors import EngineError, SemlaError
 from semla_ros.executors import end
 from semla_ros.library.library import AdapterLibrary
+from semla_ros.mask_signals import mask_signals
+from semla_ros.navigator.support import promised
 from semla_ros.pipeline.adaptation import Adaptation
 from semla_ros.pipeline.changes import LiveChanges
 from semla_ros.pipeline.control import SwapControl
@@ -108,15 +108,15 @@ class AdaptivePipeline:
     @property
     def health(self) -> PipelineHealth:
         """What could keep it from adapting."""
-        observer = self._parts.observer
         return PipelineHealth(
-            0.0 if observer is None else observer.pending_s,
+            self._parts.observer.pending_s if self._parts.observer else 0.0,
             self._faults.failing.get("navigator", ""),
             self._control.pending_s,
             self._adaptation.stamps,
             {**self.library.problems, **self._swapper.unusable},
-            tuple(self._swapper.unusable),
+            self._swapper.access.retried,
             tuple(unknown_of(self.config.excluded, self.library)),
+            self._adaptation.silence,
         )
 
     def step(self, frame: Frame) -> SegmentationResult:
@@ -274,14 +274,14 @@ class AdaptivePipeline:
         )
 
     def _reading(self, prediction: Prediction) -> SupportReading | None:
-        """Return the support; calibrated only for the bundle's classes and no mix by hand."""
+        """Return the support; a promise only for the bundle's classes and no mix by hand."""
         reading = self._adaptation.support(prediction.mix)
-        calibrated = self.bundle.manifest.vocabulary.names
-        if reading is None or known(reading) is None:
+        calibration = self._adaptation.settings.calibration
+        own = prediction.vocabulary.names == self.bundle.manifest.vocabulary.names
+        if reading is None or calibration is None or self.pinned is not None or not own:
             return reading
-        if self.pinned is None and prediction.vocabulary.names == calibrated:
-            return reading
-        return replace(reading, expected_miou=math.nan, miou_lower=math.nan)
+        signals = mask_signals(prediction.labels, prediction.confidence)
+        return promised(reading, calibration, signals)
 
     def _take_changes(self) -> None:
         if self._interrupted.is_set():

@@ -98,8 +98,9 @@ class SwapControl:
 
         An automatic swap never supersedes another swap: it waits until that one is through.
         """
-        if self._adaptation.time_ns is not None:
-            self._swapper.retry_adapters(self._adaptation.time_ns)
+        access, time_ns = self._swapper.access, self._adaptation.time_ns
+        if time_ns is not None and access.due(time_ns):
+            self._executor.submit(access.retry)
         estimate = self._adaptation.observe()
         if estimate is None or self.pinned is not None or self._swapper.busy:
             return

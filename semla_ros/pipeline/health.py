@@ -20,6 +20,7 @@ class PipelineHealth:
         unusable: Adapters that cannot serve now, with the reason.
         retried: Of these, the ones that are tried again without being told to.
         unknown_excluded: Names in `exclude` that the library has lost since they were given.
+        no_alarm: Why OUT_OF_LIBRARY is never raised, empty where it may be.
     """
 
     navigator_pending_s: float
@@ -29,3 +30,4 @@ class PipelineHealth:
     unusable: Mapping[str, str] = field(default_factory=dict)
     retried: tuple[str, ...] = ()
     unknown_excluded: tuple[str, ...] = ()
+    no_alarm: str = ""

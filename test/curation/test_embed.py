@@ -44,9 +44,19 @@ def test_the_statistics_are_those_of_the_navigators_embeddings(bundle, pictures)
     np.testing.assert_allclose(read.centroid, np.mean(rows, axis=0), atol=1e-6)
     assert (read.count, read.encoder) == (20, "mean-colour")
     assert read.shrinkage == made.statistics.shrinkage
+    np.testing.assert_allclose(read.sample.embeddings, rows, atol=1e-6)
+    assert np.bincount(read.sample.blocks).tolist() == [7, 7, 6]
     assert made.path.parent.name == "dusk"
     assert not made.adapter
     assert leftovers(bundle) == []
+
+
+def test_a_recording_is_held_out_whole_though_pictures_are_torn(bundle, pictures):
+    one, other = pictures(30, name="one"), pictures(20, name="other")
+    (one / "003.png").write_bytes(b"torn")
+    embed_domain(request_for(bundle, one, other))
+    blocks = read_statistics(bundle / "library" / "dusk", "dusk").sample.blocks
+    assert blocks.tolist() == [0] * 29 + [2] * 20
 
 
 class _StopError(Exception):

@@ -224,6 +224,13 @@ def test_a_swap_that_never_ends_is_told():
     assert told("adapters", health=health(swap_pending_s=60.0))[0] == 2
 
 
+def test_an_alarm_that_is_off_is_said():
+    reason = "no alarm: 20 images of domain 'fog' for 544 dimensions, needs 50"
+    quiet = snapshot(values=values(), health=health(no_alarm=reason))
+    (status,) = [s for s in statuses(quiet) if "support" in s.name]
+    assert (status.level, status.message) == (b"\x01", f"OK; {reason}")
+
+
 def test_the_engine_is_told_with_precision_and_reason():
     (status,) = [s for s in statuses(snapshot()) if "inference" in s.name]
     facts = {each.key: each.value for each in status.values}
