@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -240,5 +241,5 @@ def diagnostics(trial: Trial) -> str:
 
 
 def _short(text: str) -> str:
-    flat = " ".join(text.split())
+    flat = re.sub(r"/\S*/semla-drill-\w+/", "", " ".join(text.split()))
     return flat if len(flat) <= _SHOWN else flat[: _SHOWN - 1] + "…"

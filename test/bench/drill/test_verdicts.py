@@ -17,7 +17,7 @@ from semla_ros.bench.drill.heard import (
 )
 from semla_ros.bench.drill.page import page_of
 from semla_ros.bench.drill.run import FAULTS, Outcome, chosen, row_of
-from semla_ros.bench.drill.trial import Trial, lies, recovery_s, wrong_masks
+from semla_ros.bench.drill.trial import Trial, diagnostics, lies, recovery_s, wrong_masks
 from semla_ros.bench.drill.verdicts import (
     adapts,
     answers,
@@ -173,6 +173,9 @@ def test_tells_asks_for_part_level_and_word():
     assert tells("inference").problem(whole)
     assert tells("image", words=("hang",)).problem(whole)
     assert tells("image").problem(trial(healthy()))
+    message = "bundle '/tmp/semla-drill-a1/bundle'\nlacks a file"
+    heard = replace(healthy(), diagnosed=(status(12.0, "node", level=2, message=message),))
+    assert diagnostics(trial(heard)) == "node ERROR: bundle 'bundle' lacks a file"
 
 
 def test_counts_asks_for_a_counter_that_rises():
