@@ -144,7 +144,7 @@ def adapts() -> Expectation:
     """Expect a swap while the fault lasts: the scene changes meanwhile."""
 
     def problem(trial: Trial) -> str:
-        return "" if any(s.committed for s in trial.window.swaps) else "no swap"
+        return "" if any(s.committed for s in trial.during.swaps) else "no swap"
 
     return Expectation("goes on adapting", problem)
 
