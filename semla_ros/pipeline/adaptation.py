@@ -97,8 +97,8 @@ class Adaptation:
 
     def observe(self) -> DomainEstimate | None:
         """Return the estimate that became ready since the last call, None if none has."""
-        if self.observer is None:
-            return None
+        if self.observer is None or not self.observer.ready:
+            return None  # nothing was attempted: that is no success after failures
         estimate = self._faults.attempt("navigator", self.observer.collect)
         if estimate is not None:
             self._seen = (self._seen[1], estimate)
