@@ -186,6 +186,33 @@ def test_a_mix_that_comes_again_is_the_one_that_served_before(stage):
     assert (event.to_mix, event.origin) == (blend(0.45), FRESH)
 
 
+def test_a_new_library_forgets_what_served_and_what_was_prepared(stage):
+    for mix in (blend(0.5), only("a")):
+        stage.request(mix)
+        stage.swapper.commit_ready(1)
+    stage.swapper.prefetch(only("b"), tolerance=0.25)
+    stage.swapper.library = Adapters()
+    assert stage.swapper.spare is None
+    stage.request(blend(0.45), tolerance=0.25)
+    event = stage.swapper.commit_ready(2)
+    assert (event.to_mix, event.origin) == (blend(0.45), FRESH), "the old mix may not exist now"
+    stage.swapper.prefetch(only("b"), tolerance=0.25)
+    stage.request(only("b"), tolerance=0.25)
+    assert stage.swapper.commit_ready(3).origin == PREFETCHED
+
+
+def test_the_tolerance_itself_is_near_enough(stage):
+    for mix in (blend(0.5), only("a")):
+        stage.request(mix)
+        stage.swapper.commit_ready(1)
+    stage.request(blend(0.375), tolerance=0.25)
+    assert stage.swapper.commit_ready(2).origin == RECURRING
+    stage.swapper.prefetch(only("b"), tolerance=0.25)
+    stage.request(blend(0.125), tolerance=0.25)
+    event = stage.swapper.commit_ready(3)
+    assert (event.origin, event.deviation) == (PREFETCHED, 0.25)
+
+
 def test_the_mix_that_serves_is_no_answer_to_a_request_for_another(stage):
     stage.request(blend(0.5))
     stage.swapper.commit_ready(1)

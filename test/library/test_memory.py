@@ -141,6 +141,19 @@ def test_the_same_adapter_again_is_counted_once(make_adapter):
     assert memory.get("snow") is None
 
 
+def test_what_fills_the_memory_to_the_last_byte_fits(make_adapter):
+    size = bytes_of(make_adapter())
+    memory = AdapterMemory(2 * size)
+    memory.keep(make_adapter("fog"))
+    assert memory.has_room(size)
+    assert not memory.has_room(size + 1)
+    memory.keep(make_adapter("rain"))
+    assert memory.get("fog").name == "fog"
+    memory.keep(make_adapter("snow"))
+    assert memory.get("rain") is None, "the one used longest ago"
+    assert memory.used_bytes == 2 * size
+
+
 def test_one_adapter_larger_than_the_memory_is_kept_alone(make_adapter):
     memory = AdapterMemory(1)
     for name in ("fog", "rain"):
