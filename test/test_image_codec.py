@@ -145,6 +145,20 @@ def test_malformed_raw_is_refused(changes, says):
         raw(RGB, "rgb8", **changes)
 
 
+@pytest.mark.parametrize(("encoding", "width"), [("rgb8", 1), ("mono8", 1), ("yuyv", 2)])
+def test_the_smallest_image_is_an_image(encoding, width):
+    channels = {"rgb8": (3,), "mono8": (), "yuyv": (2,)}[encoding]
+    got = raw(np.full((1, width, *channels), 128, np.uint8), encoding)
+    assert got.shape == (1, width, 3)
+
+
+def test_as_many_pixels_as_are_allowed_are_decoded():
+    np.testing.assert_array_equal(raw(RGB, "rgb8", max_pixels=48), RGB)
+    np.testing.assert_array_equal(decode_compressed(png(), "png", max_pixels=48)[..., ::-1], RGB)
+    with pytest.raises(FrameError, match="at most 47 pixels, got 8 x 6 = 48"):
+        decode_compressed(png(), "png", max_pixels=47)
+
+
 def test_odd_width_of_yuv_is_refused():
     with pytest.raises(FrameError, match="even width"):
         raw(np.zeros((4, 5, 2), np.uint8), "yuyv")
@@ -246,6 +260,79 @@ def huge_png_header():
 def test_damaged_files_are_refused(make, says):
     with pytest.raises(FrameError, match=says):
         decode_compressed(make(), "jpeg", max_pixels=MAX)
+
+
+JPEG_HEADS = {
+    "Exif": b"\xff\xe1" + (302).to_bytes(2, "big") + bytes(300),
+    "an empty comment": b"\xff\xfe\x00\x02",
+    "a size in a comment": b"\xff\xfe\x00\x0c\xff\xc0\x00\x11\x08\xff\xdc\xff\xdc\x03",
+    "fill bytes": b"\xff\xff\xff\xff\xfe\x00\x03x",
+    "a marker alone": b"\xff\x01",
+}
+
+
+@pytest.mark.parametrize("head", JPEG_HEADS)
+def test_what_stands_before_the_frame_header_is_passed_over(head):
+    expected = decode_compressed(jpeg(), "jpeg", max_pixels=MAX)
+    data = jpeg()[:2] + JPEG_HEADS[head] + jpeg()[2:]
+    np.testing.assert_array_equal(decode_compressed(data, "jpeg", max_pixels=MAX), expected)
+
+
+def test_a_progressive_jpeg_with_restarts():
+    options = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 1]
+    data = cv2.imencode(".jpg", smooth()[..., ::-1], options)[1].tobytes()
+    got = decode_compressed(data, "jpeg", max_pixels=MAX)
+    assert np.abs(got.astype(int) - smooth()).mean() < 3
+
+
+@pytest.mark.parametrize(
+    ("at", "value"), [(5, b"\x00\x00"), (7, b"\x00\x00"), (9, b"\x04"), (9, b"\x02")]
+)
+def test_a_jpeg_without_pixels_or_for_a_printer_is_refused(at, value):
+    data = jpeg()
+    with pytest.raises(FrameError, match="1 or 3 channels"):
+        decode_compressed(
+            patched(data, data.index(b"\xff\xc0") + at, value), "jpeg", max_pixels=MAX
+        )
+
+
+def png_of(width, height, colour, *chunks):
+    """Return a PNG of 8 bits with the given colour type and further chunks."""
+    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, colour, 0, 0, 0])
+    parts = [(b"IHDR", header), *chunks, (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+        for kind, data in parts
+    )
+
+
+@pytest.mark.parametrize(
+    ("colour", "palette", "pixel"),
+    [
+        (0, (), [7]),
+        (2, (), [7, 8, 9]),
+        (3, (1, 2, 3, 7, 8, 9), [1]),
+        (4, (), [7, 0]),
+        (6, (), [7, 8, 9, 0]),
+    ],
+)
+def test_every_colour_type_of_png(colour, palette, pixel):
+    chunks = [(b"PLTE", bytes(palette))] if palette else []
+    chunks.append((b"IDAT", zlib.compress(bytes([0, *pixel]))))
+    got = decode_compressed(png_of(1, 1, colour, *chunks), "png", max_pixels=1)
+    assert got.tolist() == [[[7, 7, 7] if colour in (0, 4) else [7, 8, 9]]]
+
+
+@pytest.mark.parametrize(("width", "height", "colour"), [(0, 1, 2), (1, 0, 2), (1, 1, 5)])
+def test_a_png_without_pixels_or_of_no_known_colour_is_refused(width, height, colour):
+    with pytest.raises(FrameError, match="damaged PNG"):
+        decode_compressed(png_of(width, height, colour), "png", max_pixels=MAX)
+
+
+def test_a_png_cut_at_any_byte_is_refused():
+    for length in range(8, len(png())):
+        with pytest.raises(FrameError, match="PNG"):
+            decode_compressed(png()[:length], "png", max_pixels=MAX)
 
 
 def test_a_huge_jpeg_is_refused_by_its_header():

@@ -215,7 +215,7 @@ def test_a_base_that_cannot_be_served_is_an_error_at_once():
 
 def test_adapters_that_do_not_load_are_remembered_until_the_library_changes(stage):
     stage.request(AdapterMix(("a", "torn"), (0.5, 0.5)))
-    stage.swapper.commit_ready(1)
+    assert stage.swapper.commit_ready(1).load_ms == 0
     assert dict(stage.swapper.unusable) == {"torn": "adapter 'torn' is truncated"}
     stage.swapper.library = Adapters()
     assert not stage.swapper.unusable
@@ -267,10 +267,12 @@ def test_a_request_after_preparation_and_before_commit_supersedes_it(later):
 def test_closing_answers_who_still_waits(later):
     waiting = later.request(only("a"))
     later.swapper.close()
+    assert (waiting.result(0).stamp_ns, waiting.result(0).committed) == (0, False)
     assert "closed" in waiting.result(0).error
     later.executor.run_all()
     assert later.swapper.commit_ready(1) is None
-    assert "closed" in later.request(only("b")).result(0).error
+    refused = later.request(only("b"), stamp_ns=9).result(0)
+    assert (refused.stamp_ns, refused.error) == (9, "the swapper is closed")
 
 
 def test_a_cancelled_future_does_not_disturb_the_swap(later):

@@ -181,9 +181,10 @@ def test_a_mix_that_comes_again_is_the_one_that_served_before(stage):
     assert event.deviation == pytest.approx(0.1)
     keys = [key for _, _, key in stage.text.calls]
     assert keys[-1] == keys[1], "its text features have the key of the first time"
-    stage.request(blend(0.45))
-    event = stage.swapper.commit_ready(3)
-    assert (event.to_mix, event.origin) == (blend(0.45), FRESH)
+    for stamp, exact in enumerate((blend(0.45), blend(0.5)), start=3):
+        stage.request(exact)
+        event = stage.swapper.commit_ready(stamp)
+        assert (event.to_mix, event.origin) == (exact, FRESH), "no tolerance, nothing else"
 
 
 def test_a_new_library_forgets_what_served_and_what_was_prepared(stage):
