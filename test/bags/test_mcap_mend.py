@@ -5,7 +5,6 @@ import struct
 import numpy as np
 import pytest
 
-from semla_ros.bags.mcap_mend import MAGIC, MendedMcap
 from semla_ros.bags.messages import IMAGE, image_fields
 from semla_ros.bags.reader import read_frames
 from semla_ros.bags.writer import BagWriter
@@ -42,19 +41,3 @@ def test_of_compressed_chunks_exactly_the_whole_ones_survive(tmp_path, beyond, w
     cut.write_bytes(data[: chunk_ends(data)[1] + beyond])
     frames = list(read_frames(cut, on_note=lambda _: None))
     assert [f.stamp_ns for f in frames] == stamps[whole_chunks]
-
-
-def test_the_bytes_of_a_cut_compressed_chunk_are_not_taken_for_messages(tmp_path):
-    """What a compressor writes may look like a record; the chunk's header says it is none."""
-    header = struct.pack("<BQ", 0x01, 8) + bytes(8)
-    alike = struct.pack("<BQ", 0x05, 4) + bytes(4)
-    name = b"compressor"
-    chunk = struct.pack("<QQQI", 0, 0, 99, 0) + struct.pack("<I", len(name)) + name
-    packed = chunk + struct.pack("<Q", 1 << 20) + alike
-    record = struct.pack("<BQ", 0x06, 1 << 20) + packed
-    path = tmp_path / "cut.mcap"
-    path.write_bytes(MAGIC + header + record)
-    with MendedMcap(path).open() as stream:
-        shown = stream.read()
-    assert shown.startswith(MAGIC + header)
-    assert alike not in shown
