@@ -223,6 +223,7 @@ def test_adapters_that_do_not_load_are_remembered_until_the_library_changes(stag
 
 def test_the_newest_of_waiting_requests_wins(later):
     futures = [later.request(only(name)) for name in ("a", "b", "a")]
+    assert len(later.executor.jobs) == 1, "the background is woken once"
     for superseded in futures[:2]:
         event = superseded.result(0)
         assert not event.committed

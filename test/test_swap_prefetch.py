@@ -3,6 +3,7 @@
 import importlib.util
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from semla_ros.answers import FRESH, PREFETCHED, RECURRING
 from semla_ros.types import BASE, AdapterMix
+from semla_ros.weight_set import RecentMixes
 
 
 def _stage_module():
@@ -155,9 +157,23 @@ def test_a_failed_prefetch_is_silent_and_the_request_tries_itself(stage):
 
 def test_a_guess_that_hardly_moved_is_not_prepared_again(stage):
     seen = prepares(stage)
-    for share in (0.5, 0.53, 0.47, 0.8):
+    for share in (0.5, 0.53, 0.47, 0.5625, 0.8):  # half of 0.25 in sum |w - w'| is 0.5625
         stage.swapper.prefetch(blend(share), tolerance=0.25)
     assert seen == [blend(0.5), blend(0.8)]
+
+
+def test_recent_mixes_are_the_last_to_serve_and_the_nearest_of_them_is_found():
+    recent = RecentMixes(2)
+    for share in (0.25, 0.5, 0.25, 0.75):  # 0.25 served again, so 0.5 is the oldest
+        recent.add(blend(share))
+    find = partial(recent.nearest, blend(0.5), other_than=only("a"))
+    assert find(tolerance=0.4) is None
+    assert find(tolerance=0.5) == blend(0.25)
+    assert recent.nearest(blend(0.7), tolerance=2.0, other_than=only("a")) == blend(0.75)
+    assert recent.nearest(blend(0.7), tolerance=2.0, other_than=blend(0.75)) == blend(0.25)
+    assert find(tolerance=2.0, without={"b"}) is None
+    recent.clear()
+    assert find(tolerance=2.0) is None
 
 
 def test_a_new_library_or_other_classes_make_a_prefetch_worthless(stage):

@@ -82,6 +82,11 @@ def test_values_beyond_memory_are_checked_when_they_are_read(root, open_library)
     assert library.get("night").name == "night"
 
 
+def test_the_bound_outlives_a_reload(root, open_library):
+    assert open_library(root).reload().memory_bytes > 0
+    assert open_library(root, memory_bytes=1).reload().memory_bytes == 0
+
+
 def test_a_memory_of_nothing_is_refused(root, open_library):
     with pytest.raises(LibraryError, match="cache"):
         open_library(root, memory_bytes=0)

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from semla_ros.errors import AdapterError
-from semla_ros.library import storage
 from semla_ros.library.storage import (
     CONFIG_FILE,
     TENSOR_FILE,
@@ -44,9 +43,16 @@ def assert_same(a, b):
 
 
 def test_what_is_written_is_read(tmp_path, make_adapter):
-    adapter = make_adapter("acdc-fog")
-    write_adapter(tmp_path / "acdc-fog", adapter, alpha=8.0)
-    assert_same(read_adapter(tmp_path / "acdc-fog"), adapter)
+    folder, adapter = tmp_path / "new" / "library" / "acdc-fog", make_adapter("acdc-fog")
+    for _ in range(2):
+        write_adapter(folder, adapter, alpha=8.0)
+        assert_same(read_adapter(folder), adapter)
+
+
+@pytest.mark.parametrize("rank", [1, 1024])
+def test_the_smallest_and_the_largest_rank(tmp_path, store, rank):
+    layer = read_adapter(store(tmp_path, rank=rank)).layers["head.attn.q"]
+    assert (layer.lora_a.shape, layer.lora_b.shape) == ((rank, 10), (6, rank))
 
 
 def test_layers_of_different_rank_and_scaling_survive(tmp_path, make_adapter):
@@ -171,6 +177,9 @@ def test_settings_without_effect_on_the_sum_are_ignored(tmp_path, store, edit_co
 IMPOSSIBLE = {
     "r": 0,
     "lora_alpha": "16",
+    "lora_alpha ": True,
+    "lora_alpha  ": float("nan"),
+    "lora_alpha   ": 1_000_001,
     "rank_pattern": {"q": -1},
     "alpha_pattern": {".*q$": 2},
     "base_model_name_or_path": 3,
@@ -180,12 +189,19 @@ IMPOSSIBLE = {
 @pytest.mark.parametrize(("key", "value"), IMPOSSIBLE.items())
 def test_impossible_settings_are_refused(tmp_path, store, edit_config, key, value):
     folder = store(tmp_path)
-    edit_config(folder, **{key: value})
-    with pytest.raises(AdapterError, match=key):
+    edit_config(folder, **{key.strip(): value})
+    with pytest.raises(AdapterError, match=key.strip()):
         read_adapter(folder)
 
 
-@pytest.mark.parametrize("value", [10**6, True, "4", 4.0, None])
+@pytest.mark.parametrize("alpha", [0, -8, 1_000_000])
+def test_any_alpha_within_bounds_is_taken(tmp_path, store, edit_config, alpha):
+    folder = store(tmp_path)
+    edit_config(folder, lora_alpha=alpha)
+    assert read_adapter(folder).layers["head.attn.q"].scaling == alpha / 4
+
+
+@pytest.mark.parametrize("value", [1025, 10**6, True, "4", 4.0, None])
 def test_absurd_ranks_are_refused(tmp_path, store, edit_config, value):
     folder = store(tmp_path)
     edit_config(folder, r=value)
@@ -203,17 +219,20 @@ def test_a_broken_config_is_refused(tmp_path, store, text):
         read_adapter(folder)
 
 
-def test_a_huge_config_is_refused_unread(tmp_path, store, monkeypatch):
+@pytest.mark.parametrize(
+    ("file", "limit"),
+    [
+        (CONFIG_FILE, "semla_ros.library.adapter_config.MAX_CONFIG_BYTES"),
+        (TENSOR_FILE, "semla_ros.library.storage.MAX_TENSOR_BYTES"),
+    ],
+)
+def test_a_file_above_its_limit_is_refused_unread(tmp_path, store, monkeypatch, file, limit):
     folder = store(tmp_path)
-    monkeypatch.setattr("semla_ros.library.adapter_config.MAX_CONFIG_BYTES", 10)
-    with pytest.raises(AdapterError, match="at most 10 bytes"):
-        read_adapter(folder)
-
-
-def test_a_huge_tensor_file_is_refused_unread(tmp_path, store, monkeypatch):
-    folder = store(tmp_path)
-    monkeypatch.setattr(storage, "MAX_TENSOR_BYTES", 10)
-    with pytest.raises(AdapterError, match="at most 10 bytes"):
+    size = (folder / file).stat().st_size
+    monkeypatch.setattr(limit, size)
+    assert len(read_adapter(folder).layers) == 3
+    monkeypatch.setattr(limit, size - 1)
+    with pytest.raises(AdapterError, match=f"at most {size - 1} bytes"):
         read_adapter(folder)
 
 
@@ -276,13 +295,17 @@ def test_damaged_tensors_are_refused(tmp_path, store, message):
     assert f"fog/{TENSOR_FILE}" in str(raised.value)
 
 
-@pytest.mark.parametrize("name", ["base", "", ".hidden", "a.b", "a/b", "..", "a,b", "a=b", "a\n"])
+@pytest.mark.parametrize(
+    "name", ["base", "", ".hidden", "a.b", "a/b", "..", "a,b", "a=b", "a\n", "a" * 129]
+)
 def test_names_that_would_break_something_are_refused(name):
     with pytest.raises(AdapterError, match="adapter name"):
         check_name(name)
 
 
-@pytest.mark.parametrize("name", ["acdc-fog", "muses_clear-day", "a150", "Nebel-überall", "_x"])
+@pytest.mark.parametrize(
+    "name", ["acdc-fog", "muses_clear-day", "a150", "Nebel-überall", "_x", "a" * 128]
+)
 def test_names_of_published_libraries_are_allowed(name):
     assert check_name(name) == name
 

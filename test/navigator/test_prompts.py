@@ -36,7 +36,14 @@ def test_what_is_written_is_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"groups": ("place",)}, {"embeddings": unit(2)}, {"embeddings": 2 * unit()}]
+    "changes",
+    [
+        {"groups": ("place",)},
+        {"embeddings": unit(2)},
+        {"embeddings": unit()[0]},
+        {"embeddings": 1.01 * unit()},
+        {"groups": (), "prompts": (), "embeddings": unit(0)},
+    ],
 )
 def test_what_does_not_fit_together_is_refused(changes):
     with pytest.raises(BundleError):

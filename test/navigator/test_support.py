@@ -107,6 +107,15 @@ def test_novelty_decides_out_of_library_where_it_is_known():
     assert (without.level, without.novelty) == ("OUT_OF_LIBRARY", 8.0)
 
 
+def test_where_every_adapter_is_excluded_nothing_is_near():
+    far = replace(estimate([1.0, 2.0, 3.0]), novelties=np.array([9.0, 4.0, 8.0]))
+    reading = read_support(
+        far, AdapterMix.base_only(), low=0.0, out_of_library=100.0, exclude=set(NAMES)
+    )
+    assert (reading.nearest, reading.level) == (BASE, "OUT_OF_LIBRARY")
+    assert (reading.nearest_distance, reading.novelty) == (math.inf, math.inf)
+
+
 def test_a_calibration_turns_the_smoothed_score_into_a_promise():
     settings = SupportSettings(0.05, 5, "euclidean", "inverse", -1.0)
     calibration = SupportCalibration(
