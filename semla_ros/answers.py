@@ -119,16 +119,16 @@ class SupportReading:
         """Return "nothing is known of what the camera sees now": no support, nothing promised."""
         return cls(0.0, 0.0, "", math.nan, STALE, observed_ns, miou_lower=0.0, age_s=age_s)
 
-    @property
-    def known(self) -> bool:
-        """Whether it says anything about the frame: it is not STALE."""
-        return self.level != STALE
-
     def __post_init__(self) -> None:
         if self.level not in SUPPORT_LEVELS:
             raise ConfigError(
                 f"expected a support level of {SUPPORT_LEVELS!r}, got {self.level!r}"
             )
+
+
+def known(reading: SupportReading | None) -> SupportReading | None:
+    """Return `reading` if it says anything about its frame, else None."""
+    return None if reading is None or reading.level == STALE else reading
 
 
 @dataclass(frozen=True, slots=True)

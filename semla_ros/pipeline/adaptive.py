@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 
-from semla_ros.answers import Prediction, SegmentationResult, SupportReading, SwapEvent
+from semla_ros.answers import Prediction, SegmentationResult, SupportReading, SwapEvent, known
 from semla_ros.bundle import ModelBundle
 from semla_ros.config import Config
 from semla_ros.engine.base import SegmentationEngine
@@ -278,7 +278,7 @@ class AdaptivePipeline:
         """Return the support; calibrated only for the bundle's classes and no mix by hand."""
         reading = self._adaptation.support(prediction.mix)
         calibrated = self.bundle.manifest.vocabulary.names
-        if reading is None or not reading.known:
+        if reading is None or known(reading) is None:
             return reading
         if self.pinned is None and prediction.vocabulary.names == calibrated:
             return reading
