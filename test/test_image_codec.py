@@ -152,6 +152,12 @@ def test_the_smallest_image_is_an_image(encoding, width):
     assert got.shape == (1, width, 3)
 
 
+@pytest.mark.parametrize("kind", [".jpg", ".png"])
+def test_the_smallest_file_is_an_image(kind):
+    data = encoded(np.full((1, 1, 3), 128, np.uint8), kind)
+    assert decode_compressed(data, "", max_pixels=1).tolist() == [[[128] * 3]]
+
+
 def test_as_many_pixels_as_are_allowed_are_decoded():
     np.testing.assert_array_equal(raw(RGB, "rgb8", max_pixels=48), RGB)
     np.testing.assert_array_equal(decode_compressed(png(), "png", max_pixels=48)[..., ::-1], RGB)
