@@ -89,6 +89,13 @@ def test_letterbox_keeps_everything_and_pads_with_the_mean(spec, shape):
     assert (top, left) == ((16 - height) // 2, (16 - width) // 2)
 
 
+def test_of_a_square_image_letterbox_and_crop_see_the_same(spec):
+    rgb = noise(50, 50)
+    np.testing.assert_array_equal(
+        preprocess(rgb, replace(spec, resize="letterbox")), preprocess(rgb, spec)
+    )
+
+
 @pytest.mark.parametrize("resize", sorted(RESIZES))
 @pytest.mark.parametrize("shape", [(1, 1), (2, 900), (900, 2), (33, 17)])
 def test_any_image_size_gives_a_finite_input(spec, resize, shape):

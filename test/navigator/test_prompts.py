@@ -30,6 +30,7 @@ def test_what_is_written_is_read(tmp_path):
     assert (read.encoder, read.prompt_set) == ("clip", "driving:1")
     assert (read.groups, read.prompts) == (prompts().groups, prompts().prompts)
     np.testing.assert_array_equal(read.embeddings, prompts().embeddings)
+    assert read.embeddings.dtype == np.float32
     before = path.read_bytes()
     write_prompts(path, prompts())
     assert path.read_bytes() == before
