@@ -74,6 +74,8 @@ def test_semla_layout_of_the_tensor_file(tmp_path, store):
     config = json.loads((folder / CONFIG_FILE).read_text())
     assert (config["peft_type"], config["r"], config["lora_alpha"]) == ("LORA", 4, 8.0)
     assert config["base_model_name_or_path"] == "catseg-tiny:1234"
+    plain = {"bias": "none", "use_dora": False, "use_rslora": False, "fan_in_fan_out": False}
+    assert plain.items() <= config.items(), "PEFT takes what is missing for its default of the day"
 
 
 def test_nothing_to_write_is_refused(tmp_path):
