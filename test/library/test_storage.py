@@ -49,6 +49,22 @@ def test_what_is_written_is_read(tmp_path, make_adapter):
         assert_same(read_adapter(folder), adapter)
 
 
+def test_an_adapter_may_bear_another_name_than_its_folder(tmp_path, store):
+    folder = store(tmp_path)
+    assert read_adapter(folder).name == "fog"
+    assert read_adapter(folder, name="mist").name == "mist"
+
+
+def test_files_hold_single_precision_whatever_was_given(tmp_path, make_adapter):
+    layers = {
+        module: LoraLayer(*(f.astype(np.float64) for f in (x.lora_a, x.lora_b)), x.scaling)
+        for module, x in make_adapter().layers.items()
+    }
+    write_adapter(tmp_path / "fog", LoraAdapter("fog", layers), alpha=8.0)
+    tensors = load_file(tmp_path / "fog" / TENSOR_FILE)
+    assert {t.dtype for t in tensors.values()} == {np.dtype(np.float32)}
+
+
 @pytest.mark.parametrize("rank", [1, 1024])
 def test_the_smallest_and_the_largest_rank(tmp_path, store, rank):
     layer = read_adapter(store(tmp_path, rank=rank)).layers["head.attn.q"]
@@ -262,6 +278,13 @@ def test_an_absurd_header_is_refused(tmp_path, store, length):
     path = folder / TENSOR_FILE
     path.write_bytes(struct.pack("<Q", length) + path.read_bytes()[8:])
     with pytest.raises(AdapterError, match="damaged or truncated"):
+        read_adapter(folder)
+
+
+def test_a_file_of_no_tensors_is_whole_and_refused(tmp_path, store):
+    folder = store(tmp_path)
+    (folder / TENSOR_FILE).write_bytes(struct.pack("<Q", 2) + b"{}")
+    with pytest.raises(AdapterError, match="expected LoRA tensors, got none"):
         read_adapter(folder)
 
 
