@@ -2,13 +2,14 @@
 
 import array
 import zlib
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
 from semla_ros.errors import FrameError
-from semla_ros.image_codec import RAW_ENCODINGS, decode_compressed, decode_raw
+from semla_ros.image_codec import RAW_ENCODINGS, decode_compressed, decode_image, decode_raw
 
 MAX = 1_000_000
 RNG = np.random.default_rng(7)
@@ -113,6 +114,24 @@ def test_bayer_keeps_a_flat_colour(pattern, depth):
     assert (got[2:-2, 2:-2] == (200, 120, 40)).all()
 
 
+@pytest.mark.parametrize("bigendian", [False, True])
+def test_a_message_is_decoded_by_its_own_fields(bigendian):
+    wide = RNG.integers(0, 65536, (5, 7), dtype=np.uint16)
+    rows = wide.astype(">u2" if bigendian else "<u2").view(np.uint8)
+    message = SimpleNamespace(
+        data=np.pad(rows, ((0, 0), (0, 6))).tobytes(),
+        height=5,
+        width=7,
+        encoding="mono16",
+        step=20,
+        is_bigendian=bigendian,
+    )
+    expected = gray_of(np.rint(wide * (255 / 65535)).astype(np.uint8))
+    np.testing.assert_array_equal(decode_image(message, max_pixels=35), expected)
+    with pytest.raises(FrameError, match="at most 34 pixels"):
+        decode_image(message, max_pixels=34)
+
+
 def test_plain_rgb8_is_not_copied():
     data = bytearray(RGB.tobytes())
     got = raw(RGB, "rgb8", wrap=lambda b: data)
@@ -127,8 +146,8 @@ def test_all_equal_image_is_an_image():
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"height": 0}, "at least one pixel"),
-        ({"width": 0}, "at least one pixel"),
+        ({"height": 0}, "at least one pixel, got 8 x 0"),
+        ({"width": 0}, "at least one pixel, got 0 x 6"),
         ({"height": 7}, "step x height = 24 x 7 = 168 bytes, got 144"),
         ({"height": 5}, "got 144"),
         ({"step": 0}, "step of at least 24"),
