@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections import deque
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Protocol
+from collections.abc import Callable, Collection, Hashable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
+from semla_ros.adapter_access import AdapterAccess
 from semla_ros.engine.base import SegmentationEngine
+from semla_ros.engine.proof import NOTICED, SwapProof
 from semla_ros.engine.text import TextFeatures
 from semla_ros.errors import AdapterError, EngineError, SemlaError
 from semla_ros.library.fusion import MergedWeights, WeightSource
@@ -20,14 +19,6 @@ from semla_ros.types import BASE, AdapterMix, LoraAdapter, Vocabulary, WeightSet
 _LOG = logging.getLogger(__name__)
 
 
-class AdapterSource(Protocol):
-    """What preparing needs of a library."""
-
-    def get(self, name: str) -> LoraAdapter:
-        """Return the adapter `name`, or raise AdapterError."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Recipe:
     """What to prepare; every recipe is one attempt, equal content or not.
@@ -35,12 +26,14 @@ class Recipe:
     Attributes:
         mix: The proportions.
         vocabulary: The classes.
-        generation: Which library it was chosen from, see `SetPreparer.generation`.
+        access: Where its adapters come from.
+        proved: Whether it must be proved before it serves.
     """
 
     mix: AdapterMix
     vocabulary: Vocabulary
-    generation: int
+    access: AdapterAccess
+    proved: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,50 +53,6 @@ class Prepared:
     load_ms: float
     done_ms: float
     error: str
-
-
-class RecentMixes:
-    """Mixes that served not long ago: their text features are still in memory."""
-
-    def __init__(self, size: int) -> None:
-        """Remember up to `size`."""
-        self._mixes: deque[AdapterMix] = deque(maxlen=size)
-
-    def add(self, mix: AdapterMix) -> None:
-        """Remember `mix` as the newest."""
-        if mix in self._mixes:
-            self._mixes.remove(mix)
-        self._mixes.append(mix)
-
-    def nearest(
-        self,
-        mix: AdapterMix,
-        *,
-        tolerance: float,
-        other_than: AdapterMix,
-        without: Collection[str] = (),
-    ) -> AdapterMix | None:
-        """Return the mix nearest to `mix` within sum |w - w'| <= tolerance, None without one.
-
-        Args:
-            mix: Wanted.
-            tolerance: 0 finds nothing.
-            other_than: Left out: the mix that serves.
-            without: Adapters that it must not have.
-        """
-        if tolerance <= 0:
-            return None
-        near = [
-            (2 * each.difference(mix), each)
-            for each in self._mixes
-            if each != other_than and set(without).isdisjoint(each.names)
-        ]
-        best = min(near, key=lambda x: x[0], default=None)
-        return best[1] if best is not None and best[0] <= tolerance else None
-
-    def clear(self) -> None:
-        """Forget all."""
-        self._mixes.clear()
 
 
 def make_weight_set(
@@ -138,45 +87,20 @@ def make_weight_set(
 
 
 class SetPreparer:
-    """Fills the engine's idle slot; one call at a time, on the background's thread."""
+    """Fills the engine's idle slot; one call at a time, on the background's thread.
+
+    Attributes:
+        proof: What a filled slot is held against before it may serve.
+    """
 
     def __init__(
-        self,
-        engine: SegmentationEngine,
-        library: AdapterSource,
-        base_weights: WeightSource,
-        text_encoder: TextFeatures,
+        self, engine: SegmentationEngine, base_weights: WeightSource, text_encoder: TextFeatures
     ) -> None:
-        """Take adapters from `library`."""
+        """Merge into `engine`."""
+        self.proof = SwapProof(engine, base_weights.get)
         self._engine = engine
         self._base = base_weights
         self._text = text_encoder
-        self._lock = threading.Lock()
-        self._library = library
-        self._generation = 0
-        self._unusable: dict[str, str] = {}
-
-    @property
-    def library(self) -> AdapterSource:
-        """Where adapters come from; may be replaced at any time, also while preparing."""
-        return self._library
-
-    @library.setter
-    def library(self, library: AdapterSource) -> None:
-        with self._lock:
-            self._library = library
-            self._generation += 1
-            self._unusable = {}
-
-    @property
-    def generation(self) -> int:
-        """How many times the library was replaced."""
-        return self._generation
-
-    @property
-    def unusable(self) -> Mapping[str, str]:
-        """Adapters that could not be loaded since the library was set, with the reason."""
-        return MappingProxyType(self._unusable)
 
     def attempt(self, recipe: Recipe, *, wanted: Callable[[], bool]) -> Prepared:
         """Return how preparing `recipe` ended; raises nothing.
@@ -191,7 +115,7 @@ class SetPreparer:
         except SemlaError as failure:
             error = str(failure)
         except Exception as failure:  # noqa: BLE001  worker boundary: later swaps go on
-            _LOG.exception("unexpected failure while preparing %s", recipe.mix.identity)
+            _LOG.debug("while preparing %s", recipe.mix.identity, exc_info=True)
             error = f"{type(failure).__name__}: {failure}"
         spent = timer.durations_ms
         return Prepared(
@@ -201,10 +125,10 @@ class SetPreparer:
     def load(
         self, recipe: Recipe, timer: StageTimer, *, wanted: Callable[[], bool] = lambda: True
     ) -> None:
-        """Fill the idle slot with `recipe`.
+        """Fill the idle slot with `recipe` and prove it.
 
         Raises:
-            SemlaError: It cannot be served, or nobody wants it any more.
+            SemlaError: It cannot be served, fails its proof, or nobody wants it any more.
         """
         loaded = False  # then the set is the engine's, which may merge it again for another one
 
@@ -213,32 +137,60 @@ class SetPreparer:
                 raise EngineError("superseded while fusing")
 
         with timer.stage("fuse"):
-            weight_set = self._weight_set(recipe, proceed)
+            get = partial(recipe.access.get, even_refused=not recipe.proved)
+            adapters = [get(name) for name in recipe.mix.names if name != BASE]
+            weight_set = self._weight_set(recipe, adapters, proceed)
         proceed()
         with timer.stage("load"):
             self._engine.prepare(weight_set)
         loaded = True
+        known = self.proof.knows(recipe.mix, recipe.vocabulary, recipe.access.number)
+        if recipe.proved and not known:
+            if not wanted():
+                raise EngineError("superseded before it was proved")
+            self._prove(recipe, adapters)
 
-    def _weight_set(self, recipe: Recipe, proceed: Callable[[], None]) -> WeightSet:
-        with self._lock:
-            library, generation = self._library, self._generation
-        names = [name for name in recipe.mix.names if name != BASE]
+    def _prove(self, recipe: Recipe, adapters: Sequence[LoraAdapter]) -> None:
+        """Hold the filled slot against what served before; whoever is to blame serves no more.
+
+        Raises:
+            AdapterError: The set must not serve; the message says why.
+        """
+        mix, vocabulary, number = recipe.mix, recipe.vocabulary, recipe.access.number
+        seen = self.proof.picture(vocabulary)
+        blamed = {each.name: found for each in adapters if (found := self.proof.weights(each))}
+        if seen.clear and not seen.collapse and not blamed:
+            self.proof.passed(mix, vocabulary, number)
+        if not seen.collapse and (not blamed or seen.changed <= NOTICED):
+            return  # what no mask has shown is looked at again next time
+        told = "; ".join(f"adapter {name!r} {found}" for name, found in blamed.items())
+        if seen.collapse:
+            told = f"mix {mix.identity} {seen.collapse}" + (f"; {told}" if told else "")
+            blamed = blamed or self._alone(recipe, adapters)
+        text = f"{told}: refused; train or copy {sorted(blamed)!r} again, then reload the library"
+        recipe.access.refuse(blamed, text)
+        raise AdapterError(text)
+
+    def _alone(self, recipe: Recipe, adapters: Sequence[LoraAdapter]) -> dict[str, str]:
+        """Return those of `adapters` that fail alone, all where none does."""
+        failing = {}
+        for adapter in adapters if len(adapters) > 1 else ():
+            alone = replace(recipe, mix=AdapterMix((adapter.name,), (1.0,)))
+            self._engine.prepare(self._weight_set(alone, [adapter], lambda: None))
+            if found := self.proof.picture(recipe.vocabulary).collapse:
+                failing[adapter.name] = found
+        return failing or {adapter.name: "" for adapter in adapters}
+
+    def _weight_set(
+        self, recipe: Recipe, adapters: Sequence[LoraAdapter], proceed: Callable[[], None]
+    ) -> WeightSet:
         return make_weight_set(
             recipe.mix,
-            [self._adapter(library, name) for name in names],
+            adapters,
             base=self._base,
             text=self._text,
             vocabulary=recipe.vocabulary,
             image_layers=self._engine.layers,
-            key=(generation, recipe.mix),
+            key=(recipe.access.number, recipe.mix),
             proceed=proceed,
         )
-
-    def _adapter(self, library: AdapterSource, name: str) -> LoraAdapter:
-        try:
-            return library.get(name)
-        except AdapterError as error:
-            with self._lock:
-                if library is self._library:
-                    self._unusable = {**self._unusable, name: str(error)}
-            raise

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from semla_ros.answers import FRESH, PREFETCHED, RECURRING
+from semla_ros.swap_request import RecentMixes
 from semla_ros.types import BASE, AdapterMix
-from semla_ros.weight_set import RecentMixes
 
 
 def _stage_module():
@@ -178,8 +178,7 @@ def test_recent_mixes_are_the_last_to_serve_and_the_nearest_of_them_is_found():
 
 def test_a_new_library_or_other_classes_make_a_prefetch_worthless(stage):
     stage.swapper.prefetch(only("a"), tolerance=0.25)
-    stage.swapper.library = Adapters()
-    stage.request(only("a"), tolerance=0.25)
+    stage.request(only("a"), tolerance=0.25, library=Adapters())
     assert stage.swapper.commit_ready(1).origin == FRESH
     stage.swapper.prefetch(only("b"), tolerance=0.25)
     stage.request(only("b"), tolerance=0.25, vocabulary=classes("car"), reason="vocabulary")
@@ -203,19 +202,15 @@ def test_a_mix_that_comes_again_is_the_one_that_served_before(stage):
         assert (event.to_mix, event.origin) == (exact, FRESH), "no tolerance, nothing else"
 
 
-def test_a_new_library_forgets_what_served_and_what_was_prepared(stage):
+def test_a_new_library_forgets_what_served_under_the_old_one(stage):
     for mix in (blend(0.5), only("a")):
         stage.request(mix)
         stage.swapper.commit_ready(1)
-    stage.swapper.prefetch(only("b"), tolerance=0.25)
-    stage.swapper.library = Adapters()
-    assert stage.swapper.spare is None
+    stage.request(only("a"), library=Adapters())
+    assert stage.swapper.commit_ready(2).committed
     stage.request(blend(0.45), tolerance=0.25)
-    event = stage.swapper.commit_ready(2)
+    event = stage.swapper.commit_ready(3)
     assert (event.to_mix, event.origin) == (blend(0.45), FRESH), "the old mix may not exist now"
-    stage.swapper.prefetch(only("b"), tolerance=0.25)
-    stage.request(only("b"), tolerance=0.25)
-    assert stage.swapper.commit_ready(3).origin == PREFETCHED
 
 
 def test_the_tolerance_itself_is_near_enough(stage):
@@ -247,6 +242,17 @@ def test_no_near_mix_brings_back_an_adapter_that_may_not_serve(stage):
     stage.swapper.prefetch(blend(0.7), tolerance=0.0)
     stage.request(only("a"), tolerance=2.0, without={"b"})
     assert stage.swapper.commit_ready(3).to_mix == only("a")
+
+
+def test_no_prefetch_brings_back_an_adapter_that_may_not_serve(stage):
+    seen = prepares(stage)
+    for mix in (blend(0.9), only("b")):
+        stage.request(mix)
+        stage.swapper.commit_ready(1)
+    stage.swapper.prefetch(only("a"), tolerance=0.25, without=("b",))
+    assert seen[-1] == only("a")
+    stage.swapper.prefetch(blend(0.95), tolerance=0.25)
+    assert seen[-1] == only("a"), "that is near enough still"
 
 
 def test_closing_forgets_a_prefetch(later):

@@ -20,6 +20,7 @@ from semla_ros.curation.embedding_store import Block, EmbeddingStore, LeftOut
 from semla_ros.curation.sources import ImageSource, SourceImage, SourceOptions, open_sources
 from semla_ros.curation.spread import domain_statistics
 from semla_ros.errors import LibraryError
+from semla_ros.library.seal import reseal_file, write_seal
 from semla_ros.library.staging import staging
 from semla_ros.library.statistics import DomainStatistics, statistics_path, write_statistics
 from semla_ros.library.storage import TENSOR_FILE, check_name
@@ -99,7 +100,9 @@ def embed_domain(request: EmbedRequest) -> EmbeddedDomain:
             store.discard()
             raise LibraryError(_nothing_readable(left_out))
         statistics = domain_statistics(
-            lambda: (block.rows for block in store.blocks()), encoder=encoder.identity
+            lambda: (block.rows for block in store.blocks()),
+            encoder=encoder.identity,
+            sources=_rows_of(source, store),
         )
         _write(path, request, statistics)
         store.discard()
@@ -145,6 +148,21 @@ def _embed_rest(
             store.append(_embedded(number, members, encoder, bar))
 
 
+def _rows_of(source: ImageSource, store: EmbeddingStore) -> tuple[int, ...]:
+    """Return how many rows came of each recording or folder.
+
+    A block knows which of its images were left out by name alone: around one, a row may count for
+    the neighbour.
+    """
+    ends = np.cumsum(source.lengths)
+    rows = np.zeros(len(ends), np.int64)
+    for block in store.blocks():
+        places = block.number * BLOCK + np.arange(len(block.rows))
+        owners = np.minimum(np.searchsorted(ends, places, side="right"), len(ends) - 1)
+        rows += np.bincount(owners, minlength=len(ends))
+    return tuple(rows.tolist())
+
+
 def _embedded(
     number: int, members: Iterable[SourceImage], encoder: OnnxImageEncoder, bar: tqdm[Any]
 ) -> Block:
@@ -181,7 +199,11 @@ def _write(path: Path, request: EmbedRequest, statistics: DomainStatistics) -> N
     try:
         with staging(target.parent) as scratch:
             made = write_statistics(scratch / request.name, request.name, statistics)
+            if target is not path:
+                write_seal(made.parent)
             os.replace(made if target is path else made.parent, target)  # noqa: PTH105  one step
+        if target is path:
+            reseal_file(path)
     except OSError as error:
         raise LibraryError(
             f"cannot write {str(path)!r}: {error}: check space and rights, then run again"

@@ -7,9 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from semla_ros.bundle import GraphWeight
+from semla_ros.errors import AdapterError
 from semla_ros.library.compatibility import check_adapter, check_statistics
+from semla_ros.library.seal import ACCEPT, REFUSE, SEAL_FILE
 from semla_ros.library.statistics import DomainStatistics, read_statistics
 from semla_ros.library.storage import inspect_adapter, read_adapter
+from semla_ros.signature import TrustedKeys
 from semla_ros.types import LoraAdapter
 
 
@@ -22,12 +25,16 @@ class LibraryContract:
         base_model: Identity of the base weights.
         encoder: Identity of the navigator's encoder, None where any will do.
         dim: Length of a centroid, None without a navigator: centroids are then not read.
+        unsealed: Of `UNSEALED_POLICIES`: whether adapters without a seal serve.
+        trusted: Keys of which one must have signed a seal; None: signatures are not asked for.
     """
 
     layers: Mapping[str, GraphWeight]
     base_model: str
     encoder: str | None
     dim: int | None
+    unsealed: str = ACCEPT
+    trusted: TrustedKeys | None = None
 
     def read(self, folder: Path, name: str) -> LoraAdapter:
         """Return the adapter `name` in `folder`, read and checked.
@@ -35,19 +42,22 @@ class LibraryContract:
         Raises:
             AdapterError: It does not serve.
         """
-        adapter = read_adapter(folder, name=name)
+        self._require_seal(folder, name)
+        adapter = read_adapter(folder, name=name, trusted=self.trusted)
         check_adapter(adapter, self.layers, base_model=self.base_model)
         return adapter
 
     def inspect(self, folder: Path, name: str) -> None:
         """Return if configuration, names and shapes fit; values are not read.
 
-        Whether unknown modules are inert and values finite shows when the adapter is read.
+        Whether unknown modules are inert, values finite and the bytes of the tensors those that
+        were sealed shows when the adapter is read.
 
         Raises:
             AdapterError: It does not serve.
         """
-        adapter = inspect_adapter(folder, name=name)
+        self._require_seal(folder, name)
+        adapter = inspect_adapter(folder, name=name, trusted=self.trusted)
         known = {m: layer for m, layer in adapter.layers.items() if m in self.layers}
         check_adapter(replace(adapter, layers=known), self.layers, base_model=self.base_model)
 
@@ -59,6 +69,13 @@ class LibraryContract:
         """
         if self.dim is None:
             return None
-        statistics = read_statistics(folder, name)
+        statistics = read_statistics(folder, name, trusted=self.trusted)
         check_statistics(statistics, name, encoder=self.encoder, dim=self.dim)
         return statistics
+
+    def _require_seal(self, folder: Path, name: str) -> None:
+        if self.unsealed == REFUSE and not (folder / SEAL_FILE).is_file():
+            raise AdapterError(
+                f"adapter {name!r} is unsealed and unsealed_adapters is {REFUSE!r}: "
+                f"semla library seal {folder}, once you trust it"
+            )

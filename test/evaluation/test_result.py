@@ -45,6 +45,11 @@ def test_summary(result):
     assert summary["ended_early"] == "the disk is full"
 
 
+def test_swaps_that_failed_are_counted_apart(result):
+    failed = dataclasses.replace(result, swaps=result.swaps[1:] * 2)
+    assert failed.summary()["swaps"] == {"committed": 0, "failed": 2}
+
+
 def test_an_empty_result_has_a_summary(result):
     empty = dataclasses.replace(result, frames=(), swaps=(), skipped=())
     summary = empty.summary()

@@ -241,7 +241,7 @@ def test_a_broken_config_is_refused(tmp_path, store, text):
     ("file", "limit"),
     [
         (CONFIG_FILE, "semla_ros.library.adapter_config.MAX_CONFIG_BYTES"),
-        (TENSOR_FILE, "semla_ros.library.storage.MAX_TENSOR_BYTES"),
+        (TENSOR_FILE, "semla_ros.library.tensor_file.MAX_TENSOR_BYTES"),
     ],
 )
 def test_a_file_above_its_limit_is_refused_unread(tmp_path, store, monkeypatch, file, limit):

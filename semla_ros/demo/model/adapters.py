@@ -10,9 +10,11 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from semla_ros.bundler.writer import base_identity, live_layers
+from semla_ros.curation.spread import sample_of
 from semla_ros.demo.model.networks import class_prompts
 from semla_ros.demo.model.recipe import Recipe
 from semla_ros.demo.model.scenes import DomainScenes
+from semla_ros.library.seal import reseal_file, write_seal
 from semla_ros.library.statistics import DistanceQuantiles, DomainStatistics, write_statistics
 from semla_ros.library.storage import write_adapter
 from semla_ros.navigator.encoder import ImageEncoder
@@ -50,10 +52,11 @@ def train_library(
             lora=lora,
         )
         write_adapter(folder, adapter, alpha=lora.alpha)
+        write_seal(folder)
 
 
 def domain_statistics(encoder: ImageEncoder, source: LabelledImages) -> DomainStatistics:
-    """Return centroid, covariance and own-domain distances of the images of `source`.
+    """Return centroid, covariance, own-domain distances and a sample of the images of `source`.
 
     Source: SemLA; the centroid is the plain mean of embeddings that are not normalised.
     """
@@ -66,11 +69,12 @@ def domain_statistics(encoder: ImageEncoder, source: LabelledImages) -> DomainSt
         covariance=np.cov(embeddings.T.astype(np.float64)),
         encoder=encoder.identity,
         quantiles=DistanceQuantiles(QUANTILES, np.quantile(distances, QUANTILES)),
+        sample=sample_of(lambda: iter([embeddings]), count=len(embeddings)),
     )
 
 
 def write_centroids(encoder: ImageEncoder, scenes: Sequence[DomainScenes], *, out: Path) -> None:
-    """Write `<domain>_statistics.npz` beside each adapter below `out`."""
+    """Write `<domain>_statistics.npz` beside each adapter below `out`, and into its seal."""
     for domain in scenes:
         statistics = domain_statistics(encoder, domain.images)
-        write_statistics(out / domain.domain, domain.domain, statistics)
+        reseal_file(write_statistics(out / domain.domain, domain.domain, statistics))
