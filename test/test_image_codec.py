@@ -2,13 +2,14 @@
 
 import array
 import zlib
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
 from semla_ros.errors import FrameError
-from semla_ros.image_codec import RAW_ENCODINGS, decode_compressed, decode_raw
+from semla_ros.image_codec import RAW_ENCODINGS, decode_compressed, decode_image, decode_raw
 
 MAX = 1_000_000
 RNG = np.random.default_rng(7)
@@ -113,6 +114,24 @@ def test_bayer_keeps_a_flat_colour(pattern, depth):
     assert (got[2:-2, 2:-2] == (200, 120, 40)).all()
 
 
+@pytest.mark.parametrize("bigendian", [False, True])
+def test_a_message_is_decoded_by_its_own_fields(bigendian):
+    wide = RNG.integers(0, 65536, (5, 7), dtype=np.uint16)
+    rows = wide.astype(">u2" if bigendian else "<u2").view(np.uint8)
+    message = SimpleNamespace(
+        data=np.pad(rows, ((0, 0), (0, 6))).tobytes(),
+        height=5,
+        width=7,
+        encoding="mono16",
+        step=20,
+        is_bigendian=bigendian,
+    )
+    expected = gray_of(np.rint(wide * (255 / 65535)).astype(np.uint8))
+    np.testing.assert_array_equal(decode_image(message, max_pixels=35), expected)
+    with pytest.raises(FrameError, match="at most 34 pixels"):
+        decode_image(message, max_pixels=34)
+
+
 def test_plain_rgb8_is_not_copied():
     data = bytearray(RGB.tobytes())
     got = raw(RGB, "rgb8", wrap=lambda b: data)
@@ -127,8 +146,8 @@ def test_all_equal_image_is_an_image():
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"height": 0}, "at least one pixel"),
-        ({"width": 0}, "at least one pixel"),
+        ({"height": 0}, "at least one pixel, got 8 x 0"),
+        ({"width": 0}, "at least one pixel, got 0 x 6"),
         ({"height": 7}, "step x height = 24 x 7 = 168 bytes, got 144"),
         ({"height": 5}, "got 144"),
         ({"step": 0}, "step of at least 24"),
@@ -143,6 +162,26 @@ def test_all_equal_image_is_an_image():
 def test_malformed_raw_is_refused(changes, says):
     with pytest.raises(FrameError, match=says):
         raw(RGB, "rgb8", **changes)
+
+
+@pytest.mark.parametrize(("encoding", "width"), [("rgb8", 1), ("mono8", 1), ("yuyv", 2)])
+def test_the_smallest_image_is_an_image(encoding, width):
+    channels = {"rgb8": (3,), "mono8": (), "yuyv": (2,)}[encoding]
+    got = raw(np.full((1, width, *channels), 128, np.uint8), encoding)
+    assert got.shape == (1, width, 3)
+
+
+@pytest.mark.parametrize("kind", [".jpg", ".png"])
+def test_the_smallest_file_is_an_image(kind):
+    data = encoded(np.full((1, 1, 3), 128, np.uint8), kind)
+    assert decode_compressed(data, "", max_pixels=1).tolist() == [[[128] * 3]]
+
+
+def test_as_many_pixels_as_are_allowed_are_decoded():
+    np.testing.assert_array_equal(raw(RGB, "rgb8", max_pixels=48), RGB)
+    np.testing.assert_array_equal(decode_compressed(png(), "png", max_pixels=48)[..., ::-1], RGB)
+    with pytest.raises(FrameError, match="at most 47 pixels, got 8 x 6 = 48"):
+        decode_compressed(png(), "png", max_pixels=47)
 
 
 def test_odd_width_of_yuv_is_refused():
@@ -246,6 +285,79 @@ def huge_png_header():
 def test_damaged_files_are_refused(make, says):
     with pytest.raises(FrameError, match=says):
         decode_compressed(make(), "jpeg", max_pixels=MAX)
+
+
+JPEG_HEADS = {
+    "Exif": b"\xff\xe1" + (302).to_bytes(2, "big") + bytes(300),
+    "an empty comment": b"\xff\xfe\x00\x02",
+    "a size in a comment": b"\xff\xfe\x00\x0c\xff\xc0\x00\x11\x08\xff\xdc\xff\xdc\x03",
+    "fill bytes": b"\xff\xff\xff\xff\xfe\x00\x03x",
+    "a marker alone": b"\xff\x01",
+}
+
+
+@pytest.mark.parametrize("head", JPEG_HEADS)
+def test_what_stands_before_the_frame_header_is_passed_over(head):
+    expected = decode_compressed(jpeg(), "jpeg", max_pixels=MAX)
+    data = jpeg()[:2] + JPEG_HEADS[head] + jpeg()[2:]
+    np.testing.assert_array_equal(decode_compressed(data, "jpeg", max_pixels=MAX), expected)
+
+
+def test_a_progressive_jpeg_with_restarts():
+    options = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 1]
+    data = cv2.imencode(".jpg", smooth()[..., ::-1], options)[1].tobytes()
+    got = decode_compressed(data, "jpeg", max_pixels=MAX)
+    assert np.abs(got.astype(int) - smooth()).mean() < 3
+
+
+@pytest.mark.parametrize(
+    ("at", "value"), [(5, b"\x00\x00"), (7, b"\x00\x00"), (9, b"\x04"), (9, b"\x02")]
+)
+def test_a_jpeg_without_pixels_or_for_a_printer_is_refused(at, value):
+    data = jpeg()
+    with pytest.raises(FrameError, match="1 or 3 channels"):
+        decode_compressed(
+            patched(data, data.index(b"\xff\xc0") + at, value), "jpeg", max_pixels=MAX
+        )
+
+
+def png_of(width, height, colour, *chunks):
+    """Return a PNG of 8 bits with the given colour type and further chunks."""
+    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, colour, 0, 0, 0])
+    parts = [(b"IHDR", header), *chunks, (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+        for kind, data in parts
+    )
+
+
+@pytest.mark.parametrize(
+    ("colour", "palette", "pixel"),
+    [
+        (0, (), [7]),
+        (2, (), [7, 8, 9]),
+        (3, (1, 2, 3, 7, 8, 9), [1]),
+        (4, (), [7, 0]),
+        (6, (), [7, 8, 9, 0]),
+    ],
+)
+def test_every_colour_type_of_png(colour, palette, pixel):
+    chunks = [(b"PLTE", bytes(palette))] if palette else []
+    chunks.append((b"IDAT", zlib.compress(bytes([0, *pixel]))))
+    got = decode_compressed(png_of(1, 1, colour, *chunks), "png", max_pixels=1)
+    assert got.tolist() == [[[7, 7, 7] if colour in (0, 4) else [7, 8, 9]]]
+
+
+@pytest.mark.parametrize(("width", "height", "colour"), [(0, 1, 2), (1, 0, 2), (1, 1, 5)])
+def test_a_png_without_pixels_or_of_no_known_colour_is_refused(width, height, colour):
+    with pytest.raises(FrameError, match="damaged PNG"):
+        decode_compressed(png_of(width, height, colour), "png", max_pixels=MAX)
+
+
+def test_a_png_cut_at_any_byte_is_refused():
+    for length in range(8, len(png())):
+        with pytest.raises(FrameError, match="PNG"):
+            decode_compressed(png()[:length], "png", max_pixels=MAX)
 
 
 def test_a_huge_jpeg_is_refused_by_its_header():

@@ -122,6 +122,33 @@ def test_several_topics_are_listed(tmp_path):
         list(read_frames(path, topic="/top"))
 
 
+def test_a_part_without_the_topic_adds_nothing(tmp_path):
+    folder = tmp_path / "split"
+    folder.mkdir()
+    good = image_fields(picture(1), stamp_ns=STAMP, frame_id="c")
+    with BagWriter(folder / "split_0.mcap") as bag:
+        bag.write("/image", IMAGE, good, STAMP)
+    with BagWriter(folder / "split_1.mcap") as bag:
+        bag.write("/note", "std_msgs/msg/String", {"data": "hi"}, STAMP + 1)
+        bag.write("/other", IMAGE, good, STAMP + 2)
+    (frame,) = read_frames(folder, topic="/image", on_note=lambda _: None)
+    assert isinstance(frame, Frame)
+
+
+def test_a_topic_without_messages_is_no_choice(tmp_path):
+    store = get_typestore(Stores.LATEST)
+    with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as bag:
+        bag.add_connection("/left", IMAGE, typestore=store)
+        right = bag.add_connection("/right", IMAGE, typestore=store)
+        fields = image_fields(picture(1), stamp_ns=STAMP, frame_id="c")
+        data = store.serialize_cdr(ros2_message(store, fields), IMAGE)
+        bag.write(right, STAMP, data)
+    assert choose_topic(tmp_path / "bag", None).name == "/right"
+    with pytest.raises(BagError, match=r"has no images.*/left \(0\), /right \(1\)"):
+        choose_topic(tmp_path / "bag", None, but=("right",))
+    assert list(read_frames(tmp_path / "bag", topic="left")) == []
+
+
 def test_no_image_topic(tmp_path):
     path = tmp_path / "a.mcap"
     with BagWriter(path) as bag:
