@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from semla_ros.bags.image_messages import decoded
+from semla_ros.bags.opening import NoteSink
 from semla_ros.bags.recording import (
     COMPRESSED,
-    NoteSink,
     choose_topic,
     log_note,
     stored_messages,

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from semla_ros.bags.image_messages import decoded
+from semla_ros.bags.opening import NoteSink
 from semla_ros.bags.recording import (
     COMPRESSED,
     ImageTopic,
-    NoteSink,
     StoredMessage,
     choose_topic,
     image_topics,

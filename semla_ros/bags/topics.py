@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from semla_ros.bags.definitions import typestore_with
-from semla_ros.bags.recording import ImageTopic, guarded, stored_messages
+from semla_ros.bags.opening import guarded
+from semla_ros.bags.recording import ImageTopic, stored_messages
 
 
 @dataclass(frozen=True, slots=True)

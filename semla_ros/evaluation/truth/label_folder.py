@@ -10,6 +10,7 @@ from pathlib import Path
 
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.truth.label_map import LabelMap
+from semla_ros.folder_walk import files_below
 
 _DIGITS_OF_NS = 16
 _SECONDS = re.compile(r"(\d{1,10})[._](\d{1,9})$")
@@ -38,7 +39,7 @@ class LabelFolder:
         """
         self.root = root
         self._map = label_map
-        files = sorted(p for p in root.rglob("*.png") if p.is_file())
+        files = sorted(p for p in files_below(root) if p.suffix == ".png")
         self._by_name: dict[str, LabelFile] = {}
         # A file belongs to the longest of the endings it has.
         endings = sorted(label_map.labels, key=len, reverse=True)
