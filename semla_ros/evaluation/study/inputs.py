@@ -16,6 +16,7 @@ from semla_ros.bags.reader import SkippedFrame, choose_topic, read_frames
 from semla_ros.errors import EvaluationError, FrameError
 from semla_ros.evaluation.truth.label_folder import stamp_of
 from semla_ros.folder_walk import files_below
+from semla_ros.image_codec import FULL_BITS
 from semla_ros.image_file import read_image
 from semla_ros.types import Frame
 
@@ -76,12 +77,14 @@ class InputOptions:
         fps: Frame rate of folders whose names are no stamps, and of videos that know none.
         max_pixels: Larger images are skipped before memory is allocated.
         except_topic: Never the camera: the topic of the labels.
+        significant_bits: See `decode_raw`.
     """
 
     topic: str | None = None
     fps: float = DEFAULT_FPS
     max_pixels: int = 33_177_600
     except_topic: str = ""
+    significant_bits: int = FULL_BITS
 
     def __post_init__(self) -> None:
         if not 0 < self.fps <= 1000:
@@ -120,6 +123,7 @@ class BagInput:
     topic: str
     count: int
     max_pixels: int
+    significant_bits: int = FULL_BITS
 
     @classmethod
     def open(cls, path: Path, options: InputOptions) -> BagInput:
@@ -131,7 +135,8 @@ class BagInput:
         chosen = choose_topic(
             path, options.topic, on_note=_unheard, but=frozenset({options.except_topic})
         )
-        return cls(path, chosen.name, chosen.count, options.max_pixels)
+        bits = options.significant_bits
+        return cls(path, chosen.name, chosen.count, options.max_pixels, bits)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -146,6 +151,7 @@ class BagInput:
             self.path,
             topic=self.topic,
             max_pixels=self.max_pixels,
+            significant_bits=self.significant_bits,
             keep=keep,
             on_note=on_note,
         )
