@@ -31,6 +31,20 @@ def ros2_message(store, fields):
     return store.types[IMAGE](header, *(fields[k] for k in list(fields)[1:]))
 
 
+def write_odd_stamps(path):
+    """Five frames, the second and fourth of which are stamped with what is no time."""
+    with BagWriter(path) as bag:
+        for i in range(5):
+            stamp = STAMP + i * 40_000_000
+            fields = image_fields(picture(i), stamp_ns=stamp, frame_id="optical")
+            if i == 1:
+                fields["header"]["stamp"]["sec"] = -5
+            if i == 3:
+                fields["header"]["stamp"]["nanosec"] = 4_000_000_000
+            bag.write("/camera/image_raw", IMAGE, fields, stamp)
+    return path
+
+
 def write_storage(path, plugin, count=3):
     store = get_typestore(Stores.LATEST)
     with Writer(path, version=9, storage_plugin=plugin) as bag:

@@ -18,7 +18,7 @@ from semla_ros.bags.recording import (
     log_note,
     stored_messages,
 )
-from semla_ros.bags.topics import stamp_ns
+from semla_ros.bags.topics import MAX_STAMP_NS, sound_stamp_ns
 from semla_ros.compressed_image import decode_compressed
 from semla_ros.config import PARAMETERS
 from semla_ros.errors import BagError, FrameError
@@ -90,7 +90,10 @@ class _Decoder:
             message = decoded(stored.data, stored.msgtype, ros1=stored.ros1)
         except BagError as error:
             return SkippedFrame(stored.recorded_ns, f"message cannot be parsed: {error}")
-        stamp = stamp_ns(message) or self._recorded(stored.recorded_ns)
+        try:
+            stamp = sound_stamp_ns(message) or self._recorded(stored.recorded_ns)
+        except BagError as error:
+            return SkippedFrame(max(0, stored.recorded_ns), str(error))
         try:
             rgb = self._rgb(message)
         except FrameError as error:
@@ -112,6 +115,10 @@ class _Decoder:
         return rgb
 
     def _recorded(self, recorded_ns: int) -> int:
+        if not 0 <= recorded_ns < MAX_STAMP_NS:
+            raise BagError(
+                f"its header stamp is empty and its time of recording is none: {recorded_ns} ns"
+            )
         if not self._told:
             self._told = True
             self._on_note(

@@ -6,7 +6,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-from recordings import STAMP, picture, write_camera, write_storage
+from recordings import STAMP, picture, write_camera, write_odd_stamps, write_storage
 from rosbags.rosbag1 import Writer as Ros1Writer
 from rosbags.rosbag2 import StoragePlugin
 from rosbags.typesys import Stores, get_typestore
@@ -49,6 +49,14 @@ def test_ros1_bag(tmp_path):
 def test_stamp_is_the_header_s_not_the_recording_s(tmp_path):
     frames = list(read_frames(write_camera(tmp_path / "a.mcap", 2)))
     assert [f.stamp_ns for f in frames] == [STAMP, STAMP + 40_000_000]
+
+
+def test_a_stamp_that_is_no_time_skips_its_frame(tmp_path):
+    items = list(read_frames(write_odd_stamps(tmp_path / "a.mcap")))
+    assert [isinstance(i, Frame) for i in items] == [True, False, True, False, True]
+    assert items[1].reason == "its header stamp is no time: -5 s and 40000000 ns"
+    assert "4000000000 ns" in items[3].reason
+    assert all(i.stamp_ns >= STAMP for i in items)
 
 
 def test_empty_header_stamp_falls_back_to_the_recording_and_says_so_once(tmp_path):

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from semla_ros.bags.topics import MAX_STAMP_NS
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.truth.label_map import LabelMap
 from semla_ros.folder_walk import files_below
@@ -111,13 +112,14 @@ def stamp_of(name: str) -> int | None:
     `1700000000123456789` are ns, `1700000000.123456789` and `1700000000_123456789` seconds and
     their fraction.
     """
-    if name.isdecimal() and len(name) >= _DIGITS_OF_NS:
-        return int(name)
+    if name.isdecimal() and _DIGITS_OF_NS <= len(name) <= len(str(MAX_STAMP_NS)):
+        return int(name) if int(name) < MAX_STAMP_NS else None
     seconds = _SECONDS.fullmatch(name)
     if seconds is None or len(seconds[1]) < 9:
         return None
     fraction = seconds[2] if "_" in name else seconds[2].ljust(9, "0")
-    return int(seconds[1]) * 1_000_000_000 + int(fraction)
+    stamp_ns = int(seconds[1]) * 1_000_000_000 + int(fraction)
+    return stamp_ns if stamp_ns < MAX_STAMP_NS else None
 
 
 def nearest(stamps: list[int], stamp_ns: int, *, tolerance_ns: int) -> int | None:
