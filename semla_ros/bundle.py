@@ -178,7 +178,7 @@ def _parse(path: Path) -> Manifest:
     if path.stat().st_size > MAX_MANIFEST_BYTES:
         raise BundleError(f"{path.name} is over {MAX_MANIFEST_BYTES} bytes: not a bundle manifest")
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{path.name} is not valid YAML: {error}") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:

@@ -182,7 +182,7 @@ def _read_json(path: Path) -> Mapping[str, Any]:
                 f"{where}: expected at most {MAX_CONFIG_BYTES} bytes, got {size}: "
                 "this is no adapter configuration"
             )
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise AdapterError(f"{where}: not valid JSON ({error}): copy it again") from error
     if not isinstance(data, dict):

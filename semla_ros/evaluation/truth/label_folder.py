@@ -76,6 +76,11 @@ class LabelFolder:
         near = nearest(self._stamps, stamp_ns, tolerance_ns=tolerance_ns)
         return None if near is None else self._by_stamp[near]
 
+    def offset_ns(self, stamp_ns: int) -> int | None:
+        """Return how much later than `stamp_ns` the nearest labels are, None without stamps."""
+        near = nearest(self._stamps, stamp_ns, tolerance_ns=MAX_STAMP_NS)
+        return None if near is None else near - stamp_ns
+
     def _add(self, path: Path, ending: str) -> None:
         name = path.stem.removesuffix(ending) if ending else path.stem
         name = frame_name(name, self._map.images)
