@@ -77,7 +77,8 @@ class SwapEvent:
     ready_ms: float = 0.0
 
 
-SUPPORT_LEVELS: tuple[str, ...] = ("OK", "LOW", "OUT_OF_LIBRARY", "STALE")
+STALE = "STALE"
+SUPPORT_LEVELS: tuple[str, ...] = ("OK", "LOW", "OUT_OF_LIBRARY", STALE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,9 @@ class SupportReading:
             OUT_OF_LIBRARY: nothing is promised there.
         level: One of `SUPPORT_LEVELS`.
         observed_ns: Stamp of the frame that was embedded; older than the mask's where the
-            navigator runs less often.
+            navigator runs less often; 0 where none was.
+        age_s: How old that observation is, by sensor time or by the machine's clock, whichever
+            says more; infinite where there is none, NaN where it is not known.
     """
 
     score: float
@@ -109,12 +112,23 @@ class SupportReading:
     novelty: float = math.nan
     expected_miou: float = math.nan
     miou_lower: float = math.nan
+    age_s: float = math.nan
+
+    @classmethod
+    def stale(cls, *, observed_ns: int = 0, age_s: float = math.inf) -> SupportReading:
+        """Return "nothing is known of what the camera sees now": no support, nothing promised."""
+        return cls(0.0, 0.0, "", math.nan, STALE, observed_ns, miou_lower=0.0, age_s=age_s)
 
     def __post_init__(self) -> None:
         if self.level not in SUPPORT_LEVELS:
             raise ConfigError(
                 f"expected a support level of {SUPPORT_LEVELS!r}, got {self.level!r}"
             )
+
+
+def known(reading: SupportReading | None) -> SupportReading | None:
+    """Return `reading` if it says anything about its frame, else None."""
+    return None if reading is None or reading.level == STALE else reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +141,7 @@ class SegmentationResult:
         confidence: (H, W) uint8 at the image's size.
         vocabulary: The classes `labels` index.
         mix: The mix that made the mask.
-        support: None until the navigator has seen a frame (or without a navigator).
+        support: STALE until the navigator has seen a frame; None without a navigator.
         estimate: The newest domain estimate, None until there is one.
         swaps: What was committed or failed before this frame.
         timings_ms: Stage name -> duration.

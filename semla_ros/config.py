@@ -86,7 +86,7 @@ class Config:
     )
     max_gap_s: float = _parameter(
         5.0,
-        "A longer gap between frames, or a step back in time, resets the filter",
+        "A longer gap between frames resets the filter, a longer step of the stamps everything",
         unit="s",
         low=0.1,
         high=3600.0,
@@ -203,6 +203,14 @@ class Config:
     stale_timeout_s: float = _parameter(
         1.0,
         "Without a usable image for this long the support goes STALE",
+        unit="s",
+        low=0.05,
+        high=3600.0,
+        live=True,
+    )
+    support_max_age_s: float = _parameter(
+        2.0,
+        "Support is STALE when what was seen last is older, by sensor time or the machine's clock",
         unit="s",
         low=0.05,
         high=3600.0,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import queue
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
+from functools import partial
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -38,9 +40,82 @@ class InlineExecutor(Executor):
         return future
 
 
-def background_executor(name: str) -> ThreadPoolExecutor:
-    """Return an executor of one thread that yields the processor to the frame loop."""
-    return ThreadPoolExecutor(1, thread_name_prefix=name, initializer=lower_priority)
+class BackgroundExecutor(Executor):
+    """One thread that yields the processor to the frame loop.
+
+    A process can end while it hangs; the standard pool's threads are joined at the end.
+    """
+
+    def __init__(self, name: str) -> None:
+        """Start the thread."""
+        self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]
+        self._jobs = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        """Return the future of a call that runs after those submitted before it.
+
+        Raises:
+            RuntimeError: It was shut down.
+        """
+        future: Future[_T] = Future()
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the background was shut down")
+            self._jobs.put((future, partial(fn, *args, **kwargs)))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls; those that wait are still run, or cancelled."""
+        with self._lock:
+            self._closed = True
+            waiting = self._taken_back() if cancel_futures else []
+            self._jobs.put(None)
+        for future in waiting:
+            future.cancel()
+        if wait:
+            self.join()
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Return whether the thread ended within `timeout_s` s after `shutdown`."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _taken_back(self) -> list[Future[Any]]:
+        taken = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                job = self._jobs.get_nowait()
+                if job is not None:
+                    taken.append(job[0])
+        return taken
+
+    def _run(self) -> None:
+        lower_priority()
+        while (job := self._jobs.get()) is not None:
+            future, call = job
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(call())
+            except BaseException as error:  # noqa: BLE001  worker boundary, as in a thread pool
+                future.set_exception(error)
+            del job, future, call  # what they hold may be large
+
+
+def end(executor: Executor, *, within_s: float) -> bool:
+    """Return whether `executor` has ended; calls that wait are cancelled.
+
+    Args:
+        executor: Takes no more calls from now on.
+        within_s: How long a `BackgroundExecutor` may take for the call in hand.
+    """
+    background = isinstance(executor, BackgroundExecutor)
+    executor.shutdown(wait=not background, cancel_futures=True)
+    return executor.join(within_s) if isinstance(executor, BackgroundExecutor) else True
 
 
 def lower_priority() -> None:

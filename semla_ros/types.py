@@ -37,11 +37,14 @@ class Frame:
         stamp_ns: Time of capture in nanoseconds; time enters the core here and nowhere else.
         frame_id: The camera's optical frame.
         rgb: (H, W, 3) uint8, H and W >= 1.
+        arrival_ns: When it came, on a clock that never steps back (the machine's, a recording's);
+            None for files. Serves where stamps cannot be used.
     """
 
     stamp_ns: int
     frame_id: str
     rgb: UInt8Array
+    arrival_ns: int | None = None
 
     def __post_init__(self) -> None:
         rgb = self.rgb
@@ -162,7 +165,7 @@ class DomainEstimate:
     """Where the camera is, as seen from the library.
 
     Attributes:
-        stamp_ns: Stamp of the newest frame in it.
+        stamp_ns: Stream time of the newest frame in it: its stamp, where stamps are sound.
         embedding: (D,) float32, smoothed image embedding.
         raw_embedding: (D,) float32, of the newest frame alone.
         names: The library's adapters, in the library's order.

@@ -9,8 +9,8 @@ import pytest
 from semla_ros import executors
 from semla_ros.executors import (
     BACKGROUND_NICENESS,
+    BackgroundExecutor,
     InlineExecutor,
-    background_executor,
     use_one_blas_thread,
 )
 
@@ -29,7 +29,7 @@ def test_the_background_thread_is_nice_and_the_frame_loop_is_not():
     def own() -> int:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
-    with background_executor("test") as executor:
+    with BackgroundExecutor("test") as executor:
         assert executor.submit(own).result(30) == max(before, BACKGROUND_NICENESS)
     assert own() == before
 

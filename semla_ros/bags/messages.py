@@ -112,6 +112,7 @@ def support_fields(
         "miou_lower": support.miou_lower,
         "level": SUPPORT_LEVELS.index(support.level),
         "observed": time_fields(support.observed_ns),
+        "age_s": support.age_s,
         "mix_id": mix.identity,
     }
 

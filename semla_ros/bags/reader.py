@@ -98,7 +98,7 @@ class _Decoder:
             rgb = self._rgb(message)
         except FrameError as error:
             return SkippedFrame(stamp, str(error))
-        return Frame(stamp, str(message.header.frame_id), rgb)
+        return Frame(stamp, str(message.header.frame_id), rgb, stored.recorded_ns)
 
     def _rgb(self, message: Any) -> UInt8Array:  # noqa: ANN401  made by rosbags
         if self._topic.msgtype == COMPRESSED:

@@ -17,7 +17,7 @@ from semla_ros.bench.candidate_peft import PeftMerged, PeftUnmerged
 from semla_ros.bench.candidates import Candidate, HotLoading, Material, SessionAnew
 from semla_ros.bench.resources import peak_growth, resident_mib
 from semla_ros.errors import EvaluationError, SemlaError
-from semla_ros.executors import background_executor
+from semla_ros.executors import BackgroundExecutor
 from semla_ros.timing import now_ms, processor_ms
 from semla_ros.types import AdapterMix, Float64Array, UInt8Array
 
@@ -216,7 +216,7 @@ class _Session:
     def _swap_aside(self, candidate: Candidate, measures: Measures) -> None:
         """Run frames while a niced thread prepares one mix after the other."""
         wanted = cycle(self.mixes)
-        with background_executor("bench-swap") as executor:
+        with BackgroundExecutor("bench-swap") as executor:
             job = executor.submit(candidate.prepare, next(wanted))
             for rgb in self._film():
                 started = now_ms()

@@ -5,6 +5,7 @@ One form for both, so that live and replay are compared frame by frame.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -163,6 +164,7 @@ def _support(message: Any) -> SupportReading:  # noqa: ANN401  a decoded message
         novelty=float(message.novelty),
         expected_miou=float(message.expected_miou),
         miou_lower=float(message.miou_lower),
+        age_s=float(getattr(message, "age_s", math.nan)),  # recordings of 0.1 have none
     )
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import PurePath
 
+from semla_ros.answers import known
 from semla_ros.bags.messages import encoded
 from semla_ros.evaluation.film import FILM_ROWS, Moment, film_frames, mix_text
 from semla_ros.evaluation.page import (
@@ -116,7 +117,7 @@ def _headlines(result: ReplayResult) -> list[Headline]:
                 f"lowest support {lowest:.2f}",
             )
         )
-    lower = [f.support.miou_lower for f in result.frames if f.support]
+    lower = [s.miou_lower for f in result.frames if (s := known(f.support))]
     promised = sorted(v for v in lower if math.isfinite(v))
     if promised:
         items.append(

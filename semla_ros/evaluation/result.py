@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from semla_ros.answers import SupportReading, SwapEvent
+from semla_ros.answers import SupportReading, SwapEvent, known
 from semla_ros.errors import EvaluationError, SemlaError
 from semla_ros.evaluation.metrics import percentiles
 from semla_ros.types import AdapterMix
@@ -142,7 +142,7 @@ class ReplayResult:
 
     def summary(self) -> dict[str, Any]:
         """Return the headline numbers as plain data."""
-        scores = [f.support.smoothed for f in self.frames if f.support]
+        scores = [s.smoothed for f in self.frames if (s := known(f.support))]
         return {
             "frames": {
                 "read": len(self.frames) + len(self.skipped),

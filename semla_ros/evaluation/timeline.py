@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from semla_ros.answers import SwapEvent
+from semla_ros.answers import SwapEvent, known
 from semla_ros.evaluation.result import ReplayResult
 from semla_ros.evaluation.svg import (
     INK,
@@ -54,8 +54,8 @@ def points_of(result: ReplayResult) -> tuple[TimelinePoint, ...]:
         TimelinePoint(
             frame.stamp_ns,
             dict(zip(frame.mix.names, frame.mix.weights, strict=True)),
-            frame.support.score if frame.support else math.nan,
-            frame.support.smoothed if frame.support else math.nan,
+            support.score if (support := known(frame.support)) else math.nan,
+            support.smoothed if support else math.nan,
             frame.support.level if frame.support else "",
         )
         for frame in result.frames

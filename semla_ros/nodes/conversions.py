@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import array
 import functools
-import math
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -154,20 +153,7 @@ def support_message(header: Header, reading: SupportReading, mix: AdapterMix) ->
         miou_lower=float(reading.miou_lower),
         level=SUPPORT_LEVELS.index(reading.level),
         observed=time_message(reading.observed_ns),
-        mix_id=mix.identity,
-    )
-
-
-def stale_message(header: Header, mix: AdapterMix, *, observed_ns: int) -> SupportScore:
-    """Return "there is no usable image": no support whatever the last one was."""
-    return SupportScore(
-        header=header,
-        nearest_distance=math.nan,
-        novelty=math.nan,
-        expected_miou=math.nan,
-        miou_lower=0.0,
-        level=SupportScore.STALE,
-        observed=time_message(observed_ns),
+        age_s=float(reading.age_s),
         mix_id=mix.identity,
     )
 

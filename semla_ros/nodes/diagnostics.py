@@ -14,9 +14,14 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from semla_ros.engine.base import BUILDING, FROZEN, EngineStatus
 from semla_ros.nodes.statistics import FrameValues
 from semla_ros.nodes.worker import WorkerReport
+from semla_ros.pipeline.clock import StampReport
+from semla_ros.pipeline.health import PipelineHealth
 
 ERROR_AFTER = 5
 """Errors in a row from which the inference is reported as ERROR instead of WARN."""
+
+SWAP_PATIENCE_S = 20.0
+"""A swap that takes longer hangs: it is far more than any in docs/performance.md takes."""
 
 _PAGE_BYTES = resource.getpagesize()
 
@@ -42,6 +47,8 @@ class Snapshot:
         unusable: Adapter -> why it does not serve.
         worker: The worker's counters, None while there is none.
         errors: Stage of the pipeline -> how often it failed.
+        health: What could keep the pipeline from adapting, None without one.
+        support_max_age_s: From which age on an observation supports nothing.
         values: Numbers of the stream.
     """
 
@@ -63,6 +70,8 @@ class Snapshot:
     unusable: Mapping[str, str]
     worker: WorkerReport | None
     errors: Mapping[str, int]
+    health: PipelineHealth | None
+    support_max_age_s: float
     values: FrameValues = field(repr=False)
 
 
@@ -98,19 +107,25 @@ def _node(now: Snapshot) -> DiagnosticStatus:
 
 
 def _image(now: Snapshot) -> DiagnosticStatus:
-    values = now.values
+    values, stamps = now.values, now.health.stamps if now.health else StampReport()
     level, message = DiagnosticStatus.OK, "receiving"
+    arriving = values.since_last_s is not None and values.since_last_s <= now.stale_timeout_s
     if now.state != "active":
         message = "not active"
-    elif values.since_last_s is None or now.stale:
-        seen = "no image yet" if values.since_last_s is None else "no usable image"
-        level = DiagnosticStatus.ERROR if now.stale else DiagnosticStatus.WARN
+    elif now.stale and arriving and not _hangs(now):
+        level = DiagnosticStatus.ERROR
+        message = f"images arrive on {now.topic}, none was usable for {now.stale_timeout_s:g} s"
+    elif now.stale and not arriving:
+        seen = "no image yet" if values.since_last_s is None else "no image"
+        level = DiagnosticStatus.ERROR
         message = (
             f"{seen} for over {now.stale_timeout_s:g} s on {now.topic} "
             f"(publishers: {now.publishers}, incompatible QoS: {now.incompatible})"
-            if now.stale
-            else f"waiting for the first image on {now.topic}"
         )
+    elif values.since_last_s is None:
+        level, message = DiagnosticStatus.WARN, f"waiting for the first image on {now.topic}"
+    elif stamps.unusable:
+        level, message = DiagnosticStatus.WARN, f"{stamps.unusable}: arrival time is used"
     worker = now.worker
     return _status(
         now,
@@ -125,6 +140,11 @@ def _image(now: Snapshot) -> DiagnosticStatus:
             "dropped": worker.dropped if worker else 0,
             "publishers": now.publishers,
             "incompatible_publishers": now.incompatible,
+            "stamps": "arrival" if stamps.unusable else "header",
+            "stamps_late": stamps.late,
+            "stamps_doubtful": stamps.doubtful,
+            "stream_restarts": stamps.restarts,
+            "frames_by_arrival": stamps.by_arrival,
         },
     )
 
@@ -136,6 +156,12 @@ def _inference(now: Snapshot) -> DiagnosticStatus:
         failing = worker.consecutive_errors >= ERROR_AFTER
         level = DiagnosticStatus.ERROR if failing else DiagnosticStatus.WARN
         message = f"{worker.consecutive_errors} errors in a row: {worker.last_error}"
+    if worker and _hangs(now):
+        level = DiagnosticStatus.ERROR
+        message = (
+            f"one frame has been in the network for {worker.busy_s:.1f} s: it hangs, or is slower "
+            "than stale_timeout_s; restart the node if it stays so"
+        )
     counts = {f"errors.{kind}": n for kind, n in sorted(worker.errors.items())} if worker else {}
     counts |= {f"stage_errors.{stage}": n for stage, n in sorted(now.errors.items())}
     return _status(
@@ -150,12 +176,18 @@ def _inference(now: Snapshot) -> DiagnosticStatus:
             "engine_state": now.engine.state if now.engine else "",
             "engine_detail": now.engine.detail if now.engine else "",
             "frames": worker.processed if worker else 0,
+            "busy_s": _number(worker.busy_s) if worker else "",
             "processing_p50_ms": _number(values.processing_p50_ms),
             "processing_p95_ms": _number(values.processing_p95_ms),
             "last_error": worker.last_error if worker else "",
             **counts,
         },
     )
+
+
+def _hangs(now: Snapshot) -> bool:
+    """Return whether the frame in hand takes longer than the camera may be silent."""
+    return now.worker is not None and now.worker.busy_s > now.stale_timeout_s
 
 
 def _engine(now: Snapshot) -> tuple[bytes, str]:
@@ -177,6 +209,10 @@ def _adapters(now: Snapshot) -> DiagnosticStatus:
         message = "unusable: " + "; ".join(f"{n}: {why}" for n, why in now.unusable.items())
     if now.values.last_swap_error:
         level, message = DiagnosticStatus.WARN, f"swap failed: {now.values.last_swap_error}"
+    pending_s = now.health.swap_pending_s if now.health else 0.0
+    if pending_s > SWAP_PATIENCE_S:
+        level = DiagnosticStatus.ERROR
+        message = f"one swap has been under way for {pending_s:.0f} s: {now.mix} serves meanwhile"
     return _status(
         now,
         "adapters",
@@ -188,6 +224,7 @@ def _adapters(now: Snapshot) -> DiagnosticStatus:
             "unusable": len(now.unusable),
             "swaps": now.values.swaps,
             "failed_swaps": now.values.failed_swaps,
+            "swap_pending_s": _number(pending_s),
         },
     )
 
@@ -198,9 +235,26 @@ def _support(now: Snapshot) -> DiagnosticStatus:
         "OUT_OF_LIBRARY": DiagnosticStatus.ERROR,
         "STALE": DiagnosticStatus.STALE,
     }
-    level = now.values.level or "unknown"
-    facts = {"level": level, "smoothed_score": _number(now.values.score)}
-    return _status(now, "support", levels.get(level, DiagnosticStatus.OK), level, facts)
+    message = name = now.values.level or "unknown"
+    level, health = levels.get(name, DiagnosticStatus.OK), now.health
+    if health is not None and health.navigator_pending_s > now.support_max_age_s:
+        level = DiagnosticStatus.ERROR
+        message = (
+            f"{name}: the navigator has been at one frame for {health.navigator_pending_s:.1f} s: "
+            "it hangs, or needs a larger support_max_age_s; restart the node if it stays so"
+        )
+    elif health is not None and health.navigator_error:
+        level = max(level, DiagnosticStatus.WARN)
+        if name in ("STALE", "unknown"):
+            level = DiagnosticStatus.ERROR
+        message = f"{name}: the navigator fails: {health.navigator_error}"
+    facts = {
+        "level": name,
+        "smoothed_score": _number(now.values.score),
+        "age_s": _number(now.values.support_age_s),
+        "navigator_pending_s": _number(health.navigator_pending_s if health else None),
+    }
+    return _status(now, "support", level, message, facts)
 
 
 def _status(

@@ -117,8 +117,8 @@ class Outputs:
 
     def publish_stale(self, header: Header, mix: AdapterMix, *, observed_ns: int) -> None:
         """Publish that there is no usable image; no mask with it."""
-        self._support.publish(conversions.stale_message(header, mix, observed_ns=observed_ns))
-        stale = SupportReading(0.0, 0.0, "", math.nan, "STALE", observed_ns)
+        stale = SupportReading.stale(observed_ns=observed_ns, age_s=math.nan)
+        self._support.publish(conversions.support_message(header, stale, mix))
         self._publish_status(header, mix, stale)
 
     def publish_debug(self, **values_ms: float | None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -38,6 +39,11 @@ _log = logging.getLogger("semla_ros.nodes.segmenter_node")  # also when run as _
 
 NODE_NAME = "segmenter"
 FINALIZED = "finalized"
+_PATIENCE_S, _EXIT_PATIENCE_S = 10.0, 1.5
+"""How long the frame in hand and each background thread may take to end: at a transition, and
+when the process is told to end."""
+_END_WITHIN_S = 9.0
+"""From a signal to the end of the process; `ros2 launch` kills it 10 s after its own."""
 
 
 class SegmenterNode(LifecycleNode):
@@ -54,6 +60,8 @@ class SegmenterNode(LifecycleNode):
         self._outputs: Outputs | None = None
         self._stream: FrameStream | None = None
         self._problem = ""
+        self._patience_s = _PATIENCE_S
+        self._hangs = False
         self._settings = NodeParameters(self, on_change=self._reconfigure)
         self._statistics = FrameStatistics()
         self._orders = OrderServices(self)
@@ -87,11 +95,13 @@ class SegmenterNode(LifecycleNode):
         elif self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
 
-    def close(self) -> None:
-        """Release everything, in whatever state the node is."""
+    def close(self) -> bool:
+        """Release everything, in whatever state the node is; return whether nothing hangs."""
+        self._patience_s = _EXIT_PATIENCE_S
         self._halt()
         self._release()
         detach(self._log_handler)
+        return not self._hangs
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open the bundle and create the publishers."""
@@ -178,12 +188,12 @@ class SegmenterNode(LifecycleNode):
     def _halt(self) -> None:
         self._orders.refuse()
         if self._stream is not None:
-            self._stream.stop()
+            self._stream.stop(patience_s=self._patience_s)
             self._stream = None
 
     def _release(self) -> None:
         if self._pipeline is not None:
-            self._pipeline.close()
+            self._hangs |= not self._pipeline.close(patience_s=self._patience_s)
             self._pipeline = None
             gc.unfreeze()  # or cycles of the old model would stay for ever
         if self._outputs is not None:
@@ -222,6 +232,8 @@ class SegmenterNode(LifecycleNode):
             unusable=dict(pipeline.library.problems) if pipeline else {},
             worker=stream.report() if stream else None,
             errors=dict(pipeline.errors) if pipeline else {},
+            health=pipeline.health if pipeline else None,
+            support_max_age_s=self._settings.config.support_max_age_s,
             values=self._statistics.values(),
         )
 
@@ -229,7 +241,8 @@ class SegmenterNode(LifecycleNode):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT, SIGTERM or the lifecycle's shutdown; return the exit code."""
     prefer_latency()
-    with ros_process(argv) as stop:
+    ended = True
+    with ros_process(argv, ends_within_s=_END_WITHIN_S) as stop:
         node = SegmenterNode()
         executor: Executor | None = None
         try:
@@ -241,10 +254,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             _log.error("%s", error)
             return 1
         finally:
-            node.close()
+            ended = node.close()
             if executor is not None:
                 executor.shutdown()
             node.destroy_node()
+    if not ended:  # the interpreter's own end would run into whatever hangs
+        sys.stderr.flush()
+        os._exit(1)
     return 0
 
 

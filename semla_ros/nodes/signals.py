@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -37,14 +40,38 @@ class StopFlag:
             signal.signal(each, signal.SIG_IGN)
 
 
+def _end_within(seconds: float) -> None:
+    """End the process so long after its first signal, whatever hangs then, native code included.
+
+    The number of a signal is written to a pipe by the C handler, which needs no Python.
+    """
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+
+    def watch() -> None:
+        while os.read(heard, 1)[0] not in _SIGNALS:
+            pass
+        time.sleep(seconds)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="semla-exit", daemon=True).start()
+
+
 @contextmanager
-def ros_process(arguments: Sequence[str] | None = ()) -> Iterator[StopFlag]:
+def ros_process(
+    arguments: Sequence[str] | None = (), *, ends_within_s: float | None = None
+) -> Iterator[StopFlag]:
     """Be a process of ROS 2 inside; yields the flag to look at.
 
     Args:
         arguments: For ROS; None: those of the command line.
+        ends_within_s: So long after a signal the process ends even if something hangs; None: it
+            takes the time it needs, as whoever has to finish a file must.
     """
     stop = StopFlag()
+    if ends_within_s is not None:
+        _end_within(ends_within_s)
     given = None if arguments is None else list(arguments)
     rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
     try:

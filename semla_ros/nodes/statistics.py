@@ -29,6 +29,7 @@ class FrameValues:
         age_p50_ms, age_p95_ms: Capture stamp to publication, by the node's clock.
         swaps, failed_swaps, last_swap_error: Changes of the adapters.
         level, score: Newest support level and smoothed score.
+        support_age_s: How old the observation behind it was.
     """
 
     rate_hz: float
@@ -42,6 +43,7 @@ class FrameValues:
     last_swap_error: str
     level: str
     score: float
+    support_age_s: float
 
 
 class FrameStatistics:
@@ -57,6 +59,7 @@ class FrameStatistics:
         self._last_swap_error = ""
         self._level = ""
         self._score = math.nan
+        self._support_age_s = math.nan
 
     def arrived(self) -> None:
         """Record that an image came."""
@@ -73,6 +76,7 @@ class FrameStatistics:
                 self._ages.append(age_ms)
             if result.support is not None:
                 self._level, self._score = result.support.level, result.support.smoothed
+                self._support_age_s = result.support.age_s
 
     def swapped(self, *, committed: bool, error: str) -> None:
         """Record an attempt to change the adapters."""
@@ -86,7 +90,7 @@ class FrameStatistics:
     def went_stale(self) -> None:
         """Record that the camera stalled."""
         with self._lock:
-            self._level, self._score = "STALE", 0.0
+            self._level, self._score, self._support_age_s = "STALE", 0.0, math.nan
 
     def values(self) -> FrameValues:
         """Return what is known now."""
@@ -104,6 +108,7 @@ class FrameStatistics:
                 last_swap_error=self._last_swap_error,
                 level=self._level,
                 score=self._score,
+                support_age_s=self._support_age_s,
             )
 
 

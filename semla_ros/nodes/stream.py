@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
@@ -77,6 +78,7 @@ class FrameStream:
         self._newest: _Arrival | None = None
         self.stale = False
         self.incompatible = 0
+        pipeline.interrupted()  # what was seen before the node was deactivated
         self.announce()
         self._worker: Worker[_Arrival] = Worker(self._handle, idle=self._idle, idle_s=IDLE_S)
         self._worker.start()
@@ -88,10 +90,10 @@ class FrameStream:
         self._outputs.announce(self._pipeline.vocabulary, self._header, again=True)
         self._announce_mixture(again=True)
 
-    def stop(self) -> None:
-        """Stop receiving; the frame in hand is finished, none is kept."""
+    def stop(self, *, patience_s: float) -> None:
+        """Stop receiving; the frame in hand is finished within `patience_s` s, none is kept."""
         self._node.destroy_subscription(self._subscription)
-        if not self._worker.stop():
+        if not self._worker.stop(patience_s):
             _log.error("the frame in hand does not end: the inference hangs")
 
     def report(self) -> WorkerReport:
@@ -113,11 +115,10 @@ class FrameStream:
         self.stale = elapsed > self._config().stale_timeout_s
         if self.stale:
             self._statistics.went_stale()
-            reading = self._pipeline.stalled()
+            observed_ns = self._pipeline.interrupted()
             header = Header(
                 stamp=self._node.get_clock().now().to_msg(), frame_id=self._header.frame_id
             )
-            observed_ns = 0 if reading is None else reading.observed_ns
             self._outputs.publish_stale(header, self._pipeline.active, observed_ns=observed_ns)
         self._outputs.announce_engine(self._pipeline.engine.status)
         if now_ms() - self._announced_ms > ANNOUNCE_EVERY_MS:
@@ -157,7 +158,9 @@ class FrameStream:
             return
         timer = StageTimer()
         with timer.stage("decode"):
-            frame = self._frame(message, config)
+            frame = replace(
+                self._frame(message, config), arrival_ns=round(arrival.received_ms * 1e6)
+            )
         result = self._pipeline.step(frame)
         self._header = message.header
         self._estimate = result.estimate

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from semla_ros.errors import SemlaError
+from semla_ros.timing import now_ms
 
 _log = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class WorkerReport:
         errors: Kind of error -> how often.
         consecutive_errors: Items in a row that failed, up to now.
         last_error: Kind and message of the newest error, empty if none.
+        busy_s: For how long the item in hand has been handled, 0 without one.
     """
 
     processed: int
@@ -89,6 +91,7 @@ class WorkerReport:
     errors: dict[str, int]
     consecutive_errors: int
     last_error: str
+    busy_s: float = 0.0
 
 
 class Worker(Generic[T]):
@@ -115,6 +118,7 @@ class Worker(Generic[T]):
         self._processed = 0
         self._consecutive = 0
         self._last_error = ""
+        self._since_ms: float | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -144,6 +148,8 @@ class Worker(Generic[T]):
 
     def report(self) -> WorkerReport:
         """Return the counters (thread-safe)."""
+        since_ms = self._since_ms
+        busy_s = 0.0 if since_ms is None else (now_ms() - since_ms) * 1e-3
         with self._lock:
             return WorkerReport(
                 self._processed,
@@ -151,13 +157,16 @@ class Worker(Generic[T]):
                 dict(self._errors),
                 self._consecutive,
                 self._last_error,
+                busy_s,
             )
 
     def _run(self) -> None:
         while not self._mailbox.closed:
             item = self._mailbox.take(self._idle_s)
             if item is not None:
+                self._since_ms = now_ms()
                 self._guard(lambda item=item: self._handle(item), counts=True)  # type: ignore[misc]
+                self._since_ms = None
             elif not self._mailbox.closed:
                 self._guard(self._idle, counts=False)
 

@@ -13,6 +13,7 @@ from semla_ros.library.retrieval import retrieve
 from semla_ros.navigator.distance import CentroidBank
 from semla_ros.navigator.prediction import extrapolated
 from semla_ros.navigator.swap_policy import SWAP_POLICIES
+from semla_ros.pipeline.clock import FrameClock, Instant, StampReport
 from semla_ros.pipeline.faults import FaultCounter
 from semla_ros.pipeline.observer import Observer
 from semla_ros.pipeline.settings import LiveSettings, bank_of, same_policy
@@ -72,7 +73,9 @@ class Adaptation:
         self.settings = settings
         self._faults = faults
         self._policy = SWAP_POLICIES[settings.config.swap_policy](settings.config)
-        self._last_ns: int | None = None
+        self._clock = FrameClock(settings.config.max_gap_s)
+        self._now: Instant | None = None
+        self._interrupted_ns: int | None = None
         self._seen: tuple[DomainEstimate | None, DomainEstimate | None] = (None, None)
         self._outside = False
 
@@ -81,11 +84,29 @@ class Adaptation:
         """The newest domain estimate."""
         return None if self.observer is None else self.observer.estimate
 
-    def at(self, stamp_ns: int) -> None:
-        """Take note of a frame's time; a step back (a bag that loops) forgets what was seen."""
-        if self._last_ns is not None and stamp_ns < self._last_ns:
+    @property
+    def stamps(self) -> StampReport:
+        """How the stream's stamps were; any thread."""
+        return self._clock.report
+
+    def at(self, stamp_ns: int, arrival_ns: int | None = None) -> None:
+        """Take note of a frame's time, see `FrameClock.at`.
+
+        Where the stream starts anew (a recording that loops), what was seen is forgotten. After a
+        pause of `stale_timeout_s` it only counts for support once it was seen again.
+        """
+        before, self._now = self._now, self._clock.at(stamp_ns, arrival_ns)
+        if self._now.restarted:
             self.restart()
-        self._last_ns = stamp_ns
+        elif before is not None:
+            paused_s = (self._now.time_ns - before.time_ns) * _NS_TO_S
+            if paused_s > self.settings.config.stale_timeout_s:
+                self._interrupted_ns = before.time_ns
+
+    def interrupt(self) -> None:
+        """Let support wait until a frame that comes after the newest one was seen."""
+        if self._now is not None:
+            self._interrupted_ns = self._now.time_ns
 
     def observe(self) -> DomainEstimate | None:
         """Return the estimate that became ready since the last call, None if none has."""
@@ -98,9 +119,10 @@ class Adaptation:
         return estimate
 
     def offer(self, frame: Frame) -> None:
-        """Let the navigator look at `frame` if it is time to."""
-        if self.observer is not None:
-            self.observer.offer(frame, rate_hz=self.settings.config.navigator_rate_hz)
+        """Let the navigator look at `frame`, whose time `at` was told, if it is time to."""
+        now, rate_hz = self._now, self.settings.config.navigator_rate_hz
+        if self.observer is not None and now is not None and now.judged:
+            self.observer.offer(frame, time_ns=now.time_ns, rate_hz=rate_hz)
 
     def decide(
         self, estimate: DomainEstimate, target: AdapterMix, *, unusable: Collection[str]
@@ -188,16 +210,31 @@ class Adaptation:
         return self.settings.retrieval.exclude.union(unusable)
 
     def support(self, active: AdapterMix) -> SupportReading | None:
-        """Return how far `active` covers what was seen last, None before the first estimate."""
-        estimate = self.estimate
-        if estimate is None:
+        """Return how far `active` covers what the camera sees, None without a navigator.
+
+        STALE where what was seen last is older than `support_max_age_s`, or was seen before the
+        stream was interrupted, and before anything was seen.
+        """
+        observer, now = self.observer, self._now
+        if observer is None or now is None:
             return None
-        return self._faults.attempt("support", partial(self.settings.support, estimate, active))
+        estimate, observed = observer.estimate, observer.observed
+        if estimate is None or observed is None:
+            return SupportReading.stale()
+        age_s = observer.age_s(now.time_ns)
+        before = self._interrupted_ns is not None and observed.time_ns <= self._interrupted_ns
+        if before or now.doubtful or age_s > self.settings.config.support_max_age_s:
+            return SupportReading.stale(observed_ns=observed.stamp_ns, age_s=age_s)
+        reading = self._faults.attempt("support", partial(self.settings.support, estimate, active))
+        if reading is None:
+            return SupportReading.stale(observed_ns=observed.stamp_ns, age_s=age_s)
+        return replace(reading, observed_ns=observed.stamp_ns, age_s=age_s)
 
     def restart(self) -> None:
         """Forget what was seen; the active mix is not this class's business and stays."""
         self._policy.reset()
         self._seen, self._outside = (None, None), False
+        self._interrupted_ns = None
         if self.observer is not None:
             self.observer.reset()
 
@@ -217,6 +254,7 @@ class Adaptation:
             self._policy = SWAP_POLICIES[settings.config.swap_policy](settings.config)
         if self.observer is not None:
             config = settings.config
+            self._clock.max_gap_s = config.max_gap_s
             self.observer.navigator.set_filter(
                 time_constant_s=config.ema_time_s, max_gap_s=config.max_gap_s
             )

@@ -2,51 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import queue
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor, Future
-from dataclasses import dataclass, replace
+from concurrent.futures import Future
+from dataclasses import replace
 
-from semla_ros.answers import Prediction, SegmentationResult, SupportReading, SwapEvent
+from semla_ros.answers import Prediction, SegmentationResult, SupportReading, SwapEvent, known
 from semla_ros.bundle import ModelBundle
 from semla_ros.config import Config
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.postprocess import restore, restore_confidence
 from semla_ros.errors import EngineError, SemlaError
+from semla_ros.executors import end
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.pipeline.adaptation import Adaptation, LibraryView
 from semla_ros.pipeline.control import SwapControl
 from semla_ros.pipeline.faults import FaultCounter
-from semla_ros.pipeline.observer import Observer
+from semla_ros.pipeline.health import PipelineHealth
+from semla_ros.pipeline.parts import PipelineParts
 from semla_ros.pipeline.settings import LiveSettings, check_live
-from semla_ros.swap import AdapterSwapper
 from semla_ros.timing import StageTimer
 from semla_ros.types import AdapterMix, Frame, Vocabulary
 from semla_ros.viz.palette import colors_for
 
-
-@dataclass(frozen=True, slots=True)
-class PipelineParts:
-    """What a pipeline is put together from.
-
-    Attributes:
-        bundle: The model.
-        engine: Segments.
-        swapper: Changes the engine's weights.
-        library: Adapters to choose from.
-        observer: Where are we? None without a navigator: explicit mixes only.
-        executors: Where slow work runs; shut down with the pipeline. The first one also
-            reloads the library.
-    """
-
-    bundle: ModelBundle
-    engine: SegmentationEngine
-    swapper: AdapterSwapper
-    library: AdapterLibrary
-    observer: Observer | None
-    executors: tuple[Executor, ...]
+_LOG = logging.getLogger(__name__)
+_PATIENCE_S = 5.0
 
 
 class AdaptivePipeline:
@@ -71,7 +54,7 @@ class AdaptivePipeline:
             parts.swapper, self._adaptation, parts.executors[0], faults=self._faults
         )
         self._distance = settings.distance  # as configured last; in force from the next frame
-        self._support: SupportReading | None = None
+        self._interrupted = threading.Event()
         self._changes: queue.SimpleQueue[tuple[LiveSettings, LibraryView | None]] = (
             queue.SimpleQueue()
         )
@@ -123,6 +106,17 @@ class AdaptivePipeline:
         """Stage -> how often it failed: `navigator`, `retrieval`, `prefetch`, `swap`, `infer`."""
         return self._faults.counts
 
+    @property
+    def health(self) -> PipelineHealth:
+        """What could keep it from adapting."""
+        observer = self._parts.observer
+        return PipelineHealth(
+            0.0 if observer is None else observer.pending_s,
+            self._faults.failing.get("navigator", ""),
+            self._control.pending_s,
+            self._adaptation.stamps,
+        )
+
     def step(self, frame: Frame) -> SegmentationResult:
         """Return the mask of `frame`, made with one whole weight set.
 
@@ -135,7 +129,7 @@ class AdaptivePipeline:
             self._require_open()
             with timer.stage("adapt"):
                 self._take_changes()
-                self._adaptation.at(frame.stamp_ns)
+                self._adaptation.at(frame.stamp_ns, frame.arrival_ns)
                 self._control.adapt(frame.stamp_ns)
             with timer.stage("commit"):
                 self._control.advance(frame.stamp_ns)
@@ -215,23 +209,35 @@ class AdaptivePipeline:
         self._changes.put((settings, view))
         self._distance = settings.distance
 
-    def stalled(self) -> SupportReading | None:
-        """Return the last support reading as STALE: no frame comes, the score means nothing."""
-        last = self._support
-        if last is None:
-            return None
-        return replace(last, level="STALE", expected_miou=math.nan, miou_lower=0.0)
+    def interrupted(self) -> int:
+        """Return the stamp in ns of what was seen last, 0 for nothing: no frame comes.
 
-    def close(self) -> None:
-        """Stop: answer what waits, end the background threads, release the engine."""
-        with self._loop:
-            if self._closed:
-                return
-            self._closed = True
+        Support is STALE until a frame that comes later was seen.
+        """
+        self._interrupted.set()
+        observer = self._parts.observer
+        return observer.observed.stamp_ns if observer and observer.observed else 0
+
+    def close(self, *, patience_s: float = _PATIENCE_S) -> bool:
+        """Stop: answer what waits, end the background threads, release the engine.
+
+        Returns whether all of it ended. What takes longer than `patience_s` s, for the frame in
+        hand and again for each thread, is left as it is: it may use the engine still.
+        """
+        ended = self._loop.acquire(timeout=patience_s)
+        already, self._closed = self._closed, True
+        if ended:
+            self._loop.release()
+        if already:
+            return ended
         for executor in self._parts.executors:
-            executor.shutdown(wait=True, cancel_futures=True)
+            ended = end(executor, within_s=patience_s) and ended
         self._control.close()
-        self.engine.close()
+        if ended:
+            self.engine.close()
+        else:
+            _LOG.error("the network, a swap or the navigator hangs: its memory is not released")
+        return ended
 
     def __enter__(self) -> AdaptivePipeline:
         return self
@@ -255,7 +261,6 @@ class AdaptivePipeline:
                 size = frame.rgb.shape[:2]
                 labels = restore(labels, size)
                 confidence = restore_confidence(confidence, size)
-        self._support = self._reading(prediction)
         return SegmentationResult(
             stamp_ns=frame.stamp_ns,
             frame_id=frame.frame_id,
@@ -263,7 +268,7 @@ class AdaptivePipeline:
             confidence=confidence,
             vocabulary=prediction.vocabulary,
             mix=prediction.mix,
-            support=self._support,
+            support=self._reading(prediction),
             estimate=self._adaptation.estimate,
             swaps=self._control.take_events(),
             timings_ms=timer.durations_ms,
@@ -273,11 +278,16 @@ class AdaptivePipeline:
         """Return the support; calibrated only for the bundle's classes and no mix by hand."""
         reading = self._adaptation.support(prediction.mix)
         calibrated = self.bundle.manifest.vocabulary.names
-        if reading is None or (self.pinned is None and prediction.vocabulary.names == calibrated):
+        if reading is None or known(reading) is None:
+            return reading
+        if self.pinned is None and prediction.vocabulary.names == calibrated:
             return reading
         return replace(reading, expected_miou=math.nan, miou_lower=math.nan)
 
     def _take_changes(self) -> None:
+        if self._interrupted.is_set():
+            self._interrupted.clear()
+            self._adaptation.interrupt()
         while True:
             try:
                 settings, view = self._changes.get_nowait()

@@ -18,14 +18,15 @@ from semla_ros.config import Config
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.text import TextEncoder
 from semla_ros.errors import BundleError
-from semla_ros.executors import InlineExecutor, background_executor, use_one_blas_thread
+from semla_ros.executors import BackgroundExecutor, InlineExecutor, use_one_blas_thread
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.encoder import ImageEncoder
 from semla_ros.navigator.navigator import Navigator
 from semla_ros.onnx_session import cpu_threads
-from semla_ros.pipeline.adaptive import AdaptivePipeline, PipelineParts
+from semla_ros.pipeline.adaptive import AdaptivePipeline
 from semla_ros.pipeline.engines import open_encoder, open_engine
 from semla_ros.pipeline.observer import Observer
+from semla_ros.pipeline.parts import PipelineParts
 from semla_ros.pipeline.settings import LiveSettings, bank_of
 from semla_ros.swap import AdapterSwapper
 
@@ -149,7 +150,7 @@ def _executors(config: Config) -> tuple[Executor, ...]:
     cv2.setNumThreads(cpu_threads(config.threads))
     if config.adaptation == "inline":
         return (InlineExecutor(),)
-    return background_executor("semla-swap"), background_executor("semla-navigator")
+    return BackgroundExecutor("semla-swap"), BackgroundExecutor("semla-navigator")
 
 
 def _observer(

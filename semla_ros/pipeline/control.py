@@ -12,6 +12,7 @@ from semla_ros.pipeline.adaptation import Adaptation, LibraryView
 from semla_ros.pipeline.commands import Command, CommandQueue
 from semla_ros.pipeline.faults import FaultCounter
 from semla_ros.swap import AdapterSwapper
+from semla_ros.timing import now_ms
 from semla_ros.types import BASE, AdapterMix, Vocabulary
 
 
@@ -48,6 +49,13 @@ class SwapControl:
         self._faults = faults
         self._commands = CommandQueue()
         self._events: list[SwapEvent] = []
+        self._busy_since_ms: float | None = None
+
+    @property
+    def pending_s(self) -> float:
+        """For how long a swap has been under way, 0 while there is none; any thread."""
+        since_ms = self._busy_since_ms
+        return 0.0 if since_ms is None else (now_ms() - since_ms) * 1e-3
 
     def pin(self, mix: AdapterMix) -> Future[SwapEvent]:
         """Return the future of a swap to `mix`, which then stays.
@@ -105,12 +113,17 @@ class SwapControl:
             self._commands.start_next(stamp_ns)
             event = self._swapper.commit_ready(stamp_ns)
             if event is None:
-                return
+                break
             self._events.append(event)
             if not event.committed:
                 self._faults.count("swap")
             elif event.reason == "pinned" or self.pinned is not None:
                 self.pinned = event.to_mix
+            self._busy_since_ms = None
+        if not self._swapper.busy:
+            self._busy_since_ms = None
+        elif self._busy_since_ms is None:
+            self._busy_since_ms = now_ms()
 
     def take_events(self) -> tuple[SwapEvent, ...]:
         """Return what happened since the last call."""

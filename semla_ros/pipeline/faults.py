@@ -19,12 +19,17 @@ class FaultCounter:
     def __init__(self) -> None:
         """Start with none."""
         self._counts: dict[str, int] = {}
-        self._failing: set[str] = set()
+        self._failing: dict[str, str] = {}
 
     @property
     def counts(self) -> Mapping[str, int]:
         """Stage -> how often it failed."""
         return dict(self._counts)
+
+    @property
+    def failing(self) -> Mapping[str, str]:
+        """Stage -> why its newest attempt failed; stages that work are not in it."""
+        return dict(self._failing)
 
     def count(self, stage: str) -> None:
         """Count a failure that is reported elsewhere."""
@@ -34,12 +39,12 @@ class FaultCounter:
         """Count a failure of `stage`; log it unless the last attempt failed too."""
         self.count(stage)
         if stage not in self._failing:
-            self._failing.add(stage)
             _LOG.error("%s failed, masks go on: %s", stage, error)
+        self._failing[stage] = str(error)
 
     def succeeded(self, stage: str) -> None:
         """End the streak of `stage`."""
-        self._failing.discard(stage)
+        self._failing.pop(stage, None)
 
     def attempt(self, stage: str, call: Callable[[], _T]) -> _T | None:
         """Return what `call` returns, None where it raises a SemlaError, which is counted."""

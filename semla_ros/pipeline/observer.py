@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
 from semla_ros.errors import FrameError, SemlaError
+from semla_ros.executors import InlineExecutor
 from semla_ros.navigator.navigator import Navigator
+from semla_ros.timing import now_ms
 from semla_ros.types import DomainEstimate, Float32Array, Frame
 
 _LOG = logging.getLogger(__name__)
@@ -21,26 +24,64 @@ class _Embedded:
     error: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Which frame was embedded.
+
+    Attributes:
+        time_ns: Its stream time, see `Instant`.
+        stamp_ns: Its header's stamp.
+        taken_ms: When it was handed to the navigator, on the clock of `now_ms`.
+    """
+
+    time_ns: int
+    stamp_ns: int
+    taken_ms: float
+
+
 class Observer:
     """Runs the navigator's slow half on an executor, one frame at a time.
 
     Attributes:
         estimate: The newest domain estimate, None until there is one.
+        observed: The frame behind it.
     """
 
     def __init__(self, navigator: Navigator, executor: Executor) -> None:
         """Observe nothing yet."""
         self.navigator = navigator
         self.estimate: DomainEstimate | None = None
+        self.observed: Observation | None = None
         self._executor = executor
-        self._flight: tuple[int | None, Future[_Embedded]] | None = None
+        self._flight: tuple[Observation | None, Future[_Embedded]] | None = None
+        self._since_ms: float | None = None
         self._due_ns: int | None = None
 
-    def offer(self, frame: Frame, *, rate_hz: float) -> None:
-        """Embed `frame` unless it is not due by sensor time, or the last one still runs."""
-        if self._flight is None and self._is_due(frame.stamp_ns, rate_hz):
-            future = self._executor.submit(_embed, self.navigator, frame)
-            self._flight = (frame.stamp_ns, future)
+    @property
+    def pending_s(self) -> float:
+        """For how long the navigator has been at the frame in hand, 0 without one; any thread."""
+        since_ms = self._since_ms
+        return 0.0 if since_ms is None else (now_ms() - since_ms) * 1e-3
+
+    def age_s(self, time_ns: int) -> float:
+        """Return how old the estimate is at a stream time, infinite where there is none.
+
+        By stream time, and where frames are embedded in the background by the machine's clock,
+        too: the larger of both.
+        """
+        if self.estimate is None or self.observed is None:
+            return math.inf
+        passed_s = (time_ns - self.observed.time_ns) * 1e-9
+        if isinstance(self._executor, InlineExecutor):
+            return passed_s
+        return max(passed_s, (now_ms() - self.observed.taken_ms) * 1e-3)
+
+    def offer(self, frame: Frame, *, time_ns: int, rate_hz: float) -> None:
+        """Embed `frame` unless it is not due by stream time, or the last one still runs."""
+        if self._flight is None and self._is_due(time_ns, rate_hz):
+            self._since_ms = now_ms()
+            observation = Observation(time_ns, frame.stamp_ns, self._since_ms)
+            self._flight = (observation, self._executor.submit(_embed, self.navigator, frame))
 
     def collect(self) -> DomainEstimate | None:
         """Return the estimate after an embedding that has finished, None if none has.
@@ -50,13 +91,15 @@ class Observer:
         """
         if self._flight is None or not self._flight[1].done():
             return None
-        (stamp_ns, future), self._flight = self._flight, None
-        if stamp_ns is None:
+        (observation, future), self._flight = self._flight, None
+        self._since_ms = None
+        if observation is None:
             return None
         embedded = future.result()
         if embedded.embedding is None:
             raise FrameError(f"the navigator could not embed a frame: {embedded.error}")
-        self.estimate = self.navigator.update(stamp_ns, embedded.embedding)
+        self.estimate = self.navigator.update(observation.time_ns, embedded.embedding)
+        self.observed = observation
         return self.estimate
 
     def reset(self) -> None:
@@ -65,19 +108,19 @@ class Observer:
         That frame still is the only one in the background: it loses its stamp, not its place.
         """
         self.navigator.reset()
-        self.estimate = self._due_ns = None
+        self.estimate = self.observed = self._due_ns = None
         if self._flight is not None:
             _, future = self._flight
             self._flight = None if future.done() else (None, future)
 
-    def _is_due(self, stamp_ns: int, rate_hz: float) -> bool:
-        """Return whether `stamp_ns` is due; keeps the mean rate also under jitter."""
-        due_ns = stamp_ns if self._due_ns is None else self._due_ns
-        if stamp_ns < due_ns:
+    def _is_due(self, time_ns: int, rate_hz: float) -> bool:
+        """Return whether `time_ns` is due; keeps the mean rate also under jitter."""
+        due_ns = time_ns if self._due_ns is None else self._due_ns
+        if time_ns < due_ns:
             return False
         period_ns = round(1e9 / rate_hz) if rate_hz > 0 else 0
         kept_phase = due_ns + period_ns
-        self._due_ns = kept_phase if kept_phase > stamp_ns else stamp_ns + period_ns
+        self._due_ns = kept_phase if kept_phase > time_ns else time_ns + period_ns
         return True
 
 

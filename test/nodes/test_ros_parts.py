@@ -19,6 +19,9 @@ from semla_ros.nodes.diagnostics import Snapshot, resident_bytes, statuses
 from semla_ros.nodes.parameters import descriptor, unknown_overrides
 from semla_ros.nodes.player import due_times, header_stamp_ns, with_stamp
 from semla_ros.nodes.statistics import FrameStatistics, percentile
+from semla_ros.nodes.worker import WorkerReport
+from semla_ros.pipeline.clock import StampReport
+from semla_ros.pipeline.health import PipelineHealth
 from semla_ros.types import AdapterMix, DomainEstimate, Vocabulary
 
 MIX = AdapterMix(("fog", "base"), (0.75, 0.25))
@@ -101,7 +104,9 @@ def test_numbers_of_any_type_become_message_fields():
 
 
 def test_stale_says_nothing_about_support():
-    message = conversions.stale_message(Header(frame_id="cam"), MIX, observed_ns=4_000_000_001)
+    reading = SupportReading.stale(observed_ns=4_000_000_001)
+    message = conversions.support_message(Header(frame_id="cam"), reading, MIX)
+    assert math.isnan(message.expected_miou)
     assert (message.level, message.score, message.smoothed_score) == (SupportScore.STALE, 0.0, 0.0)
     assert message.miou_lower == 0.0, "no image, no promise"
     assert (message.observed.sec, message.observed.nanosec) == (4, 1)
@@ -143,6 +148,8 @@ def snapshot(**changes):
         unusable={},
         worker=None,
         errors={},
+        health=PipelineHealth(0.0, "", 0.0, StampReport()),
+        support_max_age_s=2.0,
         values=FrameStatistics().values(),
     )
     return replace(base, **changes)
@@ -155,6 +162,65 @@ def test_diagnostics_before_anything_came():
     }
     assert parts["/segmenter: image"].level == b"\x01"
     assert "waiting for the first image on /camera" in parts["/segmenter: image"].message
+
+
+def report(**changes):
+    return replace(WorkerReport(10, 0, {}, 0, ""), **changes)
+
+
+def values(**changes):
+    return replace(FrameStatistics().values(), since_last_s=0.1, level="OK", **changes)
+
+
+def health(**changes):
+    return replace(PipelineHealth(0.0, "", 0.0, StampReport()), **changes)
+
+
+def told(part, **changes):
+    (status,) = [s for s in statuses(snapshot(**changes)) if s.name.endswith(f": {part}")]
+    return status.level[0], status.message
+
+
+def test_a_network_that_hangs_is_not_a_camera_that_stalled():
+    hangs = {"stale": True, "values": values(), "worker": report(busy_s=4.0)}
+    assert told("image", **hangs) == (0, "receiving")
+    level, message = told("inference", **hangs)
+    assert level == 2
+    assert "one frame has been in the network for 4.0 s" in message
+    quiet = {"stale": True, "values": replace(values(), since_last_s=4.0), "worker": report()}
+    assert told("image", **quiet)[0] == 2
+    assert told("inference", **quiet)[0] == 0
+
+
+def test_images_of_which_none_is_usable_are_told():
+    level, message = told("image", stale=True, values=values(), worker=report())
+    assert level == 2
+    assert message == "images arrive on /camera, none was usable for 1 s"
+
+
+def test_a_navigator_that_hangs_or_fails_raises_the_level():
+    hung = health(navigator_pending_s=12.0)
+    assert told("support", values=values(), health=hung)[0] == 2
+    assert "12.0 s" in told("support", values=values(), health=hung)[1]
+    failing = health(navigator_error="no memory")
+    assert told("support", values=values(), health=failing) == (
+        1,
+        "OK: the navigator fails: no memory",
+    )
+    stale = replace(values(), level="STALE")
+    assert told("support", values=stale, health=failing)[0] == 2
+
+
+def test_stamps_that_cannot_be_used_are_told():
+    stamps = StampReport(unusable="header stamps are empty", by_arrival=7)
+    assert told("image", values=values(), health=health(stamps=stamps)) == (
+        1,
+        "header stamps are empty: arrival time is used",
+    )
+
+
+def test_a_swap_that_never_ends_is_told():
+    assert told("adapters", health=health(swap_pending_s=60.0))[0] == 2
 
 
 def test_the_engine_is_told_with_precision_and_reason():

@@ -1,5 +1,6 @@
 """A world of three colours: its domains, adapters and camera, without a network."""
 
+import threading
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
@@ -24,8 +25,9 @@ from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.statistics import DomainStatistics, write_statistics
 from semla_ros.library.storage import write_adapter
 from semla_ros.navigator.navigator import Navigator
-from semla_ros.pipeline.adaptive import AdaptivePipeline, PipelineParts
+from semla_ros.pipeline.adaptive import AdaptivePipeline
 from semla_ros.pipeline.observer import Observer
+from semla_ros.pipeline.parts import PipelineParts
 from semla_ros.pipeline.settings import LiveSettings, bank_of
 from semla_ros.swap import AdapterSwapper
 from semla_ros.types import Frame, LoraAdapter, LoraLayer, Vocabulary
@@ -47,16 +49,19 @@ def write_domain(root: Path, name: str, color: tuple[int, int, int]) -> None:
 
 
 class MeanColour:
-    """An image encoder whose embedding is the mean colour; can be told to fail."""
+    """An image encoder whose embedding is the mean colour; can be told to fail or to hang."""
 
     identity, dim = ENCODER, 3
 
     def __init__(self) -> None:
         self.error: Exception | None = None
+        self.hang: threading.Event | None = None
         self.seen = 0
 
     def encode(self, rgb: np.ndarray) -> np.ndarray:
         self.seen += 1
+        if self.hang is not None:
+            self.hang.wait(60)
         if self.error is not None:
             raise self.error
         return rgb.reshape(-1, 3).mean(axis=0).astype(np.float32)

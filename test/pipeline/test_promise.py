@@ -7,7 +7,7 @@ import pytest
 
 from semla_ros.bundle import ModelBundle
 from semla_ros.support_calibration import SupportCalibration, SupportSettings
-from semla_ros.types import AdapterMix, Frame
+from semla_ros.types import AdapterMix
 
 MADE = SupportSettings(0.001, 1, "euclidean", "inverse", -1.0)
 CALIBRATION = SupportCalibration(
@@ -25,15 +25,15 @@ def calibrated(world):
 
 
 def readings(pipeline, frames):
-    results = [pipeline.step(Frame(i * 10**8, "", f.rgb)) for i, f in enumerate(frames)]
-    return [r.support for r in results if r.support is not None]
+    results = [pipeline.step(frame) for frame in frames]
+    return [r.support for r in results]
 
 
 def test_a_covered_frame_is_promised(calibrated, make_frames):
     with calibrated.pipeline() as pipeline:
         last = readings(pipeline, make_frames("red", "red", "red"))[-1]
         assert (last.expected_miou, last.miou_lower) == (0.5, pytest.approx(0.3))
-        stale = pipeline.stalled()
+        (stale,) = readings(pipeline, [replace(make_frames("red")[0], stamp_ns=10**12)])
     assert math.isnan(stale.expected_miou)
     assert stale.miou_lower == 0.0, "no image, no promise"
 

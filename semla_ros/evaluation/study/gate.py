@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from semla_ros.answers import SupportReading
+from semla_ros.answers import SupportReading, known
 from semla_ros.config import Config, updated
 from semla_ros.evaluation.study.strategies import Look
 from semla_ros.executors import InlineExecutor
@@ -35,7 +35,7 @@ class GateStep:
     Attributes:
         mix: What serves this frame.
         swapped: It was swapped to just before.
-        support: As the node would publish it; None before the first observation.
+        support: As the node would publish it; None where it would be STALE.
     """
 
     mix: AdapterMix
@@ -102,7 +102,7 @@ class GateReplay:
                 self.mix, swapped = decision.mix, True
         self._encoder.embedding = embedding
         self._adaptation.offer(Frame(stamp_ns, "", _NO_IMAGE))
-        return GateStep(self.mix, swapped, self._adaptation.support(self.mix))
+        return GateStep(self.mix, swapped, known(self._adaptation.support(self.mix)))
 
     def choose(self, look: Look) -> AdapterMix | None:
         """Return the mix for a frame; None without a navigator."""

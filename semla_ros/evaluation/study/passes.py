@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from semla_ros.answers import SupportReading
+from semla_ros.answers import SupportReading, known
 from semla_ros.config import updated
 from semla_ros.evaluation.study.observe import Sight
 from semla_ros.evaluation.study.record import GATED, StrategyTrack
@@ -168,8 +168,8 @@ class LivePass(_Passed):
         self.inferred += 1
         durations = self._timer.durations_ms
         for stage, ms in result.timings_ms.items():
-            known = "infer" if stage == "infer" else "fuse"
-            durations[known] = durations.get(known, 0.0) + ms
+            kind = "infer" if stage == "infer" else "fuse"
+            durations[kind] = durations.get(kind, 0.0) + ms
         with self._timer.stage("score"):
             score = score_frame(
                 result.labels,
@@ -180,7 +180,7 @@ class LivePass(_Passed):
             )
         sight.scores.setdefault(result.mix, score)
         swapped = any(event.committed for event in result.swaps)
-        return Done(result.mix, score, swapped, result.support)
+        return Done(result.mix, score, swapped, known(result.support))
 
     def _exclude(self, excluded: frozenset[str]) -> None:
         """Leave other adapters out from this frame on, as a parameter set on the robot would."""
