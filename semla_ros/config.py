@@ -168,6 +168,11 @@ class Config:
         low=1,
         high=1_000_000,
     )
+    unsealed_adapters: str = _parameter(
+        "accept",
+        "Adapters without a SHA256SUMS file: they serve and are reported, or do not serve",
+        choices=("accept", "refuse"),
+    )
     prefetch: bool = _parameter(
         True,
         "Prepare the likely next mix before the policy asks for it; only in the background",

@@ -26,12 +26,12 @@ def npz_content(arrays: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
 
 
 def read_arrays(
-    path: Path, keys: Collection[str] | None = None, *, max_bytes: int
+    path: Path | io.BytesIO, keys: Collection[str] | None = None, *, max_bytes: int
 ) -> dict[str, npt.NDArray[np.generic]]:
     """Return those of the arrays `keys` that the file holds; others are not looked at.
 
     Args:
-        path: An `.npz`, compressed or not.
+        path: An `.npz`, compressed or not, or its content.
         keys: Names of arrays, None for all.
         max_bytes: What they may take in memory together.
 

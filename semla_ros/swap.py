@@ -14,33 +14,21 @@ import logging
 import threading
 from collections.abc import Collection, Mapping
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import partial
 
-from semla_ros.answers import FRESH, PREFETCHED, RECURRING, SwapEvent
+from semla_ros.answers import FRESH, PREFETCHED, RECURRING, Prediction, SwapEvent
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.text import TextFeatures
 from semla_ros.errors import SemlaError
 from semla_ros.library.fusion import WeightSource
+from semla_ros.swap_request import RecentMixes, SwapRequest
 from semla_ros.timing import StageTimer, now_ms
-from semla_ros.types import AdapterMix, Vocabulary
-from semla_ros.weight_set import AdapterSource, Prepared, RecentMixes, Recipe, SetPreparer
+from semla_ros.types import AdapterMix, UInt8Array, Vocabulary
+from semla_ros.weight_set import AdapterSource, Prepared, Recipe, SetPreparer
 
 _LOG = logging.getLogger(__name__)
 _REMEMBERED = 16
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Request:
-    """A wish for other weights or classes; `future` answers whoever asked."""
-
-    mix: AdapterMix
-    recipe: Recipe
-    reason: str
-    origin: str
-    detection_ms: float = 0.0
-    asked_ms: float = field(default_factory=now_ms)
-    future: Future[SwapEvent] = field(default_factory=Future)
 
 
 class AdapterSwapper:
@@ -67,7 +55,7 @@ class AdapterSwapper:
         self._preparer = SetPreparer(engine, library, base_weights, text_encoder)
         self._executor = executor
         self._lock = threading.Lock()
-        self._outstanding: _Request | None = None
+        self._outstanding: SwapRequest | None = None
         self._spare: Recipe | None = None
         self._in_flight: Recipe | None = None
         self._ready: Prepared | None = None
@@ -76,6 +64,7 @@ class AdapterSwapper:
         self._closed = False
         self._active = Recipe(AdapterMix.base_only(), vocabulary, 0)
         self._preparer.load(self._active, StageTimer())
+        self._preparer.proof.begin(vocabulary)
         engine.commit()
 
     @property
@@ -106,8 +95,12 @@ class AdapterSwapper:
 
     @property
     def unusable(self) -> Mapping[str, str]:
-        """Adapters that could not be loaded since the library was set, with the reason."""
+        """Adapters that could not be loaded or proved since the library was set, with why."""
         return self._preparer.unusable
+
+    def saw(self, rgb: UInt8Array, prediction: Prediction) -> None:
+        """Take note of a segmented frame: what is prepared is proved on the newest; no cost."""
+        self._preparer.proof.saw(rgb, prediction)
 
     @property
     def library(self) -> AdapterSource:
@@ -131,6 +124,7 @@ class AdapterSwapper:
         vocabulary: Vocabulary | None = None,
         tolerance: float = 0.0,
         without: Collection[str] = (),
+        proved: bool = True,
     ) -> Future[SwapEvent]:
         """Return the future of a swap to `mix`, prepared in the background.
 
@@ -146,10 +140,12 @@ class AdapterSwapper:
             tolerance: A mix that is prepared already, or served recently, may be published
                 instead if it is as near as this in sum |w - w'|; the event says so.
             without: Adapters that such a mix must not have.
+            proved: Whether it must be proved; False serves whatever loads, for studies.
         """
         with self._lock:
             recipe, origin = self._recipe(mix, vocabulary or self.vocabulary, tolerance, without)
-            wanted = _Request(mix, recipe, reason, origin, detection_ms)
+            recipe = recipe if proved else replace(recipe, proved=False)
+            wanted = SwapRequest(mix, recipe, reason, origin, detection_ms)
             closed, superseded, start = self._closed, None, False
             if not closed:
                 superseded, self._outstanding = self._outstanding, wanted
@@ -262,7 +258,7 @@ class AdapterSwapper:
             return self._next() is recipe
 
     def _publish(
-        self, request: _Request, ready: Prepared, stamp_ns: int, started: float
+        self, request: SwapRequest, ready: Prepared, stamp_ns: int, started: float
     ) -> SwapEvent:
         recipe, before, error = request.recipe, self._active, ready.error
         if not error:
@@ -288,13 +284,13 @@ class AdapterSwapper:
             ready_ms=max(0.0, ready.done_ms - request.asked_ms),
         )
 
-    def _failed(self, request: _Request, stamp_ns: int, error: str) -> SwapEvent:
+    def _failed(self, request: SwapRequest, stamp_ns: int, error: str) -> SwapEvent:
         return SwapEvent(
             stamp_ns, self.active, request.recipe.mix, request.reason, committed=False, error=error
         )
 
     @staticmethod
-    def _resolve(request: _Request, event: SwapEvent) -> None:
+    def _resolve(request: SwapRequest, event: SwapEvent) -> None:
         """Answer whoever asked, unless they cancelled."""
         if request.future.set_running_or_notify_cancel():
             request.future.set_result(event)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Protocol
 
 from semla_ros.engine.base import SegmentationEngine
+from semla_ros.engine.proof import NOTICED, SwapProof
 from semla_ros.engine.text import TextFeatures
 from semla_ros.errors import AdapterError, EngineError, SemlaError
 from semla_ros.library.fusion import MergedWeights, WeightSource
@@ -36,11 +36,13 @@ class Recipe:
         mix: The proportions.
         vocabulary: The classes.
         generation: Which library it was chosen from, see `SetPreparer.generation`.
+        proved: Whether it must be proved before it serves.
     """
 
     mix: AdapterMix
     vocabulary: Vocabulary
     generation: int
+    proved: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,50 +62,6 @@ class Prepared:
     load_ms: float
     done_ms: float
     error: str
-
-
-class RecentMixes:
-    """Mixes that served not long ago: their text features are still in memory."""
-
-    def __init__(self, size: int) -> None:
-        """Remember up to `size`."""
-        self._mixes: deque[AdapterMix] = deque(maxlen=size)
-
-    def add(self, mix: AdapterMix) -> None:
-        """Remember `mix` as the newest."""
-        if mix in self._mixes:
-            self._mixes.remove(mix)
-        self._mixes.append(mix)
-
-    def nearest(
-        self,
-        mix: AdapterMix,
-        *,
-        tolerance: float,
-        other_than: AdapterMix,
-        without: Collection[str] = (),
-    ) -> AdapterMix | None:
-        """Return the mix nearest to `mix` within sum |w - w'| <= tolerance, None without one.
-
-        Args:
-            mix: Wanted.
-            tolerance: 0 finds nothing.
-            other_than: Left out: the mix that serves.
-            without: Adapters that it must not have.
-        """
-        if tolerance <= 0:
-            return None
-        near = [
-            (2 * each.difference(mix), each)
-            for each in self._mixes
-            if each != other_than and set(without).isdisjoint(each.names)
-        ]
-        best = min(near, key=lambda x: x[0], default=None)
-        return best[1] if best is not None and best[0] <= tolerance else None
-
-    def clear(self) -> None:
-        """Forget all."""
-        self._mixes.clear()
 
 
 def make_weight_set(
@@ -138,7 +96,11 @@ def make_weight_set(
 
 
 class SetPreparer:
-    """Fills the engine's idle slot; one call at a time, on the background's thread."""
+    """Fills the engine's idle slot; one call at a time, on the background's thread.
+
+    Attributes:
+        proof: What a filled slot is held against before it may serve.
+    """
 
     def __init__(
         self,
@@ -148,6 +110,7 @@ class SetPreparer:
         text_encoder: TextFeatures,
     ) -> None:
         """Take adapters from `library`."""
+        self.proof = SwapProof(engine, base_weights.get)
         self._engine = engine
         self._base = base_weights
         self._text = text_encoder
@@ -155,6 +118,7 @@ class SetPreparer:
         self._library = library
         self._generation = 0
         self._unusable: dict[str, str] = {}
+        self._refused: dict[str, str] = {}
 
     @property
     def library(self) -> AdapterSource:
@@ -167,6 +131,7 @@ class SetPreparer:
             self._library = library
             self._generation += 1
             self._unusable = {}
+            self._refused = {}
 
     @property
     def generation(self) -> int:
@@ -175,8 +140,8 @@ class SetPreparer:
 
     @property
     def unusable(self) -> Mapping[str, str]:
-        """Adapters that could not be loaded since the library was set, with the reason."""
-        return MappingProxyType(self._unusable)
+        """Adapters that could not be loaded or proved since the library was set, with why."""
+        return MappingProxyType({**self._unusable, **self._refused})
 
     def attempt(self, recipe: Recipe, *, wanted: Callable[[], bool]) -> Prepared:
         """Return how preparing `recipe` ended; raises nothing.
@@ -201,10 +166,10 @@ class SetPreparer:
     def load(
         self, recipe: Recipe, timer: StageTimer, *, wanted: Callable[[], bool] = lambda: True
     ) -> None:
-        """Fill the idle slot with `recipe`.
+        """Fill the idle slot with `recipe` and prove it.
 
         Raises:
-            SemlaError: It cannot be served, or nobody wants it any more.
+            SemlaError: It cannot be served, fails its proof, or nobody wants it any more.
         """
         loaded = False  # then the set is the engine's, which may merge it again for another one
 
@@ -213,19 +178,67 @@ class SetPreparer:
                 raise EngineError("superseded while fusing")
 
         with timer.stage("fuse"):
-            weight_set = self._weight_set(recipe, proceed)
+            with self._lock:
+                library, generation = self._library, self._generation
+            names = [name for name in recipe.mix.names if name != BASE]
+            adapters = [self._adapter(library, name) for name in names]
+            weight_set = self._weight_set(recipe, adapters, generation, proceed)
         proceed()
         with timer.stage("load"):
             self._engine.prepare(weight_set)
         loaded = True
+        if recipe.proved and wanted():
+            self._prove(recipe, adapters, generation)
 
-    def _weight_set(self, recipe: Recipe, proceed: Callable[[], None]) -> WeightSet:
+    def _prove(self, recipe: Recipe, adapters: Sequence[LoraAdapter], generation: int) -> None:
+        """Hold the filled slot against what served before; whoever is to blame serves no more.
+
+        Raises:
+            AdapterError: The set must not serve; the message says why.
+        """
+        mix, vocabulary = recipe.mix, recipe.vocabulary
+        if self.proof.knows(mix, vocabulary, generation):
+            return
+        seen = self.proof.picture(vocabulary)
+        blamed = self._overgrown(adapters) if seen.collapse or seen.changed > NOTICED else {}
+        if not seen.collapse and not blamed:
+            self.proof.passed(mix, vocabulary, generation)
+            return
+        told = "; ".join(f"adapter {name!r} {found}" for name, found in blamed.items())
+        if seen.collapse:
+            told = f"mix {mix.identity} {seen.collapse}" + (f"; {told}" if told else "")
+            blamed = blamed or self._alone(recipe, adapters, generation)
+        text = f"{told}: refused; train or copy {sorted(blamed)!r} again, then reload the library"
         with self._lock:
-            library, generation = self._library, self._generation
-        names = [name for name in recipe.mix.names if name != BASE]
+            if generation == self._generation:
+                self._refused = {**self._refused, **dict.fromkeys(blamed, text)}
+        raise AdapterError(text)
+
+    def _alone(
+        self, recipe: Recipe, adapters: Sequence[LoraAdapter], generation: int
+    ) -> dict[str, str]:
+        """Return those of `adapters` that fail alone, all where none does."""
+        failing = {}
+        for adapter in adapters if len(adapters) > 1 else ():
+            alone = replace(recipe, mix=AdapterMix((adapter.name,), (1.0,)))
+            self._engine.prepare(self._weight_set(alone, [adapter], generation, lambda: None))
+            if found := self.proof.picture(recipe.vocabulary).collapse:
+                failing[adapter.name] = found
+        return failing or {adapter.name: "" for adapter in adapters}
+
+    def _overgrown(self, adapters: Sequence[LoraAdapter]) -> dict[str, str]:
+        return {each.name: found for each in adapters if (found := self.proof.weights(each))}
+
+    def _weight_set(
+        self,
+        recipe: Recipe,
+        adapters: Sequence[LoraAdapter],
+        generation: int,
+        proceed: Callable[[], None],
+    ) -> WeightSet:
         return make_weight_set(
             recipe.mix,
-            [self._adapter(library, name) for name in names],
+            adapters,
             base=self._base,
             text=self._text,
             vocabulary=recipe.vocabulary,
@@ -235,6 +248,8 @@ class SetPreparer:
         )
 
     def _adapter(self, library: AdapterSource, name: str) -> LoraAdapter:
+        if name in self._refused:
+            raise AdapterError(f"adapter {name!r} cannot serve: {self._refused[name]}")
         try:
             return library.get(name)
         except AdapterError as error:

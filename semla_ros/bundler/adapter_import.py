@@ -13,15 +13,19 @@ from tqdm import tqdm
 
 from semla_ros.bundle import GraphWeight, NavigatorSpec
 from semla_ros.errors import AdapterError, LibraryError
+from semla_ros.library.adapter_config import MAX_CONFIG_BYTES
 from semla_ros.library.compatibility import check_adapter, check_statistics
+from semla_ros.library.seal import write_seal
 from semla_ros.library.statistics import read_statistics, write_statistics
 from semla_ros.library.storage import (
     CONFIG_FILE,
     TENSOR_FILE,
     copy_documents,
+    copy_sealed,
     read_adapter,
     write_adapter,
 )
+from semla_ros.library.tensor_file import MAX_TENSOR_BYTES
 from semla_ros.types import LoraAdapter
 
 IGNORE, APPLY = "ignore", "apply"
@@ -101,8 +105,8 @@ def _import(source: Path, target: Path, contract: AdapterContract) -> None:
     check_adapter(adapter, contract.layers, base_model=contract.base_model)
     target.mkdir()
     if adapter is read:
-        for name in (CONFIG_FILE, TENSOR_FILE):
-            shutil.copyfile(source / name, target / name)
+        copy_sealed(source / CONFIG_FILE, target / CONFIG_FILE, max_bytes=MAX_CONFIG_BYTES)
+        copy_sealed(source / TENSOR_FILE, target / TENSOR_FILE, max_bytes=MAX_TENSOR_BYTES)
     else:
         layer = next(iter(adapter.layers.values()))
         write_adapter(target, adapter, alpha=layer.scaling * len(layer.lora_a))
@@ -112,6 +116,7 @@ def _import(source: Path, target: Path, contract: AdapterContract) -> None:
         statistics = read_statistics(source, name)
         check_statistics(statistics, name, encoder=spec.identity, dim=spec.dim)
         write_statistics(target, name, replace(statistics, encoder=spec.identity))
+    write_seal(target)
 
 
 def _executed(adapter: LoraAdapter, contract: AdapterContract) -> LoraAdapter:

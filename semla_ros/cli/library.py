@@ -24,7 +24,7 @@ def _library_arguments(parser: argparse.ArgumentParser) -> None:
             each.add_argument(name, type=Path if name == "source" else str)
         if action == "add":
             each.add_argument("--name", help="default: the source folder's name")
-    for action, verb in curation.VERBS.items():
+    for action, verb in _VERBS.items():
         verb.arguments(actions.add_parser(action, help=verb.help, description=verb.help))
 
 
@@ -45,8 +45,8 @@ def open_library(folder: Path) -> AdapterLibrary:
 
 
 def _library(args: argparse.Namespace) -> int:
-    if args.action in curation.VERBS:
-        return curation.VERBS[args.action].run(args)
+    if args.action in _VERBS:
+        return _VERBS[args.action].run(args)
     library = open_library(args.folder)
     if args.action == "add":
         library = library.add(args.source, args.name or args.source.resolve().name)
@@ -55,11 +55,37 @@ def _library(args: argparse.Namespace) -> int:
     elif args.action == "rename":
         library = library.rename(args.old, args.new)
     for name in library.names:
-        print(name)
+        print(f"{name}  unsealed" if name in library.unsealed else name)
     for name, problem in library.problems.items():
         print(f"{name}  unusable: {problem}")
     return 1 if library.problems else 0
 
+
+def _seal_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what to seal."""
+    add = parser.add_argument
+    add("folder", type=Path, help="a bundle, a library, or one adapter's folder")
+    add("--name", action="append", default=[], help="the domain; may be repeated; default: all")
+    add("--replace", action="store_true", help="seal what is there now in place of what was")
+
+
+def _seal(args: argparse.Namespace) -> int:
+    from semla_ros.library.sealing import seal_domains
+
+    sealed = seal_domains(args.folder, args.name, replace=args.replace)
+    for name in sealed:
+        print(f"sealed {name}")
+    if not sealed:
+        print("every seal is there and holds")
+    return 0
+
+
+_VERBS: Mapping[str, Verb] = {
+    "seal": Verb(
+        "vouch for adapters as they are now: write their SHA256SUMS", _seal_arguments, _seal
+    ),
+    **curation.VERBS,
+}
 
 _LIBRARY_ACTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "list": ("name every adapter, and what is wrong with unusable ones", ()),

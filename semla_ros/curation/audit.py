@@ -25,8 +25,9 @@ from semla_ros.curation.lora_facts import LoraFacts, delta_cosines, lora_facts
 from semla_ros.curation.verify import adapter_folders
 from semla_ros.errors import AdapterError, LibraryError
 from semla_ros.library.compatibility import check_adapter, check_statistics
+from semla_ros.library.seal import SEAL_FILE, TENSOR_FILE
 from semla_ros.library.statistics import DomainStatistics, read_statistics
-from semla_ros.library.storage import TENSOR_FILE, read_whole_adapter
+from semla_ros.library.storage import read_whole_adapter
 from semla_ros.types import Float64Array, LoraAdapter
 
 
@@ -196,5 +197,7 @@ def _audited(each: _Read, classes: Sequence[str], shared: tuple[Finding, ...]) -
         licence=licence,
     )
     problems = tuple(Finding(True, text) for text in each.problems)
-    findings = sorted((*problems, *own, *shared), key=lambda f: not f.attention)
+    sealed = (each.folder / SEAL_FILE).exists()
+    seal = () if sealed else (Finding(False, "unsealed: semla library seal, once you trust it"),)
+    findings = sorted((*problems, *own, *shared, *seal), key=lambda f: not f.attention)
     return AdapterAudit(name, each.sha256, licence, each.facts, each.statistics, tuple(findings))

@@ -20,6 +20,7 @@ from semla_ros.curation.embedding_store import Block, EmbeddingStore, LeftOut
 from semla_ros.curation.sources import ImageSource, SourceImage, SourceOptions, open_sources
 from semla_ros.curation.spread import domain_statistics
 from semla_ros.errors import LibraryError
+from semla_ros.library.seal import reseal_file, write_seal
 from semla_ros.library.staging import staging
 from semla_ros.library.statistics import DomainStatistics, statistics_path, write_statistics
 from semla_ros.library.storage import TENSOR_FILE, check_name
@@ -181,7 +182,11 @@ def _write(path: Path, request: EmbedRequest, statistics: DomainStatistics) -> N
     try:
         with staging(target.parent) as scratch:
             made = write_statistics(scratch / request.name, request.name, statistics)
+            if target is not path:
+                write_seal(made.parent)
             os.replace(made if target is path else made.parent, target)  # noqa: PTH105  one step
+        if target is path:
+            reseal_file(path)
     except OSError as error:
         raise LibraryError(
             f"cannot write {str(path)!r}: {error}: check space and rights, then run again"

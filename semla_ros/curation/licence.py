@@ -7,8 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from semla_ros.library.adapter_config import CONFIG_FILE, MAX_CONFIG_BYTES
-from semla_ros.library.storage import DOCUMENTS, MAX_DOCUMENT_BYTES
+from semla_ros.library.adapter_config import MAX_CONFIG_BYTES
+from semla_ros.library.seal import CONFIG_FILE, DOCUMENTS, MAX_DOCUMENT_BYTES
 
 _KEYS = ("license", "licence")
 _README = "README.md"

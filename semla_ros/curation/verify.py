@@ -10,6 +10,7 @@ from typing import TypeVar
 from semla_ros.bundle import MANIFEST, ModelBundle, open_bundle
 from semla_ros.errors import AdapterError, BundleError
 from semla_ros.library.library import LibraryContract
+from semla_ros.library.seal import SEAL_FILE
 from semla_ros.library.statistics import DomainStatistics
 from semla_ros.types import LoraAdapter
 
@@ -41,7 +42,7 @@ class Verification:
         bundle_problem: What is wrong with the sealed files, empty for nothing.
         sealed_files: How many there are.
         adapters: Each adapter of the library.
-        notes: What is left over from interrupted work.
+        notes: Adapters without a seal, and what is left over from interrupted work.
     """
 
     bundle_problem: str
@@ -77,7 +78,8 @@ def verify_library(folder: Path) -> Verification:
             return Verification(problem, 0, (), ())
     contract = contract_of(bundle)
     adapters = tuple(_check(path, contract) for path in adapter_folders(bundle.library))
-    return Verification(problem, len(bundle.manifest.files), adapters, _leftovers(bundle.library))
+    notes = (*_unsealed(bundle.library), *_leftovers(bundle.library))
+    return Verification(problem, len(bundle.manifest.files), adapters, notes)
 
 
 def contract_of(bundle: ModelBundle) -> LibraryContract:
@@ -117,6 +119,15 @@ def _tried(call: Callable[[], _T], problems: list[str]) -> _T | None:
     except AdapterError as error:
         problems.append(str(error))
         return None
+
+
+def _unsealed(library: Path) -> tuple[str, ...]:
+    folders = adapter_folders(library)
+    return tuple(
+        f"{folder.name} is unsealed: semla library seal, once you trust it"
+        for folder in folders
+        if not (folder / SEAL_FILE).exists()
+    )
 
 
 def _leftovers(library: Path) -> tuple[str, ...]:

@@ -47,6 +47,7 @@ class Slot:
 
 
 READY, BUILDING, FROZEN = "ready", "building", "frozen"
+NOT_PROVED = "swaps are proved by their weights alone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,7 @@ class EngineStatus:
 class SegmentationEngine(ABC):
     """Segments images with one complete weight set at a time.
 
-    Subclasses fill buffers (`_prepare_impl`) and compute logits (`_infer_impl`); all checks and
-    the hand-over between slots are here.
+    Subclasses fill buffers (`_prepare_impl`) and compute logits (`_infer_impl`); the rest is here.
 
     Attributes:
         precision: What matrices are multiplied in: f32, bf16 or f16.
@@ -167,6 +167,20 @@ class SegmentationEngine(ABC):
                 logits: Float32Array = self._infer_impl(index, image).copy()
         return logits
 
+    def prove(self, image: UInt8Array) -> Float32Array | None:
+        """Return the logits (T, h, w) of `image` under the prepared set, which stays prepared.
+
+        Slow, any thread; frames go on. None where it would delay them.
+
+        Raises:
+            EngineError: Nothing is prepared, or the network failed.
+        """
+        with self._preparing:
+            self._require_open()
+            if (slot := self._prepared) is None:
+                raise EngineError("prove without a prepared weight set: call prepare first")
+            return self._prove_impl(slot.index, image)
+
     def infer(self, rgb: UInt8Array, *, keep_logits: bool = False) -> Prediction:
         """Return the segmentation of `rgb` (H, W, 3) uint8 at network resolution.
 
@@ -237,6 +251,11 @@ class SegmentationEngine(ABC):
     @abstractmethod
     def _close_impl(self) -> None:
         """Release buffers and sessions."""
+
+    def _prove_impl(self, index: int, image: UInt8Array) -> Float32Array | None:
+        """Return logits of `image` with buffer `index` without touching what frames use."""
+        del index, image
+        return None
 
     def _commit_impl(self, slot: Slot) -> None:  # noqa: B027  most engines publish by assignment
         """Do what publishing `slot` needs beyond the assignment."""

@@ -94,6 +94,12 @@ class DeferredEngine(SegmentationEngine):
                 self._waiting = None
             return self._current.probe(weight_set, image)
 
+    def prove(self, image: UInt8Array) -> Float32Array | None:
+        """Return logits under the prepared set; see `SegmentationEngine.prove`."""
+        with self._preparing:
+            self._require_open()
+            return self._current.prove(image)
+
     def infer(self, rgb: UInt8Array, *, keep_logits: bool = False) -> Prediction:
         """Return the segmentation of `rgb`; see `SegmentationEngine.infer`."""
         with self._inferring:

@@ -94,6 +94,9 @@ class FakeEngine(SegmentationEngine):
 
     def _infer_impl(self, index: int, rgb: UInt8Array | Float32Array) -> Float32Array:
         self._fail("infer")
+        return self._logits(index, rgb)
+
+    def _logits(self, index: int, rgb: UInt8Array | Float32Array) -> Float32Array:
         strength, names = self._slots[index]
         side = max(1, self.size // _MAP_DIVISOR)
         rounded = rgb if rgb.dtype == np.uint8 else np.rint(rgb).astype(np.uint8)
@@ -103,6 +106,9 @@ class FakeEngine(SegmentationEngine):
         logits = np.full((len(names), side, side), -2.0, np.float32)
         np.put_along_axis(logits, classes[None], np.float32(1.0 + np.tanh(strength)), axis=0)
         return logits
+
+    def _prove_impl(self, index: int, image: UInt8Array) -> Float32Array | None:
+        return self._logits(index, image)
 
     def _close_impl(self) -> None:
         self._slots.clear()

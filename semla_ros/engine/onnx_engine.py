@@ -16,6 +16,7 @@ import onnxruntime
 from semla_ros.bundle import AS_TRAINED, GraphWeight, ModelBundle
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.preprocess import InputBuffer
+from semla_ros.engine.proof_session import ProofSession
 from semla_ros.engine.slot_buffers import SlotBuffers
 from semla_ros.engine.weights import (
     SECOND_TAP,
@@ -65,6 +66,7 @@ class OnnxEngine(SegmentationEngine):
         buffers = [SlotBuffers(layers, base, threads=cpu_threads(threads)) for _ in range(2)]
         self._slots = [_BoundSlot(session, layers, each, image=self._input) for each in buffers]
         self._map_size = _probe(session, facts, image=self._input)
+        self._proof = ProofSession(bundle, layers, own=session, threads=threads)
 
     @classmethod
     def open(cls, bundle: ModelBundle, *, threads: int) -> OnnxEngine:
@@ -84,7 +86,11 @@ class OnnxEngine(SegmentationEngine):
             raise EngineError(f"ONNX Runtime failed on a frame: {error}") from error
         return slot.logits
 
+    def _prove_impl(self, index: int, image: UInt8Array) -> Float32Array | None:
+        return self._slots[index].proved(self._proof, image)
+
     def _close_impl(self) -> None:
+        self._proof.close()
         self._slots.clear()
         self._session = None
         del self._shared
@@ -107,6 +113,7 @@ class _BoundSlot:
         self._features: Float32Array = np.zeros((0, 0), np.float32)
         self._bound: dict[str, Float32Array | npt.NDArray[np.int64]] = {}
         self._buffers = buffers
+        self._tap: int | None = None
         for name, layer in layers.items():
             self._bind_input(layer.initializer, buffers.arrays[name])
         self._bind_input("image", image.tensor)
@@ -117,9 +124,15 @@ class _BoundSlot:
         `tap` goes into the graph's input of that name, None where it has none.
         """
         self._buffers.fill(weight_set.weights)
+        self._tap = tap
         if tap is not None:
             self._bind_input(SECOND_TAP, np.array([tap], np.int64))
         self._write_features(weight_set.text_features, map_size)
+
+    def proved(self, proof: ProofSession, image: UInt8Array) -> Float32Array:
+        """Return the logits of `image` with what this slot holds, computed by `proof`."""
+        arrays, features = self._buffers.arrays, self._features
+        return proof.logits(image, arrays, features=features, tap=self._tap)
 
     def _write_features(self, features: Float32Array, map_size: tuple[int, int]) -> None:
         if self._features.shape != features.shape:

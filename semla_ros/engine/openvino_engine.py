@@ -26,6 +26,7 @@ from semla_ros.engine.openvino_graph import (
 )
 from semla_ros.engine.options import BF16, F16, F32, EngineOptions
 from semla_ros.engine.preprocess import InputBuffer
+from semla_ros.engine.proof_session import ProofSession
 from semla_ros.engine.slot_buffers import SlotBuffers
 from semla_ros.engine.weights import (
     SECOND_TAP,
@@ -84,6 +85,7 @@ class OpenVinoEngine(SegmentationEngine):
         self._slots = [
             _BoundSlot(self._networks, layers, each, image=self._input) for each in buffers
         ]
+        self._proof = ProofSession(bundle, layers)
 
     @classmethod
     def open(cls, bundle: ModelBundle, *, options: EngineOptions) -> OpenVinoEngine:
@@ -106,7 +108,11 @@ class OpenVinoEngine(SegmentationEngine):
             raise EngineError(f"OpenVINO failed on a frame: {error}") from error
         return slot.logits
 
+    def _prove_impl(self, index: int, image: UInt8Array) -> Float32Array | None:
+        return self._slots[index].proved(self._proof, image)
+
     def _close_impl(self) -> None:
+        self._proof.close()
         self._slots.clear()
         self._networks.close()
 
@@ -233,6 +239,11 @@ class _BoundSlot:
         np.copyto(self._features, weight_set.text_features)
         if tap is not None:
             self._tap[0] = tap
+
+    def proved(self, proof: ProofSession, image: UInt8Array) -> Float32Array:
+        """Return the logits of `image` with what this slot holds, computed by `proof`."""
+        tap = int(self._tap[0]) if self._networks.second_tap else None
+        return proof.logits(image, self._buffers.arrays, features=self._features, tap=tap)
 
     def _bind(self, features: Float32Array) -> None:
         network = self._networks.get(len(features))

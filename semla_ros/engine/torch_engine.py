@@ -10,7 +10,7 @@ import importlib.util
 from typing import TYPE_CHECKING, ClassVar
 
 from semla_ros.bundle import ModelBundle
-from semla_ros.engine.base import SegmentationEngine
+from semla_ros.engine.base import NOT_PROVED, READY, EngineStatus, SegmentationEngine
 from semla_ros.engine.options import AUTO, BF16, CPU, CUDA, F16, F32, EngineOptions
 from semla_ros.engine.preprocess import InputBuffer
 from semla_ros.engine.weights import (
@@ -67,6 +67,11 @@ class TorchEngine(SegmentationEngine):
     def open(cls, bundle: ModelBundle, *, options: EngineOptions) -> TorchEngine:
         """Return the engine of `bundle`."""
         return cls(bundle, options=options)
+
+    @property
+    def status(self) -> EngineStatus:
+        """Ready."""
+        return EngineStatus(READY, self.name, NOT_PROVED)
 
     def _prepare_impl(self, index: int, weight_set: WeightSet) -> None:
         tap = second_tap(self._bundle, weight_set.mix)

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from semla_ros.errors import AdapterError
+from semla_ros.library.seal import CONFIG_FILE, Seal, read_sealed
 from semla_ros.types import LoraAdapter
 
-CONFIG_FILE = "adapter_config.json"
 MAX_CONFIG_BYTES = 4_000_000
 MAX_RANK = 1024
 MAX_ALPHA = 1_000_000
@@ -99,14 +99,15 @@ class AdapterSettings:
         return alpha / (math.sqrt(rank) if self.rank_stabilised else rank)
 
 
-def read_settings(folder: Path) -> AdapterSettings:
+def read_settings(folder: Path, *, seal: Seal | None) -> AdapterSettings:
     """Return the settings of the adapter in `folder`.
 
     Raises:
-        AdapterError: No file, no JSON, not a plain LoRA, or values out of range.
+        AdapterError: No file, not what was sealed, no JSON, not a plain LoRA, or values out of
+            range.
     """
-    path = folder / CONFIG_FILE
-    return settings_from_dict(_read_json(path), source=f"{folder.name}/{CONFIG_FILE}")
+    content = _read_json(folder / CONFIG_FILE, seal)
+    return settings_from_dict(content, source=f"{folder.name}/{CONFIG_FILE}")
 
 
 def settings_from_dict(data: Mapping[str, Any], source: str) -> AdapterSettings:
@@ -171,18 +172,13 @@ def config_of(adapter: LoraAdapter, alpha: float) -> dict[str, Any]:
     }
 
 
-def _read_json(path: Path) -> Mapping[str, Any]:
+def _read_json(path: Path, seal: Seal | None) -> Mapping[str, Any]:
     where = f"{path.parent.name}/{path.name}"
     if not path.is_file():
         raise AdapterError(f"expected {where}, found none: copy the adapter's folder again")
     try:
-        size = path.stat().st_size
-        if size > MAX_CONFIG_BYTES:
-            raise AdapterError(
-                f"{where}: expected at most {MAX_CONFIG_BYTES} bytes, got {size}: "
-                "this is no adapter configuration"
-            )
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = read_sealed(path, seal, max_bytes=MAX_CONFIG_BYTES)
+        data = json.loads(content.decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise AdapterError(f"{where}: not valid JSON ({error}): copy it again") from error
     if not isinstance(data, dict):

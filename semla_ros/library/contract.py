@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from semla_ros.bundle import GraphWeight
+from semla_ros.errors import AdapterError
 from semla_ros.library.compatibility import check_adapter, check_statistics
+from semla_ros.library.seal import ACCEPT, REFUSE, SEAL_FILE
 from semla_ros.library.statistics import DomainStatistics, read_statistics
 from semla_ros.library.storage import inspect_adapter, read_adapter
 from semla_ros.types import LoraAdapter
@@ -22,12 +24,14 @@ class LibraryContract:
         base_model: Identity of the base weights.
         encoder: Identity of the navigator's encoder, None where any will do.
         dim: Length of a centroid, None without a navigator: centroids are then not read.
+        unsealed: Of `UNSEALED_POLICIES`: whether adapters without a seal serve.
     """
 
     layers: Mapping[str, GraphWeight]
     base_model: str
     encoder: str | None
     dim: int | None
+    unsealed: str = ACCEPT
 
     def read(self, folder: Path, name: str) -> LoraAdapter:
         """Return the adapter `name` in `folder`, read and checked.
@@ -35,6 +39,7 @@ class LibraryContract:
         Raises:
             AdapterError: It does not serve.
         """
+        self._require_seal(folder, name)
         adapter = read_adapter(folder, name=name)
         check_adapter(adapter, self.layers, base_model=self.base_model)
         return adapter
@@ -42,11 +47,13 @@ class LibraryContract:
     def inspect(self, folder: Path, name: str) -> None:
         """Return if configuration, names and shapes fit; values are not read.
 
-        Whether unknown modules are inert and values finite shows when the adapter is read.
+        Whether unknown modules are inert, values finite and the bytes of the tensors those that
+        were sealed shows when the adapter is read.
 
         Raises:
             AdapterError: It does not serve.
         """
+        self._require_seal(folder, name)
         adapter = inspect_adapter(folder, name=name)
         known = {m: layer for m, layer in adapter.layers.items() if m in self.layers}
         check_adapter(replace(adapter, layers=known), self.layers, base_model=self.base_model)
@@ -62,3 +69,10 @@ class LibraryContract:
         statistics = read_statistics(folder, name)
         check_statistics(statistics, name, encoder=self.encoder, dim=self.dim)
         return statistics
+
+    def _require_seal(self, folder: Path, name: str) -> None:
+        if self.unsealed == REFUSE and not (folder / SEAL_FILE).is_file():
+            raise AdapterError(
+                f"adapter {name!r} is unsealed and unsealed_adapters is {REFUSE!r}: "
+                f"semla library seal {folder}, once you trust it"
+            )

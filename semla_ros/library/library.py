@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -13,23 +12,14 @@ import numpy as np
 
 from semla_ros.bundle import GraphWeight
 from semla_ros.errors import AdapterError, LibraryError
-from semla_ros.library.adapter_config import CONFIG_FILE, MAX_CONFIG_BYTES
 from semla_ros.library.contract import LibraryContract
+from semla_ros.library.entry_files import copy_adapter, disk, take_place
 from semla_ros.library.memory import DEFAULT_BYTES, AdapterMemory
+from semla_ros.library.seal import ACCEPT, SEAL_FILE, TENSOR_FILE, rename_sealed, write_seal
 from semla_ros.library.spread import PooledSpread, StatisticsStore
 from semla_ros.library.staging import staging
-from semla_ros.library.statistics import (
-    MAX_STATISTICS_BYTES,
-    DomainStatistics,
-    statistics_path,
-)
-from semla_ros.library.storage import (
-    MAX_TENSOR_BYTES,
-    TENSOR_FILE,
-    check_name,
-    copy_documents,
-    waits_for_adapter,
-)
+from semla_ros.library.statistics import DomainStatistics, statistics_path
+from semla_ros.library.storage import check_name, waits_for_adapter
 from semla_ros.types import Float64Array, LoraAdapter
 
 __all__ = ["AdapterLibrary", "LibraryContract"]
@@ -57,9 +47,11 @@ class AdapterLibrary:
         self._memory = AdapterMemory(memory_bytes)
         self._statistics = StatisticsStore()
         self._problems: dict[str, str] = {}
-        with _disk(f"read the library {str(root)!r}"):
+        with disk(f"read the library {str(root)!r}"):
             self.names = self._scan()
+            self._unsealed = tuple(n for n in self.names if not (root / n / SEAL_FILE).exists())
         self._report_silence()
+        self._report_unsealed()
         self.centroids = self._stack_centroids()
 
     @classmethod
@@ -72,6 +64,7 @@ class AdapterLibrary:
         encoder: str | None,
         dim: int | None,
         memory_bytes: int = DEFAULT_BYTES,
+        unsealed: str = ACCEPT,
     ) -> AdapterLibrary:
         """Return the library in folder `root`; an empty one is allowed.
 
@@ -85,12 +78,13 @@ class AdapterLibrary:
             encoder: The navigator's identity, None without one.
             dim: Length of a centroid, None without a navigator.
             memory_bytes: Factors kept in memory; the others stay on disk.
+            unsealed: Of `UNSEALED_POLICIES`: whether adapters without a seal serve.
 
         Raises:
             LibraryError: No such folder.
         """
         by_name = {layer.name: layer for layer in layers}
-        contract = LibraryContract(by_name, base_model, encoder, dim)
+        contract = LibraryContract(by_name, base_model, encoder, dim, unsealed=unsealed)
         return cls(root, contract, memory_bytes=memory_bytes)
 
     @property
@@ -107,6 +101,11 @@ class AdapterLibrary:
     def memory_bytes(self) -> int:
         """Bytes of the factors that are in memory."""
         return self._memory.used_bytes
+
+    @property
+    def unsealed(self) -> tuple[str, ...]:
+        """Adapters that serve although nobody has vouched for their bytes, see `seal`."""
+        return self._unsealed
 
     @property
     def problems(self) -> Mapping[str, str]:
@@ -130,23 +129,24 @@ class AdapterLibrary:
     def add(self, folder: Path, name: str) -> AdapterLibrary:
         """Return the library with the adapter in `folder` copied in as `name`.
 
-        The copy is checked in a hidden folder and appears in one step or not at all. A domain
-        that has statistics alone keeps them.
+        The copy is sealed and checked in a hidden folder and appears in one step or not at all.
+        A domain that has statistics alone keeps them.
 
         Raises:
-            AdapterError: Unusable, or the name is taken.
+            AdapterError: Unusable, not what its own seal says, or the name is taken.
         """
         waiting = waits_for_adapter(self.root / check_name(name), name)
         target = self.root / name if waiting else self._free(name)
-        with _disk(f"add adapter {name!r}"), staging(self.root) as scratch:
+        with disk(f"add adapter {name!r}"), staging(self.root) as scratch:
             copy = scratch / name
             copy.mkdir()
-            _copy_adapter(folder, copy, name=name)
+            copy_adapter(folder, copy, name=name)
             if waiting:
                 shutil.copyfile(statistics_path(target, name), statistics_path(copy, name))
+            write_seal(copy)  # before the check, which then reads the very bytes that are sealed
             self._contract.read(copy, name)
             self._contract.statistics(copy, name)
-            _take_place(copy, target, aside=scratch / ".before" if waiting else None)
+            take_place(copy, target, aside=scratch / ".before" if waiting else None)
         _LOG.info("added adapter %s", name)
         return self.reload()
 
@@ -157,7 +157,7 @@ class AdapterLibrary:
             AdapterError: No such adapter.
         """
         folder = self._existing(name)
-        with _disk(f"remove adapter {name!r}"), staging(self.root) as scratch:
+        with disk(f"remove adapter {name!r}"), staging(self.root) as scratch:
             # Out of sight in one step; a symbolic link loses the link, never what it points to.
             folder.rename(scratch / name)
             if (scratch / name).is_symlink():
@@ -166,18 +166,21 @@ class AdapterLibrary:
         return self.reload()
 
     def rename(self, old: str, new: str) -> AdapterLibrary:
-        """Return the library with the adapter `old` called `new`.
+        """Return the library with the adapter `old` called `new`; its seal stays what it was.
 
         Raises:
             AdapterError: No such adapter, or the new name is taken or not allowed.
         """
         folder, target = self._existing(old), self._free(new)
-        before = statistics_path(folder, old)
-        with _disk(f"rename adapter {old!r}"):
+        before, after = statistics_path(folder, old), statistics_path(folder, new)
+        with disk(f"rename adapter {old!r}"):
             if before.is_file():
-                # Both names exist for a moment: no crash leaves an adapter without centroid.
-                shutil.copyfile(before, statistics_path(folder, new))
+                # Both names exist, sealed, for a moment: no crash leaves half an adapter. The
+                # seal goes along unhashed: a new name vouches for nothing.
+                shutil.copyfile(before, after)
+                rename_sealed(folder, before.name, after.name)
             folder.rename(target)
+            rename_sealed(target, before.name, None)
             statistics_path(target, old).unlink(missing_ok=True)
         _LOG.info("renamed adapter %s to %s", old, new)
         return self.reload()
@@ -210,8 +213,17 @@ class AdapterLibrary:
                 "%d of %d domains have no covariance (%s): %s",
                 len(silent),
                 len(self.names),
-                ", ".join((*silent[:_SHOWN], *("...",) * (len(silent) > _SHOWN))),
+                _some(silent),
                 "novelty takes the others' for theirs" if self.spread else "there is no novelty",
+            )
+
+    def _report_unsealed(self) -> None:
+        if self._unsealed:
+            _LOG.warning(
+                "%d of %d adapters are unsealed (%s): semla library seal, once you trust them",
+                len(self._unsealed),
+                len(self.names),
+                _some(self._unsealed),
             )
 
     def _admit(self, folder: Path) -> None:
@@ -247,41 +259,5 @@ class AdapterLibrary:
         return folder
 
 
-def _take_place(copy: Path, target: Path, *, aside: Path | None) -> None:
-    """Put `copy` at `target`; what is there goes to `aside`, and comes back on failure."""
-    if aside is not None:
-        target.rename(aside)
-    try:
-        copy.rename(target)
-    except OSError:
-        if aside is not None:
-            aside.rename(target)
-        raise
-
-
-@contextmanager
-def _disk(action: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise LibraryError(f"cannot {action}: {error}: check space and rights") from error
-
-
-def _copy_adapter(source: Path, target: Path, *, name: str) -> None:
-    limits = {CONFIG_FILE: MAX_CONFIG_BYTES, TENSOR_FILE: MAX_TENSOR_BYTES}
-    for file, limit in limits.items():
-        _copy_bounded(source / file, target / file, limit=limit)
-    for statistics in (statistics_path(source, name), statistics_path(source, source.name)):
-        if statistics.is_file():
-            _copy_bounded(statistics, statistics_path(target, name), limit=MAX_STATISTICS_BYTES)
-            break
-    copy_documents(source, target)
-
-
-def _copy_bounded(source: Path, target: Path, *, limit: int) -> None:
-    if not source.is_file():
-        raise AdapterError(f"expected {source.name} in {str(source.parent)!r}, found none")
-    size = source.stat().st_size
-    if size > limit:
-        raise AdapterError(f"{str(source)!r}: expected at most {limit} bytes, got {size}")
-    shutil.copyfile(source, target)
+def _some(names: Sequence[str]) -> str:
+    return ", ".join((*names[:_SHOWN], *("...",) * (len(names) > _SHOWN)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from semla_ros.errors import AdapterError
+from semla_ros.library.seal import STATISTICS_ENDING, read_seal, read_sealed
 from semla_ros.npz_file import npz_content, read_arrays
 from semla_ros.types import Float32Array, Float64Array
 from semla_ros.whole_file import write_file
@@ -94,14 +96,14 @@ class DomainStatistics:
 
 def statistics_path(folder: Path, name: str) -> Path:
     """Return where the statistics of adapter `name` lie."""
-    return folder / f"{name}_statistics.npz"
+    return folder / f"{name}{STATISTICS_ENDING}"
 
 
 def read_statistics(folder: Path, name: str) -> DomainStatistics:
     """Return the statistics of adapter `name` in `folder`; unknown keys are ignored.
 
     Raises:
-        AdapterError: Missing, damaged, too large, pickled, or not finite.
+        AdapterError: Missing, damaged, not what was sealed, too large, pickled, or not finite.
     """
     path = statistics_path(folder, name)
     where = f"{folder.name}/{path.name}"
@@ -110,7 +112,8 @@ def read_statistics(folder: Path, name: str) -> DomainStatistics:
             f"expected the centroid file {where}, found none: generate the domain's statistics"
         )
     try:
-        arrays = read_arrays(path, _KEYS, max_bytes=MAX_STATISTICS_BYTES)
+        content = read_sealed(path, read_seal(folder), max_bytes=MAX_STATISTICS_BYTES)
+        arrays = read_arrays(io.BytesIO(content), _KEYS, max_bytes=MAX_STATISTICS_BYTES)
         return _statistics_from_arrays(arrays)
     except AdapterError as error:
         raise AdapterError(f"{where}: {error}") from error

@@ -3,6 +3,7 @@
 <domain>/adapter_config.json            rank, alpha, what kind of LoRA
 <domain>/adapter_model.safetensors      base_model.model.<module>.lora_{A|B}.weight
 <domain>/<domain>_statistics.npz        centroid in the navigator's embedding space
+<domain>/SHA256SUMS                     what these files were when they were sealed; may be absent
 """
 
 from __future__ import annotations
@@ -12,22 +13,21 @@ import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from semla_ros.errors import AdapterError
-from semla_ros.library.adapter_config import (
+from semla_ros.library.adapter_config import AdapterSettings, config_of, read_settings
+from semla_ros.library.seal import (
     CONFIG_FILE,
-    MAX_RANK,
-    AdapterSettings,
-    config_of,
-    read_settings,
+    DOCUMENTS,
+    MAX_DOCUMENT_BYTES,
+    TENSOR_FILE,
+    read_seal,
+    read_sealed,
 )
 from semla_ros.library.statistics import (
     DomainStatistics,
@@ -35,6 +35,7 @@ from semla_ros.library.statistics import (
     statistics_path,
     write_statistics,
 )
+from semla_ros.library.tensor_file import Pairs, read_pairs, read_shapes
 from semla_ros.types import BASE, Float32Array, LoraAdapter, LoraLayer
 from semla_ros.whole_file import write_file
 
@@ -54,17 +55,7 @@ __all__ = [
     "write_statistics",
 ]
 
-TENSOR_FILE = "adapter_model.safetensors"
-DOCUMENTS = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "COPYING", "NOTICE", "README.md")
-MAX_DOCUMENT_BYTES = 1_000_000
-MAX_TENSOR_BYTES = 1_000_000_000
-MAX_HEADER_BYTES = 8_000_000
-MAX_FEATURES = 262_144
-_DTYPES = ("F32", "F16", "F64")
 _NAME = re.compile(r"\w[\w-]{0,127}")
-_KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
-
-_Pairs = dict[str, dict[str, Float32Array]]
 
 
 def check_name(name: str) -> str:
@@ -127,9 +118,10 @@ def _read(folder: Path, name: str, *, values: bool) -> LoraAdapter:
             f"domain {name!r} has statistics and waits for its adapter: "
             f"semla library add BUNDLE FOLDER --name {name}"
         )
-    settings = read_settings(folder)
-    where = f"{folder.name}/{TENSOR_FILE}"
-    pairs = _read_pairs(folder / TENSOR_FILE, where, values=values)
+    seal = read_seal(folder)
+    settings = read_settings(folder, seal=seal)
+    where, path = f"{folder.name}/{TENSOR_FILE}", folder / TENSOR_FILE
+    pairs: Pairs = read_pairs(path, where, seal=seal) if values else read_shapes(path, where)
     _check_targets(settings, pairs, where)
     layers = {
         module: _layer(pairs[module], module, settings=settings, where=where)
@@ -177,77 +169,16 @@ def copy_documents(source: Path, target: Path) -> None:
             shutil.copyfile(path, target / name)
 
 
-def _read_pairs(path: Path, where: str, *, values: bool) -> _Pairs:
-    """Return module -> side -> factor; B lies turned in memory, as merges read it."""
-    pairs: _Pairs = {}
-    try:
-        _check_size(path, where)
-        with safe_open(path, framework="np") as file:
-            for key in file.keys():  # noqa: SIM118  safe_open is no mapping
-                match = _KEY.fullmatch(key)
-                if match is None:
-                    raise AdapterError(
-                        f"{where}: expected base_model.model.<module>.lora_A|B.weight, "
-                        f"got {key!r}: only plain LoRA of linear layers is supported"
-                    )
-                view = file.get_slice(key)
-                _check_tensor(key, view.get_shape(), dtype=view.get_dtype(), where=where)
-                shape = tuple(view.get_shape())
-                factor = _values(file, key, where) if values else _no_values(shape)
-                pairs.setdefault(match["module"], {})[match["side"]] = factor
-    except (OSError, SafetensorError, ValueError) as error:
-        raise AdapterError(
-            f"{where}: damaged or truncated ({error}): copy the adapter again"
-        ) from error
-    if not pairs:
-        raise AdapterError(f"{where}: expected LoRA tensors, got none: copy the adapter again")
-    return pairs
+def copy_sealed(source: Path, target: Path, *, max_bytes: int) -> None:
+    """Copy a file of an adapter; what is written are the bytes that were held against its seal.
 
-
-def _values(file: Any, key: str, where: str) -> Float32Array:  # noqa: ANN401  safe_open's type
-    order: Literal["C", "F"] = "F" if key.endswith("lora_B.weight") else "C"
-    array: Float32Array = np.array(file.get_tensor(key), np.float32, order=order)
-    if not np.isfinite(array).all():
-        raise AdapterError(
-            f"{where}: {key!r} holds NaN or infinity: train or copy the adapter again"
-        )
-    return array
-
-
-@lru_cache(maxsize=256)
-def _no_values(shape: tuple[int, ...]) -> Float32Array:
-    return np.broadcast_to(np.float32(0), shape)
-
-
-def _check_size(path: Path, where: str) -> None:
-    if not path.is_file():
-        raise AdapterError(f"expected {where}, found none: copy the adapter's folder again")
-    size = path.stat().st_size
-    if size > MAX_TENSOR_BYTES:
-        raise AdapterError(
-            f"{where}: expected at most {MAX_TENSOR_BYTES} bytes, got {size}: this is no adapter"
-        )
-    with path.open("rb") as stream:
-        header = int.from_bytes(stream.read(8), "little")
-    if not 2 <= header <= min(MAX_HEADER_BYTES, size - 8):
-        raise AdapterError(
-            f"{where}: damaged or truncated (header of {header} bytes in a file of {size}): "
-            "copy the adapter again"
-        )
-
-
-def _check_tensor(key: str, shape: list[int], *, dtype: str, where: str) -> None:
-    rank_axis = 0 if key.endswith("lora_A.weight") else 1
-    sane = len(shape) == 2 and 1 <= shape[rank_axis] <= MAX_RANK
-    if not sane or not 1 <= shape[1 - rank_axis] <= MAX_FEATURES:
-        raise AdapterError(
-            f"{where}: expected {key!r} as (rank, in) or (out, rank) with rank up to {MAX_RANK} "
-            f"and features up to {MAX_FEATURES}, got {tuple(shape)}"
-        )
-    if dtype not in _DTYPES:
-        raise AdapterError(
-            f"{where}: expected {key!r} as one of {_DTYPES!r}, got {dtype!r}: save it as float32"
-        )
+    Raises:
+        AdapterError: Missing, too large, or not what was sealed.
+    """
+    if not source.is_file():
+        raise AdapterError(f"expected {source.name} in {str(source.parent)!r}, found none")
+    seal = read_seal(source.parent)
+    target.write_bytes(read_sealed(source, seal, max_bytes=max_bytes))
 
 
 def _check_targets(settings: AdapterSettings, pairs: Mapping[str, object], where: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import resource
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,6 +50,7 @@ class Snapshot:
         health: What could keep the pipeline from adapting, None without one.
         support_max_age_s: From which age on an observation supports nothing.
         values: Numbers of the stream.
+        unsealed: Adapters that serve and whose bytes nobody has vouched for.
     """
 
     node: str
@@ -73,6 +74,7 @@ class Snapshot:
     health: PipelineHealth | None
     support_max_age_s: float
     values: FrameValues = field(repr=False)
+    unsealed: Sequence[str] = ()
 
 
 def statuses(snapshot: Snapshot) -> list[DiagnosticStatus]:
@@ -222,6 +224,7 @@ def _adapters(now: Snapshot) -> DiagnosticStatus:
             "mix": now.mix,
             "adapters": now.library,
             "unusable": len(now.unusable),
+            "unsealed": f"{len(now.unsealed)} {', '.join(now.unsealed)}".strip(),
             "swaps": now.values.swaps,
             "failed_swaps": now.values.failed_swaps,
             "swap_pending_s": _number(pending_s),

@@ -230,6 +230,7 @@ class SegmenterNode(LifecycleNode):
             mix=pipeline.active.identity if pipeline else "",
             library=len(pipeline.library.names) if pipeline else 0,
             unusable=dict(pipeline.library.problems) if pipeline else {},
+            unsealed=pipeline.library.unsealed if pipeline else (),
             worker=stream.report() if stream else None,
             errors=dict(pipeline.errors) if pipeline else {},
             health=pipeline.health if pipeline else None,

@@ -247,10 +247,12 @@ class AdaptivePipeline:
 
     def _infer(self, frame: Frame) -> Prediction:
         try:
-            return self.engine.infer(frame.rgb)
+            prediction = self.engine.infer(frame.rgb)
         except SemlaError:
             self._faults.count("infer")
             raise
+        self._swapper.saw(frame.rgb, prediction)
+        return prediction
 
     def _result(
         self, frame: Frame, prediction: Prediction, timer: StageTimer

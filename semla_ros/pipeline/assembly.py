@@ -133,6 +133,7 @@ def _open_library(bundle: ModelBundle, root: Path, config: Config) -> AdapterLib
         encoder=navigator.identity if navigator else None,
         dim=navigator.dim if navigator else None,
         memory_bytes=config.library_memory_mb * _MEGABYTE,
+        unsealed=config.unsealed_adapters,
     )
     _LOG.info(
         "library %s: %d adapters, %d unusable", root, len(library.names), len(library.problems)

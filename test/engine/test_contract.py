@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from semla_ros.engine.base import NOT_PROVED
 from semla_ros.errors import EngineError
 
 DIM = 32
@@ -245,3 +246,24 @@ def test_a_closed_engine_says_so(engine, engine_set, rgb):
     for call in (lambda: engine.infer(rgb), lambda: engine.prepare(engine_set(1)), engine.commit):
         with pytest.raises(EngineError, match="closed"):
             call()
+
+
+def test_a_proof_answers_for_the_prepared_set_and_publishes_nothing(engine, engine_set, rgb):
+    serve(engine, engine_set(1))
+    before = answer(engine, rgb)
+    engine.prepare(engine_set(2))
+    proved = engine.prove(rgb)
+    np.testing.assert_array_equal(answer(engine, rgb), before)
+    engine.commit()
+    if proved is None:
+        assert NOT_PROVED in engine.status.detail
+        return
+    tolerance = 5e-2 if engine.precision != "f32" else 1e-5
+    error = np.linalg.norm(proved - answer(engine, rgb)) / np.linalg.norm(proved)
+    assert error < tolerance
+
+
+def test_there_is_no_proof_of_nothing(engine, engine_set, rgb):
+    serve(engine, engine_set(1))
+    with pytest.raises(EngineError, match="without a prepared"):
+        engine.prove(rgb)

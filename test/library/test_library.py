@@ -9,7 +9,6 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from semla_ros.errors import AdapterError, LibraryError
-from semla_ros.library import library as module
 from semla_ros.library.statistics import DomainStatistics, statistics_path, write_statistics
 from semla_ros.library.storage import TENSOR_FILE, read_adapter
 
@@ -201,7 +200,7 @@ def test_add_refuses_names_and_sources_that_are_none(root, tmp_path, open_librar
 def test_a_full_disk_is_reported_and_leaves_nothing(root, open_library, monkeypatch):
     library = open_library(root)
     monkeypatch.setattr(
-        module.shutil, "copyfile", lambda *_: (_ for _ in ()).throw(OSError("disk full"))
+        Path, "write_bytes", lambda *_: (_ for _ in ()).throw(OSError("disk full"))
     )
     with pytest.raises(LibraryError, match="disk full"):
         library.add(root / "fog", "snow")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from semla_ros.errors import AdapterError
-from semla_ros.library import storage
+from semla_ros.library import tensor_file
 from semla_ros.library.storage import (
     CONFIG_FILE,
     TENSOR_FILE,
@@ -212,7 +212,7 @@ def test_a_huge_config_is_refused_unread(tmp_path, store, monkeypatch):
 
 def test_a_huge_tensor_file_is_refused_unread(tmp_path, store, monkeypatch):
     folder = store(tmp_path)
-    monkeypatch.setattr(storage, "MAX_TENSOR_BYTES", 10)
+    monkeypatch.setattr(tensor_file, "MAX_TENSOR_BYTES", 10)
     with pytest.raises(AdapterError, match="at most 10 bytes"):
         read_adapter(folder)
 

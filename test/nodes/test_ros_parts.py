@@ -245,6 +245,13 @@ def test_an_engine_that_is_built_or_frozen_is_told(state, level, message):
     assert {"engine_state": state}.items() <= {v.key: v.value for v in status.values}.items()
 
 
+@pytest.mark.parametrize(("names", "told"), [((), "0"), (("fog", "rain"), "2 fog, rain")])
+def test_unsealed_adapters_are_counted_and_named(names, told):
+    (status,) = [s for s in statuses(snapshot(unsealed=names)) if "adapters" in s.name]
+    assert status.level == b"\x00"
+    assert {v.key: v.value for v in status.values}["unsealed"] == told
+
+
 def test_unusable_adapters_are_named():
     (status,) = [s for s in statuses(snapshot(unusable={"fog": "NaN"})) if "adapters" in s.name]
     assert (status.level, status.message) == (b"\x01", "unusable: fog: NaN")

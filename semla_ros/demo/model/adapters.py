@@ -13,6 +13,7 @@ from semla_ros.bundler.writer import base_identity, live_layers
 from semla_ros.demo.model.networks import class_prompts
 from semla_ros.demo.model.recipe import Recipe
 from semla_ros.demo.model.scenes import DomainScenes
+from semla_ros.library.seal import reseal_file, write_seal
 from semla_ros.library.statistics import DistanceQuantiles, DomainStatistics, write_statistics
 from semla_ros.library.storage import write_adapter
 from semla_ros.navigator.encoder import ImageEncoder
@@ -50,6 +51,7 @@ def train_library(
             lora=lora,
         )
         write_adapter(folder, adapter, alpha=lora.alpha)
+        write_seal(folder)
 
 
 def domain_statistics(encoder: ImageEncoder, source: LabelledImages) -> DomainStatistics:
@@ -70,7 +72,7 @@ def domain_statistics(encoder: ImageEncoder, source: LabelledImages) -> DomainSt
 
 
 def write_centroids(encoder: ImageEncoder, scenes: Sequence[DomainScenes], *, out: Path) -> None:
-    """Write `<domain>_statistics.npz` beside each adapter below `out`."""
+    """Write `<domain>_statistics.npz` beside each adapter below `out`, and into its seal."""
     for domain in scenes:
         statistics = domain_statistics(encoder, domain.images)
-        write_statistics(out / domain.domain, domain.domain, statistics)
+        reseal_file(write_statistics(out / domain.domain, domain.domain, statistics))

@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 
 from semla_ros.bundle import AS_TRAINED, GraphWeight, ModelBundle
-from semla_ros.engine.base import FROZEN, READY, EngineStatus, SegmentationEngine, Slot
+from semla_ros.engine.base import FROZEN, NOT_PROVED, READY, EngineStatus, SegmentationEngine, Slot
 from semla_ros.engine.options import CUDA, F16, F32, EngineOptions
 from semla_ros.engine.preprocess import InputBuffer
 from semla_ros.engine.tensorrt.assembly import Machine, Workbench, assemble, order_of
@@ -167,7 +167,8 @@ class TensorRtEngine(SegmentationEngine):
         ladder = self._loader.ladder
         if ladder.frozen:
             return EngineStatus(FROZEN, NAME, ladder.frozen)
-        return EngineStatus(READY, NAME, f"{self._options.mode}, {self._loader.kind}")
+        detail = f"{self._options.mode}, {self._loader.kind}, {NOT_PROVED}"
+        return EngineStatus(READY, NAME, detail)
 
     @property
     def free_device_bytes(self) -> int:

@@ -26,6 +26,7 @@ from semla_ros.evaluation.study.strategies import (
 )
 from semla_ros.evaluation.truth.label_map import IDENTITY
 from semla_ros.evaluation.truth.source import DEFAULT_TOLERANCE_NS
+from semla_ros.library.seal import SEAL_FILE
 from semla_ros.navigator.distance import CentroidBank
 from semla_ros.pipeline import AdaptivePipeline, open_parts
 from semla_ros.pipeline.settings import LiveSettings, bank_of
@@ -167,7 +168,7 @@ class Session:
         swapper = self.parts.swapper
         if swapper.active == mix:
             return
-        swapper.request(mix, reason="pinned", stamp_ns=stamp_ns)
+        swapper.request(mix, reason="pinned", stamp_ns=stamp_ns, proved=False)
         event = swapper.commit_ready(stamp_ns)
         if event is None or not event.committed:
             why = "nothing was prepared" if event is None else event.error
@@ -195,7 +196,7 @@ def evaluated_sha256(bundle: ModelBundle) -> str:
     parts += [f"class={name}" for name in manifest.vocabulary.names]
     parts += [f"text={manifest.text}", f"segmentation={manifest.segmentation}"]
     for path in sorted(bundle.library.rglob("*")):
-        if path.is_file() and not path.name.startswith("."):
+        if path.is_file() and not path.name.startswith(".") and path.name != SEAL_FILE:
             name = path.relative_to(bundle.library).as_posix()
             parts.append(f"{name}={file_sha256(path)}")
     digest.update("\n".join(parts).encode())

@@ -1,0 +1,152 @@
+"""`adapter_model.safetensors`: which tensors make an adapter, and their values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from safetensors import SafetensorError, deserialize, safe_open
+
+from semla_ros.errors import AdapterError
+from semla_ros.library.adapter_config import MAX_RANK
+from semla_ros.library.seal import Seal, read_sealed
+from semla_ros.types import Float32Array
+
+MAX_TENSOR_BYTES = 1_000_000_000
+MAX_HEADER_BYTES = 8_000_000
+MAX_FEATURES = 262_144
+_DTYPES = {"F32": np.float32, "F16": np.float16, "F64": np.float64}
+_KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
+_LENGTH_BYTES = 8
+
+Pairs = dict[str, dict[str, Float32Array]]
+"""Module -> side (A or B) -> factor."""
+
+
+def read_pairs(path: Path, where: str, *, seal: Seal | None) -> Pairs:
+    """Return the factors in `path`, float32, finite; B lies turned in memory, as merges read it.
+
+    The file is read once: what is hashed is what is parsed.
+
+    Args:
+        path: The file.
+        where: Its name in messages.
+        seal: What it must be, None where nobody has said.
+
+    Raises:
+        AdapterError: Missing, damaged, not what was sealed, too large, not finite, or not LoRA.
+    """
+    _require(path, where)
+    try:
+        content = read_sealed(path, seal, max_bytes=MAX_TENSOR_BYTES)
+        _check_header(int.from_bytes(content[:_LENGTH_BYTES], "little"), len(content), where)
+        views: list[tuple[str, dict[str, Any]]]
+        views = deserialize(content)  # type: ignore[no-untyped-call]
+        return _pairs(((key, _values(key, view, where)) for key, view in views), where)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise _damaged(where, error) from error
+
+
+def read_shapes(path: Path, where: str) -> Pairs:
+    """Return zeros instead of the factors in `path`, of which the header alone is read.
+
+    Raises:
+        AdapterError: Missing, damaged, too large, or not LoRA.
+    """
+    _require(path, where)
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            header = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
+        _check_header(header, size, where)
+        with safe_open(path, framework="np") as file:
+            views = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+            return _pairs(
+                (
+                    (key, _no_values(_checked(key, view.get_shape(), view.get_dtype(), where)))
+                    for key, view in views.items()
+                ),
+                where,
+            )
+    except (OSError, SafetensorError, ValueError) as error:
+        raise _damaged(where, error) from error
+
+
+def _pairs(factors: Iterable[tuple[str, Float32Array]], where: str) -> Pairs:
+    pairs: Pairs = {}
+    for key, factor in factors:
+        match = _KEY.fullmatch(key)
+        if match is not None:
+            pairs.setdefault(match["module"], {})[match["side"]] = factor
+    if not pairs:
+        raise AdapterError(f"{where}: expected LoRA tensors, got none: copy the adapter again")
+    return pairs
+
+
+def _values(key: str, view: dict[str, Any], where: str) -> Float32Array:
+    shape = _checked(key, view["shape"], view["dtype"], where)
+    order: Literal["C", "F"] = "F" if key.endswith("lora_B.weight") else "C"
+    stored = np.frombuffer(view["data"], _DTYPES[view["dtype"]]).reshape(shape)
+    array: Float32Array = np.array(stored, np.float32, order=order)
+    if not np.isfinite(array).all():
+        raise AdapterError(
+            f"{where}: {key!r} holds NaN or infinity: train or copy the adapter again"
+        )
+    return array
+
+
+@lru_cache(maxsize=256)
+def _no_values(shape: tuple[int, ...]) -> Float32Array:
+    return np.broadcast_to(np.float32(0), shape)
+
+
+def _require(path: Path, where: str) -> None:
+    if not path.is_file():
+        raise AdapterError(f"expected {where}, found none: copy the adapter's folder again")
+
+
+def _check_header(header: int, size: int, where: str) -> None:
+    """Check how long the header says it is against the size of the file."""
+    if size > MAX_TENSOR_BYTES:
+        raise AdapterError(
+            f"{where}: expected at most {MAX_TENSOR_BYTES} bytes, got {size}: this is no adapter"
+        )
+    if not 2 <= header <= min(MAX_HEADER_BYTES, size - _LENGTH_BYTES):
+        raise AdapterError(
+            f"{where}: damaged or truncated (header of {header} bytes in a file of {size}): "
+            "copy the adapter again"
+        )
+
+
+def _checked(key: str, shape: list[int], dtype: str, where: str) -> tuple[int, ...]:
+    """Return the shape of the tensor `key`, a factor of a linear layer.
+
+    Raises:
+        AdapterError: It is something else.
+    """
+    if _KEY.fullmatch(key) is None:
+        raise AdapterError(
+            f"{where}: expected base_model.model.<module>.lora_A|B.weight, "
+            f"got {key!r}: only plain LoRA of linear layers is supported"
+        )
+    rank_axis = 0 if key.endswith("lora_A.weight") else 1
+    sane = len(shape) == 2 and 1 <= shape[rank_axis] <= MAX_RANK
+    if not sane or not 1 <= shape[1 - rank_axis] <= MAX_FEATURES:
+        raise AdapterError(
+            f"{where}: expected {key!r} as (rank, in) or (out, rank) with rank up to {MAX_RANK} "
+            f"and features up to {MAX_FEATURES}, got {tuple(shape)}"
+        )
+    if dtype not in _DTYPES:
+        raise AdapterError(
+            f"{where}: expected {key!r} as one of {tuple(_DTYPES)!r}, got {dtype!r}: "
+            "save it as float32"
+        )
+    return tuple(shape)
+
+
+def _damaged(where: str, error: Exception) -> AdapterError:
+    return AdapterError(f"{where}: damaged or truncated ({error}): copy the adapter again")
