@@ -92,10 +92,11 @@ class SupportReading:
         nearest_distance: Its distance, smoothed embedding.
         novelty: Smallest novelty over the adapters that may serve, NaN where unknown; decides
             OUT_OF_LIBRARY.
-        expected_miou: What the calibration expects of this frame's mIoU, in [0, 1]; NaN where
-            there is no calibration, and OUT_OF_LIBRARY, where it knows nothing.
-        miou_lower: Bound that mIoU is meant to stay above; NaN without a calibration, 0
-            OUT_OF_LIBRARY: nothing is promised there.
+        expected_miou: What the calibration expects of this mask's mIoU, in [0, 1]; NaN where
+            there is no calibration, and where it knows nothing: OUT_OF_LIBRARY, and masks unlike
+            those it was made with.
+        miou_lower: Bound that mIoU is meant to stay above; NaN without a calibration, 0 where it
+            knows nothing.
         level: One of `SUPPORT_LEVELS`.
         observed_ns: Stamp of the frame that was embedded; older than the mask's where the
             navigator runs less often; 0 where none was.

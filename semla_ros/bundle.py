@@ -1,6 +1,7 @@
 """The model bundle: one self-describing folder that holds everything a robot needs to segment.
 
     bundle.yaml                what is inside, defaults, calibration, sha256 of every other file
+    bundle.yaml.minisig        who vouches for all of that, where somebody does
     segmentation.onnx          image (B, 3, S, S), text features (T, D) -> logits (B, T, h, w)
     text_encoder.onnx          tokens (T, L) int64 -> text features (T, D)
     navigator.onnx             image (1, 3, N, N) -> embedding (1, E); absent without a navigator
@@ -9,7 +10,8 @@
     weights.safetensors        every base weight under its checkpoint name
     library/<domain>/          adapters in SemLA's loradb layout
 
-Adapters are not part of the sealed content: a library grows on the robot.
+Adapters are not part of the sealed content: a library grows on the robot. Each has a seal of its
+own.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from semla_ros.manifest import (
     manifest_from_dict,
     manifest_to_dict,
 )
+from semla_ros.signature import Signer, TrustedKeys
 
 __all__ = [
     "AS_BASE",
@@ -63,10 +66,17 @@ MAX_MANIFEST_BYTES = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class ModelBundle:
-    """An opened, verified bundle."""
+    """An opened, verified bundle.
+
+    Attributes:
+        root: Its folder.
+        manifest: What `bundle.yaml` says.
+        signer: Who signed it, None where no signature was asked for.
+    """
 
     root: Path
     manifest: Manifest
+    signer: Signer | None = None
 
     @property
     def segmentation_graph(self) -> Path:
@@ -104,15 +114,19 @@ class ModelBundle:
         return self.root / "library"
 
 
-def open_bundle(root: Path, *, verify: bool = True) -> ModelBundle:
+def open_bundle(
+    root: Path, *, verify: bool = True, trusted: TrustedKeys | None = None
+) -> ModelBundle:
     """Return the bundle in folder `root`, every sealed file checked against its sha256.
 
     Args:
         root: The bundle folder.
         verify: False skips the hashes (not the presence) of the files.
+        trusted: Keys of which one must have signed `bundle.yaml`, and so every sha256 in it;
+            None: signatures are not asked for.
 
     Raises:
-        BundleError: Missing, edited or unknown content; the message names the file.
+        BundleError: Missing, edited, unsigned or unknown content; the message names the file.
     """
     path = root / MANIFEST
     if not path.is_file():
@@ -120,9 +134,11 @@ def open_bundle(root: Path, *, verify: bool = True) -> ModelBundle:
             f"expected a model bundle with {MANIFEST} in {str(root)!r}, found none: "
             "give the folder that `semla bundle` or scripts/make_demo_model wrote"
         )
-    manifest = _parse(path)
+    content = _content(path)
+    signer = trusted.check(path, content, error=BundleError) if trusted else None
+    manifest = _parse(content, path.name)
     _check_files(root, manifest.files, verify=verify)
-    return ModelBundle(root, manifest)
+    return ModelBundle(root, manifest, signer)
 
 
 def reseal(bundle: ModelBundle, *, defaults: AdaptationDefaults) -> ModelBundle:
@@ -174,17 +190,27 @@ def _check_files(root: Path, files: Mapping[str, str], *, verify: bool) -> None:
             )
 
 
-def _parse(path: Path) -> Manifest:
-    if path.stat().st_size > MAX_MANIFEST_BYTES:
-        raise BundleError(f"{path.name} is over {MAX_MANIFEST_BYTES} bytes: not a bundle manifest")
+def _content(path: Path) -> bytes:
+    """Return the bytes of the manifest, read once: those that are verified are those parsed."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        with path.open("rb") as stream:
+            content = stream.read(MAX_MANIFEST_BYTES + 1)
+    except OSError as error:
+        raise BundleError(f"cannot read {str(path)!r}: {error}: check disk and rights") from error
+    if len(content) > MAX_MANIFEST_BYTES:
+        raise BundleError(f"{path.name} is over {MAX_MANIFEST_BYTES} bytes: not a bundle manifest")
+    return content
+
+
+def _parse(content: bytes, name: str) -> Manifest:
+    try:
+        data = yaml.safe_load(content.decode("utf-8-sig"))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f"{path.name} is not valid YAML: {error}") from error
+        raise BundleError(f"{name} is not valid YAML: {error}") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         got = data.get("format") if isinstance(data, dict) else type(data).__name__
-        raise BundleError(f"{path.name}: expected format {FORMAT}, got {got!r}: rebuild it")
+        raise BundleError(f"{name}: expected format {FORMAT}, got {got!r}: rebuild it")
     try:
         return manifest_from_dict(data)
     except (LookupError, TypeError, ValueError, AttributeError, ConfigError) as error:
-        raise BundleError(f"{path.name}: missing or malformed entry {error}: rebuild") from error
+        raise BundleError(f"{name}: missing or malformed entry {error}: rebuild") from error

@@ -35,6 +35,11 @@ class Config:
     bundle: str = _parameter(
         "", "Model bundle folder; empty: the demo bundle that comes with the package"
     )
+    trusted_keys: str = _parameter(
+        "",
+        "minisign public key, or folder of *.pub: bundle and adapters must be signed by one; "
+        "empty: signatures are not asked for",
+    )
     engine: str = _parameter(
         "auto",
         "Inference backend; auto takes the best that works here, an explicit one fails",
@@ -116,7 +121,7 @@ class Config:
         choices=("bundle", "inverse", "neg_distance"),
         live=True,
     )
-    exclude: str = _parameter("", "Adapters never used: names separated by commas", live=True)
+    exclude: str = _parameter("", "Adapters never used: a, b; unknown ones are refused", live=True)
     null_distance: float = _parameter(
         0.0,
         "Distance at which the base itself joins a mix (null adapter); 0: the bundle's, -1: never",
@@ -169,9 +174,7 @@ class Config:
         high=1_000_000,
     )
     unsealed_adapters: str = _parameter(
-        "accept",
-        "Adapters without a SHA256SUMS file: they serve and are reported, or do not serve",
-        choices=("accept", "refuse"),
+        "accept", "Adapters without SHA256SUMS serve, or not", choices=("accept", "refuse")
     )
     prefetch: bool = _parameter(
         True,
@@ -194,7 +197,7 @@ class Config:
     )
     out_of_library: float = _parameter(
         0.0,
-        "Novelty above which the level is OUT_OF_LIBRARY; 0: the bundle's calibration",
+        "Novelty above which the level is OUT_OF_LIBRARY; 0: the library's own, else the bundle's",
         low=0.0,
         high=1e6,
         live=True,

@@ -105,8 +105,8 @@ class AdaptationDefaults:
         null_distance: Distance of the null adapter, -1 for none.
         support_low: Support score below which the level is LOW.
         out_of_library: Novelty (where unknown, nearest distance) above which it is
-            OUT_OF_LIBRARY.
-        calibration: What a support score promises; None: nothing is known.
+            OUT_OF_LIBRARY, for libraries that hold no images to find it on; 0: never.
+        calibration: What a mask promises; None: nothing is known.
     """
 
     temperature: float

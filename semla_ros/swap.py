@@ -1,31 +1,31 @@
 """Replacing the active weights without a frame noticing.
 
 One request is outstanding at most; a newer one replaces it. The background fuses, merges, encodes
-the class list and fills the engine's idle slot; the frame loop only publishes. Whatever fails,
-the active set keeps serving and the failure is reported once.
-
-While nothing is outstanding the idle slot may be filled with what will probably be asked for. It
-is published only as the answer to a request that tolerates it.
+the class list, fills the engine's idle slot and proves it; the frame loop only publishes. Whatever
+fails, the active set keeps serving and the failure is reported once. While nothing is outstanding
+the idle slot may be filled with what will probably be asked for.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import replace
 from functools import partial
 
+from semla_ros.adapter_access import AdapterAccess, AdapterSource
 from semla_ros.answers import FRESH, PREFETCHED, RECURRING, Prediction, SwapEvent
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.text import TextFeatures
 from semla_ros.errors import SemlaError
 from semla_ros.library.fusion import WeightSource
+from semla_ros.streaks import Streaks
 from semla_ros.swap_request import RecentMixes, SwapRequest
 from semla_ros.timing import StageTimer, now_ms
 from semla_ros.types import AdapterMix, UInt8Array, Vocabulary
-from semla_ros.weight_set import AdapterSource, Prepared, Recipe, SetPreparer
+from semla_ros.weight_set import Prepared, Recipe, SetPreparer
 
 _LOG = logging.getLogger(__name__)
 _REMEMBERED = 16
@@ -52,7 +52,7 @@ class AdapterSwapper:
             SemlaError: The base weights cannot be served; there is nothing to fall back to.
         """
         self._engine = engine
-        self._preparer = SetPreparer(engine, library, base_weights, text_encoder)
+        self._preparer = SetPreparer(engine, base_weights, text_encoder)
         self._executor = executor
         self._lock = threading.Lock()
         self._outstanding: SwapRequest | None = None
@@ -60,9 +60,10 @@ class AdapterSwapper:
         self._in_flight: Recipe | None = None
         self._ready: Prepared | None = None
         self._recent = RecentMixes(_REMEMBERED)
+        self._streaks = Streaks()
         self._working = False
         self._closed = False
-        self._active = Recipe(AdapterMix.base_only(), vocabulary, 0)
+        self._active = Recipe(AdapterMix.base_only(), vocabulary, AdapterAccess(library))
         self._preparer.load(self._active, StageTimer())
         self._preparer.proof.begin(vocabulary)
         engine.commit()
@@ -80,13 +81,13 @@ class AdapterSwapper:
     @property
     def target(self) -> AdapterMix:
         """The mix on its way, or the active one."""
-        wanted = self._outstanding
+        wanted = self._wish()
         return self._active.mix if wanted is None else wanted.recipe.mix
 
     @property
     def busy(self) -> bool:
-        """Whether a request has not been committed, failed or superseded yet."""
-        return self._outstanding is not None
+        """Whether a request has not been committed, failed, superseded or withdrawn yet."""
+        return self._wish() is not None
 
     @property
     def spare(self) -> AdapterMix | None:
@@ -94,25 +95,19 @@ class AdapterSwapper:
         return None if (spare := self._spare) is None else spare.mix
 
     @property
-    def unusable(self) -> Mapping[str, str]:
-        """Adapters that could not be loaded or proved since the library was set, with why."""
-        return self._preparer.unusable
-
-    def saw(self, rgb: UInt8Array, prediction: Prediction) -> None:
-        """Take note of a segmented frame: what is prepared is proved on the newest; no cost."""
-        self._preparer.proof.saw(rgb, prediction)
+    def access(self) -> AdapterAccess:
+        """Where the adapters of the active set come from."""
+        return self._active.access
 
     @property
-    def library(self) -> AdapterSource:
-        """Where adapters come from; may be replaced at any time, also while preparing."""
-        return self._preparer.library
+    def unusable(self) -> Mapping[str, str]:
+        """Adapters that cannot be loaded at the moment, or failed their proof, with the reason."""
+        return self._active.access.failing
 
-    @library.setter
-    def library(self, library: AdapterSource) -> None:
-        with self._lock:
-            self._preparer.library = library
-            self._spare = None
-            self._recent.clear()
+    def saw(self, rgb: UInt8Array, prediction: Prediction) -> Prediction:
+        """Return `prediction`, noted: what is prepared is proved on the newest; costs nothing."""
+        self._preparer.proof.saw(rgb, prediction)
+        return prediction
 
     def request(
         self,
@@ -124,12 +119,14 @@ class AdapterSwapper:
         vocabulary: Vocabulary | None = None,
         tolerance: float = 0.0,
         without: Collection[str] = (),
+        library: AdapterSource | None = None,
         proved: bool = True,
     ) -> Future[SwapEvent]:
         """Return the future of a swap to `mix`, prepared in the background.
 
         A request that is still outstanding is superseded: it resolves with `committed=False` and
-        is never published.
+        is never published. Neither is one whose future was cancelled; `cancel` returns False once
+        it is too late.
 
         Args:
             mix: Wanted.
@@ -140,10 +137,16 @@ class AdapterSwapper:
             tolerance: A mix that is prepared already, or served recently, may be published
                 instead if it is as near as this in sum |w - w'|; the event says so.
             without: Adapters that such a mix must not have.
+            library: Where adapters come from, with this swap and from then on.
             proved: Whether it must be proved; False serves whatever loads, for studies.
         """
         with self._lock:
-            recipe, origin = self._recipe(mix, vocabulary or self.vocabulary, tolerance, without)
+            if library is None:
+                classes = vocabulary or self.vocabulary
+                recipe, origin = self._recipe(mix, classes, tolerance, without)
+            else:
+                access = AdapterAccess(library)
+                recipe, origin = Recipe(mix, vocabulary or self.vocabulary, access), FRESH
             recipe = recipe if proved else replace(recipe, proved=False)
             wanted = SwapRequest(mix, recipe, reason, origin, detection_ms)
             closed, superseded, start = self._closed, None, False
@@ -151,50 +154,68 @@ class AdapterSwapper:
                 superseded, self._outstanding = self._outstanding, wanted
                 start = self._must_start()
         if closed:
-            self._resolve(wanted, self._failed(wanted, stamp_ns, "the swapper is closed"))
+            wanted.resolve(wanted.failed(self.active, stamp_ns, "the swapper is closed"))
             return wanted.future
         if superseded is not None:
             error = f"superseded by {reason} {mix.identity}"
-            self._resolve(superseded, self._failed(superseded, stamp_ns, error))
+            superseded.resolve(superseded.failed(self.active, stamp_ns, error))
         if start:
             self._executor.submit(self._work)
         return wanted.future
 
-    def prefetch(self, mix: AdapterMix, *, tolerance: float) -> None:
+    def prefetch(
+        self, mix: AdapterMix, *, tolerance: float, without: Collection[str] = ()
+    ) -> None:
         """Prepare `mix` in the idle slot, in case it is asked for; any thread, never waits.
 
         Does nothing while a request is outstanding, while an earlier guess is being prepared, or
-        where that guess is within half the `tolerance`, which is that of the request to come.
+        where that is within half the `tolerance`; it and `without` are the coming request's.
         """
         with self._lock:
             spare = self._spare
             near = spare is not None and spare.mix.difference(mix) <= tolerance / 4
             waits = near or (spare is not None and self._in_flight is spare)
-            if self._closed or self._outstanding is not None or waits:
+            if self._closed or self._wish() is not None or waits:
                 return
-            known = self._recent.nearest(mix, tolerance=tolerance, other_than=self._active.mix)
-            self._spare = Recipe(known or mix, self.vocabulary, self._preparer.generation)
+            known = self._recent.nearest(
+                mix, tolerance=tolerance, without=without, other_than=self._active.mix
+            )
+            self._spare = Recipe(known or mix, self.vocabulary, self._active.access)
             start = self._must_start()
         if start:
             self._executor.submit(self._work)
 
-    def commit_ready(self, stamp_ns: int) -> SwapEvent | None:
+    def commit_ready(
+        self, stamp_ns: int, *, then: Callable[[SwapEvent], None] = lambda _: None
+    ) -> SwapEvent | None:
         """Return what became of the outstanding request, None while there is nothing to tell.
 
         Publishes a prepared set, so call it between frames. Never waits for the background.
+
+        Args:
+            stamp_ns: Sensor time.
+            then: Called with the event before whoever asked has the answer.
         """
         started = now_ms()
         with self._lock:
-            request, ready = self._outstanding, self._ready
+            request, ready = self._wish(), self._ready
             if request is None or ready is None or ready.recipe is not request.recipe:
                 return None
             self._outstanding = self._spare = self._ready = None
-            event = self._publish(request, ready, stamp_ns, started)
+            if not request.future.set_running_or_notify_cancel():
+                return None  # withdrawn this moment
+            before = self._active.mix
+            error = self._publish(request.recipe, ready.error)
+        stall_ms = now_ms() - started
+        event = request.ended(before, ready, stamp_ns=stamp_ns, stall_ms=stall_ms, error=error)
         if event.committed:
             _LOG.info("swap to %s (%s, %s)", event.to_mix.identity, event.reason, event.origin)
-        else:
+        elif self._streaks.begins(event.reason, event.error):
             _LOG.error("swap to %s failed: %s", event.to_mix.identity, event.error)
-        self._resolve(request, event)
+        try:
+            then(event)
+        finally:
+            request.future.set_result(event)
         return event
 
     def close(self) -> None:
@@ -204,23 +225,23 @@ class AdapterSwapper:
             dropped, self._outstanding = self._outstanding, None
             self._spare = self._ready = None
         if dropped is not None:
-            self._resolve(dropped, self._failed(dropped, 0, "the swapper was closed"))
+            dropped.resolve(dropped.failed(self.active, 0, "the swapper was closed"))
 
     def _recipe(
         self, mix: AdapterMix, vocabulary: Vocabulary, tolerance: float, without: Collection[str]
     ) -> tuple[Recipe, str]:
         """Return what to publish for `mix` and where it comes from; the lock is held."""
-        generation, active = self._preparer.generation, self._active.mix
+        access, active = self._active.access, self._active.mix
         if (
             (ahead := self._ahead()) is not None
             and ahead.vocabulary is vocabulary
-            and ahead.generation == generation
+            and ahead.access is access
             and 2 * ahead.mix.difference(mix) <= tolerance
             and set(without).isdisjoint(ahead.mix.names)
         ):
             return ahead, PREFETCHED
         known = self._recent.nearest(mix, tolerance=tolerance, without=without, other_than=active)
-        return Recipe(known or mix, vocabulary, generation), RECURRING if known else FRESH
+        return Recipe(known or mix, vocabulary, access), RECURRING if known else FRESH
 
     def _ahead(self) -> Recipe | None:
         """Return what is whole in the idle slot, or on its way there and wanted; lock held."""
@@ -234,9 +255,15 @@ class AdapterSwapper:
         self._working = self._working or start
         return start
 
+    def _wish(self) -> SwapRequest | None:
+        """Return the outstanding request, unless whoever asked has withdrawn it."""
+        request = self._outstanding
+        return None if request is None or request.future.cancelled() else request
+
     def _next(self) -> Recipe | None:
         """Return what should lie in the idle slot and does not; the lock is held."""
-        wanted = self._spare if self._outstanding is None else self._outstanding.recipe
+        request = self._wish()
+        wanted = self._spare if request is None else request.recipe
         done = self._ready is not None and self._ready.recipe is wanted
         return None if done else wanted
 
@@ -257,40 +284,16 @@ class AdapterSwapper:
         with self._lock:
             return self._next() is recipe
 
-    def _publish(
-        self, request: SwapRequest, ready: Prepared, stamp_ns: int, started: float
-    ) -> SwapEvent:
-        recipe, before, error = request.recipe, self._active, ready.error
-        if not error:
-            try:
-                self._engine.commit()
-                self._active = recipe
-                self._recent.add(recipe.mix)
-            except SemlaError as failure:
-                error = str(failure)
-        return SwapEvent(
-            stamp_ns=stamp_ns,
-            from_mix=before.mix,
-            to_mix=recipe.mix,
-            reason=request.reason,
-            committed=not error,
-            error=error,
-            detection_ms=request.detection_ms,
-            fuse_ms=ready.fuse_ms,
-            load_ms=ready.load_ms,
-            stall_ms=now_ms() - started,
-            origin=request.origin,
-            deviation=2 * recipe.mix.difference(request.mix),
-            ready_ms=max(0.0, ready.done_ms - request.asked_ms),
-        )
-
-    def _failed(self, request: SwapRequest, stamp_ns: int, error: str) -> SwapEvent:
-        return SwapEvent(
-            stamp_ns, self.active, request.recipe.mix, request.reason, committed=False, error=error
-        )
-
-    @staticmethod
-    def _resolve(request: SwapRequest, event: SwapEvent) -> None:
-        """Answer whoever asked, unless they cancelled."""
-        if request.future.set_running_or_notify_cancel():
-            request.future.set_result(event)
+    def _publish(self, recipe: Recipe, error: str) -> str:
+        """Return why `recipe`, prepared unless there is an `error`, does not serve; lock held."""
+        if error:
+            return error
+        try:
+            self._engine.commit()
+        except SemlaError as failure:
+            return str(failure)
+        if recipe.access is not self._active.access:
+            self._recent.clear()
+        self._active = recipe
+        self._recent.add(recipe.mix)
+        return ""

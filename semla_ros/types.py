@@ -11,11 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from semla_ros.errors import FrameError, LibraryError, VocabularyError
+from semla_ros.novelty import NoveltyAlarm
 
 UInt8Array = npt.NDArray[np.uint8]
 LabelArray = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
+Int64Array = npt.NDArray[np.int64]
 Indices = npt.NDArray[np.intp]
 
 BASE = "base"
@@ -173,6 +175,7 @@ class DomainEstimate:
         raw_distances: (K,) float64, the same for `raw_embedding`.
         novelties: (K,) float64, distance of `embedding` to each centroid in units of the spread
             within domains; None where the library does not know that spread.
+        alarm: From which novelty on the library raises the alarm; None where it has no say.
 
     In a large library the distances are `LazyDistances`.
     """
@@ -184,6 +187,7 @@ class DomainEstimate:
     distances: Distances
     raw_distances: Distances
     novelties: Distances | None = None
+    alarm: NoveltyAlarm | None = None
 
     def __post_init__(self) -> None:
         if not len(self.distances) == len(self.raw_distances) == len(self.names):

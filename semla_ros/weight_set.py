@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
-from typing import Protocol
+from functools import partial
 
+from semla_ros.adapter_access import AdapterAccess
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.proof import NOTICED, SwapProof
 from semla_ros.engine.text import TextFeatures
@@ -20,14 +19,6 @@ from semla_ros.types import BASE, AdapterMix, LoraAdapter, Vocabulary, WeightSet
 _LOG = logging.getLogger(__name__)
 
 
-class AdapterSource(Protocol):
-    """What preparing needs of a library."""
-
-    def get(self, name: str) -> LoraAdapter:
-        """Return the adapter `name`, or raise AdapterError."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Recipe:
     """What to prepare; every recipe is one attempt, equal content or not.
@@ -35,13 +26,13 @@ class Recipe:
     Attributes:
         mix: The proportions.
         vocabulary: The classes.
-        generation: Which library it was chosen from, see `SetPreparer.generation`.
+        access: Where its adapters come from.
         proved: Whether it must be proved before it serves.
     """
 
     mix: AdapterMix
     vocabulary: Vocabulary
-    generation: int
+    access: AdapterAccess
     proved: bool = True
 
 
@@ -103,45 +94,13 @@ class SetPreparer:
     """
 
     def __init__(
-        self,
-        engine: SegmentationEngine,
-        library: AdapterSource,
-        base_weights: WeightSource,
-        text_encoder: TextFeatures,
+        self, engine: SegmentationEngine, base_weights: WeightSource, text_encoder: TextFeatures
     ) -> None:
-        """Take adapters from `library`."""
+        """Merge into `engine`."""
         self.proof = SwapProof(engine, base_weights.get)
         self._engine = engine
         self._base = base_weights
         self._text = text_encoder
-        self._lock = threading.Lock()
-        self._library = library
-        self._generation = 0
-        self._unusable: dict[str, str] = {}
-        self._refused: dict[str, str] = {}
-
-    @property
-    def library(self) -> AdapterSource:
-        """Where adapters come from; may be replaced at any time, also while preparing."""
-        return self._library
-
-    @library.setter
-    def library(self, library: AdapterSource) -> None:
-        with self._lock:
-            self._library = library
-            self._generation += 1
-            self._unusable = {}
-            self._refused = {}
-
-    @property
-    def generation(self) -> int:
-        """How many times the library was replaced."""
-        return self._generation
-
-    @property
-    def unusable(self) -> Mapping[str, str]:
-        """Adapters that could not be loaded or proved since the library was set, with why."""
-        return MappingProxyType({**self._unusable, **self._refused})
 
     def attempt(self, recipe: Recipe, *, wanted: Callable[[], bool]) -> Prepared:
         """Return how preparing `recipe` ended; raises nothing.
@@ -156,7 +115,7 @@ class SetPreparer:
         except SemlaError as failure:
             error = str(failure)
         except Exception as failure:  # noqa: BLE001  worker boundary: later swaps go on
-            _LOG.exception("unexpected failure while preparing %s", recipe.mix.identity)
+            _LOG.debug("while preparing %s", recipe.mix.identity, exc_info=True)
             error = f"{type(failure).__name__}: {failure}"
         spent = timer.durations_ms
         return Prepared(
@@ -178,63 +137,52 @@ class SetPreparer:
                 raise EngineError("superseded while fusing")
 
         with timer.stage("fuse"):
-            with self._lock:
-                library, generation = self._library, self._generation
-            names = [name for name in recipe.mix.names if name != BASE]
-            adapters = [self._adapter(library, name) for name in names]
-            weight_set = self._weight_set(recipe, adapters, generation, proceed)
+            get = partial(recipe.access.get, even_refused=not recipe.proved)
+            adapters = [get(name) for name in recipe.mix.names if name != BASE]
+            weight_set = self._weight_set(recipe, adapters, proceed)
         proceed()
         with timer.stage("load"):
             self._engine.prepare(weight_set)
         loaded = True
-        if recipe.proved and wanted():
-            self._prove(recipe, adapters, generation)
+        known = self.proof.knows(recipe.mix, recipe.vocabulary, recipe.access.number)
+        if recipe.proved and not known:
+            if not wanted():
+                raise EngineError("superseded before it was proved")
+            self._prove(recipe, adapters)
 
-    def _prove(self, recipe: Recipe, adapters: Sequence[LoraAdapter], generation: int) -> None:
+    def _prove(self, recipe: Recipe, adapters: Sequence[LoraAdapter]) -> None:
         """Hold the filled slot against what served before; whoever is to blame serves no more.
 
         Raises:
             AdapterError: The set must not serve; the message says why.
         """
-        mix, vocabulary = recipe.mix, recipe.vocabulary
-        if self.proof.knows(mix, vocabulary, generation):
-            return
+        mix, vocabulary, number = recipe.mix, recipe.vocabulary, recipe.access.number
         seen = self.proof.picture(vocabulary)
-        blamed = self._overgrown(adapters) if seen.collapse or seen.changed > NOTICED else {}
-        if not seen.collapse and not blamed:
-            self.proof.passed(mix, vocabulary, generation)
-            return
+        blamed = {each.name: found for each in adapters if (found := self.proof.weights(each))}
+        if seen.clear and not seen.collapse and not blamed:
+            self.proof.passed(mix, vocabulary, number)
+        if not seen.collapse and (not blamed or seen.changed <= NOTICED):
+            return  # what no mask has shown is looked at again next time
         told = "; ".join(f"adapter {name!r} {found}" for name, found in blamed.items())
         if seen.collapse:
             told = f"mix {mix.identity} {seen.collapse}" + (f"; {told}" if told else "")
-            blamed = blamed or self._alone(recipe, adapters, generation)
+            blamed = blamed or self._alone(recipe, adapters)
         text = f"{told}: refused; train or copy {sorted(blamed)!r} again, then reload the library"
-        with self._lock:
-            if generation == self._generation:
-                self._refused = {**self._refused, **dict.fromkeys(blamed, text)}
+        recipe.access.refuse(blamed, text)
         raise AdapterError(text)
 
-    def _alone(
-        self, recipe: Recipe, adapters: Sequence[LoraAdapter], generation: int
-    ) -> dict[str, str]:
+    def _alone(self, recipe: Recipe, adapters: Sequence[LoraAdapter]) -> dict[str, str]:
         """Return those of `adapters` that fail alone, all where none does."""
         failing = {}
         for adapter in adapters if len(adapters) > 1 else ():
             alone = replace(recipe, mix=AdapterMix((adapter.name,), (1.0,)))
-            self._engine.prepare(self._weight_set(alone, [adapter], generation, lambda: None))
+            self._engine.prepare(self._weight_set(alone, [adapter], lambda: None))
             if found := self.proof.picture(recipe.vocabulary).collapse:
                 failing[adapter.name] = found
         return failing or {adapter.name: "" for adapter in adapters}
 
-    def _overgrown(self, adapters: Sequence[LoraAdapter]) -> dict[str, str]:
-        return {each.name: found for each in adapters if (found := self.proof.weights(each))}
-
     def _weight_set(
-        self,
-        recipe: Recipe,
-        adapters: Sequence[LoraAdapter],
-        generation: int,
-        proceed: Callable[[], None],
+        self, recipe: Recipe, adapters: Sequence[LoraAdapter], proceed: Callable[[], None]
     ) -> WeightSet:
         return make_weight_set(
             recipe.mix,
@@ -243,17 +191,6 @@ class SetPreparer:
             text=self._text,
             vocabulary=recipe.vocabulary,
             image_layers=self._engine.layers,
-            key=(generation, recipe.mix),
+            key=(recipe.access.number, recipe.mix),
             proceed=proceed,
         )
-
-    def _adapter(self, library: AdapterSource, name: str) -> LoraAdapter:
-        if name in self._refused:
-            raise AdapterError(f"adapter {name!r} cannot serve: {self._refused[name]}")
-        try:
-            return library.get(name)
-        except AdapterError as error:
-            with self._lock:
-                if library is self._library:
-                    self._unusable = {**self._unusable, name: str(error)}
-            raise

@@ -84,11 +84,11 @@ def _write_domain(folder: Path, name: str, mean: float, rng: np.random.Generator
         layer.name: LoraLayer(
             rng.normal(size=(2, layer.shape[1])).astype(np.float32),
             rng.normal(size=(layer.shape[0], 2)).astype(np.float32),
-            2.0,
+            0.5,
         )
         for layer in LAYERS
     }
-    write_adapter(folder, LoraAdapter(name, layers, "small:1"), alpha=4.0)
+    write_adapter(folder, LoraAdapter(name, layers, "small:1"), alpha=1.0)
     centroid = np.full(3, mean)
     write_statistics(folder, name, DomainStatistics(centroid, count=10, encoder="mean-colour"))
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from signing import Minisign
 
 from semla_ros import bundle as module
 from semla_ros.bundle import (
@@ -24,6 +25,7 @@ from semla_ros.bundle import (
     open_bundle,
 )
 from semla_ros.errors import BundleError, SemlaError
+from semla_ros.signature import read_trusted_keys
 from semla_ros.types import Vocabulary
 
 FILES = (
@@ -103,6 +105,52 @@ def test_a_bundle_may_have_no_navigator(sealed):
 def test_adapters_are_not_sealed(sealed):
     (sealed / "library" / "fog").mkdir(parents=True)
     assert open_bundle(sealed).manifest.name == "tiny"
+
+
+@pytest.fixture
+def trusted(tmp_path):
+    """Return a signer and what a robot that trusts it has read."""
+    signer = Minisign()
+    return signer, read_trusted_keys(signer.public_file(tmp_path / "fleet.pub"))
+
+
+def test_a_bundle_by_a_trusted_signer_opens_and_says_whose_it_is(sealed, trusted):
+    signer, keys = trusted
+    signer.sign(sealed / MANIFEST, comment=b"release 7")
+    opened = open_bundle(sealed, trusted=keys)
+    assert opened.signer.comment == "release 7"
+    assert opened.signer.key.file == "fleet.pub"
+    assert open_bundle(sealed).signer is None
+
+
+def test_a_robot_that_trusts_keys_refuses_an_unsigned_bundle(sealed, trusted):
+    with pytest.raises(
+        BundleError, match=r"bundle.yaml.minisig: expected a signature.*found none"
+    ):
+        open_bundle(sealed, trusted=trusted[1])
+
+
+def test_the_signature_is_asked_for_before_anything_is_parsed(sealed, trusted, monkeypatch):
+    signer, keys = trusted
+    signer.sign(sealed / MANIFEST)
+    rewrite(sealed, lambda data: data.update(name="other"))
+    monkeypatch.setattr(module.yaml, "safe_load", lambda _: pytest.fail("parsed"))
+    with pytest.raises(BundleError, match="changed after it was signed"):
+        open_bundle(sealed, trusted=keys)
+
+
+def test_one_signature_covers_every_sealed_file(sealed, trusted):
+    signer, keys = trusted
+    signer.sign(sealed / MANIFEST)
+    (sealed / FILES[0]).write_bytes(b"other")
+    with pytest.raises(BundleError, match="edited or damaged"):
+        open_bundle(sealed, trusted=keys)
+
+
+def test_a_strangers_signature_counts_for_nothing(sealed, trusted):
+    Minisign(b"stranger").sign(sealed / MANIFEST)
+    with pytest.raises(BundleError, match="expected a signature by a trusted key"):
+        open_bundle(sealed, trusted=trusted[1])
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -146,6 +146,11 @@ def test_an_edited_bundle_is_named(capsys, bundle, tmp_path):
 def test_library_verbs_change_the_folder(capsys, bundle, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(bundle, copy)
+    unsealed = "fog  unsealed\nnight  unsealed\nrain  unsealed\n"
+    assert run(capsys, "library", "list", copy) == (0, unsealed, "")
+    sealed = run(capsys, "library", "seal", copy)
+    assert sealed == (0, "sealed fog\nsealed night\nsealed rain\n", "")
+    assert run(capsys, "library", "seal", copy) == (0, "every seal is there and holds\n", "")
     assert run(capsys, "library", "list", copy) == (0, "fog\nnight\nrain\n", "")
     assert run(capsys, "library", "rename", copy, "fog", "mist")[:2] == (0, "mist\nnight\nrain\n")
     source = bundle / "library" / "fog"

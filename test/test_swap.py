@@ -35,13 +35,20 @@ class Base:
 class Adapters:
     """`a` adds 1 everywhere, `b` adds 2, `nan` is damaged in its values; others are missing."""
 
+    def __init__(self) -> None:
+        self.read: list[str] = []
+
     def get(self, name: str) -> LoraAdapter:
         values = {"a": 1.0, "b": 2.0, "nan": np.nan}
         if name not in values:
             raise AdapterError(f"adapter {name!r} is truncated")
+        self.read.append(name)
         ones = np.ones((1, 4), np.float32)
         layer = LoraLayer(ones, ones.T.copy(), values[name])
         return LoraAdapter(name, {IMAGE_LAYER: layer, TEXT_LAYER: layer})
+
+    def gone(self) -> dict[str, str]:
+        return {}
 
 
 class Text:
@@ -135,10 +142,11 @@ def test_text_features_come_from_the_merged_text_tower(stage):
 def test_every_mix_and_every_library_has_its_own_text_key(stage):
     stage.request(only("a"))
     stage.request(only("b"))
-    stage.swapper.library = Adapters()
-    stage.request(only("a"))
+    stage.request(only("a"), library=Adapters())
+    assert stage.swapper.commit_ready(1).committed
+    stage.request(only("b"))
     keys = [key for _, _, key in stage.text.calls]
-    assert len(set(keys)) == len(keys) == 4
+    assert len(set(keys)) == len(keys) == 5
 
 
 def test_a_new_vocabulary_is_served_with_the_same_mix(stage):
@@ -217,8 +225,37 @@ def test_adapters_that_do_not_load_are_remembered_until_the_library_changes(stag
     stage.request(AdapterMix(("a", "torn"), (0.5, 0.5)))
     stage.swapper.commit_ready(1)
     assert dict(stage.swapper.unusable) == {"torn": "adapter 'torn' is truncated"}
-    stage.swapper.library = Adapters()
+    stage.request(only("a"), library=Adapters())
+    stage.swapper.commit_ready(2)
     assert not stage.swapper.unusable
+
+
+def test_another_library_serves_from_the_swap_on_that_brings_it(later):
+    new = Adapters()
+    refused = later.request(only("a"), library=new)
+    later.executor.run_all()
+    assert refused.cancel()
+    later.request(only("b"))
+    later.executor.run_all()
+    assert later.swapper.commit_ready(1).to_mix == only("b")
+    assert new.read == ["a"]
+    later.request(only("b"), library=new)
+    later.executor.run_all()
+    assert later.swapper.commit_ready(2).committed
+    later.request(only("a"))
+    later.executor.run_all()
+    assert new.read == ["a", "b", "a"]
+
+
+def test_equal_failures_of_swaps_are_logged_once_and_another_kind_at_once(stage, caplog):
+    for _ in range(3):
+        stage.request(only("torn"))
+        stage.swapper.commit_ready(1)
+    stage.engine.fail_at = {"commit"}
+    stage.request(only("a"))
+    stage.swapper.commit_ready(1)
+    told = [r.getMessage() for r in caplog.records if "swap to" in r.getMessage()]
+    assert ["truncated" in text for text in told] == [True, False]
 
 
 def test_the_newest_of_waiting_requests_wins(later):
@@ -273,10 +310,61 @@ def test_closing_answers_who_still_waits(later):
     assert "closed" in later.request(only("b")).result(0).error
 
 
-def test_a_cancelled_future_does_not_disturb_the_swap(later):
-    later.request(only("a")).cancel()
+@pytest.mark.parametrize("prepared", [False, True])
+def test_a_withdrawn_request_is_never_published(later, prepared):
+    withdrawn = later.request(only("a"))
+    if prepared:
+        later.executor.run_all()
+    assert withdrawn.cancel()
+    assert not later.swapper.busy
+    assert later.swapper.target == AdapterMix.base_only()
     later.executor.run_all()
-    assert later.swapper.commit_ready(1).committed
+    assert later.swapper.commit_ready(1) is None
+    assert later.serving() == AdapterMix.base_only()
+    later.request(only("b"))
+    later.executor.run_all()
+    assert later.swapper.commit_ready(2).to_mix == only("b")
+
+
+def test_a_withdrawn_request_ends_between_two_layers(later, monkeypatch):
+    whole, seen = later.engine._prepare_impl, []
+
+    def interrupted(index, weight_set):
+        seen.append(weight_set.mix)
+        whole(index, weight_set)
+
+    monkeypatch.setattr(later.engine, "_prepare_impl", interrupted)
+    encode = later.text.encode
+
+    def withdrawing(*args, **kwargs):
+        withdrawn.cancel()
+        return encode(*args, **kwargs)
+
+    monkeypatch.setattr(later.text, "encode", withdrawing)
+    withdrawn = later.request(only("a"))
+    later.executor.run_all()
+    assert not seen
+
+
+def test_what_is_published_cannot_be_withdrawn_and_takes_effect_before_the_answer(stage):
+    future = stage.request(only("a"))
+    seen = []
+    event = stage.swapper.commit_ready(
+        1, then=lambda event: seen.append((event, future.cancel(), future.done()))
+    )
+    assert seen == [(event, False, False)]
+    assert future.result(0) is event
+
+
+def test_what_fails_after_a_swap_keeps_nobody_waiting(stage):
+    def broken(event):
+        raise EngineError("no centroids")
+
+    future = stage.request(only("a"))
+    with pytest.raises(EngineError):
+        stage.swapper.commit_ready(1, then=broken)
+    assert future.result(0).committed
+    assert not stage.swapper.busy
 
 
 def test_requests_from_many_threads_all_get_an_answer_and_frames_one_whole_set():

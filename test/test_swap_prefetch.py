@@ -162,8 +162,7 @@ def test_a_guess_that_hardly_moved_is_not_prepared_again(stage):
 
 def test_a_new_library_or_other_classes_make_a_prefetch_worthless(stage):
     stage.swapper.prefetch(only("a"), tolerance=0.25)
-    stage.swapper.library = Adapters()
-    stage.request(only("a"), tolerance=0.25)
+    stage.request(only("a"), tolerance=0.25, library=Adapters())
     assert stage.swapper.commit_ready(1).origin == FRESH
     stage.swapper.prefetch(only("b"), tolerance=0.25)
     stage.request(only("b"), tolerance=0.25, vocabulary=classes("car"), reason="vocabulary")
@@ -203,6 +202,17 @@ def test_no_near_mix_brings_back_an_adapter_that_may_not_serve(stage):
     stage.swapper.prefetch(blend(0.7), tolerance=0.0)
     stage.request(only("a"), tolerance=2.0, without={"b"})
     assert stage.swapper.commit_ready(3).to_mix == only("a")
+
+
+def test_no_prefetch_brings_back_an_adapter_that_may_not_serve(stage):
+    seen = prepares(stage)
+    for mix in (blend(0.9), only("b")):
+        stage.request(mix)
+        stage.swapper.commit_ready(1)
+    stage.swapper.prefetch(only("a"), tolerance=0.25, without=("b",))
+    assert seen[-1] == only("a")
+    stage.swapper.prefetch(blend(0.95), tolerance=0.25)
+    assert seen[-1] == only("a"), "that is near enough still"
 
 
 def test_closing_forgets_a_prefetch(later):

@@ -9,6 +9,7 @@ from semla_ros.errors import AdapterError
 from semla_ros.executors import InlineExecutor
 from semla_ros.swap import AdapterSwapper
 from semla_ros.types import BASE, AdapterMix, LoraAdapter, LoraLayer, Vocabulary
+from semla_ros.weight_set import Recipe
 
 LAYER = GraphWeight("image.fc", "p", "segmentation", "p", False, (4, 4))
 RGB = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
@@ -46,6 +47,9 @@ class Adapters:
             raise AdapterError(f"adapter {name!r} is truncated")
         ones = np.ones((1, 4), np.float32)
         return LoraAdapter(name, {LAYER.name: LoraLayer(ones, ones.T.copy(), SCALINGS[name])})
+
+    def gone(self):
+        return {}
 
 
 class Base:
@@ -121,6 +125,23 @@ def test_weights_drowned_by_a_change_that_no_mask_shows_are_let_be(swapper):
     assert swap(swapper, {"idle": 1}).committed
 
 
+def test_and_looked_at_again_the_next_time(swapper, engine):
+    swap(swapper, {"idle": 1})
+    swap(swapper, {"good": 1})
+    proofs = len(engine.proofs)
+    assert swap(swapper, {"idle": 1}).committed
+    assert len(engine.proofs) == proofs + 1
+
+
+def test_what_nobody_wants_any_more_is_not_proved_and_cannot_be_taken(swapper, engine):
+    preparer = swapper._preparer
+    recipe = Recipe(AdapterMix(("good",), (1.0,)), swapper.vocabulary, swapper._active.access)
+    proofs = len(engine.proofs)
+    prepared = preparer.attempt(recipe, wanted=lambda: engine._prepared is None)
+    assert prepared.error == "superseded before it was proved"
+    assert len(engine.proofs) == proofs
+
+
 def test_an_engine_that_cannot_prove_leaves_the_weights_to_judge(swapper, engine):
     engine.blind = True
     assert swap(swapper, {"sly": 1}).committed
@@ -136,11 +157,10 @@ def test_an_answer_that_is_not_finite_is_refused(swapper):
 def test_another_library_is_judged_anew(swapper, engine):
     swap(swapper, {"sly": 1})
     swap(swapper, {"good": 1})
-    swapper.library = Adapters()
-    assert not swapper.unusable
     proofs = len(engine.proofs)
-    assert swap(swapper, {"good": 1}).committed
+    assert swap(swapper, {"good": 1}, library=Adapters()).committed
     assert len(engine.proofs) == proofs + 1
+    assert not swapper.unusable
     assert not swap(swapper, {"sly": 1}).committed
 
 
@@ -166,4 +186,6 @@ def test_the_golden_image_is_the_witness_before_the_first_frame(engine):
 
 
 def test_a_study_serves_what_it_is_told(swapper):
+    assert not swap(swapper, {"sly": 1}).committed
     assert swap(swapper, {"sly": 1}, proved=False).committed
+    assert not swap(swapper, {"sly": 1}).committed

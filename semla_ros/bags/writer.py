@@ -109,8 +109,9 @@ class BagWriter:
             if kind is None:
                 raise BagError(told) from error
             _LOG.error("%s", told)
-        if not written.exists():
-            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            if not written.exists():
+                shutil.rmtree(folder, ignore_errors=True)
 
     def write(self, topic: str, msgtype: str, fields: Mapping[str, object], stamp_ns: int) -> None:
         """Write one message given as nested mappings.

@@ -47,6 +47,7 @@ from semla_ros.types import (
     LoraAdapter,
     LoraLayer,
     UInt8Array,
+    WeightSet,
 )
 from semla_ros.weight_set import make_weight_set
 
@@ -70,36 +71,41 @@ class Answers:
 class Stand:
     """A bundle, its adapters and some images."""
 
-    def __init__(self, bundle: Path, images: Sequence[UInt8Array]) -> None:
-        """Open the bundle with ONNX Runtime."""
+    def __init__(
+        self, bundle: Path, images: Sequence[UInt8Array], *, engine: str = "onnx"
+    ) -> None:
+        """Open the bundle with an engine."""
         self.bundle = open_bundle(bundle)
         self.images = images
         self.base = BaseWeights.open(self.bundle)
-        self.engine: SegmentationEngine = create_engine("onnx", self.bundle, threads=0)
+        self.engine: SegmentationEngine = create_engine(engine, self.bundle, threads=0)
         self.folders = sorted(p for p in self.bundle.library.iterdir() if p.is_dir())
         self.adapters = {path.name: read_adapter(path) for path in self.folders}
         self.norms: dict[str, float] = {}
         self._text = TextEncoder(self.bundle, threads=1)
 
-    def answers(self, *adapters: LoraAdapter) -> Answers:
-        """Return what the even mix of `adapters` says, of the base without any."""
+    def weight_set(self, *adapters: LoraAdapter) -> WeightSet:
+        """Return the even mix of `adapters`, the base without any."""
         names = tuple(adapter.name for adapter in adapters)
         even = tuple(1 / len(names) for _ in names)
         mix = AdapterMix(names, even) if names else AdapterMix.base_only()
-        vocabulary = self.bundle.manifest.vocabulary
-        weight_set = make_weight_set(
+        return make_weight_set(
             mix,
             adapters,
             base=self.base,
             text=self._text,
-            vocabulary=vocabulary,
+            vocabulary=self.bundle.manifest.vocabulary,
             image_layers=self.engine.layers,
         )
-        self.engine.prepare(weight_set)
+
+    def answers(self, *adapters: LoraAdapter) -> Answers:
+        """Return what the even mix of `adapters` says, of the base without any."""
+        self.engine.prepare(self.weight_set(*adapters))
         self.engine.commit()
         labels = [labels_of(self.engine.logits(image)) for image in self.images]
-        classes = len(vocabulary.names)
-        return Answers(labels, np.stack([shares_of(each, classes) for each in labels]))
+        classes = len(self.bundle.manifest.vocabulary.names)
+        shares = np.array([shares_of(each, classes) for each in labels])
+        return Answers(labels, shares)
 
     def blames(self, adapter: LoraAdapter) -> bool:
         """Return whether the weights alone have `adapter` refused."""
@@ -123,7 +129,7 @@ def sound(stand: Stand) -> tuple[dict[str, Answers], dict[str, Any]]:
         for before, after in zip(sets[one].shares, sets[other].shares, strict=True):
             swaps += 1
             refused += takeover(before, after) is not None
-            growths.append(float((after - before)[after.argmax()]))
+            growths.append(float(after.max() - before.max()))
     facts = {
         "sets": len(sets),
         "images": len(stand.images),
@@ -131,7 +137,7 @@ def sound(stand: Stand) -> tuple[dict[str, Answers], dict[str, Any]]:
         "refused_by_picture": refused,
         "refused_by_weights": sum(map(stand.blames, stand.adapters.values())),
         "largest_share_of_a_class": max(float(each.shares.max()) for each in sets.values()),
-        "largest_growth_of_the_first_class": max(growths),
+        "largest_growth_of_the_largest_share": max(growths),
         "largest_change_of_a_layer": max(map(stand.largest_change, stand.adapters.values())),
         "largest_change_believed": MAX_CHANGE,
     }
@@ -160,7 +166,7 @@ def _overwritten(folder: Path, value: float, rng: np.random.Generator) -> LoraAd
     content = (folder / TENSOR_FILE).read_bytes()
     start = 8 + int.from_bytes(content[:8], "little")
     values = np.frombuffer(content[start:], np.float32).copy()
-    first = int(rng.integers(0, len(values) - _OVERWRITTEN))
+    first = int(rng.integers(0, max(1, len(values) - _OVERWRITTEN)))
     values[first : first + _OVERWRITTEN] = value
     with tempfile.TemporaryDirectory() as scratch:
         shutil.copyfile(folder / CONFIG_FILE, Path(scratch) / CONFIG_FILE)
@@ -198,7 +204,7 @@ def damaged(stand: Stand, sets: dict[str, Answers], *, positions: int) -> dict[s
     rows: dict[str, list[tuple[float, float, float, float]]] = {}
     for folder in tqdm(stand.folders, desc="damaged", disable=None):
         name = folder.name
-        befores = [sets[each] for each in ("base", *stand.adapters) if each != name]
+        others = [sets[each] for each in ("base", *stand.adapters) if each != name]
         for kind, broken in damages(folder, stand.adapters[name], positions=positions, rng=rng):
             answers = stand.answers(broken)
             alike = [
@@ -207,12 +213,12 @@ def damaged(stand: Stand, sets: dict[str, Answers], *, positions: int) -> dict[s
             ]
             caught = [
                 takeover(before, after) is not None
-                for each in befores
+                for each in others
                 for before, after in zip(each.shares, answers.shares, strict=True)
             ]
             noticed = [
                 float((before != after).mean()) > NOTICED
-                for each in befores
+                for each in others
                 for before, after in zip(each.labels, answers.labels, strict=True)
             ]
             blamed = np.array(noticed) & stand.blames(broken)

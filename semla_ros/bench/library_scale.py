@@ -85,7 +85,7 @@ def retrieval_costs(*, repeats: int) -> dict[str, Any]:
     found: dict[str, Any] = {"centroids": CENTROIDS, "dim": DIM}
     for name, lengths in shapes.items():
         centroids = (rng.standard_normal((CENTROIDS, DIM)) * lengths) @ turn.T
-        bank = CentroidBank(names, centroids, tied_precision=axes @ axes.T)
+        bank = CentroidBank(names, centroids, whitening=axes)
         between = centroids[:3].mean(axis=0) + 0.1 * centroids.std() * rng.standard_normal(DIM)
         found[name] = _retrieval_costs(bank, between.astype(np.float32), repeats=20 * repeats)
     return found

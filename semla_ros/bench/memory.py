@@ -38,6 +38,10 @@ class _Adapters:
             raise AdapterError(f"expected one of {sorted(self._by_name)!r}, got {name!r}")
         return self._by_name[name]
 
+    def gone(self) -> dict[str, str]:
+        """Return no adapter: none has a file that could go away."""
+        return {}
+
 
 def run(bundle_root: Path, *, engine: str = "onnx") -> dict[str, Any]:
     """Return the resident megabytes after each step, and what each swap took.

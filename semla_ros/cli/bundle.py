@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from semla_ros.cli.library import open_library
-from semla_ros.cli.verb import Verb
+from semla_ros.cli.verb import Verb, trusted_argument, trusted_keys
 from semla_ros.errors import ConfigError, EngineUnavailableError
 
 
@@ -17,10 +17,12 @@ def _bundle_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for action, text in (
         ("show", "say what is in a bundle"),
-        ("verify", "check every file against its sha256"),
+        ("verify", "check every file against its sha256, and who signed them"),
     ):
         each = actions.add_parser(action, help=text, description=text)
         each.add_argument("folder", type=Path, help="the bundle folder")
+        if action == "verify":
+            trusted_argument(each)
     text = "make a bundle of a CAT-Seg checkpoint and SemLA's adapters"
     _import_arguments(actions.add_parser("import", help=text, description=text))
 
@@ -95,10 +97,14 @@ def _bundle(args: argparse.Namespace) -> int:
         return _import(args)
     from semla_ros.bundle import open_bundle
 
-    manifest = open_bundle(args.folder, verify=args.action == "verify").manifest
     if args.action == "verify":
+        bundle = open_bundle(args.folder, trusted=trusted_keys(args))
+        manifest = bundle.manifest
         print(f"{manifest.name}: {len(manifest.files)} files as they were built")
+        if bundle.signer:
+            print(f"signed by {bundle.signer}")
         return 0
+    manifest = open_bundle(args.folder, verify=False).manifest
     navigator, layers = manifest.navigator, manifest.layers
     print(f"{manifest.name}: {manifest.family}, {manifest.segmentation.size} px")
     print(f"base model    {manifest.base_model}")

@@ -7,8 +7,12 @@ import sys
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from semla_ros.cli.verb import Verb
+from semla_ros.cli.verb import Verb, trusted_argument, trusted_keys
+
+if TYPE_CHECKING:
+    from semla_ros.signature import Signer
 
 _SHOWN = 10
 
@@ -36,6 +40,7 @@ def _embed_arguments(parser: argparse.ArgumentParser) -> None:
 def _embed(args: argparse.Namespace) -> int:
     from semla_ros.curation.embed import EmbedRequest, embed_domain
     from semla_ros.curation.sources import SourceOptions
+    from semla_ros.navigator.held_out import MIN_IMAGES
 
     request = EmbedRequest(
         bundle=args.bundle,
@@ -60,6 +65,11 @@ def _embed(args: argparse.Namespace) -> int:
         print(f"covariance: shrinkage {statistics.shrinkage:.3f}")
     else:
         print("note: one image has no covariance; novelty takes the other domains' for it")
+    if (statistics.count or 0) < MIN_IMAGES:
+        print(
+            f"note: {statistics.count} images are too few for the alarm OUT_OF_LIBRARY, which "
+            f"then stays off for the whole library: needs {MIN_IMAGES}"
+        )
     for item in domain.left_out[:_SHOWN]:
         print(f"left out {item.name}: {item.reason}")
     if len(domain.left_out) > _SHOWN:
@@ -74,28 +84,34 @@ def _embed(args: argparse.Namespace) -> int:
 
 
 def _verify_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the bundle."""
+    """Add the bundle, and whose signatures are asked for."""
     parser.add_argument("bundle", type=Path, help="the bundle folder")
+    trusted_argument(parser)
 
 
 def _verify(args: argparse.Namespace) -> int:
     from semla_ros.curation.verify import verify_library
 
-    found = verify_library(args.bundle)
+    found = verify_library(args.bundle, trusted=trusted_keys(args))
     if found.bundle_problem:
         print(f"FAILED  bundle: {found.bundle_problem}")
     else:
-        print(f"ok      bundle: {found.sealed_files} sealed files as they were built")
+        files = f"{found.sealed_files} sealed files as they were built"
+        print(f"ok      bundle: {files}{_by(found.signer)}")
     for adapter in found.adapters:
         for problem in adapter.problems:
             print(f"FAILED  {adapter.name}: {problem}")
         if not adapter.problems:
             known = adapter.statistics
             images = f", statistics of {known.count or '?'} images" if known else ""
-            print(f"ok      {adapter.name}: {adapter.layers} layers{images}")
+            print(f"ok      {adapter.name}: {adapter.layers} layers{images}{_by(adapter.signer)}")
     for note in found.notes:
         print(f"note    {note}")
     return 0 if found.passed else 1
+
+
+def _by(signer: Signer | None) -> str:
+    return f", signed by {signer}" if signer else ""
 
 
 def _audit_arguments(parser: argparse.ArgumentParser) -> None:

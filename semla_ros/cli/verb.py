@@ -6,8 +6,12 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from semla_ros.errors import ConfigError
+
+if TYPE_CHECKING:
+    from semla_ros.signature import TrustedKeys
 
 EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
 
@@ -24,6 +28,23 @@ class Verb:
 def bundle_argument(parser: argparse.ArgumentParser) -> None:
     """Add what chooses the bundle."""
     parser.add_argument("--bundle", type=Path, help="model bundle; default: the demo bundle")
+
+
+def trusted_argument(parser: argparse.ArgumentParser) -> None:
+    """Add whose signatures are asked for."""
+    parser.add_argument(
+        "--trusted-keys",
+        type=Path,
+        metavar="PATH",
+        help="minisign public key or folder of *.pub: what none of them signed fails",
+    )
+
+
+def trusted_keys(args: argparse.Namespace) -> TrustedKeys | None:
+    """Return the keys given on the command line, None where signatures are not asked for."""
+    from semla_ros.signature import read_trusted_keys
+
+    return read_trusted_keys(args.trusted_keys) if args.trusted_keys else None
 
 
 def engine_arguments(parser: argparse.ArgumentParser) -> None:

@@ -100,7 +100,9 @@ def embed_domain(request: EmbedRequest) -> EmbeddedDomain:
             store.discard()
             raise LibraryError(_nothing_readable(left_out))
         statistics = domain_statistics(
-            lambda: (block.rows for block in store.blocks()), encoder=encoder.identity
+            lambda: (block.rows for block in store.blocks()),
+            encoder=encoder.identity,
+            sources=_rows_of(source, store),
         )
         _write(path, request, statistics)
         store.discard()
@@ -144,6 +146,21 @@ def _embed_rest(
     ) as bar:
         for number, members in groupby(images, key=lambda image: image.index // BLOCK):
             store.append(_embedded(number, members, encoder, bar))
+
+
+def _rows_of(source: ImageSource, store: EmbeddingStore) -> tuple[int, ...]:
+    """Return how many rows came of each recording or folder.
+
+    A block knows which of its images were left out by name alone: around one, a row may count for
+    the neighbour.
+    """
+    ends = np.cumsum(source.lengths)
+    rows = np.zeros(len(ends), np.int64)
+    for block in store.blocks():
+        places = block.number * BLOCK + np.arange(len(block.rows))
+        owners = np.minimum(np.searchsorted(ends, places, side="right"), len(ends) - 1)
+        rows += np.bincount(owners, minlength=len(ends))
+    return tuple(rows.tolist())
 
 
 def _embedded(

@@ -13,6 +13,7 @@ from semla_ros.curation.hazards import hazards_of
 from semla_ros.curation.lora_facts import LoraFacts, robust_z
 from semla_ros.library.statistics import DomainStatistics
 from semla_ros.navigator.distance import MIN_COVARIANCE_SAMPLES
+from semla_ros.navigator.held_out import MIN_IMAGES
 from semla_ros.types import Float64Array
 
 OUTLIER_Z = 3.5
@@ -158,6 +159,13 @@ def _statistics_findings(statistics: DomainStatistics) -> Iterator[Finding]:
             f"covariance of {statistics.count} images (shrinkage "
             f"{_said(statistics.shrinkage)}): too few for 'mahalanobis', which wants "
             f"{MIN_COVARIANCE_SAMPLES}",
+        )
+    if statistics.sample is None or statistics.sample.images < MIN_IMAGES:
+        images = 0 if statistics.sample is None else statistics.sample.images
+        yield Finding(
+            False,
+            f"{images} images to hold out, OUT_OF_LIBRARY needs {MIN_IMAGES} of every domain: the "
+            "library raises no alarm of its own; `semla library embed` with more",
         )
 
 

@@ -47,6 +47,11 @@ class ImageSource(Protocol):
         ...
 
     @property
+    def lengths(self) -> tuple[int, ...]:
+        """Number of images of each recording or folder, in order; `total` in all."""
+        ...
+
+    @property
     def fingerprint(self) -> str:
         """Changes with any file, its size or time, and with the choice among its images."""
         ...
@@ -128,6 +133,11 @@ class FileImages:
         return len(self.paths)
 
     @property
+    def lengths(self) -> tuple[int, ...]:
+        """One folder."""
+        return (self.total,)
+
+    @property
     def fingerprint(self) -> str:
         """Changes with any file."""
         return _digest([_stamp(path) for path in self.paths])
@@ -157,6 +167,11 @@ class BagImages:
     def total(self) -> int:
         """Number of frames that will be taken, by the recording's own count."""
         return -(-self.topic.count // self.options.every)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """One recording."""
+        return (self.total,)
 
     @property
     def fingerprint(self) -> str:
@@ -196,7 +211,12 @@ class _Chain:
     @property
     def total(self) -> int:
         """Sum of the parts."""
-        return sum(part.total for part in self.parts)
+        return sum(self.lengths)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Each part's."""
+        return tuple(part.total for part in self.parts)
 
     @property
     def fingerprint(self) -> str:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from semla_ros.errors import LibraryError
-from semla_ros.library.statistics import DistanceQuantiles, DomainStatistics
-from semla_ros.types import Float32Array, Float64Array
+from semla_ros.library.statistics import MAX_SAMPLE, DistanceQuantiles, DomainStatistics
+from semla_ros.navigator.held_out import shrunk
+from semla_ros.novelty import EmbeddingSample
+from semla_ros.types import Float32Array, Float64Array, Int64Array
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 """Quantile levels of the own-domain distance."""
+
+BLOCKS = 3
+"""Stretches of a recording that are held out in turn. Fewer leave little to fit a spread to;
+more have neighbours on both sides, and find too little novel. Source: docs/library.md."""
 
 Chunks = Callable[[], Iterator[Float32Array]]
 """Starts a pass over the embeddings, (n, D) float32 at a time, always in the same order."""
@@ -32,8 +38,10 @@ class ShrunkCovariance:
     shrinkage: float
 
 
-def domain_statistics(chunks: Chunks, *, encoder: str) -> DomainStatistics:
-    """Return centroid, count, covariance and own-domain distances of the embeddings.
+def domain_statistics(
+    chunks: Chunks, *, encoder: str, sources: Sequence[int] = ()
+) -> DomainStatistics:
+    """Return centroid, count, covariance, own-domain distances and a sample of the embeddings.
 
     The centroid is the plain mean of embeddings that are not normalised, as in SemLA. Distances
     are Euclidean and leave-one-out: each image to the mean of the others, which is n / (n - 1)
@@ -42,6 +50,7 @@ def domain_statistics(chunks: Chunks, *, encoder: str) -> DomainStatistics:
     Args:
         chunks: The embeddings; at least one row in all.
         encoder: Identity of the encoder that made them.
+        sources: Rows of each recording or folder, in order; empty: all are of one.
 
     Raises:
         LibraryError: No rows.
@@ -61,18 +70,49 @@ def domain_statistics(chunks: Chunks, *, encoder: str) -> DomainStatistics:
         encoder=encoder,
         quantiles=quantiles,
         shrinkage=spread.shrinkage if spread else None,
+        sample=sample_of(chunks, count=count, sources=sources),
     )
+
+
+def sample_of(chunks: Chunks, *, count: int, sources: Sequence[int] = ()) -> EmbeddingSample:
+    """Return up to `MAX_SAMPLE` of the embeddings, evenly over their order, in blocks.
+
+    Args:
+        chunks: The embeddings.
+        count: Their number.
+        sources: See `domain_statistics`.
+    """
+    chosen = np.unique(np.linspace(0, count - 1, min(count, MAX_SAMPLE)).round().astype(np.int64))
+    picked, start = [], 0
+    for chunk in chunks():
+        inside = chosen[(chosen >= start) & (chosen < start + len(chunk))]
+        picked.append(chunk[inside - start])
+        start += len(chunk)
+    return EmbeddingSample(np.concatenate(picked), blocks_of(count, sources)[chosen], count)
+
+
+def blocks_of(count: int, sources: Sequence[int] = ()) -> Int64Array:
+    """Return which block each of `count` images is of, (count,) int64.
+
+    Neighbours in a recording resemble each other: a block is a third of the images in a row, or
+    whole recordings, where none of the blocks then holds more than two thirds of the images.
+
+    Args:
+        count: Number of images, in order.
+        sources: Images of each recording in order, `count` in all; empty: all are of one.
+    """
+    ends = np.cumsum(sources or (count,))
+    middles = ends - np.asarray(sources or (count,)) / 2.0
+    whole = np.repeat((middles * BLOCKS / count).astype(np.int64), sources or (count,))
+    if np.bincount(whole).max() <= 2 * count / 3:
+        return whole
+    return np.arange(count, dtype=np.int64) * BLOCKS // count
 
 
 def shrunk_covariance(chunks: Chunks, mean: Float64Array, *, count: int) -> ShrunkCovariance:
     """Return the covariance of the embeddings, shrunk towards a multiple of the identity.
 
-    With x_k the centred rows, S = sum x_k x_k^T / n, mu = tr(S) / D and Frobenius norms:
-    delta2 = |S - mu I|^2, beta2 = min(delta2, (sum |x_k|^4 / n - |S|^2) / n), and the shrinkage
-    is beta2 / delta2. Many images, or few directions, give almost none; few images almost all.
-
-    Source: Ledoit and Wolf, 2004, "A well-conditioned estimator for large-dimensional covariance
-        matrices"; the result is then scaled by n / (n - 1), so that it has no bias.
+    The result is scaled by n / (n - 1), so that it has no bias.
 
     Args:
         chunks: The embeddings.
@@ -86,15 +126,8 @@ def shrunk_covariance(chunks: Chunks, mean: Float64Array, *, count: int) -> Shru
         centred = chunk.astype(np.float64) - mean
         sample += centred.T @ centred
         fourth += float((np.square(centred).sum(axis=1) ** 2).sum())
-    sample /= count
-    level = float(np.trace(sample)) / dim
-    square = float((sample**2).sum())
-    delta2 = square - dim * level**2
-    beta2 = (fourth / count - square) / count
-    shrinkage = min(1.0, max(0.0, beta2 / delta2)) if delta2 > 0 else 1.0
-    sample *= 1.0 - shrinkage
-    sample[np.diag_indices(dim)] += shrinkage * level
-    return ShrunkCovariance(sample * (count / (count - 1)), shrinkage)
+    covariance, shrinkage = shrunk(sample / count, fourth=fourth, count=count)
+    return ShrunkCovariance(covariance * (count / (count - 1)), shrinkage)
 
 
 def _mean(chunks: Chunks) -> tuple[Float64Array, int]:

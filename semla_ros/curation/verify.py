@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from semla_ros.bundle import MANIFEST, ModelBundle, open_bundle
 from semla_ros.errors import AdapterError, BundleError
 from semla_ros.library.library import LibraryContract
-from semla_ros.library.seal import SEAL_FILE
+from semla_ros.library.seal import SEAL_FILE, read_seal
 from semla_ros.library.statistics import DomainStatistics
+from semla_ros.signature import Signer, TrustedKeys
 from semla_ros.types import LoraAdapter
 
 _T = TypeVar("_T")
@@ -26,12 +27,14 @@ class AdapterCheck:
         problems: What is wrong and what to do, one line each; none: it serves.
         layers: How many layers it changes, 0 where it cannot be read.
         statistics: Its checked statistics; None without a navigator, or where they are wrong.
+        signer: Who signed its seal, None where no signature was asked for, or it is wrong.
     """
 
     name: str
     problems: tuple[str, ...]
     layers: int
     statistics: DomainStatistics | None
+    signer: Signer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +46,14 @@ class Verification:
         sealed_files: How many there are.
         adapters: Each adapter of the library.
         notes: Adapters without a seal, and what is left over from interrupted work.
+        signer: Who signed the bundle, None where no signature was asked for, or it is wrong.
     """
 
     bundle_problem: str
     sealed_files: int
     adapters: tuple[AdapterCheck, ...]
     notes: tuple[str, ...]
+    signer: Signer | None = None
 
     @property
     def passed(self) -> bool:
@@ -56,11 +61,15 @@ class Verification:
         return not self.bundle_problem and not any(a.problems for a in self.adapters)
 
 
-def verify_library(folder: Path) -> Verification:
+def verify_library(folder: Path, *, trusted: TrustedKeys | None = None) -> Verification:
     """Return the state of a bundle's sealed files (by sha256) and of its adapters.
 
     Each adapter is read whole: settings, header, every tensor finite and of the shape its layer
     has, the base model's identity, the statistics and their encoder.
+
+    Args:
+        folder: The bundle.
+        trusted: Keys of which one must have signed bundle and seals; None: nobody is asked for.
 
     Raises:
         BundleError: There is no bundle in `folder`.
@@ -69,17 +78,18 @@ def verify_library(folder: Path) -> Verification:
         open_bundle(folder)
     problem = ""
     try:
-        bundle = open_bundle(folder, verify=True)
+        bundle = open_bundle(folder, trusted=trusted)
     except BundleError as error:
         problem = str(error)
         try:
             bundle = open_bundle(folder, verify=False)
         except BundleError:
             return Verification(problem, 0, (), ())
-    contract = contract_of(bundle)
+    contract = replace(contract_of(bundle), trusted=trusted)
     adapters = tuple(_check(path, contract) for path in adapter_folders(bundle.library))
     notes = (*_unsealed(bundle.library), *_leftovers(bundle.library))
-    return Verification(problem, len(bundle.manifest.files), adapters, notes)
+    files = len(bundle.manifest.files)
+    return Verification(problem, files, adapters, notes, bundle.signer)
 
 
 def contract_of(bundle: ModelBundle) -> LibraryContract:
@@ -110,7 +120,10 @@ def _check(folder: Path, contract: LibraryContract) -> AdapterCheck:
     adapter: LoraAdapter | None = _tried(lambda: contract.read(folder, folder.name), problems)
     statistics = _tried(lambda: contract.statistics(folder, folder.name), problems)
     layers = len(adapter.layers) if adapter else 0
-    return AdapterCheck(folder.name, tuple(problems), layers, statistics)
+    trusted = contract.trusted
+    seal = read_seal(folder, trusted=trusted) if trusted and adapter else None
+    signer = seal.signer if seal else None
+    return AdapterCheck(folder.name, tuple(problems), layers, statistics, signer)
 
 
 def _tried(call: Callable[[], _T], problems: list[str]) -> _T | None:
@@ -123,11 +136,9 @@ def _tried(call: Callable[[], _T], problems: list[str]) -> _T | None:
 
 def _unsealed(library: Path) -> tuple[str, ...]:
     folders = adapter_folders(library)
-    return tuple(
-        f"{folder.name} is unsealed: semla library seal, once you trust it"
-        for folder in folders
-        if not (folder / SEAL_FILE).exists()
-    )
+    found = [folder.name for folder in folders if not (folder / SEAL_FILE).exists()]
+    told = f"unsealed: {', '.join(found)}: semla library seal, once you trust them"
+    return (told,) if found else ()
 
 
 def _leftovers(library: Path) -> tuple[str, ...]:

@@ -168,9 +168,7 @@ class SegmentationEngine(ABC):
         return logits
 
     def prove(self, image: UInt8Array) -> Float32Array | None:
-        """Return the logits (T, h, w) of `image` under the prepared set, which stays prepared.
-
-        Slow, any thread; frames go on. None where it would delay them.
+        """Return logits (T, h, w) of `image` under the prepared set; None if frames had to wait.
 
         Raises:
             EngineError: Nothing is prepared, or the network failed.

@@ -32,9 +32,9 @@ TAKEN_OVER = 0.9
 """Share of the picture from which one class has taken it over."""
 
 SUDDEN = 0.3
-"""By how much that class's share must have grown: a camera may well look at nothing but sky."""
+"""By how much that share must exceed the largest before: a camera may look at nothing but sky."""
 
-MAX_CHANGE = 6.0
+MAX_CHANGE = 3.0
 """Largest norm of an adapter's change of one layer, relative to that layer's own weights."""
 
 NOTICED = 0.1
@@ -88,7 +88,7 @@ def takeover(before: Float64Array, after: Float64Array) -> int | None:
         after: The same under what shall serve.
     """
     top = int(after.argmax())
-    taken = after[top] >= TAKEN_OVER and after[top] - before[top] >= SUDDEN
+    taken = after[top] >= TAKEN_OVER and after[top] - before.max() >= SUDDEN
     return top if taken else None
 
 
@@ -100,10 +100,12 @@ class Verdict:
         collapse: What is wrong with the answer to it, empty: nothing.
         changed: Share of its pixels that have another class than before; 1 where no image could
             be had, 0 where the classes are others: then nothing can be held against the set.
+        clear: Whether the image could have told: it has the same classes, and more than one.
     """
 
     collapse: str = ""
     changed: float = 1.0
+    clear: bool = True
 
 
 def judged(witness: Witness, logits: Float32Array, names: tuple[str, ...]) -> Verdict:
@@ -111,14 +113,14 @@ def judged(witness: Witness, logits: Float32Array, names: tuple[str, ...]) -> Ve
     if not np.isfinite(logits).all():
         return Verdict("makes the network's answer not finite")
     if names != witness.names:
-        return Verdict(changed=0.0)
+        return Verdict(changed=0.0, clear=False)
     before = witness.labels
     labels = labels_from_logits(logits, (before.shape[0], before.shape[1])).labels
     changed = float((before != labels).mean())
     old, new = shares_of(before, len(names)), shares_of(labels, len(names))
     top = takeover(old, new)
     if top is None:
-        return Verdict(changed=changed)
+        return Verdict(changed=changed, clear=bool(old.max() <= 1 - SUDDEN))
     return Verdict(
         f"makes {100 * new[top]:.0f} % of the picture {names[top]} where "
         f"{100 * old[top]:.0f} % was before",

@@ -12,6 +12,7 @@ from semla_ros.library.compatibility import check_adapter, check_statistics
 from semla_ros.library.seal import ACCEPT, REFUSE, SEAL_FILE
 from semla_ros.library.statistics import DomainStatistics, read_statistics
 from semla_ros.library.storage import inspect_adapter, read_adapter
+from semla_ros.signature import TrustedKeys
 from semla_ros.types import LoraAdapter
 
 
@@ -25,6 +26,7 @@ class LibraryContract:
         encoder: Identity of the navigator's encoder, None where any will do.
         dim: Length of a centroid, None without a navigator: centroids are then not read.
         unsealed: Of `UNSEALED_POLICIES`: whether adapters without a seal serve.
+        trusted: Keys of which one must have signed a seal; None: signatures are not asked for.
     """
 
     layers: Mapping[str, GraphWeight]
@@ -32,6 +34,7 @@ class LibraryContract:
     encoder: str | None
     dim: int | None
     unsealed: str = ACCEPT
+    trusted: TrustedKeys | None = None
 
     def read(self, folder: Path, name: str) -> LoraAdapter:
         """Return the adapter `name` in `folder`, read and checked.
@@ -40,7 +43,7 @@ class LibraryContract:
             AdapterError: It does not serve.
         """
         self._require_seal(folder, name)
-        adapter = read_adapter(folder, name=name)
+        adapter = read_adapter(folder, name=name, trusted=self.trusted)
         check_adapter(adapter, self.layers, base_model=self.base_model)
         return adapter
 
@@ -54,7 +57,7 @@ class LibraryContract:
             AdapterError: It does not serve.
         """
         self._require_seal(folder, name)
-        adapter = inspect_adapter(folder, name=name)
+        adapter = inspect_adapter(folder, name=name, trusted=self.trusted)
         known = {m: layer for m, layer in adapter.layers.items() if m in self.layers}
         check_adapter(replace(adapter, layers=known), self.layers, base_model=self.base_model)
 
@@ -66,7 +69,7 @@ class LibraryContract:
         """
         if self.dim is None:
             return None
-        statistics = read_statistics(folder, name)
+        statistics = read_statistics(folder, name, trusted=self.trusted)
         check_statistics(statistics, name, encoder=self.encoder, dim=self.dim)
         return statistics
 

@@ -15,11 +15,19 @@ from semla_ros.errors import AdapterError, LibraryError
 from semla_ros.library.contract import LibraryContract
 from semla_ros.library.entry_files import copy_adapter, disk, take_place
 from semla_ros.library.memory import DEFAULT_BYTES, AdapterMemory
-from semla_ros.library.seal import ACCEPT, SEAL_FILE, TENSOR_FILE, rename_sealed, write_seal
+from semla_ros.library.seal import (
+    ACCEPT,
+    SEAL_FILE,
+    TENSOR_FILE,
+    copy_signature,
+    rename_sealed,
+    write_seal,
+)
 from semla_ros.library.spread import PooledSpread, StatisticsStore
 from semla_ros.library.staging import staging
 from semla_ros.library.statistics import DomainStatistics, statistics_path
 from semla_ros.library.storage import check_name, waits_for_adapter
+from semla_ros.signature import TrustedKeys
 from semla_ros.types import Float64Array, LoraAdapter
 
 __all__ = ["AdapterLibrary", "LibraryContract"]
@@ -65,6 +73,7 @@ class AdapterLibrary:
         dim: int | None,
         memory_bytes: int = DEFAULT_BYTES,
         unsealed: str = ACCEPT,
+        trusted: TrustedKeys | None = None,
     ) -> AdapterLibrary:
         """Return the library in folder `root`; an empty one is allowed.
 
@@ -79,12 +88,15 @@ class AdapterLibrary:
             dim: Length of a centroid, None without a navigator.
             memory_bytes: Factors kept in memory; the others stay on disk.
             unsealed: Of `UNSEALED_POLICIES`: whether adapters without a seal serve.
+            trusted: Keys of which one must have signed a seal; None: signatures are not asked for.
 
         Raises:
             LibraryError: No such folder.
         """
         by_name = {layer.name: layer for layer in layers}
-        contract = LibraryContract(by_name, base_model, encoder, dim, unsealed=unsealed)
+        contract = LibraryContract(
+            by_name, base_model, encoder, dim, unsealed=unsealed, trusted=trusted
+        )
         return cls(root, contract, memory_bytes=memory_bytes)
 
     @property
@@ -126,6 +138,18 @@ class AdapterLibrary:
             return kept
         return self._memory.keep(self._contract.read(self.root / name, name))
 
+    def gone(self) -> dict[str, str]:
+        """Return the adapters that are neither in memory nor on the disk now, with the reason."""
+        gone = {}
+        for name in self.names:
+            if not self._memory.holds(name):
+                try:
+                    (self.root / name / TENSOR_FILE).stat()
+                except OSError as error:
+                    reason = error.strerror or str(error)
+                    gone[name] = f"its file is gone ({reason}): is its disk still there?"
+        return gone
+
     def add(self, folder: Path, name: str) -> AdapterLibrary:
         """Return the library with the adapter in `folder` copied in as `name`.
 
@@ -144,6 +168,7 @@ class AdapterLibrary:
             if waiting:
                 shutil.copyfile(statistics_path(target, name), statistics_path(copy, name))
             write_seal(copy)  # before the check, which then reads the very bytes that are sealed
+            copy_signature(folder, copy)
             self._contract.read(copy, name)
             self._contract.statistics(copy, name)
             take_place(copy, target, aside=scratch / ".before" if waiting else None)

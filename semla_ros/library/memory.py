@@ -40,6 +40,10 @@ class AdapterMemory:
         """Return whether `size` bytes more fit; never again once an adapter had to be dropped."""
         return not self._full and self._bytes + size <= self.limit_bytes
 
+    def holds(self, name: str) -> bool:
+        """Return whether the adapter `name` is kept; that is no use of it."""
+        return name in self._kept
+
     def get(self, name: str) -> LoraAdapter | None:
         """Return the adapter `name` if it is kept; it then counts as just used."""
         with self._lock:

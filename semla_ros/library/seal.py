@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from semla_ros.errors import AdapterError
+from semla_ros.signature import MAX_SIGNATURE_BYTES, SUFFIX, Signer, TrustedKeys
 from semla_ros.whole_file import write_file
 
 SEAL_FILE = "SHA256SUMS"
@@ -39,10 +41,12 @@ class Seal:
     Attributes:
         digests: File -> hex sha256.
         where: Folder and file, for messages.
+        signer: Who signed it, None where no signature was asked for.
     """
 
     digests: Mapping[str, str]
     where: str
+    signer: Signer | None = None
 
     @property
     def content(self) -> bytes:
@@ -84,33 +88,52 @@ def sha256_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def read_seal(folder: Path) -> Seal | None:
+def read_seal(folder: Path, *, trusted: TrustedKeys | None = None) -> Seal | None:
     """Return the seal in `folder`, every file that it lists being there; None without one.
 
     Documents are compared here, the other files when they are read.
 
+    Args:
+        folder: Of the adapter.
+        trusted: Keys of which one must have signed the seal; None: signatures are not asked for.
+
     Raises:
-        AdapterError: Damaged, names a file that is missing or no part of an adapter, or a
-            document is not the one that was sealed.
+        AdapterError: Damaged, unsigned, names a file that is missing or no part of an adapter,
+            or a document is not the one that was sealed.
     """
     path = folder / SEAL_FILE
-    if not path.exists() and not path.is_symlink():
+    if trusted is None and not path.exists() and not path.is_symlink():
         return None
     where = f"{folder.name}/{SEAL_FILE}"
-    try:
-        if path.stat().st_size > MAX_SEAL_BYTES:
-            raise AdapterError(
-                f"{where}: expected at most {MAX_SEAL_BYTES} bytes: this is no seal: {_REMEDY}"
-            )
-        seal = parse_seal(path.read_bytes(), where)
-    except OSError as error:
-        raise AdapterError(f"{where}: cannot be read ({error}): check the disk") from error
+    content = _seal_bytes(path, where, trusted)
+    signer = trusted.check(path, content, error=AdapterError) if trusted else None
+    seal = replace(parse_seal(content, where), signer=signer)
     for file in seal.digests:
         if not (folder / file).is_file():
             raise AdapterError(f"{where}: lists {file}, which is missing: {_REMEDY}")
         if file in DOCUMENTS:
             read_sealed(folder / file, seal, max_bytes=MAX_DOCUMENT_BYTES)
     return seal
+
+
+def _seal_bytes(path: Path, where: str, trusted: TrustedKeys | None) -> bytes:
+    """Return the seal's bytes, read once: those whose signature is verified are those parsed."""
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MAX_SEAL_BYTES + 1)
+    except FileNotFoundError as error:
+        signers = f" signed by a trusted key ({trusted})" if trusted else ""
+        raise AdapterError(
+            f"{where}: expected a seal{signers}, found none: semla library seal, once you trust "
+            f"the adapter, then minisign -Sm {SEAL_FILE} in its folder"
+        ) from error
+    except OSError as error:
+        raise AdapterError(f"{where}: cannot be read ({error}): check the disk") from error
+    if len(content) > MAX_SEAL_BYTES:
+        raise AdapterError(
+            f"{where}: expected at most {MAX_SEAL_BYTES} bytes: this is no seal: {_REMEDY}"
+        )
+    return content
 
 
 def parse_seal(content: bytes, where: str) -> Seal:
@@ -184,9 +207,7 @@ def reseal_file(path: Path) -> None:
         AdapterError: The seal is damaged or cannot be written.
     """
     folder = path.parent
-    if not (folder / SEAL_FILE).exists():
-        if not any((folder / file).exists() for file in (CONFIG_FILE, TENSOR_FILE)):
-            write_seal(folder)
+    if not (folder / SEAL_FILE).exists() or not _is_part(path.name):
         return
     before = parse_seal((folder / SEAL_FILE).read_bytes(), f"{folder.name}/{SEAL_FILE}")
     _written(folder, {**before.digests, path.name: _digest(path)})
@@ -229,6 +250,19 @@ def check_against(seal: Seal, folder: Path) -> None:
                 f"{seal.where}: expected sha256 {expected[:_SHOWN]}… of {file}, got "
                 f"{got[:_SHOWN]}…: the file was changed or damaged: {_REMEDY}"
             )
+
+
+def copy_signature(source: Path, target: Path) -> None:
+    """Copy the signature of the seal in folder `source` to `target`, if both seals are the same.
+
+    Raises:
+        OSError: It cannot be read or written.
+    """
+    signature = source / (SEAL_FILE + SUFFIX)
+    if not signature.is_file() or signature.stat().st_size > MAX_SIGNATURE_BYTES:
+        return
+    if (source / SEAL_FILE).read_bytes() == (target / SEAL_FILE).read_bytes():
+        shutil.copyfile(signature, target / signature.name)
 
 
 def _written(folder: Path, digests: Mapping[str, str]) -> Seal:

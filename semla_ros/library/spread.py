@@ -8,11 +8,13 @@ from types import MappingProxyType
 
 import numpy as np
 
-from semla_ros.library.statistics import DomainStatistics
+from semla_ros.library.statistics import MAX_SAMPLE, DomainStatistics
 from semla_ros.types import Float64Array
 
 COVARIANCE_BYTES = 256 * 2**20
 """Covariances kept one by one; they are for the distance `mahalanobis` alone."""
+SAMPLE_BYTES = 8 * 2**20
+"""Samples kept; beyond, every domain keeps every second of its images, and again if need be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +33,13 @@ class PooledSpread:
 class StatisticsStore:
     """Statistics by adapter; beyond a bound they lose their covariance, which stays pooled."""
 
-    def __init__(self, *, covariance_bytes: int = COVARIANCE_BYTES) -> None:
+    def __init__(
+        self, *, covariance_bytes: int = COVARIANCE_BYTES, sample_bytes: int = SAMPLE_BYTES
+    ) -> None:
         """Hold none yet."""
         self._room = covariance_bytes
+        self._sample_bytes = sample_bytes
+        self._sampled, self._step = 0, 1
         self._kept: dict[str, DomainStatistics] = {}
         self._sum: Float64Array | None = None
         self._count = 0
@@ -69,4 +75,19 @@ class StatisticsStore:
             statistics = replace(statistics, covariance=None)
         elif covariance is not None:
             self._room -= covariance.nbytes
-        self._kept[name] = statistics
+        sample = statistics.sample
+        if sample is not None:
+            sample = sample.every(self._step)
+            self._sampled += sample.embeddings.nbytes
+        self._kept[name] = replace(statistics, sample=sample)
+        while self._sampled > self._sample_bytes and self._step < MAX_SAMPLE:
+            self._thin()
+
+    def _thin(self) -> None:
+        self._step *= 2
+        self._sampled = 0
+        for name, each in self._kept.items():
+            if each.sample is not None:
+                sample = each.sample.every(2)
+                self._sampled += sample.embeddings.nbytes
+                self._kept[name] = replace(each, sample=sample)

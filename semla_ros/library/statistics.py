@@ -12,13 +12,17 @@ import numpy.typing as npt
 
 from semla_ros.errors import AdapterError
 from semla_ros.library.seal import STATISTICS_ENDING, read_seal, read_sealed
+from semla_ros.novelty import EmbeddingSample
 from semla_ros.npz_file import npz_content, read_arrays
+from semla_ros.signature import TrustedKeys
 from semla_ros.types import Float32Array, Float64Array
 from semla_ros.whole_file import write_file
 
 CENTROID_KEY = "train_average_embedding"
 MAX_DIM = 16_384
 MAX_STATISTICS_BYTES = 512_000_000
+MAX_SAMPLE = 256
+"""Images whose embeddings a domain keeps, see `EmbeddingSample`."""
 _KEYS = (
     CENTROID_KEY,
     "count",
@@ -26,6 +30,8 @@ _KEYS = (
     "encoder",
     "quantile_levels",
     "quantiles",
+    "sample",
+    "sample_blocks",
     "shrinkage",
 )
 
@@ -70,6 +76,7 @@ class DomainStatistics:
         quantiles: Distances of the domain's own images to the centroid, or None.
         shrinkage: Share of `covariance` that is not measured but a multiple of the identity, in
             [0, 1]; None where the file is silent.
+        sample: Some of the images in blocks that can be held out, or None.
     """
 
     centroid: Float32Array
@@ -78,6 +85,7 @@ class DomainStatistics:
     encoder: str | None = None
     quantiles: DistanceQuantiles | None = None
     shrinkage: float | None = None
+    sample: EmbeddingSample | None = None
 
     def __post_init__(self) -> None:
         shape = self.centroid.shape
@@ -92,6 +100,11 @@ class DomainStatistics:
             raise AdapterError(f"expected a finite covariance {shape * 2}, got {cov.shape}")
         if self.shrinkage is not None and not 0 <= self.shrinkage <= 1:
             raise AdapterError(f"expected a shrinkage from 0 to 1, got {self.shrinkage!r}")
+        sample = self.sample
+        if sample is not None and sample.embeddings.shape[1:] != shape:
+            raise AdapterError(
+                f"expected a sample of embeddings (R, {shape[0]}), got {sample.embeddings.shape}"
+            )
 
 
 def statistics_path(folder: Path, name: str) -> Path:
@@ -99,11 +112,19 @@ def statistics_path(folder: Path, name: str) -> Path:
     return folder / f"{name}{STATISTICS_ENDING}"
 
 
-def read_statistics(folder: Path, name: str) -> DomainStatistics:
+def read_statistics(
+    folder: Path, name: str, *, trusted: TrustedKeys | None = None
+) -> DomainStatistics:
     """Return the statistics of adapter `name` in `folder`; unknown keys are ignored.
 
+    Args:
+        folder: Of the adapter.
+        name: Its name.
+        trusted: Keys of which one must have signed the seal; None: signatures are not asked for.
+
     Raises:
-        AdapterError: Missing, damaged, not what was sealed, too large, pickled, or not finite.
+        AdapterError: Missing, unsigned, damaged, not what was sealed, too large, pickled, or not
+            finite.
     """
     path = statistics_path(folder, name)
     where = f"{folder.name}/{path.name}"
@@ -112,7 +133,8 @@ def read_statistics(folder: Path, name: str) -> DomainStatistics:
             f"expected the centroid file {where}, found none: generate the domain's statistics"
         )
     try:
-        content = read_sealed(path, read_seal(folder), max_bytes=MAX_STATISTICS_BYTES)
+        seal = read_seal(folder, trusted=trusted)
+        content = read_sealed(path, seal, max_bytes=MAX_STATISTICS_BYTES)
         arrays = read_arrays(io.BytesIO(content), _KEYS, max_bytes=MAX_STATISTICS_BYTES)
         return _statistics_from_arrays(arrays)
     except AdapterError as error:
@@ -141,6 +163,9 @@ def write_statistics(folder: Path, name: str, statistics: DomainStatistics) -> P
         arrays["quantiles"] = statistics.quantiles.distances.astype(np.float64)
     if statistics.shrinkage is not None:
         arrays["shrinkage"] = np.asarray(statistics.shrinkage, dtype=np.float64)
+    if statistics.sample is not None:
+        arrays["sample"] = statistics.sample.embeddings.astype(np.float32)
+        arrays["sample_blocks"] = statistics.sample.blocks.astype(np.int64)
     return write_file(statistics_path(folder, name), npz_content(arrays), error=AdapterError)
 
 
@@ -161,7 +186,20 @@ def _statistics_from_arrays(arrays: Mapping[str, npt.NDArray[np.generic]]) -> Do
         encoder=_text(arrays["encoder"]) if "encoder" in arrays else None,
         quantiles=quantiles,
         shrinkage=float(numbers["shrinkage"].item()) if "shrinkage" in numbers else None,
+        sample=_sample(numbers) if "sample" in numbers else None,
     )
+
+
+def _sample(numbers: Mapping[str, Float64Array]) -> EmbeddingSample:
+    rows = numbers["sample"]
+    if rows.ndim != 2 or not 1 <= len(rows) <= MAX_SAMPLE:
+        raise AdapterError(f"expected a sample (R, D), R from 1 to {MAX_SAMPLE}, got {rows.shape}")
+    blocks = numbers.get("sample_blocks", np.zeros(0))
+    if blocks.shape != rows.shape[:1] or not ((blocks >= 0) & (blocks < MAX_SAMPLE)).all():
+        raise AdapterError(
+            f"expected 'sample_blocks' ({len(rows)},) in 0 to {MAX_SAMPLE - 1}, got {blocks.shape}"
+        )
+    return EmbeddingSample(rows.astype(np.float32), blocks.astype(np.int64), len(rows))
 
 
 def _floats(key: str, array: npt.NDArray[np.generic]) -> Float64Array:

@@ -42,6 +42,7 @@ from semla_ros.library.statistics import (
     write_statistics,
 )
 from semla_ros.library.tensor_file import Pairs, read_pairs, read_shapes
+from semla_ros.signature import TrustedKeys
 from semla_ros.types import BASE, Float32Array, LoraAdapter, LoraLayer
 from semla_ros.whole_file import write_file
 
@@ -83,48 +84,55 @@ def check_name(name: str) -> str:
     return name
 
 
-def read_adapter(folder: Path, *, name: str | None = None) -> LoraAdapter:
+def read_adapter(
+    folder: Path, *, name: str | None = None, trusted: TrustedKeys | None = None
+) -> LoraAdapter:
     """Return the adapter in `folder`, every layer float32, layers with an all-zero B left out.
 
     Args:
         folder: Holds `adapter_config.json` and `adapter_model.safetensors`.
         name: The adapter's name; the folder's by default.
+        trusted: Keys of which one must have signed the seal; None: signatures are not asked for.
 
     Raises:
-        AdapterError: Missing, damaged, too large, not finite, or not a plain LoRA.
+        AdapterError: Missing, unsigned, damaged, too large, not finite, or not a plain LoRA.
     """
-    whole = read_whole_adapter(folder, name=name)
+    whole = _adapter(folder, name, values=True, trusted=trusted)
     live = {module: layer for module, layer in whole.layers.items() if layer.lora_b.any()}
     return replace(whole, layers=live)
 
 
 def read_whole_adapter(folder: Path, *, name: str | None = None) -> LoraAdapter:
     """Return the adapter as its file has it, all-zero B included; else as `read_adapter`."""
-    return _adapter(folder, name, values=True)
+    return _adapter(folder, name, values=True, trusted=None)
 
 
-def inspect_adapter(folder: Path, *, name: str | None = None) -> LoraAdapter:
+def inspect_adapter(
+    folder: Path, *, name: str | None = None, trusted: TrustedKeys | None = None
+) -> LoraAdapter:
     """Return the adapter with zeros instead of its values, which are not read; else as above."""
-    return _adapter(folder, name, values=False)
+    return _adapter(folder, name, values=False, trusted=trusted)
 
 
-def _adapter(folder: Path, name: str | None, *, values: bool) -> LoraAdapter:
+def _adapter(
+    folder: Path, name: str | None, *, values: bool, trusted: TrustedKeys | None
+) -> LoraAdapter:
     name = check_name(folder.name if name is None else name)
     try:
-        return _read(folder, name, values=values)
+        return _read(folder, name, values=values, trusted=trusted)
     except OSError as error:
         raise AdapterError(
             f"adapter {name!r} cannot be read ({error}): check the disk and its rights"
         ) from error
 
 
-def _read(folder: Path, name: str, *, values: bool) -> LoraAdapter:
+def _read(folder: Path, name: str, *, values: bool, trusted: TrustedKeys | None) -> LoraAdapter:
     if waits_for_adapter(folder, name):
         raise AdapterError(
             f"domain {name!r} has statistics and waits for its adapter: "
             f"semla library add BUNDLE FOLDER --name {name}"
         )
-    seal = read_seal(folder)
+    seal = read_seal(folder, trusted=trusted)
     settings = read_settings(folder, seal=seal)
     where, path = f"{folder.name}/{TENSOR_FILE}", folder / TENSOR_FILE
     pairs: Pairs = read_pairs(path, where, seal=seal) if values else read_shapes(path, where)

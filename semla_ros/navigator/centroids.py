@@ -11,6 +11,7 @@ import numpy as np
 
 from semla_ros.errors import LibraryError
 from semla_ros.navigator.shadow import Shadow, slack
+from semla_ros.novelty import NoveltyAlarm
 from semla_ros.types import MIN_DISTANCE, Float32Array, Float64Array, Indices, LazyDistances
 
 MANY = 256
@@ -63,10 +64,10 @@ class CentroidIndex:
 class WhitenedIndex:
     """An index in the units of a precision P = R R^T, where |R^T e| is the length of e."""
 
-    def __init__(self, centroids: Float64Array, precision: Float64Array) -> None:
-        """Take (K, D) centroids and the (D, D) precision, positive definite."""
-        self._root: Float64Array = np.linalg.cholesky(precision).astype(np.float64, copy=False)
-        self._index = CentroidIndex(centroids @ self._root)
+    def __init__(self, centroids: Float64Array, whitening: Float64Array) -> None:
+        """Take (K, D) whitened centroids and the (D, D) whitening R."""
+        self._root = whitening
+        self._index = CentroidIndex(centroids)
 
     def distances(self, point: Float64Array) -> IndexedDistances:
         """Return sqrt((e - c)^T P (e - c)) (K,) of e = `point` (D,)."""
@@ -212,16 +213,21 @@ class CentroidBank:
         names: The adapters, in the library's order.
         centroids: (K, D) float64.
         precisions: (K, D, D) float64, inverse regularised covariances for `mahalanobis`, or None.
-        tied_precision: (D, D) float64, one for all domains, for `novelties`, or None.
+        whitening: (D, D) float64, for `novelties`: R with R R^T the inverse of the spread within
+            domains, one for all of them, or None.
+        alarm: From which novelty on the library raises the alarm; None where it has no say.
         index: The quick way, of more than `MANY` centroids.
+        turned: (K, D) float64, the centroids times `whitening`, or None.
         whitened: The quick way in units of the spread within domains, or None.
     """
 
     names: tuple[str, ...]
     centroids: Float64Array
     precisions: Float64Array | None = None
-    tied_precision: Float64Array | None = None
+    whitening: Float64Array | None = None
+    alarm: NoveltyAlarm | None = None
     index: CentroidIndex | None = field(init=False, default=None)
+    turned: Float64Array | None = field(init=False, default=None)
     whitened: WhitenedIndex | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -232,9 +238,10 @@ class CentroidBank:
             raise LibraryError(
                 f"expected precisions {(*shape, shape[1])}, got {self.precisions.shape}"
             )
+        if self.whitening is not None:
+            object.__setattr__(self, "turned", self.centroids @ self.whitening)
         if shape[0] <= MANY:
             return
         object.__setattr__(self, "index", CentroidIndex(self.centroids))
-        if self.tied_precision is not None:
-            whitened = WhitenedIndex(self.centroids, self.tied_precision)
-            object.__setattr__(self, "whitened", whitened)
+        if self.whitening is not None and self.turned is not None:
+            object.__setattr__(self, "whitened", WhitenedIndex(self.turned, self.whitening))

@@ -9,6 +9,7 @@ import numpy as np
 
 from semla_ros.errors import ConfigError, LibraryError
 from semla_ros.navigator.centroids import CentroidBank
+from semla_ros.navigator.held_out import whitening
 from semla_ros.types import MIN_DISTANCE, Distances, Float32Array, Float64Array
 
 __all__ = [
@@ -23,7 +24,7 @@ __all__ = [
     "mahalanobis",
     "mahalanobis_precisions",
     "novelties",
-    "tied_precision",
+    "pooled_whitening",
 ]
 
 MIN_COVARIANCE_SAMPLES = 500
@@ -67,14 +68,13 @@ def mahalanobis_precisions(
     return np.stack(inverses) if inverses else np.zeros((0, 0, 0))
 
 
-def tied_precision(
+def pooled_whitening(
     covariances: Sequence[Float64Array | None],
     *,
     counts: Sequence[int | None],
-    ridge: float = 1e-3,
     min_samples: int = MIN_COVARIANCE_SAMPLES,
 ) -> Float64Array | None:
-    """Return the inverse of the spread within domains, (D, D) float64.
+    """Return `whitening` of the spread within domains, (D, D) float64, from their covariances.
 
     Domains that do not know their covariance are taken to spread as the others do. None where
     none knows it, or all together hold too few images.
@@ -82,7 +82,6 @@ def tied_precision(
     Args:
         covariances: (D, D) each; None where unknown.
         counts: Images behind each; None where unknown.
-        ridge: Regularisation as a share of the mean variance, > 0.
         min_samples: Fewer images in all give None.
 
     Source: Lee et al., 2018, "A simple unified framework for detecting out-of-distribution
@@ -95,7 +94,7 @@ def tied_precision(
     if total < min_samples:
         return None
     pooled = sum((n / total) * c for c, n in known)
-    return _regularised_inverse(np.asarray(pooled, dtype=np.float64), ridge)
+    return whitening(np.asarray(pooled, dtype=np.float64))
 
 
 def novelties(embedding: Float32Array, bank: CentroidBank) -> Float64Array | None:
@@ -104,14 +103,15 @@ def novelties(embedding: Float32Array, bank: CentroidBank) -> Float64Array | Non
     None where the bank does not know that spread. Euclidean distance is ruled by the few
     directions in which domains differ; what no domain shows lies in the others.
     """
-    if bank.tied_precision is None:
+    if bank.whitening is None or bank.turned is None:
         return None
     point = _checked(embedding, bank)
     if bank.whitened is not None:
         return bank.whitened.distances(point).values()
-    away = bank.centroids - point
-    squared = np.einsum("kd,de,ke->k", away, bank.tied_precision, away, optimize=True)
-    return _clamped(np.sqrt(np.maximum(squared, 0.0)))
+    away: Float64Array = np.linalg.norm(bank.turned - point @ bank.whitening, axis=1)
+    if bank.alarm is not None and bank.alarm.widths:
+        away /= np.asarray(bank.alarm.widths)
+    return _clamped(away)
 
 
 def euclidean(embedding: Float32Array, bank: CentroidBank) -> Float64Array:

@@ -81,6 +81,7 @@ class Navigator:
             distances=look_up(smoothed, bank, distance=distance),
             raw_distances=look_up(embedding, bank, distance=distance),
             novelties=look_up_novelties(smoothed, bank),
+            alarm=bank.alarm,
         )
 
     def measure(self, embedding: Float32Array) -> Distances:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
 from semla_ros.answers import SupportReading
 from semla_ros.errors import LibraryError
-from semla_ros.support_calibration import SupportCalibration
+from semla_ros.support_calibration import NOTHING, SupportCalibration
 from semla_ros.types import (
     BASE,
     MIN_DISTANCE,
@@ -141,9 +141,8 @@ def read_support(
     out_of_library: float,
     null_distance: float = -1.0,
     exclude: Collection[str] = (),
-    calibration: SupportCalibration | None = None,
 ) -> SupportReading:
-    """Return how far the library covers `estimate`.
+    """Return how far the library covers `estimate`; what that promises is `promised`.
 
     Args:
         estimate: Where the camera is.
@@ -152,7 +151,6 @@ def read_support(
         out_of_library: A novelty above is OUT_OF_LIBRARY; without novelties the nearest distance.
         null_distance: Distance of the base; not above 0: it supports nothing.
         exclude: Adapters that may not serve, hence cannot be the nearest.
-        calibration: What the score promises about mIoU; None: nothing.
     """
     score, smoothed = (
         support_score(mix, estimate.names, d, null_distance=null_distance)
@@ -160,7 +158,6 @@ def read_support(
     )
     near = nearest_of(estimate, exclude=exclude)
     level = support_level(smoothed, near.judged, low=low, out_of_library=out_of_library)
-    expected, lower = _promise(calibration, smoothed, level)
     return SupportReading(
         score=score,
         smoothed=smoothed,
@@ -169,16 +166,16 @@ def read_support(
         level=level,
         observed_ns=estimate.stamp_ns,
         novelty=near.novelty,
-        expected_miou=expected,
-        miou_lower=lower,
     )
 
 
-def _promise(
-    calibration: SupportCalibration | None, smoothed: float, level: str
-) -> tuple[float, float]:
-    if calibration is None:
-        return math.nan, math.nan
-    if level == "OUT_OF_LIBRARY":
-        return math.nan, 0.0
-    return calibration.expected_miou(smoothed), calibration.miou_lower(smoothed)
+def promised(
+    reading: SupportReading, calibration: SupportCalibration, signals: Sequence[float]
+) -> SupportReading:
+    """Return `reading` with what is promised of the mask that has `signals`.
+
+    Where the level is neither OK nor LOW (OUT_OF_LIBRARY, STALE) the calibration knows nothing.
+    """
+    known = reading.level in ("OK", "LOW")
+    expected, lower = calibration.promise(signals) if known else NOTHING
+    return replace(reading, expected_miou=expected, miou_lower=lower)

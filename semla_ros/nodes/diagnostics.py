@@ -13,12 +13,11 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from semla_ros.engine.base import BUILDING, FROZEN, EngineStatus
 from semla_ros.nodes.statistics import FrameValues
+from semla_ros.nodes.transport_loss import LossReport
+from semla_ros.nodes.verdicts import of_adapters, of_errors, of_losses
 from semla_ros.nodes.worker import WorkerReport
 from semla_ros.pipeline.clock import StampReport
 from semla_ros.pipeline.health import PipelineHealth
-
-ERROR_AFTER = 5
-"""Errors in a row from which the inference is reported as ERROR instead of WARN."""
 
 SWAP_PATIENCE_S = 20.0
 """A swap that takes longer hangs: it is far more than any in docs/performance.md takes."""
@@ -44,7 +43,7 @@ class Snapshot:
         engine: How it is, None without one.
         mix: Identity of the active mix.
         library: How many adapters serve.
-        unusable: Adapter -> why it does not serve.
+        losses: Images that never came.
         worker: The worker's counters, None while there is none.
         errors: Stage of the pipeline -> how often it failed.
         health: What could keep the pipeline from adapting, None without one.
@@ -68,7 +67,7 @@ class Snapshot:
     engine: EngineStatus | None
     mix: str
     library: int
-    unusable: Mapping[str, str]
+    losses: LossReport
     worker: WorkerReport | None
     errors: Mapping[str, int]
     health: PipelineHealth | None
@@ -128,6 +127,9 @@ def _image(now: Snapshot) -> DiagnosticStatus:
         level, message = DiagnosticStatus.WARN, f"waiting for the first image on {now.topic}"
     elif stamps.unusable:
         level, message = DiagnosticStatus.WARN, f"{stamps.unusable}: arrival time is used"
+    lossy = of_losses(now.losses)
+    if now.state == "active" and lossy:
+        level, message = max(level, DiagnosticStatus.WARN), f"{message}; {lossy}"
     worker = now.worker
     return _status(
         now,
@@ -140,6 +142,8 @@ def _image(now: Snapshot) -> DiagnosticStatus:
             "image_age_p50_ms": _number(values.age_p50_ms),
             "image_age_p95_ms": _number(values.age_p95_ms),
             "dropped": worker.dropped if worker else 0,
+            "lost_in_transport": now.losses.lost,
+            "lost_share": f"{now.losses.share:.3f}",
             "publishers": now.publishers,
             "incompatible_publishers": now.incompatible,
             "stamps": "arrival" if stamps.unusable else "header",
@@ -154,10 +158,8 @@ def _image(now: Snapshot) -> DiagnosticStatus:
 def _inference(now: Snapshot) -> DiagnosticStatus:
     worker, values = now.worker, now.values
     level, message = _engine(now)
-    if worker and worker.consecutive_errors:
-        failing = worker.consecutive_errors >= ERROR_AFTER
-        level = DiagnosticStatus.ERROR if failing else DiagnosticStatus.WARN
-        message = f"{worker.consecutive_errors} errors in a row: {worker.last_error}"
+    if worker and (verdict := of_errors(worker)):
+        level, message = verdict
     if worker and _hangs(now):
         level = DiagnosticStatus.ERROR
         message = (
@@ -178,6 +180,8 @@ def _inference(now: Snapshot) -> DiagnosticStatus:
             "engine_state": now.engine.state if now.engine else "",
             "engine_detail": now.engine.detail if now.engine else "",
             "frames": worker.processed if worker else 0,
+            "recent_frames": worker.recent if worker else 0,
+            "recent_errors": worker.recent_errors if worker else 0,
             "busy_s": _number(worker.busy_s) if worker else "",
             "processing_p50_ms": _number(values.processing_p50_ms),
             "processing_p95_ms": _number(values.processing_p95_ms),
@@ -205,12 +209,7 @@ def _engine(now: Snapshot) -> tuple[bytes, str]:
 
 
 def _adapters(now: Snapshot) -> DiagnosticStatus:
-    level, message = DiagnosticStatus.OK, now.mix or "none"
-    if now.unusable:
-        level = DiagnosticStatus.WARN
-        message = "unusable: " + "; ".join(f"{n}: {why}" for n, why in now.unusable.items())
-    if now.values.last_swap_error:
-        level, message = DiagnosticStatus.WARN, f"swap failed: {now.values.last_swap_error}"
+    level, message = of_adapters(now.mix, now.health, swap_error=now.values.last_swap_error)
     pending_s = now.health.swap_pending_s if now.health else 0.0
     if pending_s > SWAP_PATIENCE_S:
         level = DiagnosticStatus.ERROR
@@ -223,8 +222,10 @@ def _adapters(now: Snapshot) -> DiagnosticStatus:
         {
             "mix": now.mix,
             "adapters": now.library,
-            "unusable": len(now.unusable),
+            "unusable": len(now.health.unusable) if now.health else 0,
             "unsealed": f"{len(now.unsealed)} {', '.join(now.unsealed)}".strip(),
+            "unusable_retried": ",".join(now.health.retried) if now.health else "",
+            "unknown_excluded": ",".join(now.health.unknown_excluded) if now.health else "",
             "swaps": now.values.swaps,
             "failed_swaps": now.values.failed_swaps,
             "swap_pending_s": _number(pending_s),
@@ -251,6 +252,8 @@ def _support(now: Snapshot) -> DiagnosticStatus:
         if name in ("STALE", "unknown"):
             level = DiagnosticStatus.ERROR
         message = f"{name}: the navigator fails: {health.navigator_error}"
+    elif health is not None and health.no_alarm:
+        level, message = max(level, DiagnosticStatus.WARN), f"{name}; {health.no_alarm}"
     facts = {
         "level": name,
         "smoothed_score": _number(now.values.score),

@@ -53,13 +53,27 @@ def overridable() -> QoSOverridingOptions:
     )
 
 
-def subscription_events(topic: str, note: Note) -> SubscriptionEventCallbacks:
-    """Return callbacks that explain a publisher whose QoS does not fit the subscription."""
+def subscription_events(
+    topic: str, note: Note, *, lost: Callable[[int], None] | None = None
+) -> SubscriptionEventCallbacks:
+    """Return callbacks that explain a publisher whose QoS does not fit the subscription.
+
+    Args:
+        topic: Resolved topic name.
+        note: Takes the explanation.
+        lost: Takes how many messages the middleware has lost so far; None: nobody asks.
+    """
 
     def explain(event: Any) -> None:  # noqa: ANN401  made by rclpy
         note(mismatch(topic, "subscription", _policy(event)))
 
-    return SubscriptionEventCallbacks(incompatible_qos=explain)
+    def tell(event: Any) -> None:  # noqa: ANN401  made by rclpy
+        if lost is not None:
+            lost(int(event.total_count))
+
+    return SubscriptionEventCallbacks(
+        incompatible_qos=explain, message_lost=None if lost is None else tell
+    )
 
 
 def publisher_events(topic: str, note: Note) -> PublisherEventCallbacks:

@@ -23,6 +23,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 
 from semla_ros.config import Config
 from semla_ros.errors import ConfigError, EngineUnavailableError, SemlaError
+from semla_ros.nodes import lifeline
 from semla_ros.nodes.diagnostics import Snapshot, statuses
 from semla_ros.nodes.executors import make_executor
 from semla_ros.nodes.latency import prefer_latency
@@ -33,6 +34,7 @@ from semla_ros.nodes.services import OrderServices
 from semla_ros.nodes.signals import ros_process, spin_until
 from semla_ros.nodes.statistics import FrameStatistics
 from semla_ros.nodes.stream import FrameStream
+from semla_ros.nodes.transport_loss import LossReport
 from semla_ros.pipeline import AdaptivePipeline, build_pipeline
 
 _log = logging.getLogger("semla_ros.nodes.segmenter_node")  # also when run as __main__
@@ -44,6 +46,8 @@ _PATIENCE_S, _EXIT_PATIENCE_S = 10.0, 1.5
 when the process is told to end."""
 _END_WITHIN_S = 9.0
 """From a signal to the end of the process; `ros2 launch` kills it 10 s after its own."""
+_TURN_WITHIN_S = 30.0
+"""Longest turn of the main loop, transitions aside; beyond it the process can only be ended."""
 
 
 class SegmenterNode(LifecycleNode):
@@ -136,6 +140,7 @@ class SegmenterNode(LifecycleNode):
         after: Callable[[], None] | None = None,
     ) -> TransitionCallbackReturn:
         """Run a transition; rclpy would swallow what it raises, so it is logged and kept."""
+        lifeline.pause()  # opening a bundle takes its time
         try:
             if before:
                 before()
@@ -229,8 +234,8 @@ class SegmenterNode(LifecycleNode):
             engine=pipeline.engine.status if pipeline else None,
             mix=pipeline.active.identity if pipeline else "",
             library=len(pipeline.library.names) if pipeline else 0,
-            unusable=dict(pipeline.library.problems) if pipeline else {},
             unsealed=pipeline.library.unsealed if pipeline else (),
+            losses=stream.losses.report() if stream else LossReport(),
             worker=stream.report() if stream else None,
             errors=dict(pipeline.errors) if pipeline else {},
             health=pipeline.health if pipeline else None,
@@ -250,7 +255,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             executor = node.make_executor()
             executor.add_node(node)
             node.start()
-            spin_until(lambda: bool(stop) or node.state == FINALIZED, executor)
+            line = lifeline.Lifeline(_TURN_WITHIN_S)
+
+            def ended_now() -> bool:
+                line.renew()
+                return bool(stop) or node.state == FINALIZED
+
+            spin_until(ended_now, executor)
         except EngineUnavailableError as error:
             _log.error("%s", error)
             return 1
@@ -259,6 +270,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if executor is not None:
                 executor.shutdown()
             node.destroy_node()
+            lifeline.pause()
     if not ended:  # the interpreter's own end would run into whatever hangs
         sys.stderr.flush()
         os._exit(1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -35,7 +36,7 @@ class OrderServices:
         """Create the services on `node`; they refuse until `serve` is called."""
         self._node = node
         self._pipeline: AdaptivePipeline | None = None
-        self._waiting: set[Future[SwapEvent]] = set()
+        self._lock = threading.Lock()
         group = ReentrantCallbackGroup()
         services: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
             (SetVocabulary, "~/set_vocabulary", self._set_vocabulary),
@@ -50,11 +51,11 @@ class OrderServices:
         self._pipeline = pipeline
 
     def refuse(self) -> None:
-        """Refuse orders from now on, those that are waiting included."""
-        self._pipeline = None
-        for future in tuple(self._waiting):
-            if not future.done():
-                future.set_exception(EngineError("the node was deactivated meanwhile"))
+        """Refuse orders from now on, those that are waiting included: they are not carried out."""
+        with self._lock:
+            pipeline, self._pipeline = self._pipeline, None
+        if pipeline is not None:
+            pipeline.refuse_orders("the node was deactivated meanwhile")
 
     async def _set_vocabulary(
         self, request: SetVocabulary.Request, response: SetVocabulary.Response
@@ -85,6 +86,8 @@ class OrderServices:
             names = () if library is None else library.names
             problems = {} if library is None else library.problems
             refused = "".join(f"; unusable {name}: {why}" for name, why in problems.items())
+            lost = () if self._pipeline is None else self._pipeline.health.unknown_excluded
+            refused += "".join(f"; excluded and not in the library: {name}" for name in lost)
             return f"{len(names)} adapters, serving {event.to_mix.identity}{refused}"
 
         return await self._answer(lambda pipeline: pipeline.reload_library(), response, loaded)
@@ -106,15 +109,13 @@ class OrderServices:
         return response
 
     async def _carried_out(self, order: Order) -> SwapEvent:
-        if self._pipeline is None:
-            raise EngineError("expected an active node: configure and activate it first")
+        with self._lock:
+            if self._pipeline is None:
+                raise EngineError("expected an active node: configure and activate it first")
+            ordered = order(self._pipeline)
         future: Future[SwapEvent] = Future(executor=self._node.executor)
-        self._waiting.add(future)
-        order(self._pipeline).add_done_callback(lambda done: self._hand_over(done, future))
-        try:
-            event = await future
-        finally:
-            self._waiting.discard(future)
+        ordered.add_done_callback(lambda done: self._hand_over(done, future))
+        event = await future
         if event is None:
             raise EngineError("the order ended without an answer: the node is shutting down")
         return event
@@ -123,14 +124,13 @@ class OrderServices:
         self, done: concurrent.futures.Future[SwapEvent], future: Future[SwapEvent]
     ) -> None:
         """Pass a result on to the executor's thread and wake it."""
-        if not future.done():
-            error = EngineError("cancelled") if done.cancelled() else done.exception()
-            if error is None:
-                future.set_result(done.result())
-            elif isinstance(error, SemlaError):
-                future.set_exception(error)
-            else:
-                future.set_exception(EngineError(f"{type(error).__name__}: {error}"))
+        error = EngineError("cancelled") if done.cancelled() else done.exception()
+        if error is None:
+            future.set_result(done.result())
+        elif isinstance(error, SemlaError):
+            future.set_exception(error)
+        else:
+            future.set_exception(EngineError(f"{type(error).__name__}: {error}"))
         executor = self._node.executor
         if executor is not None:
             executor.wake()

@@ -18,6 +18,10 @@ WINDOW = 300
 """How many of the newest frames the rates and percentiles are of."""
 
 
+TOLD_MS = 60_000.0
+"""How long a failed swap is told that nobody has asked for again; it then is history."""
+
+
 @dataclass(frozen=True, slots=True)
 class FrameValues:
     """Numbers of `FrameStatistics`; NaN where there are none yet.
@@ -27,7 +31,8 @@ class FrameValues:
         since_last_s: Since the last arrival, None if none came.
         processing_p50_ms, processing_p95_ms: From taking a frame to its mask being published.
         age_p50_ms, age_p95_ms: Capture stamp to publication, by the node's clock.
-        swaps, failed_swaps, last_swap_error: Changes of the adapters.
+        swaps, failed_swaps: Changes of the adapters.
+        last_swap_error: Why the newest one failed, for `TOLD_MS`; empty once one succeeds.
         level, score: Newest support level and smoothed score.
         support_age_s: How old the observation behind it was.
     """
@@ -56,7 +61,7 @@ class FrameStatistics:
         self._ages: deque[float] = deque(maxlen=WINDOW)
         self._swaps = 0
         self._failed_swaps = 0
-        self._last_swap_error = ""
+        self._last_swap_error, self._failed_ms = "", 0.0
         self._level = ""
         self._score = math.nan
         self._support_age_s = math.nan
@@ -83,9 +88,10 @@ class FrameStatistics:
         with self._lock:
             if committed:
                 self._swaps += 1
+                self._last_swap_error = ""
             else:
                 self._failed_swaps += 1
-                self._last_swap_error = error
+                self._last_swap_error, self._failed_ms = error, now_ms()
 
     def went_stale(self) -> None:
         """Record that the camera stalled."""
@@ -95,17 +101,19 @@ class FrameStatistics:
     def values(self) -> FrameValues:
         """Return what is known now."""
         with self._lock:
+            now = now_ms()
+            told = now - self._failed_ms <= TOLD_MS
             span = self._arrivals[-1] - self._arrivals[0] if self._arrivals else 0.0
             return FrameValues(
                 rate_hz=(len(self._arrivals) - 1) / (span * 1e-3) if span > 0 else 0.0,
-                since_last_s=(now_ms() - self._arrivals[-1]) * 1e-3 if self._arrivals else None,
+                since_last_s=(now - self._arrivals[-1]) * 1e-3 if self._arrivals else None,
                 processing_p50_ms=percentile(self._processing, 50),
                 processing_p95_ms=percentile(self._processing, 95),
                 age_p50_ms=percentile(self._ages, 50),
                 age_p95_ms=percentile(self._ages, 95),
                 swaps=self._swaps,
                 failed_swaps=self._failed_swaps,
-                last_swap_error=self._last_swap_error,
+                last_swap_error=self._last_swap_error if told else "",
                 level=self._level,
                 score=self._score,
                 support_age_s=self._support_age_s,

@@ -9,17 +9,19 @@ from typing import Any, NamedTuple
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode
-from rclpy.subscription import Subscription
+from rclpy.subscription import MessageInfo, Subscription
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from semla_ros.answers import SwapEvent
 from semla_ros.config import Config
+from semla_ros.errors import FrameError
 from semla_ros.image_codec import dark_note
 from semla_ros.msg import AdapterMixture
 from semla_ros.nodes import conversions, qos
 from semla_ros.nodes.outputs import Outputs
 from semla_ros.nodes.statistics import FrameStatistics
+from semla_ros.nodes.transport_loss import TransportLoss
 from semla_ros.nodes.worker import Worker, WorkerReport
 from semla_ros.pipeline import AdaptivePipeline
 from semla_ros.timing import StageTimer, now_ms
@@ -33,7 +35,9 @@ IDLE_S = 0.02
 ANNOUNCE_EVERY_MS = 5000.0
 """How often the class list is repeated for recordings that start late."""
 
-TOO_OLD = "TooOld"
+
+class TooOld(FrameError):  # noqa: N818  the name is a key of the diagnostics
+    """An image was older than `max_image_age` when its turn came."""
 
 
 class _Arrival(NamedTuple):
@@ -51,6 +55,7 @@ class FrameStream:
         topic: Resolved name of the image topic.
         incompatible: Publishers seen whose QoS does not fit.
         stale: Whether the camera has stalled.
+        losses: Images that never came.
     """
 
     def __init__(
@@ -78,6 +83,7 @@ class FrameStream:
         self._newest: _Arrival | None = None
         self.stale = False
         self.incompatible = 0
+        self.losses = TransportLoss(self.publishers)
         pipeline.interrupted()  # what was seen before the node was deactivated
         self.announce()
         self._worker: Worker[_Arrival] = Worker(self._handle, idle=self._idle, idle_s=IDLE_S)
@@ -137,7 +143,12 @@ class FrameStream:
             self._receive,
             qos.camera_qos(),
             callback_group=MutuallyExclusiveCallbackGroup(),
-            event_callbacks=qos.subscription_events(topic, self._mismatch),
+            event_callbacks=qos.subscription_events(
+                topic,
+                self._mismatch,
+                # The events executor does not survive events at the end of a subscription.
+                lost=None if self._config().executor == "events" else self.losses.reported,
+            ),
             qos_overriding_options=qos.overridable(),
         )
 
@@ -145,8 +156,9 @@ class FrameStream:
         self.incompatible += 1
         _log.error("%s", text)
 
-    def _receive(self, message: Image | CompressedImage) -> None:
+    def _receive(self, message: Image | CompressedImage, info: MessageInfo) -> None:
         self._statistics.arrived()
+        self.losses.arrived(info, conversions.stamp_ns(message.header.stamp))
         arrival = _Arrival(message, now_ms(), self._age_ms(message.header))
         self._newest = arrival
         self._worker.put(arrival)
@@ -154,8 +166,7 @@ class FrameStream:
     def _handle(self, arrival: _Arrival) -> None:
         started, config, message = now_ms(), self._config(), arrival.message
         newest = self._newest
-        if self._is_too_old(message.header, config.max_image_age):
-            return
+        self._require_fresh(message.header, config.max_image_age)
         timer = StageTimer()
         with timer.stage("decode"):
             frame = replace(
@@ -220,14 +231,10 @@ class FrameStream:
             again=again,
         )
 
-    def _is_too_old(self, header: Header, limit_s: float) -> bool:
+    def _require_fresh(self, header: Header, limit_s: float) -> None:
         age_ms = self._age_ms(header)
-        if limit_s <= 0 or age_ms is None or age_ms <= limit_s * 1e3:
-            return False
-        self._worker.count_error(
-            TOO_OLD, f"expected an image at most {limit_s:g} s old, got {age_ms * 1e-3:.3f} s"
-        )
-        return True
+        if age_ms is not None and age_ms > limit_s * 1e3 > 0:
+            raise TooOld(f"expected an image at most {limit_s:g} s old, got {age_ms * 1e-3:.3f} s")
 
     def _age_ms(self, header: Header) -> float | None:
         """Return the image's age by the node's clock, None before simulated time has begun."""

@@ -5,21 +5,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from semla_ros.errors import SemlaError
+from semla_ros.streaks import Streaks
 from semla_ros.timing import now_ms
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-LOG_EVERY = 100
-"""After the first of a kind, every how many errors are logged again."""
-
+RECENT = 30
+"""How many of the newest items the share of failures is of."""
 
 STEP_ASIDE_S = 20e-6
 """Long enough for the worker to take the interpreter.
@@ -84,6 +83,8 @@ class WorkerReport:
         consecutive_errors: Items in a row that failed, up to now.
         last_error: Kind and message of the newest error, empty if none.
         busy_s: For how long the item in hand has been handled, 0 without one.
+        recent, recent_errors: How many of the newest items are remembered (at most `RECENT`), and
+            how many of these failed.
     """
 
     processed: int
@@ -92,13 +93,15 @@ class WorkerReport:
     consecutive_errors: int
     last_error: str
     busy_s: float = 0.0
+    recent: int = 0
+    recent_errors: int = 0
 
 
 class Worker(Generic[T]):
     """Runs `handle` on the newest item in a thread of its own, whatever `handle` raises.
 
     `idle` runs in the same thread whenever no item came for `idle_s`. Both may raise anything:
-    the error is counted by kind and logged, and the thread goes on.
+    the error is counted by its class, logged once a streak of its kind, and the thread goes on.
     """
 
     def __init__(
@@ -117,7 +120,9 @@ class Worker(Generic[T]):
         self._errors: Counter[str] = Counter()
         self._processed = 0
         self._consecutive = 0
+        self._recent: deque[bool] = deque(maxlen=RECENT)
         self._last_error = ""
+        self._streaks = Streaks()
         self._since_ms: float | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -137,15 +142,6 @@ class Worker(Generic[T]):
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    def count_error(self, kind: str, message: str) -> None:
-        """Count an error found outside the thread (thread-safe) and log it at a bounded rate."""
-        with self._lock:
-            self._errors[kind] += 1
-            self._last_error = f"{kind}: {message}"
-            times = self._errors[kind]
-        if times == 1 or times % LOG_EVERY == 0:
-            _log.warning("%s (%d so far): %s", kind, times, message)
-
     def report(self) -> WorkerReport:
         """Return the counters (thread-safe)."""
         since_ms = self._since_ms
@@ -158,6 +154,8 @@ class Worker(Generic[T]):
                 self._consecutive,
                 self._last_error,
                 busy_s,
+                len(self._recent),
+                sum(self._recent),
             )
 
     def _run(self) -> None:
@@ -173,19 +171,23 @@ class Worker(Generic[T]):
     def _guard(self, work: Callable[[], None], *, counts: bool) -> None:
         try:
             work()
-        except SemlaError as error:
-            self._failed(type(error).__name__, str(error), counts=counts)
         except Exception as error:  # noqa: BLE001  the one place where a frame's error ends
-            self._failed(type(error).__name__, str(error), counts=counts)
-            _log.debug("unexpected error in the worker", exc_info=error)
+            self._failed(error, counts=counts)
         else:
             if counts:
                 with self._lock:
                     self._processed += 1
                     self._consecutive = 0
+                    self._recent.append(False)
 
-    def _failed(self, kind: str, message: str, *, counts: bool) -> None:
-        if counts:
-            with self._lock:
+    def _failed(self, error: Exception, *, counts: bool) -> None:
+        kind = type(error).__name__
+        with self._lock:
+            if counts:
                 self._consecutive += 1
-        self.count_error(kind, message)
+                self._recent.append(True)
+            self._errors[kind] += 1
+            self._last_error = f"{kind}: {error}"
+        if self._streaks.begins("frame" if counts else "idle", error):
+            _log.warning("%s: %s", kind, error)
+            _log.debug("where it came from", exc_info=error)

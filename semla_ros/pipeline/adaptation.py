@@ -10,13 +10,12 @@ from semla_ros.answers import SupportReading
 from semla_ros.errors import EmptyLibraryError
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.retrieval import retrieve
-from semla_ros.navigator.distance import CentroidBank
 from semla_ros.navigator.prediction import extrapolated
 from semla_ros.navigator.swap_policy import SWAP_POLICIES
 from semla_ros.pipeline.clock import FrameClock, Instant, StampReport
 from semla_ros.pipeline.faults import FaultCounter
 from semla_ros.pipeline.observer import Observer
-from semla_ros.pipeline.settings import LiveSettings, bank_of, same_policy
+from semla_ros.pipeline.settings import LibraryView, LiveSettings, same_policy
 from semla_ros.types import AdapterMix, DomainEstimate, Frame
 
 _NS_TO_MS = 1e-6
@@ -30,24 +29,6 @@ class Decision:
     mix: AdapterMix
     detection_ms: float
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class LibraryView:
-    """A library and its centroids as one distance needs them."""
-
-    library: AdapterLibrary
-    distance: str
-    bank: CentroidBank
-
-    @classmethod
-    def of(cls, library: AdapterLibrary, *, distance: str) -> LibraryView:
-        """Return the view of `library`; slow for `mahalanobis`.
-
-        Raises:
-            LibraryError: The library has not what the distance needs.
-        """
-        return cls(library, distance, bank_of(library, distance=distance))
 
 
 class Adaptation:
@@ -83,6 +64,11 @@ class Adaptation:
     def estimate(self) -> DomainEstimate | None:
         """The newest domain estimate."""
         return None if self.observer is None else self.observer.estimate
+
+    @property
+    def time_ns(self) -> int | None:
+        """Stream time of the newest frame, None before the first."""
+        return None if self._now is None else self._now.time_ns
 
     @property
     def stamps(self) -> StampReport:
@@ -129,19 +115,19 @@ class Adaptation:
     ) -> Decision | None:
         """Return the swap that `estimate` is reason enough for, None to keep `target`.
 
-        A target with an adapter that may not serve (excluded, unusable) is left at once.
+        A target with an adapter that may not serve (excluded) is left at once.
 
         Args:
             estimate: Newest observation.
             target: The mix that serves or is on its way.
-            unusable: Adapters that failed to load.
+            unusable: Adapters that cannot be loaded.
         """
         wanted = self._faults.attempt(
-            "retrieval", partial(self.wanted, estimate, unusable=unusable)
+            "retrieval", partial(self._attainable, estimate, target, unusable=unusable)
         )
         if wanted is None:
             return None
-        if self.banned(unusable).intersection(target.names):
+        if self.settings.retrieval.exclude.intersection(target.names):
             return None if wanted == target else Decision(wanted, 0.0, self._reason)
         chosen = self._policy.decide(wanted, target, estimate.stamp_ns)
         if chosen is None:
@@ -168,7 +154,7 @@ class Adaptation:
 
         Args:
             target: The mix that serves or is on its way.
-            unusable: Adapters that failed to load.
+            unusable: Adapters that cannot be loaded.
         """
         before, now = self._seen
         if self.tolerance == 0 or before is None or now is None or self.observer is None:
@@ -205,8 +191,22 @@ class Adaptation:
         except EmptyLibraryError:
             return AdapterMix.base_only()
 
+    def _attainable(
+        self, estimate: DomainEstimate, target: AdapterMix, *, unusable: Collection[str]
+    ) -> AdapterMix:
+        """Return what can serve and is nearest to what retrieval asks for.
+
+        That may be `target` with an adapter that could not be loaded again: it is loaded already.
+        """
+        wanted = self.wanted(estimate, unusable=unusable)
+        held = frozenset(unusable).intersection(target.names)
+        if not held or self.settings.retrieval.exclude.intersection(target.names):
+            return wanted
+        ideal = self.wanted(estimate, unusable=frozenset(unusable) - held)
+        return target if ideal.difference(target) <= ideal.difference(wanted) else wanted
+
     def banned(self, unusable: Collection[str]) -> frozenset[str]:
-        """Return the adapters that may not serve: excluded, or `unusable`."""
+        """Return the adapters that no swap may bring: excluded, or `unusable`."""
         return self.settings.retrieval.exclude.union(unusable)
 
     def support(self, active: AdapterMix) -> SupportReading | None:
@@ -229,6 +229,13 @@ class Adaptation:
         if reading is None:
             return SupportReading.stale(observed_ns=observed.stamp_ns, age_s=age_s)
         return replace(reading, observed_ns=observed.stamp_ns, age_s=age_s)
+
+    @property
+    def silence(self) -> str:
+        """Why OUT_OF_LIBRARY is never raised, empty where it may be."""
+        if self.observer is None:
+            return ""
+        return self.settings.silence(self.observer.navigator.bank.alarm)
 
     def restart(self) -> None:
         """Forget what was seen; the active mix is not this class's business and stays."""

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-import math
-import queue
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 
-from semla_ros.answers import Prediction, SegmentationResult, SupportReading, SwapEvent, known
+from semla_ros.answers import Prediction, SegmentationResult, SupportReading, SwapEvent
 from semla_ros.bundle import ModelBundle
 from semla_ros.config import Config
 from semla_ros.engine.base import SegmentationEngine
@@ -18,12 +15,15 @@ from semla_ros.engine.postprocess import restore, restore_confidence
 from semla_ros.errors import EngineError, SemlaError
 from semla_ros.executors import end
 from semla_ros.library.library import AdapterLibrary
-from semla_ros.pipeline.adaptation import Adaptation, LibraryView
+from semla_ros.mask_signals import mask_signals
+from semla_ros.navigator.support import promised
+from semla_ros.pipeline.adaptation import Adaptation
+from semla_ros.pipeline.changes import LiveChanges
 from semla_ros.pipeline.control import SwapControl
 from semla_ros.pipeline.faults import FaultCounter
 from semla_ros.pipeline.health import PipelineHealth
 from semla_ros.pipeline.parts import PipelineParts
-from semla_ros.pipeline.settings import LiveSettings, check_live
+from semla_ros.pipeline.settings import LiveSettings, unknown_of
 from semla_ros.timing import StageTimer
 from semla_ros.types import AdapterMix, Frame, Vocabulary
 from semla_ros.viz.palette import colors_for
@@ -53,10 +53,9 @@ class AdaptivePipeline:
         self._control = SwapControl(
             parts.swapper, self._adaptation, parts.executors[0], faults=self._faults
         )
-        self._distance = settings.distance  # as configured last; in force from the next frame
         self._interrupted = threading.Event()
-        self._changes: queue.SimpleQueue[tuple[LiveSettings, LibraryView | None]] = (
-            queue.SimpleQueue()
+        self._changes = LiveChanges(
+            settings, parts.bundle.manifest.defaults, observes=parts.observer is not None
         )
         self._loop = threading.Lock()
         self._closed = False
@@ -109,12 +108,15 @@ class AdaptivePipeline:
     @property
     def health(self) -> PipelineHealth:
         """What could keep it from adapting."""
-        observer = self._parts.observer
         return PipelineHealth(
-            0.0 if observer is None else observer.pending_s,
+            self._parts.observer.pending_s if self._parts.observer else 0.0,
             self._faults.failing.get("navigator", ""),
             self._control.pending_s,
             self._adaptation.stamps,
+            {**self.library.problems, **self._swapper.unusable},
+            self._swapper.access.retried,
+            tuple(unknown_of(self.config.excluded, self.library)),
+            self._adaptation.silence,
         )
 
     def step(self, frame: Frame) -> SegmentationResult:
@@ -194,20 +196,17 @@ class AdaptivePipeline:
         self._require_open()
         return self._control.reload_library()
 
+    def refuse_orders(self, why: str) -> None:
+        """Answer every order that has no answer yet with an error; none of them takes effect."""
+        self._control.refuse_orders(EngineError(why))
+
     def configure(self, config: Config) -> None:
         """Apply the live parameters of `config` before the next frame.
 
         Raises:
-            ConfigError: A read-only parameter differs.
-            LibraryError: The library has not what the new distance needs.
+            SemlaError: See `LiveChanges.put`.
         """
-        check_live(self.config, config)
-        settings = LiveSettings.of(config, self.bundle.manifest.defaults)
-        view = None
-        if self._parts.observer is not None and settings.distance != self._distance:
-            view = LibraryView.of(self.library, distance=settings.distance)
-        self._changes.put((settings, view))
-        self._distance = settings.distance
+        self._changes.put(config, library=self.library)
 
     def interrupted(self) -> int:
         """Return the stamp in ns of what was seen last, 0 for nothing: no frame comes.
@@ -247,12 +246,10 @@ class AdaptivePipeline:
 
     def _infer(self, frame: Frame) -> Prediction:
         try:
-            prediction = self.engine.infer(frame.rgb)
+            return self._swapper.saw(frame.rgb, self.engine.infer(frame.rgb))
         except SemlaError:
             self._faults.count("infer")
             raise
-        self._swapper.saw(frame.rgb, prediction)
-        return prediction
 
     def _result(
         self, frame: Frame, prediction: Prediction, timer: StageTimer
@@ -277,24 +274,20 @@ class AdaptivePipeline:
         )
 
     def _reading(self, prediction: Prediction) -> SupportReading | None:
-        """Return the support; calibrated only for the bundle's classes and no mix by hand."""
+        """Return the support; a promise only for the bundle's classes and no mix by hand."""
         reading = self._adaptation.support(prediction.mix)
-        calibrated = self.bundle.manifest.vocabulary.names
-        if reading is None or known(reading) is None:
+        calibration = self._adaptation.settings.calibration
+        own = prediction.vocabulary.names == self.bundle.manifest.vocabulary.names
+        if reading is None or calibration is None or self.pinned is not None or not own:
             return reading
-        if self.pinned is None and prediction.vocabulary.names == calibrated:
-            return reading
-        return replace(reading, expected_miou=math.nan, miou_lower=math.nan)
+        signals = mask_signals(prediction.labels, prediction.confidence)
+        return promised(reading, calibration, signals)
 
     def _take_changes(self) -> None:
         if self._interrupted.is_set():
             self._interrupted.clear()
             self._adaptation.interrupt()
-        while True:
-            try:
-                settings, view = self._changes.get_nowait()
-            except queue.Empty:
-                return
+        for settings, view in self._changes.take():
             self._adaptation.apply(settings, view)
 
     def _require_open(self) -> None:

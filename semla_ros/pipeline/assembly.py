@@ -27,7 +27,8 @@ from semla_ros.pipeline.adaptive import AdaptivePipeline
 from semla_ros.pipeline.engines import open_encoder, open_engine
 from semla_ros.pipeline.observer import Observer
 from semla_ros.pipeline.parts import PipelineParts
-from semla_ros.pipeline.settings import LiveSettings, bank_of
+from semla_ros.pipeline.settings import LiveSettings, bank_of, check_excluded
+from semla_ros.signature import TrustedKeys, read_trusted_keys
 from semla_ros.swap import AdapterSwapper
 
 _LOG = logging.getLogger(__name__)
@@ -93,8 +94,13 @@ def open_parts(
     Raises:
         SemlaError: Bundle, library or engine cannot be used as configured.
     """
-    bundle = open_bundle(Path(config.bundle) if config.bundle else default_bundle())
-    adapters = _open_library(bundle, library or bundle.library, config)
+    trusted = read_trusted_keys(Path(config.trusted_keys)) if config.trusted_keys else None
+    folder = Path(config.bundle) if config.bundle else default_bundle()
+    bundle = open_bundle(folder, trusted=trusted)
+    if bundle.signer:
+        _LOG.info("bundle %s is signed by %s", folder, bundle.signer)
+    adapters = _open_library(bundle, library or bundle.library, config, trusted)
+    check_excluded(config.excluded, adapters)
     executors = _executors(config)
     observer = _observer(
         bundle, adapters, config, executor=executors[-1], with_encoder=with_encoder
@@ -124,7 +130,9 @@ def open_parts(
     )
 
 
-def _open_library(bundle: ModelBundle, root: Path, config: Config) -> AdapterLibrary:
+def _open_library(
+    bundle: ModelBundle, root: Path, config: Config, trusted: TrustedKeys | None
+) -> AdapterLibrary:
     navigator = bundle.manifest.navigator
     library = AdapterLibrary.open(
         root,
@@ -134,6 +142,7 @@ def _open_library(bundle: ModelBundle, root: Path, config: Config) -> AdapterLib
         dim=navigator.dim if navigator else None,
         memory_bytes=config.library_memory_mb * _MEGABYTE,
         unsealed=config.unsealed_adapters,
+        trusted=trusted,
     )
     _LOG.info(
         "library %s: %d adapters, %d unusable", root, len(library.names), len(library.problems)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection
 from concurrent.futures import Executor, Future
 from functools import partial
 
 from semla_ros.answers import SwapEvent
-from semla_ros.errors import EngineError, LibraryError
-from semla_ros.pipeline.adaptation import Adaptation, LibraryView
-from semla_ros.pipeline.commands import Command, CommandQueue
+from semla_ros.errors import EngineError, LibraryError, SemlaError
+from semla_ros.pipeline.adaptation import Adaptation
+from semla_ros.pipeline.commands import CommandQueue
 from semla_ros.pipeline.faults import FaultCounter
+from semla_ros.pipeline.settings import LibraryView, unknown_of
 from semla_ros.swap import AdapterSwapper
 from semla_ros.timing import now_ms
 from semla_ros.types import BASE, AdapterMix, Vocabulary
+
+_LOG = logging.getLogger(__name__)
 
 
 class SwapControl:
@@ -48,6 +52,7 @@ class SwapControl:
         self._executor = executor
         self._faults = faults
         self._commands = CommandQueue()
+        self._reloaded: LibraryView | None = None
         self._events: list[SwapEvent] = []
         self._busy_since_ms: float | None = None
 
@@ -80,16 +85,22 @@ class SwapControl:
 
     def reload_library(self) -> Future[SwapEvent]:
         """Return the future of the swap that follows reading the library folder again."""
-        answer: Future[SwapEvent] = Future()
-        job = self._executor.submit(self._read_library, answer)
-        job.add_done_callback(lambda done: answer.cancel() if done.cancelled() else None)
+        answer = self._commands.announce()
+        self._executor.submit(self._read_library, answer)
         return answer
+
+    def refuse_orders(self, error: SemlaError) -> None:
+        """Answer every order that has no answer yet with `error`; none of them takes effect."""
+        self._commands.refuse(error)
 
     def adapt(self, stamp_ns: int) -> None:
         """Take in what the navigator found, and ask for a swap where it is reason enough.
 
         An automatic swap never supersedes another swap: it waits until that one is through.
         """
+        access, time_ns = self._swapper.access, self._adaptation.time_ns
+        if time_ns is not None and access.due(time_ns):
+            self._executor.submit(access.retry)
         estimate = self._adaptation.observe()
         if estimate is None or self.pinned is not None or self._swapper.busy:
             return
@@ -111,14 +122,8 @@ class SwapControl:
         """Start the next order and publish what is prepared; never waits."""
         while True:
             self._commands.start_next(stamp_ns)
-            event = self._swapper.commit_ready(stamp_ns)
-            if event is None:
+            if self._swapper.commit_ready(stamp_ns, then=self._take_effect) is None:
                 break
-            self._events.append(event)
-            if not event.committed:
-                self._faults.count("swap")
-            elif event.reason == "pinned" or self.pinned is not None:
-                self.pinned = event.to_mix
             self._busy_since_ms = None
         if not self._swapper.busy:
             self._busy_since_ms = None
@@ -133,7 +138,24 @@ class SwapControl:
     def close(self) -> None:
         """Answer every order that was not carried out with an error."""
         self._swapper.close()
-        self._commands.drain(EngineError("the pipeline was closed"))
+        self._commands.refuse(EngineError("the pipeline was closed"), close=True)
+
+    def _take_effect(self, event: SwapEvent) -> None:
+        """Do what follows from a swap, which an order asked for or the scene."""
+        self._events.append(event)
+        if not event.committed:
+            self._faults.count("swap")
+            return
+        if event.reason == "unpinned":
+            self.pinned = None
+            self._adaptation.restart_policy()
+        elif event.reason == "pinned" or self.pinned is not None:
+            self.pinned = event.to_mix
+        if event.reason == "library" and self._reloaded is not None:
+            self._adaptation.adopt(self._reloaded)
+            lost = unknown_of(self._adaptation.settings.config.excluded, self._reloaded.library)
+            if lost:
+                _LOG.warning("excluded and not in the library: %s: correct `exclude`", lost)
 
     def _prefetch(self, unusable: Collection[str]) -> None:
         """Have the mix prepared that will probably be asked for; nothing waits for it."""
@@ -142,17 +164,19 @@ class SwapControl:
             partial(self._adaptation.likely, self._swapper.target, unusable=unusable),
         )
         if likely is not None:
-            self._swapper.prefetch(likely, tolerance=self._adaptation.tolerance)
+            self._swapper.prefetch(
+                likely,
+                tolerance=self._adaptation.tolerance,
+                without=self._adaptation.banned(unusable),
+            )
 
     def _order(self, start: Callable[[int], Future[SwapEvent]]) -> Future[SwapEvent]:
-        return self._commands.put(Command(start))
+        return self._commands.put(start)
 
     def _start_pin(self, mix: AdapterMix, stamp_ns: int) -> Future[SwapEvent]:
         return self._swapper.request(mix, reason="pinned", stamp_ns=stamp_ns)
 
     def _start_unpin(self, stamp_ns: int) -> Future[SwapEvent]:
-        self.pinned = None
-        self._adaptation.restart_policy()
         estimate, mix = self._adaptation.estimate, self._swapper.target
         if estimate is not None:
             mix = self._adaptation.wanted(estimate, unusable=self._swapper.unusable)
@@ -168,15 +192,16 @@ class SwapControl:
         try:
             distance = self._adaptation.settings.distance
             view = LibraryView.of(self._adaptation.library.reload(), distance=distance)
-            self._commands.put(Command(partial(self._start_library, view), answer))
+            self._commands.put(partial(self._start_library, view), answer)
         except Exception as error:  # noqa: BLE001  worker boundary: the caller gets the error
-            answer.set_exception(error)
+            self._commands.fail(answer, error)
 
     def _start_library(self, view: LibraryView, stamp_ns: int) -> Future[SwapEvent]:
-        self._adaptation.adopt(view)
-        self._swapper.library = view.library
+        self._reloaded = view
         names = {BASE, *view.library.names}
         target = self._swapper.target
         kept = {n: target.weight(n) for n in target.names if n in names}
         mix = AdapterMix.from_weights(kept) if kept else AdapterMix.base_only()
-        return self._swapper.request(mix, reason="library", stamp_ns=stamp_ns)
+        return self._swapper.request(
+            mix, reason="library", stamp_ns=stamp_ns, library=view.library
+        )

@@ -1,4 +1,4 @@
-"""Counts what goes wrong without stopping the stream; logs the first of each streak."""
+"""Counts what goes wrong without stopping the stream; logs the first of each streak and kind."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from semla_ros.errors import SemlaError
+from semla_ros.streaks import Streaks
 
 _T = TypeVar("_T")
 
@@ -20,6 +21,7 @@ class FaultCounter:
         """Start with none."""
         self._counts: dict[str, int] = {}
         self._failing: dict[str, str] = {}
+        self._streaks = Streaks()
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -36,14 +38,14 @@ class FaultCounter:
         self._counts[stage] = self._counts.get(stage, 0) + 1
 
     def note(self, stage: str, error: object) -> None:
-        """Count a failure of `stage`; log it unless the last attempt failed too."""
+        """Count a failure of `stage`; log it if it begins a streak of its kind."""
         self.count(stage)
-        if stage not in self._failing:
+        if self._streaks.begins(stage, error):
             _LOG.error("%s failed, masks go on: %s", stage, error)
         self._failing[stage] = str(error)
 
     def succeeded(self, stage: str) -> None:
-        """End the streak of `stage`."""
+        """Say that `stage` works."""
         self._failing.pop(stage, None)
 
     def attempt(self, stage: str, call: Callable[[], _T]) -> _T | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from semla_ros.pipeline.clock import StampReport
 
@@ -16,9 +17,17 @@ class PipelineHealth:
         navigator_error: Why its newest attempt failed, empty if it did not.
         swap_pending_s: For how long one swap has been under way, 0 while there is none.
         stamps: How the stamps of the stream were.
+        unusable: Adapters that cannot serve now, with the reason.
+        retried: Of these, the ones that are tried again without being told to.
+        unknown_excluded: Names in `exclude` that the library has lost since they were given.
+        no_alarm: Why OUT_OF_LIBRARY is never raised, empty where it may be.
     """
 
     navigator_pending_s: float
     navigator_error: str
     swap_pending_s: float
     stamps: StampReport
+    unusable: Mapping[str, str] = field(default_factory=dict)
+    retried: tuple[str, ...] = ()
+    unknown_excluded: tuple[str, ...] = ()
+    no_alarm: str = ""

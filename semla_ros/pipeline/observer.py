@@ -130,5 +130,5 @@ def _embed(navigator: Navigator, frame: Frame) -> _Embedded:
     except SemlaError as error:
         return _Embedded(None, str(error))
     except Exception as error:  # noqa: BLE001  worker boundary: masks go on
-        _LOG.exception("unexpected failure of the navigator")
+        _LOG.debug("while embedding a frame", exc_info=True)  # the streak is told once elsewhere
         return _Embedded(None, f"{type(error).__name__}: {error}")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, fields
+
+import numpy as np
 
 from semla_ros.answers import SupportReading
 from semla_ros.bundle import AdaptationDefaults
@@ -12,11 +16,13 @@ from semla_ros.config import PARAMETERS, Config
 from semla_ros.errors import ConfigError
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.retrieval import RetrievalSettings, settings_from
-from semla_ros.navigator.distance import CentroidBank, mahalanobis_precisions, tied_precision
+from semla_ros.navigator.distance import CentroidBank, mahalanobis_precisions, pooled_whitening
+from semla_ros.navigator.held_out import MIN_IMAGES, library_alarm, tied_whitening
 from semla_ros.navigator.navigator import Navigator
 from semla_ros.navigator.support import nearest_of
+from semla_ros.novelty import NoveltyAlarm
 from semla_ros.support_calibration import SupportCalibration
-from semla_ros.types import AdapterMix, DomainEstimate
+from semla_ros.types import AdapterMix, DomainEstimate, Float64Array
 
 _LOG = logging.getLogger(__name__)
 _COME_BACK = 0.9
@@ -40,9 +46,11 @@ class LiveSettings:
         retrieval: How distances become a mix.
         distance: Name of the distance.
         support_low: Smoothed support below is LOW.
-        out_of_library: A novelty (else a nearest distance) above is OUT_OF_LIBRARY.
-        calibration: What a support score promises; None where the bundle knows none, or made it
-            under another retrieval.
+        out_of_library: Asked for: a novelty (else a nearest distance) above is OUT_OF_LIBRARY;
+            0: the library says, see `threshold`.
+        bundle_out_of_library: The bundle's own, for libraries that have no say.
+        calibration: What a mask promises; None where the bundle knows none, or made it under
+            another retrieval.
     """
 
     config: Config
@@ -50,6 +58,7 @@ class LiveSettings:
     distance: str
     support_low: float
     out_of_library: float
+    bundle_out_of_library: float
     calibration: SupportCalibration | None = None
 
     @classmethod
@@ -66,9 +75,31 @@ class LiveSettings:
             retrieval=retrieval,
             distance=distance,
             support_low=config.support_low or defaults.support_low,
-            out_of_library=config.out_of_library or defaults.out_of_library,
+            out_of_library=config.out_of_library,
+            bundle_out_of_library=defaults.out_of_library,
             calibration=_valid(defaults.calibration, retrieval, distance),
         )
+
+    def threshold(self, alarm: NoveltyAlarm | None) -> float:
+        """Return the novelty above which it is OUT_OF_LIBRARY, 0 for never.
+
+        What was asked for comes first, then what the library found on images it held out, for it
+        grows; the bundle's own number serves libraries that hold no such images.
+
+        Args:
+            alarm: What the library says.
+        """
+        if self.out_of_library > 0 or alarm is None:
+            return self.out_of_library or self.bundle_out_of_library
+        return alarm.threshold
+
+    def silence(self, alarm: NoveltyAlarm | None) -> str:
+        """Return why OUT_OF_LIBRARY is never raised, empty where it is."""
+        if self.threshold(alarm) > 0:
+            return ""
+        if alarm is not None:
+            return alarm.reason
+        return "no alarm: the library holds no images to test it on; run `semla library embed`"
 
     def support(self, estimate: DomainEstimate, mix: AdapterMix) -> SupportReading:
         """Return how far `mix` covers `estimate`."""
@@ -76,10 +107,9 @@ class LiveSettings:
             estimate,
             mix,
             low=self.support_low,
-            out_of_library=self.out_of_library,
+            out_of_library=self.threshold(estimate.alarm),
             null_distance=self.retrieval.null_distance,
             exclude=self.retrieval.exclude,
-            calibration=self.calibration,
         )
 
     def outside(self, estimate: DomainEstimate, *, before: bool) -> bool:
@@ -90,14 +120,14 @@ class LiveSettings:
             before: What was returned for the last observation: it takes a clearly nearer one
                 to come back.
         """
-        edge = self.out_of_library * (_COME_BACK if before else 1.0)
+        edge = self.threshold(estimate.alarm) * (_COME_BACK if before else 1.0)
         return nearest_of(estimate, exclude=self.retrieval.exclude).judged > edge > 0
 
 
 def _valid(
     calibration: SupportCalibration | None, retrieval: RetrievalSettings, distance: str
 ) -> SupportCalibration | None:
-    """Return the calibration if it was made under this retrieval: else the score means another."""
+    """Return the calibration if it was made under this retrieval: else nobody tested it."""
     if calibration is None:
         return None
     made = calibration.settings
@@ -130,6 +160,28 @@ def check_live(before: Config, after: Config) -> None:
         raise ConfigError(f"expected only live parameters to change, got {fixed!r}: restart")
 
 
+def check_excluded(names: Collection[str], library: AdapterLibrary) -> None:
+    """Check that the library has every adapter that is never to serve.
+
+    A name it does not have is refused, though nothing of that name can serve: where it is
+    misspelt, the adapter that was meant would go on serving.
+
+    Raises:
+        ConfigError: It has not; the name is told with the nearest of the library.
+    """
+    for name in unknown_of(names, library):
+        near = difflib.get_close_matches(name, (*library.names, *library.problems), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "leave it out"
+        raise ConfigError(
+            f"parameter 'exclude': expected adapters of the library, got {name!r}: {hint}"
+        )
+
+
+def unknown_of(names: Collection[str], library: AdapterLibrary) -> list[str]:
+    """Return the `names` that the library has no folder of, sorted."""
+    return sorted(set(names).difference(library.names, library.problems))
+
+
 def bank_of(library: AdapterLibrary, *, distance: str) -> CentroidBank:
     """Return the centroids of `library` with what `distance` needs.
 
@@ -137,7 +189,8 @@ def bank_of(library: AdapterLibrary, *, distance: str) -> CentroidBank:
         LibraryError: `mahalanobis` with domains that have too few images.
     """
     if not library.names:
-        return CentroidBank(library.names, library.centroids)
+        alarm = library_alarm((), ())
+        return CentroidBank(library.names, library.centroids, alarm=alarm)
     own = None
     if distance == "mahalanobis":
         statistics = [library.statistics[name] for name in library.names]
@@ -146,7 +199,46 @@ def bank_of(library: AdapterLibrary, *, distance: str) -> CentroidBank:
             [each.covariance for each in statistics],
             counts=[each.count for each in statistics],
         )
-    spread, tied = library.spread, None
-    if spread is not None:
-        tied = tied_precision([spread.covariance], counts=[spread.count])
-    return CentroidBank(library.names, library.centroids, own, tied)
+    samples = [library.statistics[name].sample for name in library.names]
+    alarm = library_alarm(library.names, samples)
+    if alarm is None:
+        _LOG.info("the library holds no images to test an alarm on: the bundle's threshold holds")
+    elif alarm.reason:
+        _LOG.warning("library: %s", alarm.reason)
+    return CentroidBank(library.names, library.centroids, own, _spread(library), alarm)
+
+
+def _spread(library: AdapterLibrary) -> Float64Array | None:
+    """Return the whitening by the spread within domains, None where the library knows none.
+
+    From samples where all domains that know their spread have one, shrunk all together; else from
+    covariances, each shrunk by itself.
+    """
+    known = [each for each in library.statistics.values() if each.covariance is not None]
+    samples = [each.sample for each in library.statistics.values() if each.sample is not None]
+    count = sum(len(sample.embeddings) for sample in samples)
+    sampled = all(each.sample is not None for each in known)
+    if sampled and count >= MIN_IMAGES + len(samples):
+        return tied_whitening([sample.embeddings.astype(np.float64) for sample in samples])
+    spread = library.spread
+    if spread is None:
+        return None
+    return pooled_whitening([spread.covariance], counts=[spread.count])
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryView:
+    """A library and its centroids as one distance needs them."""
+
+    library: AdapterLibrary
+    distance: str
+    bank: CentroidBank
+
+    @classmethod
+    def of(cls, library: AdapterLibrary, *, distance: str) -> LibraryView:
+        """Return the view of `library`; slow for `mahalanobis`.
+
+        Raises:
+            LibraryError: The library has not what the distance needs.
+        """
+        return cls(library, distance, bank_of(library, distance=distance))

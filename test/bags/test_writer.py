@@ -185,11 +185,12 @@ def test_a_disk_that_fills_at_the_end_keeps_what_was_recorded(tmp_path, monkeypa
     image = np.random.default_rng(0).integers(0, 256, (600, 800, 3), dtype=np.uint8)
     fields = image_fields(image, stamp_ns=1, frame_id="c")
     path = tmp_path / "drive.mcap"
-    with pytest.raises(BagError, match=r"kept in .*drive\.partial\.mcap.*mcap recover"):  # noqa: SIM117
-        with BagWriter(path) as bag:
-            for i in range(3):
-                bag.write("/image", IMAGE, fields, i)
-            monkeypatch.setattr("rosbags.rosbag2.storage_mcap.McapWriter.close", full)
+    bag = BagWriter(path).__enter__()
+    for i in range(3):
+        bag.write("/image", IMAGE, fields, i)
+    monkeypatch.setattr("rosbags.rosbag2.storage_mcap.McapWriter.close", full)
+    with pytest.raises(BagError, match=r"kept in .*drive\.partial\.mcap.*mcap recover"):
+        bag.__exit__(None, None, None)
     assert [f.name for f in tmp_path.iterdir()] == ["drive.partial.mcap"]
     assert len(list(read_frames(tmp_path / "drive.partial.mcap", on_note=lambda _: None))) == 3
 

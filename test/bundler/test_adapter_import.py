@@ -11,6 +11,7 @@ from semla_ros.bundle import GraphWeight, NavigatorSpec  # noqa: E402
 from semla_ros.bundler.adapter_import import AdapterContract, import_library  # noqa: E402
 from semla_ros.errors import LibraryError  # noqa: E402
 from semla_ros.library.compatibility import PUBLISHED_ENCODER  # noqa: E402
+from semla_ros.library.seal import read_seal, write_seal  # noqa: E402
 from semla_ros.library.statistics import read_statistics  # noqa: E402
 from semla_ros.library.storage import read_adapter  # noqa: E402
 from semla_ros.network.layers import adaptable_layers  # noqa: E402
@@ -51,6 +52,19 @@ def test_a_published_centroid_is_taken_and_signed(folders):
     one, other = read_adapter(given), read_adapter(target / "fog")
     assert one.layers.keys() == other.layers.keys()
     assert not any("q_proj" in name for name in one.layers), "inert: all zero"
+
+
+def test_what_is_imported_is_sealed_and_what_its_seal_denies_is_not(folders):
+    source, target = folders
+    given = domain(source)
+    import_library(source, target, contract())
+    files = {"adapter_config.json", "adapter_model.safetensors", "fog_statistics.npz"}
+    assert set(read_seal(target / "fog").digests) == files
+    write_seal(given)
+    config = given / "adapter_config.json"
+    config.write_bytes(config.read_bytes() + b" ")
+    with pytest.raises(LibraryError, match="expected sha256"):
+        import_library(source, target.parent, contract())
 
 
 @pytest.mark.parametrize(

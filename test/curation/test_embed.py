@@ -19,6 +19,8 @@ from semla_ros.curation.embed import EmbedRequest, embed_domain
 from semla_ros.curation.sources import list_images
 from semla_ros.errors import LibraryError, SemlaError
 from semla_ros.image_file import read_image
+from semla_ros.library.seal import read_seal
+from semla_ros.library.sealing import seal_domains
 from semla_ros.library.statistics import read_statistics
 from semla_ros.navigator.encoder import OnnxImageEncoder
 
@@ -42,9 +44,19 @@ def test_the_statistics_are_those_of_the_navigators_embeddings(bundle, pictures)
     np.testing.assert_allclose(read.centroid, np.mean(rows, axis=0), atol=1e-6)
     assert (read.count, read.encoder) == (20, "mean-colour")
     assert read.shrinkage == made.statistics.shrinkage
+    np.testing.assert_allclose(read.sample.embeddings, rows, atol=1e-6)
+    assert np.bincount(read.sample.blocks).tolist() == [7, 7, 6]
     assert made.path.parent.name == "dusk"
     assert not made.adapter
     assert leftovers(bundle) == []
+
+
+def test_a_recording_is_held_out_whole_though_pictures_are_torn(bundle, pictures):
+    one, other = pictures(30, name="one"), pictures(20, name="other")
+    (one / "003.png").write_bytes(b"torn")
+    embed_domain(request_for(bundle, one, other))
+    blocks = read_statistics(bundle / "library" / "dusk", "dusk").sample.blocks
+    assert blocks.tolist() == [0] * 29 + [2] * 20
 
 
 class _StopError(Exception):
@@ -187,3 +199,22 @@ def test_ctrl_c_says_how_to_go_on(bundle, pictures, capsys, monkeypatch):
     words = ["library", "embed", str(bundle), str(pictures(3)), "--name", "dusk"]
     assert main(words) == 130
     assert "the same command goes on" in capsys.readouterr().err
+
+
+def test_a_new_domain_is_sealed_and_new_statistics_renew_their_line(bundle, pictures):
+    folder = bundle / "library" / "dusk"
+    embed_domain(request_for(bundle, pictures(), name="dusk"))
+    assert set(read_seal(folder).digests) == {"dusk_statistics.npz"}
+    seal_domains(bundle, ["fog"])
+    more = pictures(name="more", seed=1)
+    embed_domain(request_for(bundle, more, name="fog", replace=True))
+    assert seal_domains(bundle, ["fog"]) == []
+    embed_domain(request_for(bundle, more, name="night", replace=True))
+    assert not (bundle / "library" / "night" / "SHA256SUMS").exists()
+
+
+def test_statistics_written_elsewhere_seal_nothing(bundle, pictures, tmp_path):
+    out = tmp_path / "elsewhere"
+    out.mkdir()
+    embed_domain(request_for(bundle, pictures(), out=out / "dusk_statistics.npz"))
+    assert [path.name for path in out.iterdir()] == ["dusk_statistics.npz"]

@@ -3,8 +3,14 @@
 import numpy as np
 import pytest
 
-from semla_ros.curation.spread import LEVELS, domain_statistics, shrunk_covariance
+from semla_ros.curation.spread import (
+    LEVELS,
+    blocks_of,
+    domain_statistics,
+    shrunk_covariance,
+)
 from semla_ros.errors import LibraryError
+from semla_ros.library.statistics import MAX_SAMPLE
 
 
 def rows_of(count, dim, seed=0):
@@ -90,3 +96,27 @@ def test_equal_images_have_no_spread():
 def test_nothing_is_refused():
     with pytest.raises(LibraryError, match="got none"):
         domain_statistics(lambda: iter(()), encoder="e")
+
+
+def test_a_recording_is_held_out_in_thirds_and_several_whole():
+    assert blocks_of(9).tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert blocks_of(8, (4, 4)).tolist() == [0] * 4 + [2] * 4
+    assert blocks_of(9, (2, 3, 4)).tolist() == [0, 0, 1, 1, 1, 2, 2, 2, 2]
+    ten = blocks_of(100, (10,) * 10).reshape(10, 10)
+    assert all(len(set(each.tolist())) == 1 for each in ten), "no recording is cut"
+    assert len(set(ten[:, 0].tolist())) == 3
+
+
+def test_a_recording_that_is_nearly_all_there_is_is_cut_all_the_same():
+    assert np.bincount(blocks_of(90, (80, 10))).tolist() == [30, 30, 30]
+
+
+def test_the_sample_is_bounded_and_spread_over_all_images():
+    rows = np.arange(2000, dtype=np.float32).reshape(1000, 2)
+    sample = domain_statistics(chunked(rows), encoder="e").sample
+    assert sample.embeddings.shape == (MAX_SAMPLE, 2)
+    assert sample.images == 1000
+    np.testing.assert_array_equal(sample.embeddings[[0, -1]], rows[[0, -1]])
+    assert np.bincount(sample.blocks).tolist() == pytest.approx([85, 85, 86], abs=1)
+    few = domain_statistics(chunked(rows[:30]), encoder="e").sample
+    np.testing.assert_array_equal(few.embeddings, rows[:30])

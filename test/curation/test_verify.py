@@ -6,10 +6,13 @@ import shutil
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from signing import Minisign
 
 from semla_ros.cli import main
 from semla_ros.curation.verify import verify_library
 from semla_ros.errors import BundleError
+from semla_ros.library.seal import SEAL_FILE, write_seal
+from semla_ros.library.sealing import seal_domains
 from semla_ros.library.statistics import DomainStatistics, write_statistics
 
 
@@ -60,6 +63,7 @@ def remove_adapter(bundle):
 
 
 def test_a_good_bundle_passes(bundle):
+    seal_domains(bundle)
     found = verify_library(bundle)
     assert found.passed
     assert [a.name for a in found.adapters] == ["fog", "night", "rain"]
@@ -122,10 +126,32 @@ def test_leftovers_are_noted(bundle):
     (bundle / "library" / ".staging-x").mkdir()
     found = verify_library(bundle)
     assert found.passed
-    assert [note.split()[0] for note in found.notes] == [".dusk.resume", ".staging-x"]
+    noted = [note.split()[0] for note in found.notes]
+    assert noted == ["unsealed:", ".dusk.resume", ".staging-x"]
+    assert "fog, night, rain" in found.notes[0]
 
 
 def test_without_a_library_folder(bundle):
     shutil.rmtree(bundle / "library")
     with pytest.raises(BundleError, match="make it"):
         verify_library(bundle)
+
+
+def test_the_signer_of_bundle_and_adapters_is_named(bundle, tmp_path, capsys):
+    signer = Minisign()
+    public = str(signer.public_file(tmp_path / "fleet.pub"))
+    for name in ("fog", "night"):
+        write_seal(bundle / "library" / name)
+        signer.sign(bundle / "library" / name / SEAL_FILE, comment=b"adapter of June")
+    signer.sign(bundle / "bundle.yaml", comment=b"release 7")
+    assert main(["library", "verify", str(bundle), "--trusted-keys", public]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    told = {line.split(":")[0]: line for line in lines}
+    assert told["ok      bundle"].endswith("(fleet.pub), 'release 7'")
+    assert told["ok      fog"].endswith("(fleet.pub), 'adapter of June'")
+    assert any(x.startswith("FAILED  rain: rain/SHA256SUMS: expected a seal") for x in lines)
+    assert main(["bundle", "verify", str(bundle), "--trusted-keys", public]) == 0
+    assert "signed by" in capsys.readouterr().out
+    (bundle / "bundle.yaml.minisig").unlink()
+    assert main(["bundle", "verify", str(bundle), "--trusted-keys", public]) == 2
+    assert "expected a signature by a trusted key" in capsys.readouterr().err

@@ -19,9 +19,9 @@ def counted(monkeypatch):
     """Record which adapters are read whole."""
     reads, real = [], contract.read_adapter
 
-    def counting(folder, *, name):
+    def counting(folder, *, name, trusted=None):
         reads.append(name)
-        return real(folder, name=name)
+        return real(folder, name=name, trusted=trusted)
 
     monkeypatch.setattr(contract, "read_adapter", counting)
     return reads

@@ -1,6 +1,7 @@
 """Centroid files: SemLA's own, ours with more in them, and damaged ones."""
 
 import contextlib
+import re
 import zipfile
 
 import numpy as np
@@ -11,12 +12,14 @@ from hypothesis import strategies as st
 from semla_ros.errors import AdapterError
 from semla_ros.library import statistics as module
 from semla_ros.library.statistics import (
+    MAX_SAMPLE,
     DistanceQuantiles,
     DomainStatistics,
     read_statistics,
     statistics_path,
     write_statistics,
 )
+from semla_ros.novelty import EmbeddingSample
 
 
 def write_npz(folder, **arrays):
@@ -88,6 +91,24 @@ BAD = {
     "at least 1 image": {"train_average_embedding": np.ones(3), "count": np.asarray(0)},
     "one text": {"train_average_embedding": np.ones(3), "encoder": np.asarray(["a", "b"])},
     "one text ": {"train_average_embedding": np.ones(3), "encoder": np.ones(3)},
+    "expected a sample (R, D)": {"train_average_embedding": np.ones(3), "sample": np.ones(3)},
+    "from 1 to 256, got (257": {
+        "train_average_embedding": np.ones(3),
+        "sample": np.ones((257, 3)),
+        "sample_blocks": np.zeros(257),
+    },
+    "from 1 to 256, got (0": {"train_average_embedding": np.ones(3), "sample": np.ones((0, 3))},
+    "sample of embeddings (R, 3)": {
+        "train_average_embedding": np.ones(3),
+        "sample": np.ones((4, 2)),
+        "sample_blocks": np.zeros(4),
+    },
+    "'sample_blocks' (4,)": {"train_average_embedding": np.ones(3), "sample": np.ones((4, 3))},
+    "'sample_blocks' (2,) in 0 to 255": {
+        "train_average_embedding": np.ones(3),
+        "sample": np.ones((2, 3)),
+        "sample_blocks": np.array([0, 1e300]),
+    },
     "damaged": {"train_average_embedding": np.ones(3), "count": np.ones(3, np.int64)},
 }
 
@@ -95,7 +116,7 @@ BAD = {
 @pytest.mark.parametrize("message", BAD)
 def test_bad_arrays_are_refused_by_file_name(tmp_path, message):
     write_npz(tmp_path, **BAD[message])
-    with pytest.raises(AdapterError, match=message.strip()) as raised:
+    with pytest.raises(AdapterError, match=re.escape(message.strip())) as raised:
         read_statistics(tmp_path, "fog")
     assert "fog_statistics.npz" in str(raised.value)
 
@@ -154,3 +175,13 @@ def test_shrinkage_comes_back_and_has_bounds(tmp_path):
     assert read_statistics(tmp_path, "fog").shrinkage == 0.25
     with pytest.raises(AdapterError, match="from 0 to 1"):
         DomainStatistics(centroid, shrinkage=1.5)
+
+
+def test_a_sample_is_read_as_it_was_written(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(MAX_SAMPLE, 5)).astype(np.float32)
+    sample = EmbeddingSample(rows, np.arange(MAX_SAMPLE) * 3 // MAX_SAMPLE, 4000)
+    path = write_statistics(tmp_path, "fog", DomainStatistics(rows.mean(axis=0), sample=sample))
+    read = read_statistics(tmp_path, "fog").sample
+    np.testing.assert_array_equal(read.embeddings, rows)
+    np.testing.assert_array_equal(read.blocks, sample.blocks)
+    assert path.stat().st_size < MAX_SAMPLE * (5 * 4 + 8) + 2000

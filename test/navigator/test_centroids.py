@@ -34,19 +34,18 @@ def points(count, seed=0, *, offset=5.0):
     return made.astype(np.float32).astype(np.float64)
 
 
-def precision():
+def whitening():
     rng = np.random.default_rng(3)
     axes = np.linalg.qr(rng.standard_normal((WIDTH, WIDTH)))[0]
-    inverse = axes @ np.diag(rng.uniform(0.5, 200.0, WIDTH)) @ axes.T
-    return (inverse + inverse.T) / 2
+    return axes @ np.diag(np.sqrt(rng.uniform(0.5, 200.0, WIDTH)))
 
 
 def banks(count, monkeypatch):
     """The same centroids with and without the quick way."""
     names = tuple(f"d{i}" for i in range(count))
-    quick = CentroidBank(names, points(count), tied_precision=precision())
+    quick = CentroidBank(names, points(count), whitening=whitening())
     monkeypatch.setattr(centroids, "MANY", count)
-    plain = CentroidBank(names, points(count), tied_precision=precision())
+    plain = CentroidBank(names, points(count), whitening=whitening())
     assert quick.index is not None
     assert plain.index is None
     return quick, plain
@@ -115,7 +114,7 @@ def plain_distances(measure, point, bank):
         CentroidBank(
             bank.names[i : i + 200],
             bank.centroids[i : i + 200],
-            tied_precision=bank.tied_precision,
+            whitening=bank.whitening,
         )
         for i in range(0, len(bank.names), 200)
     ]
@@ -142,7 +141,7 @@ LOOKS = {
 def test_the_nearest_are_the_nearest(measure, seed, directions, count, skipped, away):
     rng = np.random.default_rng(seed)
     centroids_ = grouped(400, seed, directions=directions).astype(np.float32).astype(np.float64)
-    bank = CentroidBank(tuple(map(str, range(400))), centroids_, tied_precision=precision())
+    bank = CentroidBank(tuple(map(str, range(400))), centroids_, whitening=whitening())
     point = (centroids_[7] + away * rng.standard_normal(WIDTH)).astype(np.float32)
     expected = plain_distances(measure, point, bank)
     skip = rng.permutation(400)[:skipped].tolist()
@@ -156,7 +155,7 @@ def test_the_nearest_are_the_nearest(measure, seed, directions, count, skipped, 
 @pytest.mark.parametrize("measure", ["euclidean", "cosine"])
 def test_of_equal_centroids_the_earlier_ones_are_nearest(measure):
     twins = np.tile(grouped(40, 1, directions=3), (10, 1))
-    bank = CentroidBank(tuple(map(str, range(400))), twins, tied_precision=precision())
+    bank = CentroidBank(tuple(map(str, range(400))), twins, whitening=whitening())
     point = (twins[4] + 1e-3).astype(np.float32)
     places, values = LOOKS[measure](point, bank).nearest(6, skip=[44])
     assert places.tolist() == [4, 84, 124, 164, 204, 244]
@@ -171,7 +170,7 @@ def test_the_mix_the_support_and_the_novelty_are_those_of_all_distances(measure,
     bank = CentroidBank(
         tuple(f"d{i}" for i in range(1000)),
         grouped(1000, 2, directions=4),
-        tied_precision=precision(),
+        whitening=whitening(),
     )
     exclude = frozenset({"d5", "d77", "unheard-of"})
     chosen = RetrievalSettings(temperature=0.1, null_distance=null, exclude=exclude)

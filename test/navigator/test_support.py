@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from semla_ros.errors import LibraryError
 from semla_ros.navigator.support import read_support, support_level, support_score
-from semla_ros.support_calibration import SupportCalibration, SupportSettings
 from semla_ros.types import BASE, AdapterMix, DomainEstimate
 
 NAMES = ("fog", "night", "rain")
@@ -106,19 +105,8 @@ def test_novelty_decides_out_of_library_where_it_is_known():
     assert (without.level, without.novelty) == ("OUT_OF_LIBRARY", 8.0)
 
 
-def test_a_calibration_turns_the_smoothed_score_into_a_promise():
-    settings = SupportSettings(0.05, 5, "euclidean", "inverse", -1.0)
-    calibration = SupportCalibration(
-        (0.25, 0.5), (0.2, 0.4), 0.1, 0.9, 0.9, 0.8, 10, ("fog",), settings, "a test"
-    )
-    near = estimate([4.0, 1.0, 2.0], raw=[2.0, 3.0, 1.0])  # smoothed 0.3125
-    reading = read_support(near, FOG_RAIN, low=0, out_of_library=9.0, calibration=calibration)
-    assert reading.expected_miou == pytest.approx(0.25)
-    assert reading.miou_lower == pytest.approx(0.15)
-    beyond = read_support(near, FOG_RAIN, low=0, out_of_library=0.5, calibration=calibration)
-    assert beyond.level == "OUT_OF_LIBRARY"
-    assert math.isnan(beyond.expected_miou)
-    assert beyond.miou_lower == 0.0, "nothing is promised out of the library"
-    silent = read_support(near, FOG_RAIN, low=0, out_of_library=9.0)
-    assert math.isnan(silent.expected_miou)
-    assert math.isnan(silent.miou_lower)
+def test_without_a_calibration_nothing_is_said_about_miou():
+    near = estimate([4.0, 1.0, 2.0], raw=[2.0, 3.0, 1.0])
+    reading = read_support(near, FOG_RAIN, low=0, out_of_library=9.0)
+    assert math.isnan(reading.expected_miou)
+    assert math.isnan(reading.miou_lower)

@@ -11,7 +11,7 @@ from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 from vision_msgs.msg import LabelInfo
 
-from semla_ros.nodes.diagnostics import ERROR_AFTER
+from semla_ros.nodes.verdicts import ERROR_AFTER
 
 
 def test_a_lifecycle_manager_may_lead(robot, make_image, scene):

@@ -19,6 +19,7 @@ from semla_ros.nodes.diagnostics import Snapshot, resident_bytes, statuses
 from semla_ros.nodes.parameters import descriptor, unknown_overrides
 from semla_ros.nodes.player import due_times, header_stamp_ns, with_stamp
 from semla_ros.nodes.statistics import FrameStatistics, percentile
+from semla_ros.nodes.transport_loss import LossReport
 from semla_ros.nodes.worker import WorkerReport
 from semla_ros.pipeline.clock import StampReport
 from semla_ros.pipeline.health import PipelineHealth
@@ -145,7 +146,7 @@ def snapshot(**changes):
         engine=EngineStatus("ready", "onnx"),
         mix="base=1",
         library=3,
-        unusable={},
+        losses=LossReport(),
         worker=None,
         errors={},
         health=PipelineHealth(0.0, "", 0.0, StampReport()),
@@ -223,6 +224,13 @@ def test_a_swap_that_never_ends_is_told():
     assert told("adapters", health=health(swap_pending_s=60.0))[0] == 2
 
 
+def test_an_alarm_that_is_off_is_said():
+    reason = "no alarm: 20 images of domain 'fog' for 544 dimensions, needs 50"
+    quiet = snapshot(values=values(), health=health(no_alarm=reason))
+    (status,) = [s for s in statuses(quiet) if "support" in s.name]
+    assert (status.level, status.message) == (b"\x01", f"OK; {reason}")
+
+
 def test_the_engine_is_told_with_precision_and_reason():
     (status,) = [s for s in statuses(snapshot()) if "inference" in s.name]
     facts = {each.key: each.value for each in status.values}
@@ -250,11 +258,6 @@ def test_unsealed_adapters_are_counted_and_named(names, told):
     (status,) = [s for s in statuses(snapshot(unsealed=names)) if "adapters" in s.name]
     assert status.level == b"\x00"
     assert {v.key: v.value for v in status.values}["unsealed"] == told
-
-
-def test_unusable_adapters_are_named():
-    (status,) = [s for s in statuses(snapshot(unusable={"fog": "NaN"})) if "adapters" in s.name]
-    assert (status.level, status.message) == (b"\x01", "unusable: fog: NaN")
 
 
 def test_rates_do_not_divide_by_time_that_stands_still(monkeypatch):

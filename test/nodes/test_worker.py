@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from semla_ros.errors import FrameError
-from semla_ros.nodes.worker import LOG_EVERY, Mailbox, Worker
+from semla_ros.nodes.worker import RECENT, Mailbox, Worker
 
 LONG_S = 60.0
 
@@ -121,13 +121,34 @@ def test_idle_runs_in_the_worker_and_may_fail():
     assert report.consecutive_errors == 0
 
 
-def test_logging_is_bounded(caplog):
-    worker = Worker(print, idle=lambda: None, idle_s=1.0)
-    with caplog.at_level(logging.WARNING, logger="semla_ros"):
-        for number in range(2 * LOG_EVERY):
-            worker.count_error("FrameError", f"number {number}")
-    assert len(caplog.records) == 3
-    assert worker.report().errors == {"FrameError": 2 * LOG_EVERY}
+def test_one_line_is_logged_for_each_kind_of_error_however_often_it_comes(caplog):
+    errors = [FrameError(f"expected 100 bytes, got {n}") for n in range(40)]
+    errors[20] = FrameError("unknown encoding 'mono12'")
+    errors[30] = ValueError("expected 100 bytes, got 7")
+    with caplog.at_level(logging.WARNING, logger="semla_ros"), Recorded() as it:
+        it.go.set()
+        for number, error in enumerate(errors):
+            it.worker.put(error if number % 2 else "good" if number not in (20, 30) else error)
+            wait_until_idle(it, 1)
+    assert [r.getMessage() for r in caplog.records] == [
+        "FrameError: expected 100 bytes, got 1",
+        "FrameError: unknown encoding 'mono12'",
+        "ValueError: expected 100 bytes, got 7",
+    ]
+    assert it.worker.report().errors == {"FrameError": 21, "ValueError": 1}
+
+
+def test_failures_among_the_newest_items_are_counted():
+    with Recorded() as it:
+        it.go.set()
+        for number in range(2 * RECENT):
+            it.worker.put(FrameError("broken") if number % 2 else "good")
+            wait_until_idle(it, 1)
+        it.worker.put("good")
+        wait_until_idle(it, 1)
+    report = it.worker.report()
+    assert (report.recent, report.recent_errors) == (RECENT, RECENT // 2)
+    assert report.consecutive_errors == 0
 
 
 def test_stopping_discards_what_waits():

@@ -22,6 +22,7 @@ from semla_ros.engine.fake_engine import FakeEngine
 from semla_ros.errors import VocabularyError
 from semla_ros.executors import InlineExecutor
 from semla_ros.library.library import AdapterLibrary
+from semla_ros.library.memory import DEFAULT_BYTES
 from semla_ros.library.statistics import DomainStatistics, write_statistics
 from semla_ros.library.storage import write_adapter
 from semla_ros.navigator.navigator import Navigator
@@ -88,6 +89,7 @@ class World:
         self.root = root
         self.encoder = MeanColour()
         self.engine = FakeEngine({LAYER.name: LAYER})
+        self.memory_bytes = DEFAULT_BYTES
         spec = NavigatorSpec(ENCODER, 8, "center_crop", (0.5,) * 3, (0.5,) * 3, 3)
         manifest = Manifest(
             name="colours",
@@ -111,6 +113,7 @@ class World:
             base_model=BASE_MODEL,
             encoder=spec.identity if spec else None,
             dim=spec.dim if spec else None,
+            memory_bytes=self.memory_bytes,
         )
 
     def pipeline(

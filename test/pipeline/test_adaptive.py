@@ -261,11 +261,13 @@ def test_a_failing_navigator_is_counted_and_logged_once(world, make_frames, capl
         assert mixes(run(pipeline, make_frames(*["red"] * 3, start=5)))[-1] == "red"
 
 
-def test_an_unexpected_failure_of_the_navigator_does_not_stop_masks(world, make_frames):
+def test_an_unexpected_failure_of_the_navigator_does_not_stop_masks(world, make_frames, caplog):
     with world.pipeline() as pipeline:
         world.encoder.error = ZeroDivisionError("bug")
-        assert len(run(pipeline, make_frames("red", "red"))) == 2
-        assert pipeline.errors == {"navigator": 1}
+        assert len(run(pipeline, make_frames(*["red"] * 5))) == 5
+        assert pipeline.errors == {"navigator": 4}
+        assert sum("bug" in r.getMessage() for r in caplog.records) == 1
+        assert sum(r.exc_info is not None and r.levelno > 10 for r in caplog.records) == 0
 
 
 def test_a_damaged_adapter_is_reported_and_then_left_out(world, make_frames):

@@ -1,13 +1,17 @@
+import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from signing import Minisign
 
 import semla_ros
 from semla_ros.bundle import MANIFEST
 from semla_ros.config import Config
-from semla_ros.errors import BundleError, EngineError
+from semla_ros.errors import BundleError, ConfigError, EngineError
+from semla_ros.library.seal import SEAL_FILE, write_seal
 from semla_ros.pipeline import assembly, build_pipeline, default_bundle
 from semla_ros.pipeline.engines import open_engine
 from semla_ros.types import AdapterMix, Frame
@@ -120,3 +124,33 @@ def test_an_engine_whose_pipeline_cannot_be_made_is_closed(tiny, monkeypatch):
         built(tiny, engine="onnx", adaptation="inline")
     with pytest.raises(EngineError, match="closed"):
         opened[0].infer(np.zeros((4, 4, 3), np.uint8))
+
+
+def test_trusted_keys_ask_for_signatures_of_bundle_and_adapters(small, tmp_path):
+    signer, root = Minisign(), tmp_path / "bundle"
+    shutil.copytree(small, root)
+    keys = signer.public_file(tmp_path / "fleet.pub")
+    config = Config(
+        bundle=str(root), trusted_keys=str(keys), engine="fake", adaptation="inline", threads=1
+    )
+    with pytest.raises(BundleError, match="expected a signature by a trusted key"):
+        build_pipeline(config)
+    signer.sign(root / MANIFEST)
+    write_seal(root / "library" / "fog")
+    signer.sign(root / "library" / "fog" / SEAL_FILE)
+    with build_pipeline(config) as pipeline:
+        assert pipeline.library.names == ("fog",)
+        assert set(pipeline.library.problems) == {"night", "rain"}
+        write_seal(root / "library" / "rain")
+        signer.sign(root / "library" / "rain" / SEAL_FILE)
+        reloaded = pipeline.reload_library()
+        pipeline.poll(1)
+        assert reloaded.result(timeout=60).committed
+        assert pipeline.library.names == ("fog", "rain")
+
+
+def test_without_the_package_that_verifies_nothing_starts(small, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric.ed25519", None)
+    keys = Minisign().public_file(tmp_path / "fleet.pub")
+    with pytest.raises(ConfigError, match="python3-cryptography"):
+        build_pipeline(Config(bundle=str(small), trusted_keys=str(keys), engine="fake"))

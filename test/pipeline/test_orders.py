@@ -9,7 +9,7 @@ from semla_ros.errors import (
     LibraryError,
     VocabularyError,
 )
-from semla_ros.pipeline.commands import Command, CommandQueue
+from semla_ros.pipeline.commands import CommandQueue
 from semla_ros.types import AdapterMix
 
 
@@ -158,6 +158,6 @@ def test_a_closed_pipeline_refuses_and_answers(world, make_frames):
 def test_an_order_that_comes_while_the_pipeline_closes_is_answered():
     """It has passed every check for an open pipeline and arrives when the others are answered."""
     orders = CommandQueue()
-    orders.drain(EngineError("the pipeline was closed"))
-    answer = orders.put(Command(lambda stamp_ns: Future()))
+    orders.refuse(EngineError("the pipeline was closed"), close=True)
+    answer = orders.put(lambda stamp_ns: Future())
     assert isinstance(answer.exception(0), EngineError)

@@ -1,5 +1,6 @@
 """A calibration is used under the retrieval it was made with, and left aside under another."""
 
+import logging
 import shutil
 from dataclasses import replace
 
@@ -8,12 +9,14 @@ import pytest
 from semla_ros.bundle import AdaptationDefaults, open_bundle, reseal
 from semla_ros.config import Config, updated
 from semla_ros.errors import BundleError
+from semla_ros.mask_signals import SIGNALS
 from semla_ros.pipeline.settings import LiveSettings
-from semla_ros.support_calibration import SupportCalibration, SupportSettings
+from semla_ros.support_calibration import SignalTerm, SupportCalibration, SupportSettings
 
 MADE = SupportSettings(0.05, 2, "euclidean", "inverse", -1.0)
+TERMS = tuple(SignalTerm(name, 0.5, 0.2, 0.03, 0.0, 1.0) for name in SIGNALS)
 CALIBRATION = SupportCalibration(
-    (0.1, 0.2), (0.3, 0.4), 0.1, 0.9, 0.92, 0.85, 40, ("a", "b"), MADE, "a test"
+    TERMS, 0.4, 0.1, 0.9, 0.92, 0.85, 0.04, {"a": 0.06}, 40, ("a", "b"), MADE, "a test"
 )
 DEFAULTS = AdaptationDefaults(0.05, 2, "euclidean", "inverse", -1.0, 0.1, 9.0, CALIBRATION)
 
@@ -55,6 +58,16 @@ def test_an_edited_calibration_is_refused(tiny, tmp_path):
     shutil.copytree(tiny.root, root)
     reseal(open_bundle(root), defaults=replace(tiny.manifest.defaults, calibration=CALIBRATION))
     manifest = root / "bundle.yaml"
-    manifest.write_text(manifest.read_text().replace("- 0.3\n", "- 3.0\n", 1))
+    manifest.write_text(manifest.read_text().replace("scale: 0.2\n", "scale: -0.2\n", 1))
     with pytest.raises(BundleError, match="calibrate again"):
         open_bundle(root)
+
+
+def test_a_calibration_of_the_old_form_leaves_the_bundle_usable(tiny, tmp_path, caplog):
+    root = tmp_path / "bundle"
+    shutil.copytree(tiny.root, root)
+    with (root / "bundle.yaml").open("a") as manifest:
+        manifest.write("calibration: {support: [0.1], expected: [0.4], offset: 0.1}\n")
+    with caplog.at_level(logging.WARNING):
+        assert open_bundle(root).manifest.defaults.calibration is None
+    assert "left aside" in caplog.text

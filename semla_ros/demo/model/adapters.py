@@ -10,6 +10,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from semla_ros.bundler.writer import base_identity, live_layers
+from semla_ros.curation.spread import sample_of
 from semla_ros.demo.model.networks import class_prompts
 from semla_ros.demo.model.recipe import Recipe
 from semla_ros.demo.model.scenes import DomainScenes
@@ -55,7 +56,7 @@ def train_library(
 
 
 def domain_statistics(encoder: ImageEncoder, source: LabelledImages) -> DomainStatistics:
-    """Return centroid, covariance and own-domain distances of the images of `source`.
+    """Return centroid, covariance, own-domain distances and a sample of the images of `source`.
 
     Source: SemLA; the centroid is the plain mean of embeddings that are not normalised.
     """
@@ -68,6 +69,7 @@ def domain_statistics(encoder: ImageEncoder, source: LabelledImages) -> DomainSt
         covariance=np.cov(embeddings.T.astype(np.float64)),
         encoder=encoder.identity,
         quantiles=DistanceQuantiles(QUANTILES, np.quantile(distances, QUANTILES)),
+        sample=sample_of(lambda: iter([embeddings]), count=len(embeddings)),
     )
 
 

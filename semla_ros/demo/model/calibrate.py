@@ -26,18 +26,13 @@ NULL_QUANTILES = (0.5, 0.9)
 SUPPORT_QUANTILE = 0.05
 SCORED_EVERY = 3
 """Only every so many validation scenes are segmented; all of them are embedded."""
-NOVELTY_QUANTILE = 0.85
-"""OUT_OF_LIBRARY starts above the novelty of this share of single validation frames.
-
-The running pipeline judges an embedding filtered over a second, whose novelty is smaller.
-"""
 
 
 def calibrate(runner: Runner, scenes: Sequence[DomainScenes]) -> AdaptationDefaults:
     """Return the settings that serve unseen domains best, and the support thresholds.
 
     Temperature, top_k and null distance maximise the h-mean with the target's own adapter left
-    out; thresholds come from frames of known domains.
+    out; LOW comes from frames of known domains, OUT_OF_LIBRARY is the library's own.
     """
     embeddings = {d.domain: [runner.embed(rgb) for rgb in d.images.rgb] for d in scenes}
     distances = {
@@ -45,7 +40,6 @@ def calibrate(runner: Runner, scenes: Sequence[DomainScenes]) -> AdaptationDefau
         for domain, each in embeddings.items()
     }
     best = _best_settings(runner, scenes, distances)
-    novelty = [runner.novelty(e) for each in embeddings.values() for e in each]
     supports = [
         support_score(
             retrieve(runner.library.names, row, settings=best),
@@ -63,7 +57,7 @@ def calibrate(runner: Runner, scenes: Sequence[DomainScenes]) -> AdaptationDefau
         similarity=best.similarity,
         null_distance=best.null_distance,
         support_low=float(np.quantile(supports, SUPPORT_QUANTILE)),
-        out_of_library=float(np.quantile(novelty, NOVELTY_QUANTILE)),
+        out_of_library=0.0,
     )
 
 

@@ -4,33 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 
 import numpy as np
 from tqdm import tqdm
 
-from semla_ros.answers import SegmentationResult
+from semla_ros.answers import SegmentationResult, known
 from semla_ros.bundle import ModelBundle
 from semla_ros.config import Config, updated
 from semla_ros.demo.world import CLASSES, DOMAINS, Drive
-from semla_ros.evaluation.analysis.rerun import without
-from semla_ros.evaluation.metrics import confusion_counts
-from semla_ros.evaluation.replay import mask_crc32
+from semla_ros.evaluation.analysis.rerun import bundle_library, without
 from semla_ros.evaluation.study.record import (
     GATED,
-    Int64Array,
     RecordingTrack,
     StrategyTrack,
     Study,
     StudyInfo,
 )
+from semla_ros.evaluation.study.scoring import FrameScore, score_frame
+from semla_ros.evaluation.study.strategies import mix_row
 from semla_ros.navigator.distance import CentroidBank, euclidean, novelties
 from semla_ros.navigator.encoder import OnnxImageEncoder
-from semla_ros.pipeline import AdaptivePipeline, build_pipeline
-from semla_ros.pipeline.settings import bank_of
-from semla_ros.types import BASE, Float32Array, Frame, LabelArray
+from semla_ros.pipeline import build_pipeline
+from semla_ros.pipeline.settings import LiveSettings, bank_of
+from semla_ros.types import Float32Array, Frame
 
 FPS = 5.0
+FAMILIES = ("clear", "fog", "rain", "snow", "day", "night")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,18 @@ def tours(first_seed: int, *, count: int, seconds: float) -> tuple[Route, ...]:
     return tuple(routes)
 
 
+def unknown_families(first_seed: int, *, seconds: float) -> tuple[Route, ...]:
+    """Return a drive in every domain of every family (all fog, all night, …) without any of it."""
+    routes = []
+    for place, family in enumerate(FAMILIES):
+        gone = tuple(d for d in DOMAINS if family in d.split("-"))
+        routes += [
+            Route(first_seed + 100 * place + i, (domain,), seconds, gone)
+            for i, domain in enumerate(gone)
+        ]
+    return tuple(routes)
+
+
 def unknown_weather(first_seed: int, *, count: int, seconds: float) -> tuple[Route, ...]:
     """Return `count` drives in each domain without the adapter of that domain."""
     return tuple(
@@ -75,65 +90,77 @@ def unknown_weather(first_seed: int, *, count: int, seconds: float) -> tuple[Rou
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Eye:
-    """What looks at each frame by itself, without filter."""
-
-    encoder: OnnxImageEncoder
-    bank: CentroidBank
-
-
 def drive_study(bundle: ModelBundle, routes: Sequence[Route], *, threads: int = 2) -> Study:
     """Return what the pipeline, as the robot runs it, answers on `routes`.
+
+    Args:
+        bundle: The model.
+        routes: Each is driven by one process with one thread, so that answers do not depend on
+            how many there are.
+        threads: Processes at once.
 
     Raises:
         SemlaError: The bundle does not run.
     """
-    recordings = []
-    encoder = OnnxImageEncoder(bundle, threads=threads)
-    adapters: tuple[str, ...] = ()
-    for route in tqdm(routes, desc="drives", mininterval=5.0):
-        changes = {
-            "bundle": str(bundle.root),
-            "adaptation": "inline",
-            "engine": "onnx",
-            "threads": threads,
-            "exclude": ",".join(route.exclude),
-        }
-        with build_pipeline(updated(Config(), changes)) as pipeline:
-            eye = _Eye(encoder, bank_of(pipeline.library, distance="euclidean"))
-            recordings.append(_driven(pipeline, route, eye))
-            adapters = pipeline.library.names
-    defaults = bundle.manifest.defaults
+    drive = partial(_driven, bundle)
+    if threads == 1:
+        recordings = [drive(route) for route in tqdm(routes, desc="drives", mininterval=5.0)]
+    else:
+        with ProcessPoolExecutor(threads, mp_context=get_context("spawn")) as pool:
+            done = pool.map(drive, routes)
+            recordings = list(tqdm(done, desc="drives", total=len(routes), mininterval=5.0))
+    defaults, library = bundle.manifest.defaults, bundle_library(bundle)
+    alarm = bank_of(library, distance="euclidean").alarm
     info = StudyInfo(
         bundle=bundle.manifest.name,
         bundle_sha256="",
         engine="onnx",
         classes=CLASSES,
-        adapters=adapters,
+        adapters=library.names,
         strategies=(GATED,),
         parameters={
             name: getattr(defaults, name)
             for name in ("temperature", "top_k", "distance", "similarity", "null_distance")
         },
         support_low=defaults.support_low,
-        out_of_library=defaults.out_of_library,
+        out_of_library=LiveSettings.of(Config(), defaults).threshold(alarm),
     )
     return Study(info, tuple(recordings))
 
 
-def _driven(pipeline: AdaptivePipeline, route: Route, eye: _Eye) -> RecordingTrack:
+def _driven(bundle: ModelBundle, route: Route) -> RecordingTrack:
+    changes = {
+        "bundle": str(bundle.root),
+        "adaptation": "inline",
+        "engine": "onnx",
+        "output_size": "model",
+        "threads": 1,
+        "exclude": ",".join(route.exclude),
+    }
     drive = Drive(route.seed, fps=FPS, segments=tuple((d, route.seconds) for d in route.domains))
+    encoder = OnnxImageEncoder(bundle, threads=1)
     answers: list[SegmentationResult] = []
-    counts, domains, embeddings = [], [], []
-    for i in range(len(drive)):
-        shot = drive.frame(i)
-        answers.append(pipeline.step(Frame(shot.stamp_ns, "camera", shot.image.rgb)))
-        counts.append(_counts(shot.image.labels, answers[-1]))
-        domains.append(shot.domain)
-        embeddings.append(eye.encoder.encode(shot.image.rgb))
-    supports = [a.support for a in answers]
-    bank = without(eye.bank, route.exclude)
+    scores, domains, embeddings = [], [], []
+    with build_pipeline(updated(Config(), changes)) as pipeline:
+        whole = bank_of(pipeline.library, distance="euclidean")
+        for i in range(len(drive)):
+            shot = drive.frame(i)
+            rgb, truth = shot.image.rgb, shot.image.labels
+            made = pipeline.step(Frame(shot.stamp_ns, "camera", rgb))
+            answers.append(made)
+            scores.append(
+                score_frame(
+                    made.labels,
+                    made.confidence,
+                    size=truth.shape,
+                    truth=truth,
+                    classes=len(CLASSES),
+                )
+            )
+            domains.append(shot.domain)
+            embeddings.append(encoder.encode(rgb))
+    supports = [known(a.support) for a in answers]
+    bank = without(whole, route.exclude)
     return RecordingTrack(
         source=route.name,
         name=route.name,
@@ -142,38 +169,26 @@ def _driven(pipeline: AdaptivePipeline, route: Route, eye: _Eye) -> RecordingTra
         domains=tuple(domains),
         scored=np.ones(len(answers), np.bool_),
         embeddings=np.stack(embeddings),
-        distances=np.stack([euclidean(e, eye.bank) for e in embeddings]),
+        distances=np.stack([euclidean(e, whole) for e in embeddings]),
         novelty=np.array([_novelty(e, bank) for e in embeddings]),
         support=np.array([math.nan if s is None else s.score for s in supports]),
         smoothed=np.array([math.nan if s is None else s.smoothed for s in supports]),
         levels=tuple("" if s is None else s.level for s in supports),
-        tracks={GATED: _track(answers, np.stack(counts), eye.bank.names)},
+        tracks={GATED: _track(answers, scores, whole.names)},
     )
 
 
 def _track(
-    answers: Sequence[SegmentationResult], counts: Int64Array, adapters: tuple[str, ...]
+    answers: Sequence[SegmentationResult], scores: Sequence[FrameScore], adapters: tuple[str, ...]
 ) -> StrategyTrack:
-    columns = {name: i for i, name in enumerate((*adapters, BASE))}
-    weights = np.zeros((len(answers), len(columns)), np.float32)
-    for row, answer in zip(weights, answers, strict=True):
-        for name, weight in zip(answer.mix.names, answer.mix.weights, strict=True):
-            row[columns[name]] = weight
     return StrategyTrack(
         strategy=GATED,
-        counts=counts,
-        weights=weights,
-        confidence=np.array([a.confidence.mean() / 255 for a in answers], np.float32),
-        mask_crc32=np.array([mask_crc32(a.labels) for a in answers], np.uint32),
+        counts=np.stack([score.counts for score in scores]),
+        weights=np.stack([mix_row(answer.mix, adapters) for answer in answers]),
+        signals=np.array([score.signals for score in scores]),
+        mask_crc32=np.array([score.mask_crc32 for score in scores], np.uint32),
         swapped=np.array([any(s.committed for s in a.swaps) for a in answers]),
     )
-
-
-def _counts(truth: LabelArray, answer: SegmentationResult) -> Int64Array:
-    matrix = confusion_counts(truth, answer.labels, classes=len(CLASSES))
-    chosen = matrix[:, : len(CLASSES)]
-    hits = np.diagonal(chosen)
-    return np.stack([hits, chosen.sum(axis=0) - hits, matrix.sum(axis=1) - hits])
 
 
 def _novelty(embedding: Float32Array, bank: CentroidBank) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +15,7 @@ from semla_ros.engine.text import TextEncoder
 from semla_ros.errors import BundleError
 from semla_ros.library.fusion import merge
 from semla_ros.library.library import AdapterLibrary
-from semla_ros.navigator.distance import DISTANCES, CentroidBank, novelties
+from semla_ros.navigator.distance import DISTANCES, CentroidBank
 from semla_ros.navigator.encoder import OnnxImageEncoder
 from semla_ros.pipeline.settings import bank_of
 from semla_ros.types import (
@@ -79,11 +78,6 @@ class Runner:
     def distances(self, embedding: Float32Array) -> Float64Array:
         """Return the Euclidean distance to each centroid (K,), in the library's order."""
         return DISTANCES["euclidean"](embedding, self.bank)
-
-    def novelty(self, embedding: Float32Array) -> float:
-        """Return the smallest novelty of the embedding over the library."""
-        found = novelties(embedding, self.bank)
-        return math.inf if found is None else float(found.min())
 
     def segment(self, rgb: UInt8Array, mix: AdapterMix) -> LabelArray:
         """Return labels (H, W) of the image under `mix`."""

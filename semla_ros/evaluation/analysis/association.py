@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from semla_ros.evaluation.analysis.extra import evaluate_extra
-from semla_ros.evaluation.analysis.frames import SIGNALS, FrameTable
+from semla_ros.evaluation.analysis.frames import QUALITY, FrameTable
 from semla_ros.types import Float64Array
 
 MIN_FRAMES = 3
@@ -41,7 +41,7 @@ def associations(table: FrameTable) -> tuple[Association, ...]:
     """
     judged = table.judged
     found = []
-    for name in SIGNALS:
+    for name in QUALITY:
         values = judged.signal(name)
         inside = [
             spearman(values[judged.domain == d], judged.miou[judged.domain == d])

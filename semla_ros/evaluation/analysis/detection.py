@@ -11,7 +11,7 @@ import numpy as np
 
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.analysis.extra import evaluate_extra
-from semla_ros.evaluation.analysis.frames import SIGNALS, FrameTable, StrArray
+from semla_ros.evaluation.analysis.frames import QUALITY, SIGNALS, FrameTable, StrArray
 from semla_ros.evaluation.study.record import BoolArray
 from semla_ros.types import Float64Array
 
@@ -61,7 +61,7 @@ def bad_masks(table: FrameTable, threshold: float) -> BadMasks:
     """
     judged = table.judged
     bad = judged.miou < threshold
-    found = {name: auroc(-judged.signal(name), bad) for name in SIGNALS}
+    found = {name: auroc(-judged.signal(name), bad) for name in QUALITY}
     return BadMasks(threshold, float(bad.mean()) if len(judged) else math.nan, found)
 
 
@@ -119,8 +119,8 @@ def alarms(known: FrameTable, unknown: FrameTable, *, family: str) -> tuple[Alar
 
 
 def rates(novelty: Float64Array, *, threshold: float, known: BoolArray) -> tuple[float, float]:
-    """Return (false positive rate, true positive rate) of "novelty above threshold"."""
-    alarm = novelty > threshold
+    """Return (false positive rate, true positive rate) of "novelty above threshold"; 0: never."""
+    alarm = novelty > (threshold if threshold > 0 else math.inf)
     finite = np.isfinite(novelty)
     false, true = alarm[finite & known], alarm[finite & ~known]
     return (

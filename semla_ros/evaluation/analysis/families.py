@@ -15,6 +15,7 @@ from semla_ros.evaluation.analysis.frames import FrameTable
 from semla_ros.evaluation.analysis.rerun import without
 from semla_ros.evaluation.study.record import BoolArray, RecordingTrack, Study
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
+from semla_ros.mask_signals import SIGNALS
 from semla_ros.navigator.distance import DISTANCES, CentroidBank, novelties
 from semla_ros.navigator.support import support_score
 from semla_ros.types import Float32Array
@@ -137,11 +138,13 @@ def _signals(
     nothing = np.full(len(embeddings), np.nan)
     return FrameTable(
         support=rows[:, 0],
-        confidence=nothing,
+        mask=np.full((len(embeddings), len(SIGNALS)), np.nan),
         novelty=rows[:, 1],
         nearest_distance=rows[:, 2],
+        mix_entropy=nothing,
         miou=nothing,
         domain=domains,
         block=domains,
         level=np.full(len(embeddings), "", dtype=np.str_),
+        expected=nothing,
     )

@@ -20,6 +20,7 @@ from semla_ros.evaluation.study.record import (
 )
 from semla_ros.evaluation.study.scores import miou_of
 from semla_ros.evaluation.study.strategies import left_out
+from semla_ros.mask_signals import SIGNALS as MASK_SIGNALS
 from semla_ros.navigator.support import support_level
 from semla_ros.types import Float64Array
 
@@ -27,11 +28,14 @@ OUT_OF_LIBRARY = "OUT_OF_LIBRARY"
 StrArray = npt.NDArray[np.str_]
 SIGNALS = ("support", "confidence", "novelty", "nearest_distance")
 """Names of the signals of `FrameTable`; large means good for the first two, bad for the others."""
+QUALITY = (*SIGNALS, "expected")
+"""Signals of how good a mask is: those and the expected mIoU, NaN OUT_OF_LIBRARY."""
 GOOD_WHEN_LARGE = {
     "support": True,
     "confidence": True,
     "novelty": False,
     "nearest_distance": False,
+    "expected": True,
 }
 
 
@@ -42,25 +46,29 @@ class FrameTable:
     Attributes:
         support: (F,) what the mask's mix is supported by: the smoothed score where the gated
             strategy is shown, else the frame's own; NaN where unknown.
-        confidence: (F,) mean confidence of the mask, 0..1.
+        mask: (F, S) signals of the mask, see `mask_signals`.
         novelty: (F,) smallest novelty; NaN where unknown.
         nearest_distance: (F,) distance of the frame's own embedding to the nearest centroid.
+        mix_entropy: (F,) of the shares of adapters and base in the mask, nats.
         miou: (F,) over the classes of the frame, in [0, 1]; NaN where not scored.
         domain: (F,) name; the recording's where the frame has none.
         block: (F,) which unbroken stretch of one domain in one recording: frames of a block
             resemble each other and count as one block, not as independent trials.
         level: (F,) support level: the gated stream's, else that of the frame alone; empty where
             unknown.
+        expected: (F,) mIoU to expect of the mask, from other domains' frames; NaN where unknown.
     """
 
     support: Float64Array
-    confidence: Float64Array
+    mask: Float64Array
     novelty: Float64Array
     nearest_distance: Float64Array
+    mix_entropy: Float64Array
     miou: Float64Array
     domain: StrArray
     block: StrArray
     level: StrArray
+    expected: Float64Array
 
     def __len__(self) -> int:
         return len(self.miou)
@@ -75,20 +83,45 @@ class FrameTable:
         Raises:
             EvaluationError: No signal of that name.
         """
-        if name not in SIGNALS:
-            raise EvaluationError(f"expected a signal of {SIGNALS!r}, got {name!r}")
+        if name not in QUALITY:
+            raise EvaluationError(f"expected a signal of {QUALITY!r}, got {name!r}")
         values: Float64Array = getattr(self, name)
         return values if GOOD_WHEN_LARGE[name] else -values
+
+    def columns(self, names: Sequence[str]) -> Float64Array:
+        """Return (F, len(names)) of signals of the mask or of any other column, by name."""
+        found = [
+            self.mask[:, MASK_SIGNALS.index(n)] if n in MASK_SIGNALS else getattr(self, n)
+            for n in names
+        ]
+        return np.stack(found, axis=1) if found else np.zeros((len(self), 0))
+
+    @property
+    def confidence(self) -> Float64Array:
+        """(F,) mean confidence of the mask, 0..1."""
+        return self.mask[:, 0]
+
+    @property
+    def is_judged(self) -> BoolArray:
+        """(F,) whether there is a truth, a support score and a mask."""
+        judged: BoolArray = np.isfinite(self.miou + self.support + self.mask.sum(axis=1))
+        return judged
+
+    @property
+    def is_promised(self) -> BoolArray:
+        """(F,) whether judged and not OUT_OF_LIBRARY: there a bundle promises nothing."""
+        promised: BoolArray = self.is_judged & (self.level != OUT_OF_LIBRARY)
+        return promised
 
     @property
     def judged(self) -> FrameTable:
         """The frames with a truth and a support score."""
-        return self.where(np.isfinite(self.miou) & np.isfinite(self.support))
+        return self.where(self.is_judged)
 
     @property
     def promised(self) -> FrameTable:
-        """The judged frames that are not OUT_OF_LIBRARY: there a bundle promises nothing."""
-        return self.where(self.level != OUT_OF_LIBRARY).judged
+        """The judged frames that are not OUT_OF_LIBRARY."""
+        return self.where(self.is_promised)
 
 
 def main_strategy(study: Study) -> str:
@@ -136,14 +169,23 @@ def _rows(recording: RecordingTrack, strategy: str, block: str, info: StudyInfo)
     domains = [d or recording.name for d in recording.domains]
     return FrameTable(
         support=recording.smoothed if strategy == GATED else recording.support,
-        confidence=track.confidence.astype(np.float64),
+        mask=track.signals,
         novelty=recording.novelty,
         nearest_distance=nearest,
+        mix_entropy=_entropy(track.weights.astype(np.float64)),
         miou=np.where(recording.scored, miou_of(track.counts), np.nan),
         domain=np.array(domains, dtype=np.str_),
         block=_blocks(block, domains),
         level=np.array(_levels(recording, strategy, nearest, info), dtype=np.str_),
+        expected=np.full(recording.frames, np.nan),
     )
+
+
+def _entropy(shares: Float64Array) -> Float64Array:
+    """Return the entropy of each row of shares (F, N), nats; (F,)."""
+    logs = np.log(np.where(shares > 0, shares, 1.0))
+    found: Float64Array = np.abs((shares * logs).sum(axis=1))
+    return found
 
 
 def _nearest(recording: RecordingTrack, info: StudyInfo) -> Float64Array:

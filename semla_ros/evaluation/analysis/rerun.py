@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -105,11 +105,15 @@ def wanted_weights(
 
 
 def without(bank: CentroidBank, names: Sequence[str]) -> CentroidBank:
-    """Return the bank without some adapters; the spread within domains stays as it was."""
+    """Return the bank without some adapters; spread and alarm stay as they were."""
     kept = [i for i, name in enumerate(bank.names) if name not in names]
+    alarm = bank.alarm
+    if alarm is not None and alarm.widths:
+        alarm = replace(alarm, widths=tuple(alarm.widths[i] for i in kept))
     return CentroidBank(
         tuple(bank.names[i] for i in kept),
         bank.centroids[kept],
         None if bank.precisions is None else bank.precisions[kept],
-        bank.tied_precision,
+        bank.whitening,
+        alarm,
     )

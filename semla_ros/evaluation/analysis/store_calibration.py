@@ -18,7 +18,7 @@ _RETRIEVAL = ("temperature", "top_k", "distance", "similarity", "null_distance")
 
 
 def support_settings(study: Study) -> SupportSettings:
-    """Return the retrieval under which a study's support was made.
+    """Return the retrieval under which a study's masks were made.
 
     Raises:
         BundleError: The study does not say.
@@ -43,7 +43,8 @@ def write_calibration(
 
     Raises:
         BundleError: The studies are of another bundle or of different retrievals.
-        EvaluationError: They cannot be calibrated.
+        EvaluationError: They cannot be calibrated, or the promise is worth nothing; the bundle
+            stays as it is.
         MissingExtraError: scikit-learn is missing.
     """
     bundle = open_bundle(root)
@@ -57,8 +58,8 @@ def write_calibration(
     settings = {support_settings(s) for s in studies}
     if len(settings) != 1:
         raise BundleError(
-            f"expected studies under one retrieval, got {len(settings)}: a support score means "
-            "another thing under each"
+            f"expected studies under one retrieval, got {len(settings)}: a promise holds under "
+            "the one it was made with"
         )
     report = calibrate(frame_table(studies))
     stored = report.stored(settings.pop(), made_by=made_by)

@@ -35,6 +35,7 @@ from semla_ros.evaluation.report.words import words_section
 from semla_ros.evaluation.report.worst import BadFrame
 from semla_ros.evaluation.study.record import Study
 from semla_ros.evaluation.study.store import finite, write_file
+from semla_ros.mask_signals import SIGNALS
 from semla_ros.pipeline.settings import bank_of
 
 PAGE, TABLES, REPORT = "index.html", "tables.md", "report.json"
@@ -128,13 +129,13 @@ def numbers(study: Study, found: Findings) -> dict[str, Any]:
     calibration = None
     if report is not None:
         calibration = {
-            "support": report.knots.support.tolist(),
-            "expected_miou": report.knots.expected.tolist(),
+            "coefficients": dict(zip(SIGNALS, report.line.coefficient.tolist(), strict=True)),
             "offset": report.offset,
             "target": report.target,
             "coverage": report.coverage,
             "error": report.error,
-            "constant_error": report.constant_error,
+            "errors": report.errors,
+            "refusal": report.refusal,
             "held_out": [asdict(h) for h in report.held_out],
         }
     return {

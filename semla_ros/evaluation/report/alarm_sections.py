@@ -19,8 +19,9 @@ from semla_ros.library.retrieval import RetrievalSettings
 from semla_ros.pipeline.settings import bank_of
 
 _NOTE = (
-    "AUROC 0.5 is no use; found is the share of unknown frames above a threshold that 1 % of the "
-    "known frames pass. Single frames, without the filter of the running node."
+    "AUROC 0.5 is no use, less points the wrong way; found is the share of unknown frames above "
+    "a threshold that 1 % of the known frames pass. Single frames, without the filter of the "
+    "running node."
 )
 
 
@@ -34,17 +35,23 @@ def unknown_section(study: Study, frames: FrameTable) -> str:
     known: BoolArray = np.array(
         [_has_adapter(str(d), names, study.info.leave_out) for d in frames.domain], np.bool_
     )
-    if known.all() or not known.any() or study.info.out_of_library <= 0:
+    if known.all() or not known.any():
         return ""
     found = alarms(frames.where(known), frames.where(~known), family="no adapter")
-    false, true = rates(frames.novelty, threshold=study.info.out_of_library, known=known)
     unknown = sorted({str(d) for d in frames.domain[~known]})
-    note = (
-        f"Unknown: {', '.join(unknown)}. The threshold in force (novelty above "
-        f"{study.info.out_of_library:.4g}) finds {100 * true:.0f} % of their frames and raises a "
-        f"false alarm on {100 * false:.0f} % of the others. {_NOTE}"
-    )
+    note = f"Unknown: {', '.join(unknown)}. {_in_force(study, frames, known)} {_NOTE}"
     return section("Does it notice what the library does not know?", _table(found), note=note)
+
+
+def _in_force(study: Study, frames: FrameTable, known: BoolArray) -> str:
+    threshold = study.info.out_of_library
+    if threshold <= 0:
+        return "No threshold is in force."
+    false, true = rates(frames.novelty, threshold=threshold, known=known)
+    return (
+        f"The threshold in force (novelty above {threshold:.4g}) finds {100 * true:.0f} % of "
+        f"their frames and raises a false alarm on {100 * false:.0f} % of the others."
+    )
 
 
 def family_section(study: Study, bundle: ModelBundle) -> str:

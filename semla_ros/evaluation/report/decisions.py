@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from semla_ros.config import Config
 from semla_ros.evaluation.analysis.gate_sweep import GateScore
 from semla_ros.evaluation.analysis.mix_sweep import Choice, MixSweep
-from semla_ros.evaluation.analysis.thresholds import Thresholds
+from semla_ros.evaluation.analysis.thresholds import Threshold, Thresholds
 
 MIN_GAIN = 0.3
 """Points of h-mean; what gains less than this on a sample is not worth leaving the bundle's."""
@@ -81,7 +82,8 @@ def take_thresholds(
     if not false_alarms:
         why.append(
             f"out_of_library {now.out_of_library:.4g} stays: {100 * now.false_alarms:.1f} % of "
-            f"{found.known} frames of known domains pass it (--false-alarms RATE sets it)"
+            f"{found.known} frames of known domains pass it{_bound(now)} (--false-alarms RATE "
+            "sets it)"
         )
         return
     taken = min(found.choices, key=lambda c: abs(c.false_alarms - false_alarms))
@@ -89,6 +91,23 @@ def take_thresholds(
     parameters["support_low"] = round(taken.support_low, 6)
     why.append(
         f"out_of_library {taken.out_of_library:.4g} and support_low {taken.support_low:.4g}: "
-        f"{100 * taken.false_alarms:.1f} % of {found.known} frames of known domains pass, "
+        f"of {found.known} frames of known domains {100 * taken.held_out:.1f} % pass the first "
+        f"where it is set without their recording or stretch{_bound(taken)}, "
+        f"{100 * taken.false_alarms:.1f} % where it is set on them too, and "
         f"{100 * now.false_alarms:.1f} % passed before"
     )
+    needed = (
+        math.ceil(math.log(0.05) / math.log(1 - 2 * false_alarms)) if false_alarms < 0.5 else 1
+    )
+    if found.independent < needed:
+        why.append(
+            f"too few frames to be sure of that: neighbours in time resemble each other, these "
+            f"are worth {found.independent:.0f} independent ones, and {needed} without a false "
+            f"alarm would show a rate below {200 * false_alarms:.3g} %"
+        )
+
+
+def _bound(choice: Threshold) -> str:
+    if math.isnan(choice.upper):
+        return ""
+    return f" (95 % sure: below {100 * choice.upper:.1f} %)"

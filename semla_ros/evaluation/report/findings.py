@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -74,17 +74,17 @@ def findings(study: Study, *, bad_below: Sequence[float] = ()) -> Findings:
     bad: tuple[BadMasks, ...] = ()
     calibration = None
     try:
+        calibration = _calibration(table, missing)
+        if calibration is not None:
+            table = replace(table, expected=calibration.expected)
         if len(table.judged):
             links = associations(table)
             limits = bad_below or (round(float(np.quantile(table.judged.miou, LOW_QUANTILE)), 3),)
             bad = tuple(bad_masks(table, limit) for limit in limits)
-            calibration = calibrate(table)
         elif scored.any():
             missing.append("no frame has a support score, so it cannot be held against mIoU")
     except MissingExtraError as error:
         missing.append(str(error))
-    except EvaluationError as error:
-        missing.append(f"support is not calibrated: {error}")
     return Findings(
         strategy=strategy,
         table=table,
@@ -94,6 +94,23 @@ def findings(study: Study, *, bad_below: Sequence[float] = ()) -> Findings:
         calibration=calibration,
         missing=tuple(missing),
     )
+
+
+def _calibration(table: FrameTable, missing: list[str]) -> CalibrationReport | None:
+    """Return the calibration; None, and the reason in `missing`, where there can be none.
+
+    Raises:
+        MissingExtraError: A library of the extra is missing.
+    """
+    if not len(table.judged):
+        return None
+    try:
+        return calibrate(table)
+    except MissingExtraError:
+        raise
+    except EvaluationError as error:
+        missing.append(f"no promise can be made: {error}")
+        return None
 
 
 def swaps_saved(study: Study) -> float | None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from semla_ros.evaluation.analysis.calibration import CalibrationReport
 from semla_ros.evaluation.analysis.extra import evaluate_extra
 from semla_ros.evaluation.analysis.frames import FrameTable
 from semla_ros.types import Float64Array
@@ -49,8 +48,8 @@ class Projection:
     names: tuple[str, ...]
 
 
-def support_scatter(table: FrameTable, report: CalibrationReport | None) -> str:
-    """Return frame mIoU over support by domain, with map and bound (SemLA's Figure 9).
+def support_scatter(table: FrameTable) -> str:
+    """Return frame mIoU over support by domain (SemLA's Figure 9).
 
     Raises:
         MissingExtraError: matplotlib is missing.
@@ -69,19 +68,6 @@ def support_scatter(table: FrameTable, report: CalibrationReport | None) -> str:
             label=str(domain),
             rasterized=int(inside.sum()) > 400,
             **style,
-        )
-    if report is not None and len(judged):
-        grid = np.linspace(judged.support.min(), judged.support.max(), 300)
-        expected = report.knots(grid)
-        axes.plot(grid, 100 * expected, color=INK, lw=2.2, label="expected mIoU")
-        lower = np.maximum(expected - report.offset, 0)
-        axes.plot(
-            grid,
-            100 * lower,
-            color=INK,
-            lw=1.6,
-            ls=(0, (4, 3)),
-            label=f"{report.target:.0%} bound",
         )
     axes.set_xlabel("support score")
     axes.set_ylabel("frame mIoU, %")

@@ -186,7 +186,7 @@ def _thresholds(
     library = bundle_library(bundle)
     settings = LiveSettings.of(updated(config, parameters), bundle.manifest.defaults)
     bank = bank_of(library, distance=settings.distance)
-    if bank.tied_precision is None:
+    if bank.whitening is None:
         return None
     rates = {*RATES, request.false_alarms} - {0.0}
     return thresholds(

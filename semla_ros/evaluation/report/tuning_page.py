@@ -154,7 +154,8 @@ def _thresholds(found: Thresholds) -> str:
     rows: list[tuple[Cell, ...]] = [
         (
             "in force" if choice is found.now else "",
-            100 * choice.false_alarms,
+            100 * choice.held_out,
+            100 * choice.upper,
             choice.out_of_library,
             100 * choice.found,
             choice.support_low,
@@ -163,11 +164,14 @@ def _thresholds(found: Thresholds) -> str:
         for choice in (found.now, *found.choices)
     ]
     header = (
-        "", "false alarms %", "out_of_library", "unknown found %", "support_low", "unknown low %",
+        "", "false alarms %", "95 % sure below", "out_of_library", "unknown found %",
+        "support_low", "unknown low %",
     )  # fmt: skip
     note = (
         f"Filtered readings, as the node judges them, of {found.known} frames of domains with an "
-        f"adapter and {found.unknown} without. Each row lets that share of known frames pass."
+        f"adapter and {found.unknown} without. False alarms are those on frames whose recording "
+        "(of fewer than three: third of it) had no part in setting the threshold; the bound "
+        f"counts the known frames as {found.independent:.0f} independent ones."
     )
     return section("Where OUT_OF_LIBRARY and LOW begin", table(header, rows, digits=2), note=note)
 

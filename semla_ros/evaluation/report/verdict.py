@@ -82,8 +82,14 @@ def _support(found: Findings) -> list[str]:
         if math.isnan(support):
             continue
         word = "finds" if support >= USEFUL_AUROC else "hardly finds"
-        against = (
-            "" if math.isnan(confidence) else f"; the mask's own confidence: {confidence:.2f}"
+        word = "points the wrong way (worse than chance) for" if support < 0.5 else word
+        against = "".join(
+            f"; {name}: {value:.2f}"
+            for name, value in (
+                ("the mask's own confidence", confidence),
+                ("the expected mIoU", bad.auroc["expected"]),
+            )
+            if not math.isnan(value)
         )
         lines.append(
             f"Support {word} masks below {100 * bad.threshold:.0f} % mIoU (AUROC {support:.2f}"
@@ -99,18 +105,16 @@ def _coverage(report: CalibrationReport) -> str:
         f"of frames (target {100 * report.target:.0f} %), worst {worst.domain} with "
         f"{100 * worst.coverage:.0f} %"
     )
-    if report.error >= report.constant_error:
-        return (
-            f"The expected mIoU is no better than a constant ({100 * report.error:.1f} against "
-            f"{100 * report.constant_error:.1f} points of error); {numbers}."
-        )
+    errs = f"The expected mIoU errs by {100 * report.error:.1f} points"
+    if report.refusal:
+        return f"{errs} and is not worth publishing: {report.refusal}; {numbers}."
     if report.coverage < report.target - COVERAGE_SLACK:
-        return f"The support's promise does not hold: {numbers}."
+        return f"{errs}, but its bound does not hold: {numbers}."
     if worst.coverage < report.target - 2 * COVERAGE_SLACK:
-        return f"The support's promise holds on average, not everywhere: {numbers}."
+        return f"{errs}; its bound holds on average, not everywhere: {numbers}."
     if len(report.held_out) < FEW_DOMAINS:
-        return f"The support's promise holds on the few domains seen here: {numbers}."
-    return f"The support can be trusted: {numbers}."
+        return f"{errs}; its bound holds on the few domains seen here: {numbers}."
+    return f"The promise can be trusted: {errs[0].lower()}{errs[1:]}; {numbers}."
 
 
 def _library(found: Findings) -> list[str]:

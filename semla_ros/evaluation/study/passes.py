@@ -16,6 +16,7 @@ from semla_ros.evaluation.study.record import GATED, StrategyTrack
 from semla_ros.evaluation.study.scoring import FrameScore, score_frame
 from semla_ros.evaluation.study.session import Session
 from semla_ros.evaluation.study.strategies import Chooser, mix_row
+from semla_ros.mask_signals import SIGNALS
 from semla_ros.timing import StageTimer
 from semla_ros.types import AdapterMix, Float64Array
 
@@ -78,13 +79,14 @@ class _Passed:
         none = np.zeros((3, classes), dtype=np.int64)
         counts = [none if d.score is None else d.score.counts for d in done]
         rows = [mix_row(d.mix, names) for d in done]
+        nothing = (math.nan,) * len(SIGNALS)
         return StrategyTrack(
             strategy=self.strategy,
             counts=np.stack(counts) if counts else np.zeros((0, 3, classes), np.int64),
             weights=np.stack(rows) if rows else np.zeros((0, len(names) + 1), np.float32),
-            confidence=np.array(
-                [math.nan if d.score is None else d.score.confidence for d in done], np.float32
-            ),
+            signals=np.array(
+                [nothing if d.score is None else d.score.signals for d in done], np.float64
+            ).reshape(-1, len(SIGNALS)),
             mask_crc32=np.array(
                 [0 if d.score is None else d.score.mask_crc32 for d in done], np.uint32
             ),

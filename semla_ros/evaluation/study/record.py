@@ -43,7 +43,7 @@ class StrategyTrack:
             zeros where a frame was not scored. A prediction outside the class list is a false
             negative of its true class and no false positive.
         weights: (F, N + 1) float32 share of each adapter in the mask; the last column is the base.
-        confidence: (F,) float32 mean confidence of the mask, 0..1.
+        signals: (F, S) float64 signals of the mask, see `mask_signals`; NaN without a mask.
         mask_crc32: (F,) uint32 checksum of the mask at the image's size.
         swapped: (F,) bool: another mix was committed just before this frame.
     """
@@ -51,9 +51,14 @@ class StrategyTrack:
     strategy: str
     counts: Int64Array
     weights: Float32Array
-    confidence: Float32Array
+    signals: Float64Array
     mask_crc32: UInt32Array
     swapped: BoolArray
+
+    @property
+    def confidence(self) -> Float64Array:
+        """(F,) mean confidence of the mask, 0..1."""
+        return self.signals[:, 0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

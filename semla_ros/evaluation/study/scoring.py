@@ -11,6 +11,7 @@ from semla_ros.engine.postprocess import MAX_UINT8_CLASSES, restore
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.replay import mask_crc32
 from semla_ros.evaluation.study.record import Int64Array
+from semla_ros.mask_signals import mask_signals
 from semla_ros.types import LabelArray, UInt8Array
 
 _SAME_ASPECT = 0.01
@@ -24,12 +25,12 @@ class FrameScore:
 
     Attributes:
         counts: (3, T) int64, see `StrategyTrack.counts`; zeros without truth.
-        confidence: Mean over the mask at network resolution, 0..1.
+        signals: Of the mask at network resolution, see `mask_signals`.
         mask_crc32: Of the mask at the image's size.
     """
 
     counts: Int64Array
-    confidence: float
+    signals: tuple[float, ...]
     mask_crc32: int
 
 
@@ -59,7 +60,7 @@ def score_frame(
         counts = frame_counts(
             truth, mask if same else restore(labels, truth.shape[:2]), classes=classes
         )
-    return FrameScore(counts, float(confidence.mean(dtype=np.float64)) / 255.0, mask_crc32(mask))
+    return FrameScore(counts, mask_signals(labels, confidence), mask_crc32(mask))
 
 
 def frame_counts(truth: LabelArray, predicted: LabelArray, *, classes: int) -> Int64Array:

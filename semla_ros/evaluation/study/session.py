@@ -138,7 +138,7 @@ class Session:
             parameters={**retrieval, "distance": self.live.distance, **parameters},
             versions=versions(),
             support_low=self.live.support_low,
-            out_of_library=self.live.out_of_library,
+            out_of_library=self.live.threshold(self.bank.alarm),
             excluded=self.settings.excluded,
             leave_out=self.settings.leave_out,
             colors=tuple((r, g, b) for r, g, b in manifest.vocabulary.colors.tolist()),

@@ -21,9 +21,10 @@ from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.result import SkippedRecord
 from semla_ros.evaluation.study.record import RecordingTrack, StrategyTrack, Study, StudyInfo
 from semla_ros.evaluation.study.summary import summary
+from semla_ros.mask_signals import SIGNALS
 from semla_ros.npz_file import read_arrays
 
-FORMAT = "semla-study/1"
+FORMAT = "semla-study/2"
 RESULTS, FRAMES = "results.json", "frames.npz"
 MAX_JSON_BYTES = 500_000_000
 MAX_ARRAY_BYTES = 8_000_000_000
@@ -40,7 +41,7 @@ _FRAME_ARRAYS = {
 _TRACK_ARRAYS = {
     "counts": np.int64,
     "weights": np.float32,
-    "confidence": np.float32,
+    "signals": np.float64,
     "mask_crc32": np.uint32,
     "swapped": np.bool_,
 }
@@ -183,9 +184,11 @@ def _check(study: Study) -> None:
         lengths |= {len(recording.domains), len(recording.levels)}
         shapes = {t.counts.shape for t in recording.tracks.values()}
         shares = {t.weights.shape for t in recording.tracks.values()}
+        signals = {t.signals.shape for t in recording.tracks.values()}
         if lengths != {frames} or recording.distances.shape[1] not in (0, adapters):
             raise ValueError(f"arrays of {recording.name!r} of different lengths")
-        if shapes - {(frames, 3, classes)} or shares - {(frames, adapters + 1)}:
+        odd = shapes - {(frames, 3, classes)} or shares - {(frames, adapters + 1)}
+        if odd or signals - {(frames, len(SIGNALS))}:
             raise ValueError(f"tracks of {recording.name!r} of other shapes")
 
 

@@ -7,6 +7,7 @@ import onnx
 import pytest
 
 from semla_ros.engine import create_engine
+from semla_ros.engine.base import NOT_PROVED
 from semla_ros.engine.onnx_engine import OnnxEngine
 from semla_ros.engine.options import EngineOptions
 from semla_ros.engine.tensorrt.engine import TensorRtEngine
@@ -99,7 +100,7 @@ def test_one_engine_refits_between_frames_and_falls_back_to_the_base(
 ):
     recent.driver.total = 0
     with recent.open(hand_made.bundle) as engine:
-        assert engine.status.detail == "refit, single"
+        assert engine.status.detail == f"refit, single, {NOT_PROVED}"
         base = replace(make_set(3, touched=0), mix=AdapterMix.base_only())
         serve(engine, base)
         expected = answer(engine, rgb)
@@ -170,7 +171,7 @@ def test_the_newest_plan_that_takes_the_classes_is_found(recent, hand_made):
     for classes, mode in ((ClassRange.exactly(9), "refit"), (ClassRange(2, 4, 8), "inputs")):
         recent.open(hand_made.bundle, classes=classes, mode=mode).close()
     with recent.open(hand_made.bundle, classes=None, build=False) as engine:
-        assert engine.status.detail == "inputs, inputs"
+        assert engine.status.detail == f"inputs, inputs, {NOT_PROVED}"
         assert engine.max_classes == 8
     with pytest.raises(EngineUnavailableError, match="found none"):
         recent.open(hand_made.bundle, classes=None, build=False, mode="refit")

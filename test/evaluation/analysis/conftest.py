@@ -12,8 +12,10 @@ from semla_ros.evaluation.study.record import (
     Study,
     StudyInfo,
 )
+from semla_ros.mask_signals import SIGNALS
 
 PIXELS = 10_000
+ENTROPY = SIGNALS.index("class_entropy")
 CLASSES = ("road", "car", "person")
 ADAPTERS = ("fog-day", "fog-night", "rain-day", "rain-night")
 STEP_NS = 200_000_000
@@ -26,23 +28,23 @@ def counts_of(miou):
     return np.repeat(each[:, :, None], len(CLASSES), axis=2)
 
 
-def track(strategy, miou, *, confidence=None, weights=None):
+def track(strategy, miou, *, signals=None, weights=None):
     number = len(miou)
     if weights is None:
         weights = np.zeros((number, len(ADAPTERS) + 1), np.float32)
         weights[:, 0] = 1.0
-    confidence = np.full(number, 0.5) if confidence is None else confidence
+    signals = np.full((number, len(SIGNALS)), 0.5) if signals is None else signals
     return StrategyTrack(
         strategy=strategy,
         counts=counts_of(miou),
         weights=np.asarray(weights, np.float32),
-        confidence=np.asarray(confidence, np.float32),
+        signals=np.asarray(signals, np.float64),
         mask_crc32=np.arange(number, dtype=np.uint32),
         swapped=np.zeros(number, np.bool_),
     )
 
 
-def recording(name, domains, support, miou, **more):
+def recording(name, domains, support, miou, *, signals=None, **more):
     number = len(domains)
     rng = np.random.default_rng(len(name) * 1000 + number)
     embeddings = rng.normal(size=(number, 6)).astype(np.float32)
@@ -61,8 +63,8 @@ def recording(name, domains, support, miou, **more):
         "levels": ("OK",) * number,
         "tracks": {
             ZERO_SHOT: track(ZERO_SHOT, np.asarray(miou) * 0.5),
-            SEMLA: track(SEMLA, miou),
-            GATED: track(GATED, np.asarray(miou) * 0.98),
+            SEMLA: track(SEMLA, miou, signals=signals),
+            GATED: track(GATED, np.asarray(miou) * 0.98, signals=signals),
         },
     }
     return RecordingTrack(**{**plain, **more})
@@ -85,20 +87,27 @@ def study(recordings, **more):
     return Study(StudyInfo(**{**info, **more}), tuple(recordings))
 
 
-def law(support):
-    """The true mean mIoU at a support."""
-    return 0.2 + 0.5 * np.clip(support, 0, 1)
+def law(entropy):
+    """The true mean mIoU at an entropy of a mask's classes."""
+    return 0.2 + 0.5 * np.clip(entropy, 0, 1)
 
 
-def calibrated_study(*, frames=150, drives=4, noise=0.05, seed=0):
-    """Every domain obeys the same law, so held-out coverage must reach its target."""
+def calibrated_study(*, frames=150, drives=4, noise=0.05, seed=0, useful=True):
+    """Every domain obeys the same law, so held-out coverage must reach its target.
+
+    Args:
+        useful: False: the signals are noise, too, and tell nothing.
+    """
     rng = np.random.default_rng(seed)
     recordings = []
     for domain in ADAPTERS:
         for number in range(drives):
+            signals = rng.uniform(0, 1, (frames, len(SIGNALS)))
+            told = signals[:, ENTROPY] if useful else rng.uniform(0, 1, frames)
+            miou = np.clip(law(told) + rng.normal(0, noise, frames), 0, 1)
             support = rng.uniform(0, 1, frames)
-            miou = np.clip(law(support) + rng.normal(0, noise, frames), 0, 1)
-            recordings.append(recording(f"{domain}-{number}", (domain,) * frames, support, miou))
+            name = f"{domain}-{number}"
+            recordings.append(recording(name, (domain,) * frames, support, miou, signals=signals))
     return study(recordings)
 
 

@@ -1,68 +1,112 @@
-"""The map finds the law behind the data, the bound covers what it has not seen."""
+"""The line finds the law behind the data, the bound covers what it has not seen."""
+
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'semla-ros[evaluate]'")
 
 from semla_ros.errors import EvaluationError
-from semla_ros.evaluation.analysis.calibration import (
-    calibrate,
-    held_coverage,
-    isotonic_knots,
-    reliability,
-)
+from semla_ros.evaluation.analysis.calibration import TO_BEAT, calibrate, kept, reliability
 from semla_ros.evaluation.analysis.conformal import block_weights, conformal_offset, coverage
 from semla_ros.evaluation.analysis.frames import frame_table
+from semla_ros.mask_signals import SIGNALS
 from semla_ros.support_calibration import SupportSettings
 
 SETTINGS = SupportSettings(0.05, 2, "euclidean", "inverse", -1.0)
+ENTROPY = SIGNALS.index("class_entropy")
 
 
-def test_the_map_finds_the_law(made):
-    report = calibrate(frame_table([made.calibrated()], strategy="semla"))
-    grid = np.linspace(0.05, 0.95, 10)
-    np.testing.assert_allclose(report.knots(grid), made.law(grid), atol=0.03)
-    assert report.error < 0.6 * report.constant_error, "support must beat the plain mean"
+def table_of(study):
+    return frame_table([study], strategy="semla")
+
+
+def test_the_line_finds_the_law(made):
+    report = calibrate(table_of(made.calibrated()))
+    grid = np.full((10, len(SIGNALS)), 0.5)
+    grid[:, ENTROPY] = np.linspace(0.05, 0.95, 10)
+    np.testing.assert_allclose(report.line(grid), made.law(grid[:, ENTROPY]), atol=0.03)
+    assert not report.refusal
+    assert set(report.errors) == set(TO_BEAT)
+    assert all(report.error < 0.6 * error for error in report.errors.values())
 
 
 def test_the_bound_covers_held_out_domains_that_obey_the_law(made):
     study = made.calibrated(frames=24, drives=25)  # 100 blocks: one more costs 1 %
-    report = calibrate(frame_table([study], strategy="semla"), target=0.9)
+    report = calibrate(table_of(study), target=0.9)
     assert report.coverage == pytest.approx(0.9, abs=0.03)
     assert report.offset == pytest.approx(1.2816 * 0.05, abs=0.012), "90 % of a normal"
     assert {h.domain for h in report.held_out} == set(made.adapters)
 
 
 def test_few_blocks_make_the_bound_cautious(made):
-    report = calibrate(frame_table([made.calibrated()], strategy="semla"), target=0.9)
+    report = calibrate(table_of(made.calibrated()), target=0.9)
     assert 0.93 < report.coverage < 0.99, "one more block than 16 might all lie below"
 
 
 def test_a_domain_that_breaks_the_law_is_seen_in_its_coverage(made):
     study = made.calibrated()
-    odd = made.recording("odd", ("odd",) * 60, np.full(60, 0.9), np.full(60, 0.1))
-    table = frame_table([made.study([*study.recordings, odd])], strategy="semla")
-    report = calibrate(table)
+    signals = np.full((60, len(SIGNALS)), 0.9)
+    rows = np.full(60, 0.9), np.full(60, 0.1)
+    odd = made.recording("odd", ("odd",) * 60, *rows, signals=signals)
+    report = calibrate(table_of(made.study([*study.recordings, odd])))
     assert report.worst.domain == "odd"
     assert report.worst.coverage == 0.0
 
 
+def test_signals_that_tell_nothing_are_refused(made):
+    report = calibrate(table_of(made.calibrated(useful=False)))
+    assert "no gain beyond the spread over domains" in report.refusal
+    assert "\n" not in report.refusal
+    with pytest.raises(EvaluationError, match="not worth publishing"):
+        report.stored(SETTINGS, made_by="a test")
+
+
+@pytest.mark.parametrize("rival", ["confidence", "support"])
+def test_what_one_signal_alone_tells_is_not_worth_a_promise(made, rival):
+    table = table_of(made.calibrated())
+    if rival == "support":
+        table = replace(table, support=table.mask[:, ENTROPY])
+    else:
+        table.mask[:, 0] = table.mask[:, ENTROPY]
+    assert {"confidence": "mean confidence", "support": "the support score"}[rival] in (
+        calibrate(table).refusal
+    )
+
+
+def test_too_few_stretches_are_refused(made):
+    report = calibrate(table_of(made.calibrated(drives=2)))  # 8 blocks, 9 for 90 %
+    assert "8 unbroken stretches" in report.refusal
+    assert "takes 9: evaluate more recordings" in report.refusal
+    assert not calibrate(table_of(made.calibrated(drives=3))).refusal
+
+
 def test_what_is_stored_says_the_same(made):
-    table = frame_table([made.calibrated(frames=24, drives=25)], strategy="semla")
+    table = table_of(made.calibrated(frames=24, drives=25))
     report = calibrate(table)
     stored = report.stored(SETTINGS, made_by="a test")
-    for support in (0.1, 0.5, 0.9):
-        expected = float(report.knots(np.array([support]))[0])
-        assert stored.expected_miou(support) == pytest.approx(expected, abs=1e-4)
-    fresh = frame_table([made.calibrated(seed=9)], strategy="semla")
-    assert held_coverage(stored, fresh) == pytest.approx(0.9, abs=0.03)
+    inner = report.line.inside(table.mask * 1.0001) & report.line.inside(table.mask * 0.9999)
+    for row in table.mask[inner][:20]:
+        expected = float(report.line(row[None])[0])
+        assert stored.promise(row)[0] == pytest.approx(expected, abs=1e-4)
+    fresh = kept(stored, table_of(made.calibrated(seed=9)))
+    assert fresh.coverage == pytest.approx(0.9, abs=0.03)
+    assert 0.95 * fresh.frames < fresh.promised <= fresh.frames
+    assert fresh.error == pytest.approx(0.05 * math.sqrt(2 / math.pi), abs=0.005)
 
 
-def test_reliability_lies_on_the_diagonal_of_a_calibrated_map(made):
-    table = frame_table([made.calibrated()], strategy="semla")
+def test_the_expectation_of_a_frame_has_not_seen_its_domain(made):
+    table = table_of(made.calibrated(frames=20))
+    inside = table.domain == "fog-day"
+    before = calibrate(table).expected[inside]
+    table.miou[inside] = 0.0
+    np.testing.assert_array_equal(calibrate(table).expected[inside], before)
+
+
+def test_reliability_lies_on_the_diagonal_of_a_calibrated_line(made):
+    table = table_of(made.calibrated())
     bins = reliability(calibrate(table), table)
     assert len(bins) == 8
     assert all(abs(expected - true) < 0.02 for expected, true, _ in bins)
@@ -76,23 +120,16 @@ def test_out_of_library_frames_take_no_part(made):
         )
         for d in made.adapters
     ]
-    assert calibrate(frame_table([made.study(recordings)])).frames == 200
+    table = frame_table([made.study(recordings)])
+    report = calibrate(table)
+    assert report.frames == 200
+    np.testing.assert_array_equal(np.isfinite(report.expected), table.level == "OK")
 
 
 def test_too_few_domains_are_named(made):
     one = made.recording("fog", ("fog",) * 9, np.ones(9), np.ones(9))
     with pytest.raises(EvaluationError, match=r"at least 3 domains, got \['fog'\]"):
         calibrate(frame_table([made.study([one])]))
-
-
-@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=40))
-def test_knots_never_fall(pairs):
-    support, miou = np.array(pairs).T
-    knots = isotonic_knots(support, miou, np.ones(len(support)))
-    assert (np.diff(knots.support) > 0).all()
-    assert (np.diff(knots.expected) >= 0).all()
-    assert knots.expected.min() >= 0
-    assert knots.expected.max() <= 1
 
 
 def test_one_frame_a_block_is_the_split_conformal_quantile():

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from semla_ros.answers import known
 from semla_ros.config import Config, updated
 from semla_ros.evaluation.analysis.rerun import bundle_library, rerun, without
 from semla_ros.evaluation.study.record import GATED
@@ -52,7 +53,8 @@ def test_it_decides_as_the_pipeline_did(tiny, made, change):
         for name, column in columns.items():
             assert row[column] == pytest.approx(mix.get(name, 0.0), abs=1e-6)
         assert swapped == any(s.committed for s in answer.swaps)
-    scores = [np.nan if a.support is None else a.support.smoothed for a in answers]
+    readings = [known(a.support) for a in answers]
+    scores = [np.nan if r is None else r.smoothed for r in readings]
     np.testing.assert_allclose(again.smoothed, scores, rtol=1e-9)
     assert again.swapped.any(), "the test must see a swap"
     assert GATED in recording.tracks

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +12,12 @@ pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'semla-r
 
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.analysis import extra
+from semla_ros.evaluation.analysis.detection import BadMasks
+from semla_ros.evaluation.analysis.frames import SIGNALS
 from semla_ros.evaluation.analysis.summary import ResultTable
 from semla_ros.evaluation.report import PAGE, write_report
 from semla_ros.evaluation.report.findings import findings
+from semla_ros.evaluation.report.sections import support_sections
 from semla_ros.evaluation.report.tables import comma_separated, latex, markdown
 from semla_ros.evaluation.report.verdict import verdict
 from semla_ros.evaluation.report.worst import WorstFrames, worst_grid
@@ -58,7 +62,8 @@ def test_the_same_study_gives_the_same_bytes(study, tmp_path):
 def test_the_verdict_has_the_numbers(study):
     words = " ".join(verdict(study, findings(study)))
     assert re.search(r"Adaptation helps: semla-gated is \+2\d\.\d points", words)
-    assert "The support can be trusted" in words
+    assert re.search(r"The promise can be trusted: the expected mIoU errs by 4\.\d points", words)
+    assert re.search(r"the expected mIoU: 0\.9\d", words)
     assert "No frame was out of the library." in words
 
 
@@ -70,7 +75,7 @@ def test_a_verdict_on_harm_says_harm(made):
     words = verdict(bad, findings(bad))
     assert words[0].startswith("Adaptation hurts: semla is -20.0 points")
     assert "It loses on fog-day." in words
-    assert any("Not judged: support is not calibrated" in w for w in words)
+    assert any("Not judged: no promise can be made" in w for w in words)
 
 
 def test_a_place_the_library_does_not_know_is_named_as_such(made):
@@ -141,3 +146,20 @@ def test_wrong_pixels_are_orange_and_ignored_ones_are_not():
     assert error[12, 2] > error[12, 0] + 60, "wrong: red over blue"
     assert abs(int(error[3, 2]) - int(error[3, 0])) < 30
     assert abs(int(error[18, 2]) - int(error[18, 0])) < 30
+
+
+def test_a_signal_worse_than_chance_is_said_to_point_the_wrong_way(study):
+    found = findings(study)
+    bad = BadMasks(0.3, 0.25, {**dict.fromkeys(SIGNALS, 0.6), "support": 0.32})
+    words = " ".join(verdict(study, replace(found, bad=(bad,))))
+    assert "Support points the wrong way (worse than chance) for masks below 30 %" in words
+    weak = replace(bad, auroc={**bad.auroc, "support": 0.6})
+    assert "Support hardly finds masks" in " ".join(verdict(study, replace(found, bad=(weak,))))
+
+
+def test_a_caption_names_only_lines_that_are_drawn(study):
+    found = findings(study)
+    drawn, *_ = support_sections(found)
+    bare, *_ = support_sections(replace(found, calibration=None))
+    assert "dashed line" in drawn
+    assert "line" not in re.search(r'class="note">([^<]*)', bare)[1]

@@ -1,6 +1,7 @@
 """Tuning on a tiny bundle: what is written is what the launch file takes."""
 
 import shutil
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ from semla_ros.evaluation.analysis.gate_sweep import GateScore, chosen_gate
 from semla_ros.evaluation.analysis.mix_sweep import rounded
 from semla_ros.evaluation.analysis.store_calibration import write_calibration
 from semla_ros.evaluation.report.tuning import TuneRequest, tune
-from semla_ros.evaluation.study.store import load_study
+from semla_ros.evaluation.study.store import load_study, save_study
 from semla_ros.types import AdapterMix
 
 FRAMES = 8
@@ -74,16 +75,54 @@ def test_recordings_give_the_heatmap_and_the_archive(world):
     assert "Batch mode for an archive" in page
 
 
-def test_the_calibration_of_a_study_goes_into_its_bundle(world):
+def telling(study):
+    """The study with masks whose mIoU follows their entropy, in three stretches a domain."""
+    rng = np.random.default_rng(2)
+    recordings = []
+    for number in range(3):
+        for recording in study.recordings:
+            track = recording.tracks["semla-gated"]
+            signals = rng.uniform(0, 1, track.signals.shape)
+            hits = np.rint(1000 * (0.2 + 0.5 * signals[:, 2])).astype(np.int64)
+            each = np.stack([hits, np.zeros_like(hits), 1000 - hits], axis=1)
+            counts = np.repeat(each[:, :, None], track.counts.shape[2], axis=2)
+            tracks = {"semla-gated": replace(track, signals=signals, counts=counts)}
+            name = f"{recording.name}-{number}"
+            known = ("OK",) * recording.frames
+            smoothed = rng.uniform(0.1, 1.0, recording.frames)
+            recordings.append(
+                replace(recording, name=name, tracks=tracks, levels=known, smoothed=smoothed)
+            )
+    return replace(study, recordings=tuple(recordings))
+
+
+def test_the_calibration_of_a_study_goes_into_its_bundle(world, capsys):
     root, _, _, bundle = world
     copy = root / "calibrated"
     shutil.copytree(root / "bundle", copy)
-    arguments = ["tune", str(root / "study"), "--out", str(root / "t"), *bundle]
+    save_study(telling(load_study(root / "study")), root / "telling")
+    arguments = ["tune", str(root / "telling"), "--out", str(root / "t"), *bundle]
     assert main([*arguments, "--write-calibration", str(copy)]) == 0
+    said = capsys.readouterr().out
+    assert "on held-out domains the expected mIoU errs by" in said
+    assert "the plain mean" in said
     stored = open_bundle(copy).manifest.defaults.calibration
-    assert stored.frames > 0
-    assert set(stored.domains) <= {"one", "two", "three"}
-    assert stored.made_by.startswith("semla tune study")
+    assert stored.frames == 9 * FRAMES
+    assert set(stored.domains) == {"one", "two", "three"}
+    assert stored.made_by.startswith("semla tune telling")
+    assert all(stored.error < error for error in stored.errors.values())
+
+
+def test_a_promise_that_is_worth_nothing_leaves_the_bundle_alone(world, capsys):
+    root, _, _, bundle = world
+    copy = root / "untold"
+    shutil.copytree(root / "bundle", copy)
+    before = (copy / "bundle.yaml").read_bytes()
+    arguments = ["tune", str(root / "study"), "--out", str(root / "t"), *bundle]
+    assert main([*arguments, "--write-calibration", str(copy)]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "not worth publishing" in line
+    assert (copy / "bundle.yaml").read_bytes() == before
 
 
 def test_a_study_of_another_bundle_is_refused(world):

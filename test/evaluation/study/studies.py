@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from semla_ros.evaluation.study.record import RecordingTrack, StrategyTrack, Study, StudyInfo
+from semla_ros.mask_signals import SIGNALS
 
 CLASSES = ("road", "car", "sky")
 ADAPTERS = ("clear-day", "fog-day")
@@ -21,7 +22,7 @@ def fake_track(strategy: str, frames: int, *, seed: int = 0) -> StrategyTrack:
         strategy=strategy,
         counts=counts.astype(np.int64),
         weights=weights / weights.sum(axis=1, keepdims=True),
-        confidence=rng.random(frames).astype(np.float32),
+        signals=rng.random((frames, len(SIGNALS))),
         mask_crc32=rng.integers(0, 2**32, frames).astype(np.uint32),
         swapped=rng.random(frames) < 0.2,
     )

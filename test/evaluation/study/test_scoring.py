@@ -56,7 +56,7 @@ def test_a_mask_is_scored_at_the_size_of_its_truth() -> None:
     for size in ((4, 4), (16, 16), (32, 32)):
         score = score_frame(labels, sure, size=size, truth=truth, classes=4)
         assert score.counts.tolist() == [[64] * 4, [0] * 4, [0] * 4]
-        assert score.confidence == 1.0
+        assert score.signals[0] == 1.0
 
 
 def test_without_truth_there_are_no_counts_but_a_mask() -> None:

@@ -63,7 +63,7 @@ def test_a_study_survives_a_second_round(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [b"", b"{}", b"[1]", b"\xff\xfe", b'{"format": "semla-study/1"}']
+    "damage", [b"", b"{}", b"[1]", b"\xff\xfe", b'{"format": "semla-study/2"}']
 )
 def test_a_damaged_results_file_is_one_line(tmp_path: Path, damage: bytes) -> None:
     save_study(fake_study(), tmp_path)

@@ -1,0 +1,66 @@
+"""What the diagnostics make of counters: how bad it is, and the sentence that says so."""
+
+from __future__ import annotations
+
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from semla_ros.adapter_access import by_reason
+from semla_ros.nodes.transport_loss import LossReport
+from semla_ros.nodes.worker import WorkerReport
+from semla_ros.pipeline.health import PipelineHealth
+
+ERROR_AFTER = 5
+"""Errors in a row from which the inference is reported as ERROR instead of WARN."""
+
+ENOUGH = 10
+"""Images from which on the share of failures among the newest ones is judged."""
+
+WARN_SHARE, ERROR_SHARE = 0.1, 0.5
+"""Share of failures among the newest images that is reported as WARN, and as ERROR."""
+
+LOSSY, LOSSY_SHARE = 3, 0.05
+"""Lost images, and their share, that are reported as WARN."""
+
+
+def of_errors(worker: WorkerReport) -> tuple[bytes, str] | None:
+    """Return level and message where images fail, in a row or every now and then, else None."""
+    share = worker.recent_errors / worker.recent if worker.recent >= ENOUGH else 0.0
+    if not worker.consecutive_errors and share < WARN_SHARE:
+        return None
+    failing = worker.consecutive_errors >= ERROR_AFTER or share >= ERROR_SHARE
+    level = DiagnosticStatus.ERROR if failing else DiagnosticStatus.WARN
+    told = f"{worker.consecutive_errors} errors in a row"
+    if share >= WARN_SHARE:
+        told = f"{share:.0%} of the last {worker.recent} images failed, {told}"
+    return level, f"{told}: {worker.last_error}"
+
+
+def of_losses(losses: LossReport) -> str:
+    """Return what to say of images that never came, empty while they are few."""
+    if losses.recent < LOSSY or losses.share < LOSSY_SHARE:
+        return ""
+    return (
+        f"{losses.share:.0%} of the images published lately were lost on the way: give the "
+        "camera's process config/fastdds_large_images.xml, too, or the machine less to do"
+    )
+
+
+def of_adapters(mix: str, health: PipelineHealth | None, *, swap_error: str) -> tuple[bytes, str]:
+    """Return level and message of the adapters: everything that is wrong with them, else the mix.
+
+    Args:
+        mix: Identity of the mix that serves.
+        health: The pipeline's, None without one.
+        swap_error: Why the newest swap failed, empty if it did not.
+    """
+    wrong = []
+    if health is not None and health.unusable:
+        wrong.append(f"unusable: {by_reason(health.unusable)}")
+    if health is not None and health.unknown_excluded:
+        names = ", ".join(health.unknown_excluded)
+        wrong.append(f"excluded and not in the library: {names}: correct `exclude`")
+    if swap_error:
+        wrong.append(f"swap failed: {swap_error}")
+    if not wrong:
+        return DiagnosticStatus.OK, mix or "none"
+    return DiagnosticStatus.WARN, " | ".join(wrong)

@@ -1,0 +1,51 @@
+"""exclude: a name the library does not have is refused when given, and told when it is lost."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from semla_ros.config import Config
+from semla_ros.errors import ConfigError
+from semla_ros.pipeline import build_pipeline
+
+
+def test_a_misspelt_name_is_refused_with_what_was_meant(world, make_config):
+    with world.pipeline(exclude="red") as pipeline:
+        with pytest.raises(ConfigError, match=r"got 'gren': did you mean 'green'\?"):
+            pipeline.configure(make_config(exclude="red,gren"))
+        with pytest.raises(ConfigError, match="got 'xyz': leave it out"):
+            pipeline.configure(make_config(exclude="xyz"))
+        pipeline.configure(make_config(exclude="red, green"))
+        pipeline.poll(1)
+        assert pipeline.config.excluded == {"red", "green"}
+
+
+def test_a_damaged_adapter_may_be_excluded(world, make_config):
+    (world.root / "library" / "red" / "adapter_model.safetensors").write_bytes(b"torn")
+    with world.pipeline() as pipeline:
+        assert "red" in pipeline.library.problems
+        pipeline.configure(make_config(exclude="red"))
+
+
+def test_a_pipeline_is_not_built_with_a_misspelt_name(small):
+    config = replace(Config(), bundle=str(small), engine="fake", adaptation="inline")
+    with build_pipeline(config) as pipeline:
+        name = pipeline.library.names[0]
+    with pytest.raises(ConfigError, match=f"did you mean '{name}'"):
+        build_pipeline(replace(config, exclude=f"{name}x"))
+
+
+def test_a_name_that_a_reload_loses_is_told_and_refuses_no_other_change(
+    world, make_config, caplog
+):
+    with world.pipeline(exclude="red") as pipeline:
+        shutil.rmtree(world.root / "library" / "red")
+        pipeline.reload_library()
+        pipeline.poll(1)
+        assert pipeline.health.unknown_excluded == ("red",)
+        assert sum("not in the library: ['red']" in r.getMessage() for r in caplog.records) == 1
+        pipeline.configure(make_config(exclude="red", top_k=2))
+        pipeline.configure(make_config())
+        pipeline.poll(2)
+        assert pipeline.health.unknown_excluded == ()
