@@ -7,6 +7,7 @@ import shutil
 import struct
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -42,8 +43,8 @@ class BagWriter:
     """Writes one `.mcap` file; it appears under its name only when it is whole.
 
     Chunks are compressed with zstd and go to the disk as they fill. Leaving the context by an
-    exception, or on a full disk, keeps what was written as `<name>.partial.mcap`; a process that is
-    killed leaves `<name>.partial-*/bag/bag.mcap`. Both are readable here as far as they go.
+    exception, or on a full disk, keeps what was written as `<name>.partial.mcap`; a killed process
+    leaves `<name>.partial-*/bag/bag.mcap`. Both are readable here as far as they go.
 
     Example: `with BagWriter(Path("drive.mcap")) as bag: bag.write(topic, IMAGE, fields, 0)`.
     """
@@ -101,6 +102,8 @@ class BagWriter:
             writer.close()
             written.replace(self.path if kind is None else partial)
         except (OSError, WriterError) as error:
+            with suppress(OSError, AttributeError):
+                writer.storage.abort()  # type: ignore[union-attr]
             kept = _kept(written, partial)
             told = (
                 f"cannot finish {str(self.path)!r}: {error}; what was recorded is kept in "
