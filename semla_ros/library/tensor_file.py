@@ -24,7 +24,7 @@ _DTYPES = {"F32": np.float32, "F16": np.float16, "F64": np.float64, "BF16": np.u
 _PREFIX = re.compile(r"^(module\.|_orig_mod\.|base_model\.model\.)+")
 _KEY = re.compile(r"(?P<module>.+)\.lora_(?P<side>[AB])(\.\w+)?\.weight")
 _COMPILED = "._orig_mod."
-_KOHYA = re.compile(r"lora_(te|te1|te2|unet|transformer)_|\.lora_(down|up)\.|\.lora\.(down|up)\.")
+_KOHYA = re.compile(r"lora_(t\w\d?|unet|transformer)_|\.lora_(down|up)\.|\.lora\.(down|up)\.")
 _LENGTH_BYTES = 8
 
 Pairs = dict[str, dict[str, Float32Array]]
