@@ -241,6 +241,13 @@ class Config:
         low=1,
         high=1_000_000_000,
     )
+    significant_bits: int = parameter(
+        16,
+        "Low bits of 16-bit images that carry the value: 12 where a camera stores 12 in 16",
+        unit="bit",
+        low=8,
+        high=16,
+    )
     diagnostics_period_s: float = parameter(
         1.0, "Period of /diagnostics and of the stale check", unit="s", low=0.05, high=60.0
     )
