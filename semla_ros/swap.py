@@ -19,7 +19,6 @@ from semla_ros.adapter_access import AdapterAccess, AdapterSource
 from semla_ros.answers import FRESH, PREFETCHED, RECURRING, Prediction, SwapEvent
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.text import TextFeatures
-from semla_ros.errors import SemlaError
 from semla_ros.library.fusion import WeightSource
 from semla_ros.streaks import Streaks
 from semla_ros.swap_request import RecentMixes, SwapRequest
@@ -290,8 +289,8 @@ class AdapterSwapper:
             return error
         try:
             self._engine.commit()
-        except SemlaError as failure:
-            return str(failure)
+        except Exception as failure:  # noqa: BLE001  else whoever asked would wait for ever
+            return f"{type(failure).__name__}: {failure}"
         if recipe.access is not self._active.access:
             self._recent.clear()
         self._active = recipe

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
+from semla_ros.compressed_image import decode_compressed
 from semla_ros.errors import FrameError
-from semla_ros.image_codec import RAW_ENCODINGS, decode_compressed, decode_image, decode_raw
+from semla_ros.image_codec import RAW_ENCODINGS, dark_note, decode_image, decode_raw
 
 MAX = 1_000_000
 RNG = np.random.default_rng(7)
@@ -102,6 +103,60 @@ def test_yuv422(encoding):
     assert np.abs(got.astype(int) - limited_yuv(y, u, v)).max() <= 2
 
 
+def planes(order, *, chroma_scale):
+    y = np.repeat(np.repeat(RNG.integers(16, 236, (3, 4), dtype=np.uint8), 2, 0), 2, 1)
+    chroma = RNG.integers(60, 190, (6 // chroma_scale, 8 // chroma_scale, 2), dtype=np.uint8)
+    u, v = (
+        np.repeat(np.repeat(chroma[..., i], chroma_scale, 0), chroma_scale, 1)
+        for i in (order.index("u"), order.index("v"))
+    )
+    return y, u, v, np.vstack([y, chroma.reshape(-1, 8)])
+
+
+@pytest.mark.parametrize("step_of_all_planes", [False, True])
+@pytest.mark.parametrize(
+    ("encoding", "order", "scale"), [("nv12", "uv", 2), ("nv21", "vu", 2), ("nv24", "uv", 1)]
+)
+def test_planes_of_colours_below_the_luma(encoding, order, scale, step_of_all_planes):
+    y, u, v, stored = planes(order, chroma_scale=scale)
+    step = len(stored) * 8 // 6 if step_of_all_planes else 8
+    got = raw(stored, encoding, height=6, step=step)
+    assert np.abs(got.astype(int) - limited_yuv(y, u, v)).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("encoding", "rows", "changes"),
+    [
+        ("nv12", 9, {"height": 5}),
+        ("nv12", 8, {"height": 6}),
+        ("nv21", 9, {"height": 6, "width": 10}),
+        ("nv24", 9, {"height": 6}),
+        ("nv12", 9, {"height": 6, "step": 7}),
+    ],
+)
+def test_planes_of_another_size_are_refused(encoding, rows, changes):
+    with pytest.raises(FrameError, match="expected"):
+        raw(np.zeros((rows, 8), np.uint8), encoding, **changes)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_values_of_fewer_bits_use_the_whole_range(bits):
+    full = 2**bits - 1
+    stored = np.array([[0, full // 3, full, 65535]], np.uint16)
+    got = raw(stored, "mono16", significant_bits=bits)
+    np.testing.assert_array_equal(got[0, :, 0], [0, 85, 255, 255])
+
+
+def test_darkness_of_sixteen_bits_is_told_and_that_of_eight_is_not():
+    dark = raw(np.full((4, 4), 4000, np.uint16), "mono16")
+    assert "significant_bits" in dark_note(dark, "mono16", 16)
+    assert "significant_bits" in dark_note(dark, "mono16; png compressed ", 16)
+    assert dark_note(dark, "mono16", 12) == ""
+    assert dark_note(dark, "mono8", 16) == ""
+    assert dark_note(np.zeros_like(dark), "mono16", 16) == ""
+    assert dark_note(raw(np.full((4, 4), 9000, np.uint16), "mono16"), "mono16", 16) == ""
+
+
 @pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
 @pytest.mark.parametrize("depth", [8, 16])
 def test_bayer_keeps_a_flat_colour(pattern, depth):
@@ -191,8 +246,8 @@ def test_odd_width_of_yuv_is_refused():
 
 def test_every_listed_encoding_decodes():
     for name in RAW_ENCODINGS:
-        data = bytes(4 * 4 * 8)
-        step = 32
+        step = {"nv12": 6, "nv21": 6, "nv24": 12}.get(name, 32)
+        data = bytes(4 * step)
         got = decode_raw(
             data, height=4, width=4, encoding=name, step=step, is_bigendian=False, max_pixels=MAX
         )
@@ -269,7 +324,7 @@ def huge_png_header():
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: b"", "JPEG or PNG"),
+        (lambda: b"", "JPEG, PNG or WebP"),
         (lambda: b"\x00\x00\x00\x01\x67", "00 00 00 01 67"),
         (lambda: jpeg()[: len(jpeg()) // 2], "truncated JPEG"),
         (lambda: jpeg()[:-2], "truncated JPEG"),

@@ -201,11 +201,12 @@ def test_an_engine_that_fails_at_any_step_keeps_serving(stage, step):
     assert stage.swapper.commit_ready(2).committed
 
 
-def test_an_unexpected_exception_is_a_failed_swap_too(stage, monkeypatch):
+@pytest.mark.parametrize(("part", "method"), [("text", "encode"), ("engine", "commit")])
+def test_an_unexpected_exception_is_a_failed_swap_too(stage, monkeypatch, part, method):
     def broken(*_, **__):
         raise MemoryError("no room")
 
-    monkeypatch.setattr(stage.text, "encode", broken)
+    monkeypatch.setattr(getattr(stage, part), method, broken)
     stage.request(only("a"))
     event = stage.swapper.commit_ready(1)
     assert not event.committed

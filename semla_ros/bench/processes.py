@@ -241,10 +241,11 @@ def _process(
     try:
         yield process
     finally:
-        _stop(process)
+        stop_process(process)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop_process(process: subprocess.Popen[bytes]) -> None:
+    """Close its stdin, or send SIGINT where it has none, and wait; killed if it does not end."""
     if process.stdin is not None:
         process.stdin.close()  # ends the stopwatch
     elif process.poll() is None:

@@ -83,6 +83,11 @@ class Observer:
             observation = Observation(time_ns, frame.stamp_ns, self._since_ms)
             self._flight = (observation, self._executor.submit(_embed, self.navigator, frame))
 
+    @property
+    def ready(self) -> bool:
+        """Whether an attempt to embed a frame has ended and waits to be collected."""
+        return self._flight is not None and self._flight[1].done()
+
     def collect(self) -> DomainEstimate | None:
         """Return the estimate after an embedding that has finished, None if none has.
 

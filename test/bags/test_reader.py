@@ -6,6 +6,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from recordings import STAMP, picture, ros2_message, write_camera, write_odd_stamps, write_storage
 from rosbags.rosbag1 import Writer as Ros1Writer
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
@@ -15,40 +16,6 @@ from semla_ros.bags.reader import SkippedFrame, choose_topic, image_topics, read
 from semla_ros.bags.writer import BagWriter
 from semla_ros.errors import BagError
 from semla_ros.types import Frame
-
-STAMP = 1_700_000_000_000_000_000
-
-
-def picture(seed, height=24, width=32):
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def write_camera(path, count=6, topic="/camera/image_raw", height=24, width=32):
-    with BagWriter(path) as bag:
-        for i in range(count):
-            stamp = STAMP + i * 40_000_000
-            fields = image_fields(picture(i, height, width), stamp_ns=stamp, frame_id="optical")
-            bag.write(topic, IMAGE, fields, stamp + 5_000_000)
-    return path
-
-
-def ros2_message(store, fields):
-    header = store.types["std_msgs/msg/Header"](
-        store.types["builtin_interfaces/msg/Time"](**fields["header"]["stamp"]),
-        fields["header"]["frame_id"],
-    )
-    return store.types[IMAGE](header, *(fields[k] for k in list(fields)[1:]))
-
-
-def write_storage(path, plugin, count=3):
-    store = get_typestore(Stores.LATEST)
-    with Writer(path, version=9, storage_plugin=plugin) as bag:
-        connection = bag.add_connection("/camera/image_raw", IMAGE, typestore=store)
-        for i in range(count):
-            fields = image_fields(picture(i), stamp_ns=STAMP + i, frame_id="optical")
-            data = store.serialize_cdr(ros2_message(store, fields), IMAGE)
-            bag.write(connection, STAMP + i, data)
-    return path
 
 
 @pytest.mark.parametrize("plugin", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
@@ -82,6 +49,14 @@ def test_ros1_bag(tmp_path):
 def test_stamp_is_the_header_s_not_the_recording_s(tmp_path):
     frames = list(read_frames(write_camera(tmp_path / "a.mcap", 2)))
     assert [f.stamp_ns for f in frames] == [STAMP, STAMP + 40_000_000]
+
+
+def test_a_stamp_that_is_no_time_skips_its_frame(tmp_path):
+    items = list(read_frames(write_odd_stamps(tmp_path / "a.mcap")))
+    assert [isinstance(i, Frame) for i in items] == [True, False, True, False, True]
+    assert items[1].reason == "its header stamp is no time: -5 s and 40000000 ns"
+    assert "4000000000 ns" in items[3].reason
+    assert all(i.stamp_ns >= STAMP for i in items)
 
 
 def test_empty_header_stamp_falls_back_to_the_recording_and_says_so_once(tmp_path):

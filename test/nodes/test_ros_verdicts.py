@@ -28,6 +28,8 @@ def worker(in_a_row, failed, of):
         (1, 1, 5, WARN, "1 errors in a row: FrameError: torn"),
         (5, 5, 5, ERROR, "5 errors in a row: FrameError: torn"),
         (0, 3, 30, WARN, "10% of the last 30 images failed, 0 errors in a row: FrameError: torn"),
+        (0, 11, 30, WARN, "37% of the last 30 images failed, 0 errors in a row"),
+        (0, 12, 30, ERROR, "40% of the last 30 images failed, 0 errors in a row"),
         (1, 15, 30, ERROR, "50% of the last 30 images failed, 1 errors in a row"),
         (0, 15, 30, ERROR, "50% of the last 30 images failed, 0 errors in a row"),
     ],

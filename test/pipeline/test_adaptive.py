@@ -204,6 +204,20 @@ def test_a_navigator_that_fails_makes_support_stale_and_says_why(world, make_fra
         assert (results[-1].support.level, pipeline.health.navigator_error) == ("OK", "")
 
 
+def test_a_navigator_that_fails_is_said_to_fail_until_it_works(world, make_frames):
+    """Also before the frames between two attempts, at which there is nothing to collect."""
+    with world.pipeline(navigator_rate_hz=2.0) as pipeline:
+        world.encoder.error = RuntimeError("out of memory")
+        told = []
+        for frame in make_frames(*["red"] * 12):
+            pipeline.step(frame)
+            told.append(pipeline.health.navigator_error)
+        assert all("out of memory" in error for error in told[1:])
+        world.encoder.error = None
+        run(pipeline, make_frames(*["red"] * 8, start=12))
+        assert pipeline.health.navigator_error == ""
+
+
 def test_excluding_the_active_adapter_swaps_away_at_the_next_observation(world, make_frames):
     config = {"trigger_consecutive": 3, "min_dwell_s": 3600.0}
     with world.pipeline(**config) as pipeline:

@@ -1,0 +1,93 @@
+"""docs/reliability.md, made from the record of a drill."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from semla_ros.bench.record import BenchRecord, read_json, record_of
+from semla_ros.evaluation.study.store import write_file
+
+_COLUMNS = {
+    "fault": "fault",
+    "published": "published meanwhile",
+    "wrong_masks": "wrong masks",
+    "old_called_fresh": "old called fresh",
+    "diagnostics": "diagnostics",
+    "recovery_s": "recovery [s]",
+    "verdict": "verdict",
+}
+_HEAD = """# Reliability
+
+Generated from `{record}`, which `{command}` writes; do not edit. The drill starts the real
+node as a process on the demo bundle, plays a camera into it over ROS 2 and breaks one thing at a
+time: messages, files, the machine, and (by `semla_ros/bench/drill/faulty_node.py`) the node's own
+parts. Another process notes every mask, support score, swap and diagnostics message with its time
+of arrival. `scripts/fault_drill --only NAME` runs one row, `--list` names them.
+
+Whatever the fault, these must hold:
+- the process lives;
+- no mask of a broken image, of an image never sent, of another size, twice, or other than what the
+  same picture and adapter gave before;
+- no support OK or LOW from an observation older than `support_max_age_s`, by its stamp or by the
+  clock, from before a step back in time, or over pure noise;
+- afterwards masks, support and diagnostics are as before, without a restart.
+
+What is expected besides stands under the table. Recovery counts from the end of the fault until
+all three are well again; shares of failed or lost images are told of the last 30 images or
+seconds, and fall no sooner. Measured on {machine}, load average {load} when it began (other
+programs ran beside it where that is not near 0, and times are longer then), in {minutes} minutes.
+"""
+
+
+def write_page(record: Path, page: Path) -> None:
+    """Write the page of `record`.
+
+    Raises:
+        EvaluationError: The record cannot be read or the page not be written.
+    """
+    found = record_of(read_json(record), record)
+    write_file(page, page_of(found, f"{record.parent.name}/{record.name}").encode())
+
+
+def page_of(record: BenchRecord, name: str) -> str:
+    """Return the page of a record called `name`."""
+    machine = record.machine
+    where = f"{machine.get('cores', '?')} cores, {machine.get('processor', 'unknown processor')}"
+    failed = [row for row in record.rows if str(row["verdict"]).startswith("FAILED")]
+    parts = [
+        _HEAD.format(
+            record=name,
+            command=record.command,
+            machine=where,
+            load=machine.get("load_before", "unknown"),
+            minutes=record.extra.get("minutes", "some"),
+        ),
+        f"**{len(record.rows) - len(failed)} of {len(record.rows)} rows are as expected.**\n",
+        _table(_COLUMNS, record.rows),
+        "## What is done, and what is expected besides\n",
+        _table(
+            {"fault": "fault", "does": "what is done", "expected": "expected besides"}, record.rows
+        ),
+        "## What a person has to do\n",
+        "Rows that are not here need nobody.\n",
+        _table({"fault": "fault", "human": "what to do"}, [r for r in record.rows if r["human"]]),
+    ]
+    return "\n".join(parts)
+
+
+def _table(columns: Mapping[str, str], rows: Any) -> str:  # noqa: ANN401  rows of a record
+    lines = [_line(columns.values()), _line(["---"] * len(columns))]
+    lines += [_line(_cell(row.get(key)) for key in columns) for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: Any) -> str:  # noqa: ANN401  strings
+    return "| " + " | ".join(cells) + " |"
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return " ".join(str(value).replace("|", "\\|").split())
