@@ -90,8 +90,8 @@ class SupportReading:
         smoothed: The same of the smoothed embedding.
         nearest: Name of the nearest adapter.
         nearest_distance: Its distance, smoothed embedding.
-        novelty: Smallest novelty over the adapters that may serve, NaN where unknown; decides
-            OUT_OF_LIBRARY.
+        novelty: Smallest novelty over the adapters that may serve, of single frames, filtered over
+            time; NaN where unknown; decides OUT_OF_LIBRARY.
         expected_miou: What the calibration expects of this mask's mIoU, in [0, 1]; NaN where
             there is no calibration, and where it knows nothing: OUT_OF_LIBRARY, and masks unlike
             those it was made with.

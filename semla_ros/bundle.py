@@ -204,7 +204,7 @@ def _content(path: Path) -> bytes:
 
 def _parse(content: bytes, name: str) -> Manifest:
     try:
-        data = yaml.safe_load(content.decode("utf-8"))
+        data = yaml.safe_load(content.decode("utf-8-sig"))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{name} is not valid YAML: {error}") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:

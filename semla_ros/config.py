@@ -7,73 +7,59 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, field, fields, replace
-from typing import Any, cast
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from semla_ros.errors import ConfigError
-from semla_ros.parameter import ParameterSpec, Value
-
-
-def _parameter(
-    default: Value,
-    doc: str,
-    *,
-    unit: str = "",
-    low: float | None = None,
-    high: float | None = None,
-    choices: tuple[str, ...] = (),
-    live: bool = False,
-) -> Any:  # noqa: ANN401  a dataclass field is typed by its annotation
-    meta = {"doc": doc, "unit": unit, "low": low, "high": high, "choices": choices, "live": live}
-    return field(default=default, metadata=meta)
+from semla_ros.parameter import ParameterSpec, parameter, spec_of
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
     """Settings of pipeline and node. 0 or `bundle` means: what the model bundle recommends."""
 
-    bundle: str = _parameter(
+    bundle: str = parameter(
         "", "Model bundle folder; empty: the demo bundle that comes with the package"
     )
-    trusted_keys: str = _parameter(
+    trusted_keys: str = parameter(
         "",
         "minisign public key, or folder of *.pub: bundle and adapters must be signed by one; "
         "empty: signatures are not asked for",
     )
-    engine: str = _parameter(
+    engine: str = parameter(
         "auto",
         "Inference backend; auto takes the best that works here, an explicit one fails",
         choices=("auto", "tensorrt", "openvino", "onnx", "torch", "fake"),
     )
-    precision: str = _parameter(
+    precision: str = parameter(
         "auto",
         "What the engine multiplies in; auto takes its fastest proven one, an explicit one fails",
         choices=("auto", "f32", "bf16", "f16"),
     )
-    device: str = _parameter(
+    device: str = parameter(
         "auto",
         "Where the engine runs; auto: where it is made for, cuda: a GPU or failure",
         choices=("auto", "cpu", "cuda"),
     )
-    threads: int = _parameter(
+    threads: int = parameter(
         0, "CPU threads of the engine; 0 leaves one core to the rest of the robot", low=0, high=256
     )
-    tensorrt_build: str = _parameter(
+    tensorrt_build: str = parameter(
         "background",
         "A missing TensorRT plan is built while another engine serves (minutes), or never",
         choices=("background", "never"),
     )
-    navigator_engine: str = _parameter(
+    navigator_engine: str = parameter(
         "auto",
         "What embeds images; auto takes TensorRT where its plan was built, else ONNX Runtime",
         choices=("auto", "onnx", "tensorrt"),
     )
-    adaptation: str = _parameter(
+    adaptation: str = parameter(
         "background",
         "Where navigator and swaps run: background (never delays a mask) or inline (replay)",
         choices=("background", "inline"),
     )
-    navigator_rate_hz: float = _parameter(
+    navigator_rate_hz: float = parameter(
         5.0,
         "How often a frame is embedded, by sensor time; 0: every frame",
         unit="Hz",
@@ -81,7 +67,7 @@ class Config:
         high=120.0,
         live=True,
     )
-    ema_time_s: float = _parameter(
+    ema_time_s: float = parameter(
         1.0,
         "Time constant of the embedding filter, by sensor time; 0: no filter",
         unit="s",
@@ -89,7 +75,7 @@ class Config:
         high=60.0,
         live=True,
     )
-    max_gap_s: float = _parameter(
+    max_gap_s: float = parameter(
         5.0,
         "A longer gap between frames resets the filter, a longer step of the stamps everything",
         unit="s",
@@ -97,118 +83,118 @@ class Config:
         high=3600.0,
         live=True,
     )
-    retrieval_preset: str = _parameter(
+    retrieval_preset: str = parameter(
         "bundle",
         "Temperature and top_k: the bundle's, or SemLA's published pairs (0.05, 5) and (0.01, 7)",
         choices=("bundle", "semla_k5", "semla_k7"),
         live=True,
     )
-    temperature: float = _parameter(
+    temperature: float = parameter(
         0.0, "Softmax temperature over similarity; 0: the preset's", low=0.0, high=1e6, live=True
     )
-    top_k: int = _parameter(
+    top_k: int = parameter(
         0, "How many adapters a mix may hold; 0: the preset's", low=0, high=1000, live=True
     )
-    distance: str = _parameter(
+    distance: str = parameter(
         "bundle",
         "Distance of an embedding to a centroid",
         choices=("bundle", "euclidean", "cosine", "mahalanobis"),
         live=True,
     )
-    similarity: str = _parameter(
+    similarity: str = parameter(
         "bundle",
         "How a distance becomes a similarity: 1/d (SemLA) or -d",
         choices=("bundle", "inverse", "neg_distance"),
         live=True,
     )
-    exclude: str = _parameter("", "Adapters never used: a, b; unknown ones are refused", live=True)
-    null_distance: float = _parameter(
+    exclude: str = parameter("", "Adapters never used: a, b; unknown ones are refused", live=True)
+    null_distance: float = parameter(
         0.0,
         "Distance at which the base itself joins a mix (null adapter); 0: the bundle's, -1: never",
         low=-1.0,
         high=1e6,
         live=True,
     )
-    swap_policy: str = _parameter(
+    swap_policy: str = parameter(
         "debounce",
         "When a wanted mix replaces the active one",
         choices=("debounce", "always", "never"),
         live=True,
     )
-    swap_trigger: float = _parameter(
+    swap_trigger: float = parameter(
         0.3,
         "Swap when wanted and active mix differ by this total variation",
         low=0.0,
         high=1.0,
         live=True,
     )
-    swap_release: float = _parameter(
+    swap_release: float = parameter(
         0.15,
         "Below this total variation an observation speaks against a swap",
         low=0.0,
         high=1.0,
         live=True,
     )
-    trigger_consecutive: int = _parameter(
+    trigger_consecutive: int = parameter(
         3,
         "Observations above the trigger, in one run, before a swap; 1: no debounce",
         low=1,
         high=1000,
         live=True,
     )
-    release_consecutive: int = _parameter(
+    release_consecutive: int = parameter(
         2,
         "Observations in a row below the release that end such a run",
         low=1,
         high=1000,
         live=True,
     )
-    min_dwell_s: float = _parameter(
+    min_dwell_s: float = parameter(
         1.0, "Shortest sensor time between two swaps", unit="s", low=0.0, high=3600.0, live=True
     )
-    library_memory_mb: int = _parameter(
+    library_memory_mb: int = parameter(
         512,
         "Adapters kept in memory, the most recently used ones; the others are read when needed",
         unit="MB",
         low=1,
         high=1_000_000,
     )
-    unsealed_adapters: str = _parameter(
+    unsealed_adapters: str = parameter(
         "accept", "Adapters without SHA256SUMS serve, or not", choices=("accept", "refuse")
     )
-    prefetch: bool = _parameter(
+    prefetch: bool = parameter(
         True,
         "Prepare the likely next mix before the policy asks for it; only in the background",
         live=True,
     )
-    prefetch_tolerance: float = _parameter(
+    prefetch_tolerance: float = parameter(
         0.25,
         "A prepared or recent mix serves a request this near to it: summed weight differences",
         low=0.0,
         high=2.0,
         live=True,
     )
-    support_low: float = _parameter(
+    support_low: float = parameter(
         0.0,
         "Support score below which the level is LOW; 0: the bundle's calibration",
         low=0.0,
         high=1e6,
         live=True,
     )
-    out_of_library: float = _parameter(
+    out_of_library: float = parameter(
         0.0,
         "Novelty above which the level is OUT_OF_LIBRARY; 0: the library's own, else the bundle's",
         low=0.0,
         high=1e6,
         live=True,
     )
-    out_of_library_mix: str = _parameter(
+    out_of_library_mix: str = parameter(
         "retrieved",
         "What serves OUT_OF_LIBRARY: the mix retrieved nevertheless, or the base alone",
         choices=("retrieved", "base"),
         live=True,
     )
-    stale_timeout_s: float = _parameter(
+    stale_timeout_s: float = parameter(
         1.0,
         "Without a usable image for this long the support goes STALE",
         unit="s",
@@ -216,7 +202,7 @@ class Config:
         high=3600.0,
         live=True,
     )
-    support_max_age_s: float = _parameter(
+    support_max_age_s: float = parameter(
         2.0,
         "Support is STALE when what was seen last is older, by sensor time or the machine's clock",
         unit="s",
@@ -224,15 +210,15 @@ class Config:
         high=3600.0,
         live=True,
     )
-    image_transport: str = _parameter(
+    image_transport: str = parameter(
         "raw", "How the camera stream arrives", choices=("raw", "compressed")
     )
-    executor: str = _parameter(
+    executor: str = parameter(
         "single",
         "rclpy executor of the node: one thread, several, or event-driven where rclpy has it",
         choices=("single", "multi", "events"),
     )
-    max_image_age: float = _parameter(
+    max_image_age: float = parameter(
         0.0,
         "Images older than this on arrival at the engine are dropped and counted; 0: never",
         unit="s",
@@ -240,28 +226,35 @@ class Config:
         high=3600.0,
         live=True,
     )
-    output_size: str = _parameter(
+    output_size: str = parameter(
         "input",
         "Size of mask and confidence: the camera image's or the network's",
         choices=("input", "model"),
     )
-    overlay_alpha: float = _parameter(
+    overlay_alpha: float = parameter(
         0.5, "Opacity of the class colours in the overlay", low=0.0, high=1.0, live=True
     )
-    max_pixels: int = _parameter(
+    max_pixels: int = parameter(
         33_177_600,
         "Larger images are refused before memory is allocated (default 7680 x 4320)",
         unit="px",
         low=1,
         high=1_000_000_000,
     )
-    diagnostics_period_s: float = _parameter(
+    significant_bits: int = parameter(
+        16,
+        "Low bits of 16-bit images that carry the value: 12 where a camera stores 12 in 16",
+        unit="bit",
+        low=8,
+        high=16,
+    )
+    diagnostics_period_s: float = parameter(
         1.0, "Period of /diagnostics and of the stale check", unit="s", low=0.05, high=60.0
     )
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            _spec(each).checked(getattr(self, each.name))
+            spec_of(each).checked(getattr(self, each.name))
         if self.swap_release > self.swap_trigger:
             raise ConfigError(
                 f"parameter 'swap_release': expected at most swap_trigger {self.swap_trigger!r}, "
@@ -274,21 +267,7 @@ class Config:
         return frozenset(n.strip() for n in self.exclude.split(",") if n.strip())
 
 
-def _spec(declared: Field[Any]) -> ParameterSpec:
-    meta = declared.metadata
-    return ParameterSpec(
-        declared.name,
-        cast(Value, declared.default),
-        meta["doc"],
-        meta["unit"],
-        meta["low"],
-        meta["high"],
-        meta["choices"],
-        meta["live"],
-    )
-
-
-PARAMETERS: Mapping[str, ParameterSpec] = {f.name: _spec(f) for f in fields(Config)}
+PARAMETERS: Mapping[str, ParameterSpec] = {f.name: spec_of(f) for f in fields(Config)}
 
 
 def updated(config: Config, changes: Mapping[str, object]) -> Config:

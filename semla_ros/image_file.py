@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from semla_ros.compressed_image import decode_file
 from semla_ros.errors import FrameError
-from semla_ros.image_codec import decode_compressed
 from semla_ros.types import UInt8Array
 
 _MAX_FILE_BYTES = 1_000_000_000
 
 
 def read_image(path: Path, *, max_pixels: int) -> UInt8Array:
-    """Return the image in `path` as RGB (H, W, 3) uint8.
+    """Return the image in `path` as RGB (H, W, 3) uint8, turned as its EXIF orientation says.
 
     Raises:
-        FrameError: Missing, not a PNG or JPEG, damaged or too large; the file is named.
+        FrameError: Missing, not a PNG, JPEG or WebP, damaged or too large; the file is named.
     """
     try:
         size = path.stat().st_size
@@ -25,6 +25,6 @@ def read_image(path: Path, *, max_pixels: int) -> UInt8Array:
     if size > _MAX_FILE_BYTES:
         raise FrameError(f"image {str(path)!r} is over {_MAX_FILE_BYTES} bytes: refused")
     try:
-        return decode_compressed(data, path.suffix, max_pixels=max_pixels)
+        return decode_file(data, path.suffix, max_pixels=max_pixels)
     except FrameError as error:
         raise FrameError(f"image {str(path)!r}: {error}") from error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, field
+from typing import Any, cast
 
 from semla_ros.errors import ConfigError
 
@@ -78,3 +79,33 @@ def parameter_table(parameters: Iterable[ParameterSpec]) -> str:
         live = "yes" if spec.live else "no"
         rows.append(f"| `{spec.name}` | {shown} | {allowed} | {live} | {spec.doc} |")
     return "\n".join(rows)
+
+
+def parameter(
+    default: Value,
+    doc: str,
+    *,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    live: bool = False,
+) -> Any:  # noqa: ANN401  a dataclass field is typed by its annotation
+    """Return a dataclass field that declares a parameter, see `ParameterSpec`."""
+    meta = {"doc": doc, "unit": unit, "low": low, "high": high, "choices": choices, "live": live}
+    return field(default=default, metadata=meta)
+
+
+def spec_of(declared: Field[Any]) -> ParameterSpec:
+    """Return what `parameter` declared."""
+    meta = declared.metadata
+    return ParameterSpec(
+        declared.name,
+        cast(Value, declared.default),
+        meta["doc"],
+        meta["unit"],
+        meta["low"],
+        meta["high"],
+        meta["choices"],
+        meta["live"],
+    )

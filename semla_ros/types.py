@@ -173,8 +173,8 @@ class DomainEstimate:
         names: The library's adapters, in the library's order.
         distances: (K,) float64, distance of `embedding` to each centroid; small = near.
         raw_distances: (K,) float64, the same for `raw_embedding`.
-        novelties: (K,) float64, distance of `embedding` to each centroid in units of the spread
-            within domains; None where the library does not know that spread.
+        novelties: (K,) float64, distance of `raw_embedding` to each centroid in units of the
+            spread within domains; None where the library does not know that spread.
         alarm: From which novelty on the library raises the alarm; None where it has no say.
 
     In a large library the distances are `LazyDistances`.

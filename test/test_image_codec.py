@@ -2,13 +2,15 @@
 
 import array
 import zlib
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
+from semla_ros.compressed_image import decode_compressed
 from semla_ros.errors import FrameError
-from semla_ros.image_codec import RAW_ENCODINGS, decode_compressed, decode_raw
+from semla_ros.image_codec import RAW_ENCODINGS, dark_note, decode_image, decode_raw
 
 MAX = 1_000_000
 RNG = np.random.default_rng(7)
@@ -101,6 +103,60 @@ def test_yuv422(encoding):
     assert np.abs(got.astype(int) - limited_yuv(y, u, v)).max() <= 2
 
 
+def planes(order, *, chroma_scale):
+    y = np.repeat(np.repeat(RNG.integers(16, 236, (3, 4), dtype=np.uint8), 2, 0), 2, 1)
+    chroma = RNG.integers(60, 190, (6 // chroma_scale, 8 // chroma_scale, 2), dtype=np.uint8)
+    u, v = (
+        np.repeat(np.repeat(chroma[..., i], chroma_scale, 0), chroma_scale, 1)
+        for i in (order.index("u"), order.index("v"))
+    )
+    return y, u, v, np.vstack([y, chroma.reshape(-1, 8)])
+
+
+@pytest.mark.parametrize("step_of_all_planes", [False, True])
+@pytest.mark.parametrize(
+    ("encoding", "order", "scale"), [("nv12", "uv", 2), ("nv21", "vu", 2), ("nv24", "uv", 1)]
+)
+def test_planes_of_colours_below_the_luma(encoding, order, scale, step_of_all_planes):
+    y, u, v, stored = planes(order, chroma_scale=scale)
+    step = len(stored) * 8 // 6 if step_of_all_planes else 8
+    got = raw(stored, encoding, height=6, step=step)
+    assert np.abs(got.astype(int) - limited_yuv(y, u, v)).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("encoding", "rows", "changes"),
+    [
+        ("nv12", 9, {"height": 5}),
+        ("nv12", 8, {"height": 6}),
+        ("nv21", 9, {"height": 6, "width": 10}),
+        ("nv24", 9, {"height": 6}),
+        ("nv12", 9, {"height": 6, "step": 7}),
+    ],
+)
+def test_planes_of_another_size_are_refused(encoding, rows, changes):
+    with pytest.raises(FrameError, match="expected"):
+        raw(np.zeros((rows, 8), np.uint8), encoding, **changes)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_values_of_fewer_bits_use_the_whole_range(bits):
+    full = 2**bits - 1
+    stored = np.array([[0, full // 3, full, 65535]], np.uint16)
+    got = raw(stored, "mono16", significant_bits=bits)
+    np.testing.assert_array_equal(got[0, :, 0], [0, 85, 255, 255])
+
+
+def test_darkness_of_sixteen_bits_is_told_and_that_of_eight_is_not():
+    dark = raw(np.full((4, 4), 4000, np.uint16), "mono16")
+    assert "significant_bits" in dark_note(dark, "mono16", 16)
+    assert "significant_bits" in dark_note(dark, "mono16; png compressed ", 16)
+    assert dark_note(dark, "mono16", 12) == ""
+    assert dark_note(dark, "mono8", 16) == ""
+    assert dark_note(np.zeros_like(dark), "mono16", 16) == ""
+    assert dark_note(raw(np.full((4, 4), 9000, np.uint16), "mono16"), "mono16", 16) == ""
+
+
 @pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
 @pytest.mark.parametrize("depth", [8, 16])
 def test_bayer_keeps_a_flat_colour(pattern, depth):
@@ -111,6 +167,24 @@ def test_bayer_keeps_a_flat_colour(pattern, depth):
     stored = mosaic.astype(np.uint8) if depth == 8 else mosaic * 257
     got = raw(stored, f"bayer_{pattern}{depth}")
     assert (got[2:-2, 2:-2] == (200, 120, 40)).all()
+
+
+@pytest.mark.parametrize("bigendian", [False, True])
+def test_a_message_is_decoded_by_its_own_fields(bigendian):
+    wide = RNG.integers(0, 65536, (5, 7), dtype=np.uint16)
+    rows = wide.astype(">u2" if bigendian else "<u2").view(np.uint8)
+    message = SimpleNamespace(
+        data=np.pad(rows, ((0, 0), (0, 6))).tobytes(),
+        height=5,
+        width=7,
+        encoding="mono16",
+        step=20,
+        is_bigendian=bigendian,
+    )
+    expected = gray_of(np.rint(wide * (255 / 65535)).astype(np.uint8))
+    np.testing.assert_array_equal(decode_image(message, max_pixels=35), expected)
+    with pytest.raises(FrameError, match="at most 34 pixels"):
+        decode_image(message, max_pixels=34)
 
 
 def test_plain_rgb8_is_not_copied():
@@ -127,8 +201,8 @@ def test_all_equal_image_is_an_image():
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"height": 0}, "at least one pixel"),
-        ({"width": 0}, "at least one pixel"),
+        ({"height": 0}, "at least one pixel, got 8 x 0"),
+        ({"width": 0}, "at least one pixel, got 0 x 6"),
         ({"height": 7}, "step x height = 24 x 7 = 168 bytes, got 144"),
         ({"height": 5}, "got 144"),
         ({"step": 0}, "step of at least 24"),
@@ -145,6 +219,26 @@ def test_malformed_raw_is_refused(changes, says):
         raw(RGB, "rgb8", **changes)
 
 
+@pytest.mark.parametrize(("encoding", "width"), [("rgb8", 1), ("mono8", 1), ("yuyv", 2)])
+def test_the_smallest_image_is_an_image(encoding, width):
+    channels = {"rgb8": (3,), "mono8": (), "yuyv": (2,)}[encoding]
+    got = raw(np.full((1, width, *channels), 128, np.uint8), encoding)
+    assert got.shape == (1, width, 3)
+
+
+@pytest.mark.parametrize("kind", [".jpg", ".png"])
+def test_the_smallest_file_is_an_image(kind):
+    data = encoded(np.full((1, 1, 3), 128, np.uint8), kind)
+    assert decode_compressed(data, "", max_pixels=1).tolist() == [[[128] * 3]]
+
+
+def test_as_many_pixels_as_are_allowed_are_decoded():
+    np.testing.assert_array_equal(raw(RGB, "rgb8", max_pixels=48), RGB)
+    np.testing.assert_array_equal(decode_compressed(png(), "png", max_pixels=48)[..., ::-1], RGB)
+    with pytest.raises(FrameError, match="at most 47 pixels, got 8 x 6 = 48"):
+        decode_compressed(png(), "png", max_pixels=47)
+
+
 def test_odd_width_of_yuv_is_refused():
     with pytest.raises(FrameError, match="even width"):
         raw(np.zeros((4, 5, 2), np.uint8), "yuyv")
@@ -152,8 +246,8 @@ def test_odd_width_of_yuv_is_refused():
 
 def test_every_listed_encoding_decodes():
     for name in RAW_ENCODINGS:
-        data = bytes(4 * 4 * 8)
-        step = 32
+        step = {"nv12": 6, "nv21": 6, "nv24": 12}.get(name, 32)
+        data = bytes(4 * step)
         got = decode_raw(
             data, height=4, width=4, encoding=name, step=step, is_bigendian=False, max_pixels=MAX
         )
@@ -230,7 +324,7 @@ def huge_png_header():
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: b"", "JPEG or PNG"),
+        (lambda: b"", "JPEG, PNG or WebP"),
         (lambda: b"\x00\x00\x00\x01\x67", "00 00 00 01 67"),
         (lambda: jpeg()[: len(jpeg()) // 2], "truncated JPEG"),
         (lambda: jpeg()[:-2], "truncated JPEG"),
@@ -246,6 +340,79 @@ def huge_png_header():
 def test_damaged_files_are_refused(make, says):
     with pytest.raises(FrameError, match=says):
         decode_compressed(make(), "jpeg", max_pixels=MAX)
+
+
+JPEG_HEADS = {
+    "Exif": b"\xff\xe1" + (302).to_bytes(2, "big") + bytes(300),
+    "an empty comment": b"\xff\xfe\x00\x02",
+    "a size in a comment": b"\xff\xfe\x00\x0c\xff\xc0\x00\x11\x08\xff\xdc\xff\xdc\x03",
+    "fill bytes": b"\xff\xff\xff\xff\xfe\x00\x03x",
+    "a marker alone": b"\xff\x01",
+}
+
+
+@pytest.mark.parametrize("head", JPEG_HEADS)
+def test_what_stands_before_the_frame_header_is_passed_over(head):
+    expected = decode_compressed(jpeg(), "jpeg", max_pixels=MAX)
+    data = jpeg()[:2] + JPEG_HEADS[head] + jpeg()[2:]
+    np.testing.assert_array_equal(decode_compressed(data, "jpeg", max_pixels=MAX), expected)
+
+
+def test_a_progressive_jpeg_with_restarts():
+    options = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 1]
+    data = cv2.imencode(".jpg", smooth()[..., ::-1], options)[1].tobytes()
+    got = decode_compressed(data, "jpeg", max_pixels=MAX)
+    assert np.abs(got.astype(int) - smooth()).mean() < 3
+
+
+@pytest.mark.parametrize(
+    ("at", "value"), [(5, b"\x00\x00"), (7, b"\x00\x00"), (9, b"\x04"), (9, b"\x02")]
+)
+def test_a_jpeg_without_pixels_or_for_a_printer_is_refused(at, value):
+    data = jpeg()
+    with pytest.raises(FrameError, match="1 or 3 channels"):
+        decode_compressed(
+            patched(data, data.index(b"\xff\xc0") + at, value), "jpeg", max_pixels=MAX
+        )
+
+
+def png_of(width, height, colour, *chunks):
+    """Return a PNG of 8 bits with the given colour type and further chunks."""
+    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, colour, 0, 0, 0])
+    parts = [(b"IHDR", header), *chunks, (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+        for kind, data in parts
+    )
+
+
+@pytest.mark.parametrize(
+    ("colour", "palette", "pixel"),
+    [
+        (0, (), [7]),
+        (2, (), [7, 8, 9]),
+        (3, (1, 2, 3, 7, 8, 9), [1]),
+        (4, (), [7, 0]),
+        (6, (), [7, 8, 9, 0]),
+    ],
+)
+def test_every_colour_type_of_png(colour, palette, pixel):
+    chunks = [(b"PLTE", bytes(palette))] if palette else []
+    chunks.append((b"IDAT", zlib.compress(bytes([0, *pixel]))))
+    got = decode_compressed(png_of(1, 1, colour, *chunks), "png", max_pixels=1)
+    assert got.tolist() == [[[7, 7, 7] if colour in (0, 4) else [7, 8, 9]]]
+
+
+@pytest.mark.parametrize(("width", "height", "colour"), [(0, 1, 2), (1, 0, 2), (1, 1, 5)])
+def test_a_png_without_pixels_or_of_no_known_colour_is_refused(width, height, colour):
+    with pytest.raises(FrameError, match="damaged PNG"):
+        decode_compressed(png_of(width, height, colour), "png", max_pixels=MAX)
+
+
+def test_a_png_cut_at_any_byte_is_refused():
+    for length in range(8, len(png())):
+        with pytest.raises(FrameError, match="PNG"):
+            decode_compressed(png()[:length], "png", max_pixels=MAX)
 
 
 def test_a_huge_jpeg_is_refused_by_its_header():

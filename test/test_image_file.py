@@ -16,7 +16,7 @@ def test_a_png_is_read_as_rgb(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "max_pixels", "message"),
-    [(None, 99, "cannot be read"), (b"torn", 99, "JPEG or PNG"), ("picture", 34, "34")],
+    [(None, 99, "cannot be read"), (b"torn", 99, "JPEG, PNG or WebP"), ("picture", 34, "34")],
 )
 def test_what_is_no_usable_image_is_named(tmp_path, content, max_pixels, message):
     path = tmp_path / "a.png"

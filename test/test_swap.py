@@ -224,7 +224,7 @@ def test_a_base_that_cannot_be_served_is_an_error_at_once():
 
 def test_adapters_that_do_not_load_are_remembered_until_the_library_changes(stage):
     stage.request(AdapterMix(("a", "torn"), (0.5, 0.5)))
-    stage.swapper.commit_ready(1)
+    assert stage.swapper.commit_ready(1).load_ms == 0
     assert dict(stage.swapper.unusable) == {"torn": "adapter 'torn' is truncated"}
     stage.request(only("a"), library=Adapters())
     stage.swapper.commit_ready(2)
@@ -261,6 +261,7 @@ def test_equal_failures_of_swaps_are_logged_once_and_another_kind_at_once(stage,
 
 def test_the_newest_of_waiting_requests_wins(later):
     futures = [later.request(only(name)) for name in ("a", "b", "a")]
+    assert len(later.executor.jobs) == 1, "the background is woken once"
     for superseded in futures[:2]:
         event = superseded.result(0)
         assert not event.committed
@@ -305,10 +306,12 @@ def test_a_request_after_preparation_and_before_commit_supersedes_it(later):
 def test_closing_answers_who_still_waits(later):
     waiting = later.request(only("a"))
     later.swapper.close()
+    assert (waiting.result(0).stamp_ns, waiting.result(0).committed) == (0, False)
     assert "closed" in waiting.result(0).error
     later.executor.run_all()
     assert later.swapper.commit_ready(1) is None
-    assert "closed" in later.request(only("b")).result(0).error
+    refused = later.request(only("b"), stamp_ns=9).result(0)
+    assert (refused.stamp_ns, refused.error) == (9, "the swapper is closed")
 
 
 @pytest.mark.parametrize("prepared", [False, True])

@@ -3,12 +3,14 @@
 import importlib.util
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from semla_ros.answers import FRESH, PREFETCHED, RECURRING
+from semla_ros.swap_request import RecentMixes
 from semla_ros.types import BASE, AdapterMix
 
 
@@ -155,9 +157,23 @@ def test_a_failed_prefetch_is_silent_and_the_request_tries_itself(stage):
 
 def test_a_guess_that_hardly_moved_is_not_prepared_again(stage):
     seen = prepares(stage)
-    for share in (0.5, 0.53, 0.47, 0.8):
+    for share in (0.5, 0.53, 0.47, 0.5625, 0.8):  # half of 0.25 in sum |w - w'| is 0.5625
         stage.swapper.prefetch(blend(share), tolerance=0.25)
     assert seen == [blend(0.5), blend(0.8)]
+
+
+def test_recent_mixes_are_the_last_to_serve_and_the_nearest_of_them_is_found():
+    recent = RecentMixes(2)
+    for share in (0.25, 0.5, 0.25, 0.75):  # 0.25 served again, so 0.5 is the oldest
+        recent.add(blend(share))
+    find = partial(recent.nearest, blend(0.5), other_than=only("a"))
+    assert find(tolerance=0.4) is None
+    assert find(tolerance=0.5) == blend(0.25)
+    assert recent.nearest(blend(0.7), tolerance=2.0, other_than=only("a")) == blend(0.75)
+    assert recent.nearest(blend(0.7), tolerance=2.0, other_than=blend(0.75)) == blend(0.25)
+    assert find(tolerance=2.0, without={"b"}) is None
+    recent.clear()
+    assert find(tolerance=2.0) is None
 
 
 def test_a_new_library_or_other_classes_make_a_prefetch_worthless(stage):
@@ -180,9 +196,33 @@ def test_a_mix_that_comes_again_is_the_one_that_served_before(stage):
     assert event.deviation == pytest.approx(0.1)
     keys = [key for _, _, key in stage.text.calls]
     assert keys[-1] == keys[1], "its text features have the key of the first time"
-    stage.request(blend(0.45))
+    for stamp, exact in enumerate((blend(0.45), blend(0.5)), start=3):
+        stage.request(exact)
+        event = stage.swapper.commit_ready(stamp)
+        assert (event.to_mix, event.origin) == (exact, FRESH), "no tolerance, nothing else"
+
+
+def test_a_new_library_forgets_what_served_under_the_old_one(stage):
+    for mix in (blend(0.5), only("a")):
+        stage.request(mix)
+        stage.swapper.commit_ready(1)
+    stage.request(only("a"), library=Adapters())
+    assert stage.swapper.commit_ready(2).committed
+    stage.request(blend(0.45), tolerance=0.25)
     event = stage.swapper.commit_ready(3)
-    assert (event.to_mix, event.origin) == (blend(0.45), FRESH)
+    assert (event.to_mix, event.origin) == (blend(0.45), FRESH), "the old mix may not exist now"
+
+
+def test_the_tolerance_itself_is_near_enough(stage):
+    for mix in (blend(0.5), only("a")):
+        stage.request(mix)
+        stage.swapper.commit_ready(1)
+    stage.request(blend(0.375), tolerance=0.25)
+    assert stage.swapper.commit_ready(2).origin == RECURRING
+    stage.swapper.prefetch(only("b"), tolerance=0.25)
+    stage.request(blend(0.125), tolerance=0.25)
+    event = stage.swapper.commit_ready(3)
+    assert (event.origin, event.deviation) == (PREFETCHED, 0.25)
 
 
 def test_the_mix_that_serves_is_no_answer_to_a_request_for_another(stage):

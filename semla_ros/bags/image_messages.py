@@ -12,7 +12,7 @@ from typing import Any
 from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.store import Typestore
 
-from semla_ros.bags.recording import guarded
+from semla_ros.bags.opening import guarded
 
 
 def decoded(data: bytes, msgtype: str, *, ros1: bool = False) -> Any:  # noqa: ANN401  by rosbags

@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from semla_ros.bags.image_messages import decoded
+from semla_ros.bags.opening import NoteSink
 from semla_ros.bags.recording import (
     COMPRESSED,
-    NoteSink,
     choose_topic,
     log_note,
     stored_messages,
 )
-from semla_ros.bags.topics import stamp_ns
+from semla_ros.bags.topics import sound_stamp_ns
 from semla_ros.errors import BagError
 
 _KINDS = {
@@ -64,7 +64,11 @@ def read_labels(
         except BagError as error:
             yield StampedLabels(stored.recorded_ns, error=f"message cannot be parsed: {error}")
             continue
-        stamp = stamp_ns(message) or stored.recorded_ns
+        try:
+            stamp = sound_stamp_ns(message) or stored.recorded_ns
+        except BagError as error:
+            yield StampedLabels(stored.recorded_ns, error=str(error))
+            continue
         if chosen.msgtype == COMPRESSED:
             yield StampedLabels(stamp, png=bytes(message.data))
             continue

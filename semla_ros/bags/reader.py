@@ -8,20 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from semla_ros.bags.image_messages import decoded
+from semla_ros.bags.opening import NoteSink
 from semla_ros.bags.recording import (
     COMPRESSED,
     ImageTopic,
-    NoteSink,
     StoredMessage,
     choose_topic,
     image_topics,
     log_note,
     stored_messages,
 )
-from semla_ros.bags.topics import stamp_ns
+from semla_ros.bags.topics import MAX_STAMP_NS, sound_stamp_ns
+from semla_ros.compressed_image import decode_compressed
 from semla_ros.config import PARAMETERS
 from semla_ros.errors import BagError, FrameError
-from semla_ros.image_codec import decode_compressed, decode_image
+from semla_ros.image_codec import FULL_BITS, dark_note, decode_image
 from semla_ros.types import Frame, UInt8Array
 
 __all__ = ["ImageTopic", "SkippedFrame", "choose_topic", "image_topics", "read_frames"]
@@ -42,6 +43,7 @@ def read_frames(
     *,
     topic: str | None = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    significant_bits: int = FULL_BITS,
     keep: Callable[[int], bool] | None = None,
     on_note: NoteSink = log_note,
 ) -> Iterator[Frame | SkippedFrame]:
@@ -55,6 +57,7 @@ def read_frames(
         path: As for `image_topics`.
         topic: The image topic; None takes the only one.
         max_pixels: Larger images are skipped before memory is allocated.
+        significant_bits: See `decode_raw`.
         keep: Called with each message's number, from 0; those it denies are passed over without
             being decoded. None keeps all.
         on_note: Gets one line for each thing a reader of the results should know.
@@ -63,7 +66,7 @@ def read_frames(
         BagError: No recording, or no single image topic; at the first `next`.
     """
     chosen = choose_topic(path, topic, on_note=on_note)
-    decoder = _Decoder(chosen, max_pixels, on_note)
+    decoder = _Decoder(chosen, max_pixels, significant_bits, on_note)
     for number, message in enumerate(stored_messages(path, chosen, on_note=on_note)):
         if keep is None or keep(number):
             yield decoder.decode(message)
@@ -72,11 +75,14 @@ def read_frames(
 class _Decoder:
     """Turns serialized image messages into frames; tells once where header stamps are missing."""
 
-    def __init__(self, topic: ImageTopic, max_pixels: int, on_note: NoteSink) -> None:
+    def __init__(
+        self, topic: ImageTopic, max_pixels: int, significant_bits: int, on_note: NoteSink
+    ) -> None:
         self._topic = topic
-        self._max_pixels = max_pixels
+        self._bounds = {"max_pixels": max_pixels, "significant_bits": significant_bits}
         self._on_note = on_note
         self._told = False
+        self._told_dark = False
 
     def decode(self, stored: StoredMessage) -> Frame | SkippedFrame:
         """Return the frame, or why there is none."""
@@ -84,7 +90,10 @@ class _Decoder:
             message = decoded(stored.data, stored.msgtype, ros1=stored.ros1)
         except BagError as error:
             return SkippedFrame(stored.recorded_ns, f"message cannot be parsed: {error}")
-        stamp = stamp_ns(message) or self._recorded(stored.recorded_ns)
+        try:
+            stamp = sound_stamp_ns(message) or self._recorded(stored.recorded_ns)
+        except BagError as error:
+            return SkippedFrame(max(0, stored.recorded_ns), str(error))
         try:
             rgb = self._rgb(message)
         except FrameError as error:
@@ -93,10 +102,23 @@ class _Decoder:
 
     def _rgb(self, message: Any) -> UInt8Array:  # noqa: ANN401  made by rosbags
         if self._topic.msgtype == COMPRESSED:
-            return decode_compressed(message.data, message.format, max_pixels=self._max_pixels)
-        return decode_image(message, max_pixels=self._max_pixels)
+            encoding = str(message.format)
+            rgb = decode_compressed(message.data, encoding, **self._bounds)
+        else:
+            encoding = str(message.encoding)
+            rgb = decode_image(message, **self._bounds)
+        if not self._told_dark:
+            note = dark_note(rgb, encoding, self._bounds["significant_bits"])
+            if note:
+                self._told_dark = True
+                self._on_note(f"topic {self._topic.name!r}: {note}")
+        return rgb
 
     def _recorded(self, recorded_ns: int) -> int:
+        if not 0 <= recorded_ns < MAX_STAMP_NS:
+            raise BagError(
+                f"its header stamp is empty and its time of recording is none: {recorded_ns} ns"
+            )
         if not self._told:
             self._told = True
             self._on_note(

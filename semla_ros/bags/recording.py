@@ -1,30 +1,28 @@
-"""Opening recordings, whole or damaged, and finding the camera in them."""
+"""Finding the camera in recordings, and its messages as they were stored."""
 
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from rosbags.rosbag1 import Reader as Ros1Reader
-from rosbags.rosbag2 import Reader as Ros2Reader
 
-from semla_ros.bags.mcap_mend import MendedMcap, is_whole
-from semla_ros.bags.sqlite_mend import MendedSqlite
+from semla_ros.bags.mcap_file import McapFile
+from semla_ros.bags.opening import NoteSink, guarded, open_readers
+from semla_ros.bags.unpacking import unpacked_message
 from semla_ros.errors import BagError
 
 RAW = "sensor_msgs/msg/Image"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
-STORAGE_SUFFIXES = (".mcap", ".db3", ".bag")
+_PICTURES = ("Video", "CompressedImage", "RawImage", "FFMPEGPacket", "h264", "H264")
+"""Parts of the names of types that carry pictures which are not read."""
 
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
-NoteSink = Callable[[str], None]
-_AnyReader = Ros1Reader | Ros2Reader | MendedSqlite
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,7 @@ def image_topics(path: Path, *, on_note: NoteSink = log_note) -> tuple[ImageTopi
     """
     counts: dict[tuple[str, str], int] = {}
     with ExitStack() as stack:
-        for reader in _open_readers(path, stack, on_note):
+        for reader in open_readers(path, stack, on_note):
             for each in reader.connections:
                 if each.msgtype in (RAW, COMPRESSED):
                     key = (each.topic, each.msgtype)
@@ -113,11 +111,33 @@ def choose_topic(
     if not filled:
         raise BagError(
             f"recording {str(path)!r} has no images: image topics are {listing}; "
-            f"expected messages of {RAW} or {COMPRESSED}"
+            f"expected messages of {RAW} or {COMPRESSED}{_other_pictures(path)}"
         )
     raise BagError(
         f"recording {str(path)!r} has {len(filled)} image topics, choose one with --topic: "
         f"{listing}"
+    )
+
+
+def _other_pictures(path: Path) -> str:
+    """Return which topics carry pictures that are not read, and what to do; empty: none."""
+    found: list[str] = []
+    with ExitStack() as stack:
+        for reader in open_readers(path, stack, lambda _: None):
+            others = [(c.topic, c.msgtype) for c in reader.connections]
+            if isinstance(reader, McapFile):
+                others += [(c.topic, f"{c.msgtype} as {c.encoding}") for c in reader.foreign]
+            found += [
+                f"{topic} ({kind})"
+                for topic, kind in others
+                if kind not in (RAW, COMPRESSED) and any(p in kind for p in _PICTURES)
+            ]
+    if not found:
+        return ""
+    return (
+        f"; not read: {', '.join(dict.fromkeys(found))}: record them again as images, "
+        "republished by image_transport (video by its plugins ffmpeg_image_transport and "
+        "foxglove_compressed_video_transport)"
     )
 
 
@@ -136,24 +156,15 @@ def stored_messages(
     """
     key = (topic.name, topic.msgtype)
     with ExitStack() as stack:
-        for reader in _open_readers(path, stack, lambda _: None):
-            wanted = [c for c in reader.connections if (c.topic, c.msgtype) == key]
+        for reader in open_readers(path, stack, lambda _: None):
+            wanted: list[Any] = [c for c in reader.connections if (c.topic, c.msgtype) == key]
             if not wanted:
                 continue
-            ros1 = isinstance(reader, Ros1Reader)
+            ros1 = isinstance(reader, Ros1Reader) or any(getattr(c, "ros1", False) for c in wanted)
             messages = reader.messages(connections=wanted)
             for _, recorded_ns, data in _until_damage(messages, path, on_note):
-                yield StoredMessage(topic.msgtype, recorded_ns, data, ros1)
-
-
-def guarded(call: Callable[[], _T]) -> _T:
-    """Return `call()`, a call into rosbags; whatever it raises on damaged bytes is a BagError."""
-    try:
-        return call()
-    except BagError:
-        raise
-    except Exception as error:  # foreign parsers of damaged bytes raise anything
-        raise BagError(f"{type(error).__name__}: {error}") from error
+                content = data if ros1 else unpacked_message(data)
+                yield StoredMessage(topic.msgtype, recorded_ns, content, ros1)
 
 
 def _until_damage(messages: Iterator[_T], path: Path, on_note: NoteSink) -> Iterator[_T]:
@@ -173,72 +184,3 @@ def _until_damage(messages: Iterator[_T], path: Path, on_note: NoteSink) -> Iter
             return
         count += 1
         yield message  # type: ignore[misc]
-
-
-def _open_readers(path: Path, stack: ExitStack, on_note: NoteSink) -> list[_AnyReader]:
-    """Return opened readers of all parts of a recording, closed by `stack`."""
-    if not path.exists():
-        raise BagError(f"expected a recording at {str(path)!r}, found nothing: check the path")
-    if path.is_file():
-        return [_open_file(path, stack, on_note)]
-    files = sorted((f for f in path.iterdir() if f.suffix in STORAGE_SUFFIXES), key=_natural)
-    if (path / "metadata.yaml").is_file() and all(is_whole(f) for f in files):
-        try:
-            return [_entered(Ros2Reader(path), stack)]
-        except BagError as error:
-            on_note(f"{str(path / 'metadata.yaml')!r} is unusable ({error}): reading the files")
-    elif any(f.suffix != ".bag" for f in files):
-        on_note(f"recording {str(path)!r} has no metadata.yaml: reading its files by name")
-    if not files:
-        raise BagError(
-            f"folder {str(path)!r} holds no recording: expected metadata.yaml or files "
-            f"ending in {', '.join(STORAGE_SUFFIXES)}"
-        )
-    return [_open_file(file, stack, on_note) for file in files]
-
-
-def _open_file(file: Path, stack: ExitStack, on_note: NoteSink) -> _AnyReader:
-    if file.suffix not in STORAGE_SUFFIXES:
-        raise BagError(
-            f"expected a recording ending in {', '.join(STORAGE_SUFFIXES)}, got {str(file)!r}"
-        )
-    try:
-        if file.suffix == ".bag":
-            return _entered(Ros1Reader(file), stack)
-        if file.suffix == ".mcap" and not is_whole(file):
-            on_note(f"recording {str(file)!r} was cut off: reading it as far as it goes")
-            mended: Any = MendedMcap(file)
-            return _entered(Ros2Reader(mended), stack)
-        return _entered(Ros2Reader(file), stack)
-    except BagError as error:
-        if file.suffix == ".db3" and (mended_database := _mended_sqlite(file, stack)):
-            on_note(
-                f"recording {str(file)!r} is damaged ({error}): reading the rows that are left"
-            )
-            return mended_database
-        raise BagError(
-            f"recording {str(file)!r} cannot be read: {error}; copy it again or repair it "
-            "(`ros2 bag reindex`, `rosbag reindex`, `mcap recover`)"
-        ) from error
-
-
-def _mended_sqlite(file: Path, stack: ExitStack) -> MendedSqlite | None:
-    try:
-        return _entered(MendedSqlite(file), stack)
-    except BagError:
-        return None
-
-
-_Reader = TypeVar("_Reader", Ros1Reader, Ros2Reader, MendedSqlite)
-
-
-def _entered(reader: _Reader, stack: ExitStack) -> _Reader:
-    guarded(reader.open)
-    stack.callback(reader.close)
-    return reader
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Return a sort key by which part_10 comes after part_9."""
-    parts = re.split(r"(\d+)", path.name)
-    return [(int(p), "") if p.isdigit() else (-1, p) for p in parts]

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from semla_ros.bags.recording import NoteSink, choose_topic, log_note, stored_messages
+from semla_ros.bags.opening import NoteSink
+from semla_ros.bags.recording import choose_topic, log_note, stored_messages
 from semla_ros.errors import BagError
 
 

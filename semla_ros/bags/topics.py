@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from semla_ros.bags.definitions import typestore_with
-from semla_ros.bags.recording import ImageTopic, guarded, stored_messages
+from semla_ros.bags.opening import guarded
+from semla_ros.bags.recording import ImageTopic, stored_messages
+from semla_ros.errors import BagError
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,26 @@ def read_topic(path: Path, topic: str, msgtype: str) -> Iterator[RecordedMessage
         yield RecordedMessage(stored.recorded_ns, message)
 
 
+_BILLION = 1_000_000_000
+MAX_STAMP_NS = (1 << 31) * _BILLION
+"""Beyond it a `builtin_interfaces/Time` holds no time."""
+
+
+def sound_stamp_ns(message: Any) -> int:  # noqa: ANN401  any decoded message with a header
+    """Return the header stamp of a decoded message in ns, 0 where it is empty.
+
+    Raises:
+        BagError: It is no time: negative, or beyond its fields.
+    """
+    stamp = message.header.stamp
+    if not 0 <= int(stamp.nanosec) < _BILLION or not 0 <= stamp_ns(message) < MAX_STAMP_NS:
+        raise BagError(
+            f"its header stamp is no time: {int(stamp.sec)} s and {int(stamp.nanosec)} ns"
+        )
+    return stamp_ns(message)
+
+
 def stamp_ns(message: Any) -> int:  # noqa: ANN401  any decoded message with a header
     """Return the header stamp of a decoded message in ns."""
     stamp = message.header.stamp
-    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+    return int(stamp.sec) * _BILLION + int(stamp.nanosec)

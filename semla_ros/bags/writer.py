@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import struct
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,6 +20,7 @@ from rosbags.rosbag2.errors import WriterError
 from semla_ros.bags.definitions import typestore_with
 from semla_ros.errors import BagError
 
+_LOG = logging.getLogger(__name__)
 _NUMPY = {"bool": np.bool_, "byte": np.uint8, "char": np.uint8} | {
     name: np.dtype(name).type
     for name in (
@@ -28,11 +31,20 @@ _NUMPY = {"bool": np.bool_, "byte": np.uint8, "char": np.uint8} | {
 }
 
 
+def _kept(written: Path, partial: Path) -> Path:
+    """Give an unfinished file a name that says so; return where it lies."""
+    try:
+        return written.replace(partial)
+    except OSError:
+        return written
+
+
 class BagWriter:
     """Writes one `.mcap` file; it appears under its name only when it is whole.
 
-    Chunks are compressed with zstd. Leaving the context by an exception keeps what was written as
-    `<name>.partial.mcap`.
+    Chunks are compressed with zstd and go to the disk as they fill. Leaving the context by an
+    exception, or on a full disk, keeps what was written as `<name>.partial.mcap`; a killed process
+    leaves `<name>.partial-*/bag/bag.mcap`. Both are readable here as far as they go.
 
     Example: `with BagWriter(Path("drive.mcap")) as bag: bag.write(topic, IMAGE, fields, 0)`.
     """
@@ -63,7 +75,9 @@ class BagWriter:
     def __enter__(self) -> BagWriter:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(prefix=f".{self.path.stem}-", dir=self.path.parent))
+            folder = Path(
+                tempfile.mkdtemp(prefix=f"{self.path.stem}.partial-", dir=self.path.parent)
+            )
         except OSError as error:
             raise BagError(f"cannot write {str(self.path)!r}: {error}") from error
         self._folder = folder
@@ -83,15 +97,24 @@ class BagWriter:
         self._writer = None
         if writer is None or folder is None:
             return
-        target = self.path if kind is None else self.path.with_suffix(".partial.mcap")
+        written, partial = folder / "bag" / "bag.mcap", self.path.with_suffix(".partial.mcap")
         try:
             writer.close()
-            (folder / "bag" / "bag.mcap").replace(target)
-        except OSError as error:
+            written.replace(self.path if kind is None else partial)
+        except (OSError, WriterError) as error:
+            with suppress(OSError, AttributeError):
+                writer.storage.abort()  # type: ignore[union-attr]
+            kept = _kept(written, partial)
+            told = (
+                f"cannot finish {str(self.path)!r}: {error}; what was recorded is kept in "
+                f"{str(kept)!r}, which semla reads as it is; `mcap recover` mends it for others"
+            )
             if kind is None:
-                raise BagError(f"cannot finish {str(self.path)!r}: {error}") from error
+                raise BagError(told) from error
+            _LOG.error("%s", told)
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            if not written.exists():
+                shutil.rmtree(folder, ignore_errors=True)
 
     def write(self, topic: str, msgtype: str, fields: Mapping[str, object], stamp_ns: int) -> None:
         """Write one message given as nested mappings.

@@ -16,6 +16,7 @@ from semla_ros.timing import processor_ms
 RUNS = 5
 _SIDE = 2048
 _COPIED_BYTES = 2**28
+_LONG_MS = 5000.0
 _MS_TO_S = 1e-3
 
 
@@ -107,9 +108,14 @@ def _torch_or_fail() -> None:
 def least_ms(call: Callable[[], object], *, runs: int) -> float:
     """Return the least processor time of `call` in ms, after one call that is not counted.
 
-    Processor time, of all threads: what other programs do at the same time is not in it.
+    Processor time, of all threads: what other programs do at the same time is not in it. A call
+    of over `_LONG_MS` (half precision where the processor has none) is made and counted once.
     """
+    began = processor_ms()
     call()
+    first = processor_ms() - began
+    if first > _LONG_MS:
+        return first
     best = np.inf
     for _ in range(runs):
         began = processor_ms()

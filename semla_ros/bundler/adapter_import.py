@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from semla_ros.bundle import GraphWeight, NavigatorSpec
+from semla_ros.bundler.adapter_files import holds_adapter, plain_folder
 from semla_ros.errors import AdapterError, LibraryError
 from semla_ros.library.adapter_config import MAX_CONFIG_BYTES
 from semla_ros.library.compatibility import check_adapter, check_statistics
@@ -70,7 +72,9 @@ def import_library(
     problems: dict[str, str] = {}
     for folder in tqdm(folders, desc="adapters", unit="adapter", disable=None, leave=False):
         try:
-            _import(folder, target / folder.name, contract)
+            with tempfile.TemporaryDirectory(prefix="semla-") as scratch:
+                plain = plain_folder(folder, Path(scratch))
+                _import(plain, target / folder.name, contract)
         except AdapterError as error:
             problems[folder.name] = str(error)
             shutil.rmtree(target / folder.name, ignore_errors=True)
@@ -90,7 +94,7 @@ def _adapter_folders(source: Path) -> list[Path]:
     folders = [
         folder
         for folder in sorted(source.iterdir())
-        if (folder / CONFIG_FILE).exists() or (folder / TENSOR_FILE).exists()
+        if folder.is_dir() and not folder.name.startswith(".") and holds_adapter(folder)
     ]
     if not folders:
         raise LibraryError(

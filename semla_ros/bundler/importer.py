@@ -14,7 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from semla_ros.bundle import (
-    AS_TRAINED,
+    AS_BASE,
     GUIDANCES,
     AdaptationDefaults,
     GraphWeight,
@@ -53,7 +53,7 @@ FAMILIES = ("catseg",)
 TEMPLATE = "A photo of a {} in the scene"
 """Source: CAT-Seg, PROMPT_ENSEMBLE_TYPE single."""
 
-POOLINGS = (2, 1)
+POOLINGS = (1, 2)
 NO_NAVIGATOR = "none"
 _MERGES = "bpe_simple_vocab_16e6.txt.gz"
 _PUBLISHED_LOW_SUPPORT = 0.09
@@ -90,7 +90,7 @@ class ImportRequest:
     navigator_resize: str | None = None
     family: str = FAMILIES[0]
     qkv: str | None = None
-    adapter_guidance: str = AS_TRAINED
+    adapter_guidance: str = AS_BASE
     skip_unusable: bool = False
     class_pooling: int = POOLINGS[0]
 
@@ -152,8 +152,8 @@ def read_model(path: Path, *, class_pooling: int = POOLINGS[0]) -> CatSeg:
     Args:
         path: The file.
         class_pooling: Side of the blocks of patches over which class attention averages. No
-            weight depends on it: 2 is the published configuration, 1 what the evaluation
-            scripts of CAT-Seg and SemLA set instead, finer and slower.
+            weight depends on it: 1 is what the evaluation scripts of CAT-Seg and SemLA set, 2
+            what their configuration files say, coarser and faster.
 
     Raises:
         TrainingError: Not CAT-Seg, damaged, or incomplete; unknown and missing keys are named.

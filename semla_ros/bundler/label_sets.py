@@ -71,7 +71,7 @@ def _read_file(path: Path) -> Vocabulary:
     if path.stat().st_size > MAX_FILE_BYTES:
         raise VocabularyError(f"{path.name!r} is over {MAX_FILE_BYTES} bytes: not a class list")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         data = text.splitlines() if path.suffix == ".txt" else yaml.safe_load(text)
     except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         reason = " ".join(str(error).split())

@@ -55,7 +55,7 @@ def read_prompt_set(what: str = DEFAULT_SET) -> PromptSet:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise TrainingError(f"{path.name!r} is over {_MAX_BYTES} bytes: no list of prompts")
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
         templates = tuple(map(_template, data["templates"]))
         groups = {_text(g): tuple(map(_text, entries)) for g, entries in data["groups"].items()}
     except OSError as error:

@@ -48,16 +48,17 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
     add("--qkv", help="adapters that change CLIP's q, k, v: ignore (as official SemLA) or apply")
     add(
         "--adapter-guidance",
-        default="as_trained",
-        help="second tap of the decoder under adapters: as_trained (default) or as_base",
+        default="as_base",
+        help="second tap of the decoder under adapters: as_base (default, as SemLA evaluates) or "
+        "as_trained",
     )
     add(
         "--class-pooling",
         type=int,
-        choices=(2, 1),
-        default=2,
-        help="class attention over blocks of 2 x 2 patches (default) or over every patch, as the "
-        "published evaluations set it: finer and slower",
+        choices=(1, 2),
+        default=1,
+        help="class attention over every patch (default), as the published evaluations set it, or "
+        "over blocks of 2 x 2 patches: coarser and faster",
     )
     add("--skip-unusable", action="store_true", help="leave unusable adapters out")
 

@@ -123,7 +123,16 @@ def _evaluate(args: argparse.Namespace) -> int:
         _report(outcome.study, request)
     if outcome.interrupted:
         return EXIT_INTERRUPTED
-    return 1 if outcome.failed or not outcome.study.complete else 0
+    unscored = _unscored(outcome.study, request)
+    for name in unscored:
+        print(f"semla: error: {name}: none of its frames was scored", file=sys.stderr)
+    return 1 if outcome.failed or unscored or not outcome.study.complete else 0
+
+
+def _unscored(study: Study, request: StudyRequest) -> list[str]:
+    """Return the recordings that were given labels and have not one scored frame."""
+    labelled = {task.name for task in request.tasks if task.labels}
+    return [r.name for r in study.recordings if r.name in labelled and not r.scored.any()]
 
 
 def _overhead(request: StudyRequest, frames: int) -> int:

@@ -49,7 +49,7 @@ def _library(args: argparse.Namespace) -> int:
         return _VERBS[args.action].run(args)
     library = open_library(args.folder)
     if args.action == "add":
-        library = library.add(args.source, args.name or args.source.resolve().name)
+        library = _add(library, args.source, args.name)
     elif args.action == "remove":
         library = library.remove(args.name)
     elif args.action == "rename":
@@ -59,6 +59,17 @@ def _library(args: argparse.Namespace) -> int:
     for name, problem in library.problems.items():
         print(f"{name}  unusable: {problem}")
     return 1 if library.problems else 0
+
+
+def _add(library: AdapterLibrary, source: Path, name: str | None) -> AdapterLibrary:
+    """Return the library with the adapter in `source`, in whatever layout it was saved."""
+    import tempfile
+
+    from semla_ros.bundler.adapter_files import plain_folder
+
+    source = source.resolve()
+    with tempfile.TemporaryDirectory(prefix="semla-") as scratch:
+        return library.add(plain_folder(source, Path(scratch)), name or source.name)
 
 
 def _seal_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,14 +11,14 @@ from itertools import count
 from pathlib import Path
 from typing import Protocol
 
+from semla_ros.bags.opening import METADATA, is_recording
 from semla_ros.bags.reader import ImageTopic, SkippedFrame, choose_topic, read_frames
-from semla_ros.bags.recording import STORAGE_SUFFIXES
 from semla_ros.errors import BagError, FrameError, LibraryError
+from semla_ros.folder_walk import files_below
 from semla_ros.image_file import read_image
 from semla_ros.types import UInt8Array
 
 _PATTERNS: tuple[tuple[str, ...], ...] = ((".png",), (".jpg", ".jpeg"))
-_METADATA = "metadata.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +94,13 @@ def open_sources(paths: Sequence[Path], options: SourceOptions) -> ImageSource:
 
 def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
     """Return the images in `folder` as SemLA orders them: sorted *.png, then sorted *.jpg."""
-    walk = folder.rglob("*") if recursive else folder.iterdir()
+    walk = files_below(folder) if recursive else folder.iterdir()
     files = sorted(p for p in walk if p.is_file() and not p.name.startswith("."))
     return [p for suffixes in _PATTERNS for p in files if p.suffix.lower() in suffixes]
 
 
 def _open(path: Path, options: SourceOptions) -> ImageSource:
-    is_bag = path.suffix in STORAGE_SUFFIXES or (path / _METADATA).is_file()
+    is_bag = is_recording(path) or path.suffix == ".active" or (path / METADATA).is_file()
     if is_bag and path.exists():
         return BagImages(path, choose_topic(path, options.topic), options)
     if path.is_file():
@@ -112,7 +112,7 @@ def _open(path: Path, options: SourceOptions) -> ImageSource:
     files = list_images(path, recursive=options.recursive)
     if files:
         return FileImages(tuple(files[:: options.every]), options)
-    if any(p.suffix in STORAGE_SUFFIXES for p in path.iterdir()):
+    if any(is_recording(p) for p in path.iterdir()):
         return BagImages(path, choose_topic(path, options.topic), options)
     hint = "" if options.recursive else " (--recursive looks into its folders)"
     raise LibraryError(

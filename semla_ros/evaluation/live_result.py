@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ import numpy as np
 
 from semla_ros.answers import SUPPORT_LEVELS, SupportReading, SwapEvent
 from semla_ros.bags.reader import image_topics
-from semla_ros.bags.topics import read_topic, stamp_ns
-from semla_ros.errors import EvaluationError
+from semla_ros.bags.topics import read_topic, sound_stamp_ns, stamp_ns
+from semla_ros.errors import BagError, EvaluationError
 from semla_ros.evaluation.replay import mask_crc32
 from semla_ros.evaluation.result import FrameRecord, ReplayResult, RunInfo, SkippedRecord
 from semla_ros.types import AdapterMix, LabelArray
@@ -104,10 +105,11 @@ def camera_arrivals(recording: Path, *, node: str = NODE) -> dict[int, int]:
             f"got {[t.name for t in topics]!r}"
         )
     camera = topics[0]
-    return {
-        stamp_ns(m.message): m.recorded_ns
-        for m in read_topic(recording, camera.name, camera.msgtype)
-    }
+    arrivals: dict[int, int] = {}
+    for each in read_topic(recording, camera.name, camera.msgtype):
+        with suppress(BagError):  # a stamp that is no time: replay skips such a frame too
+            arrivals[sound_stamp_ns(each.message)] = each.recorded_ns
+    return arrivals
 
 
 def read_masks(recording: Path, topic: str) -> Iterator[LiveMask]:

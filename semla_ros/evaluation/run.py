@@ -83,6 +83,7 @@ def run_replay(request: ReplayRequest) -> ReplayOutcome:
             request.bag,
             topic=topic.name,
             max_pixels=config.max_pixels,
+            significant_bits=config.significant_bits,
             on_note=lambda text: None if text in notes else notes.append(text),
         )
         result = replay(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from semla_ros.answers import SupportReading
 from semla_ros.base_weights import BaseWeights
 from semla_ros.bundle import ModelBundle, open_bundle
 from semla_ros.bundler.label_sets import read_classes
@@ -205,10 +206,14 @@ class Segmenter:
             mix=mix,
             text_features=features,
             vocabulary=self._vocabulary,
-            support=None if estimate is None else self._settings.support(estimate, mix),
+            support=None if estimate is None else self._support(estimate, mix),
             estimate=estimate,
             timings_ms=timer.durations_ms,
         )
+
+    def _support(self, estimate: DomainEstimate, mix: AdapterMix) -> SupportReading:
+        settings = self._settings
+        return settings.support(estimate, mix, novelty=settings.novelty(estimate))
 
     def _infer(self, rgb: UInt8Array) -> WindowedLabels:
         window, crop = self._request.window, self._bundle.manifest.segmentation.crop

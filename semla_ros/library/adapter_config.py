@@ -15,6 +15,7 @@ from semla_ros.errors import AdapterError
 from semla_ros.library.seal import CONFIG_FILE, Seal, read_sealed
 from semla_ros.types import LoraAdapter
 
+PICKLE_FILE = "adapter_model.bin"
 MAX_CONFIG_BYTES = 4_000_000
 MAX_RANK = 1024
 MAX_ALPHA = 1_000_000
@@ -172,13 +173,36 @@ def config_of(adapter: LoraAdapter, alpha: float) -> dict[str, Any]:
     }
 
 
+def missing_remedy(folder: Path) -> str:
+    """Return what to do about an adapter's folder in which a file is missing."""
+    if (folder / PICKLE_FILE).is_file():
+        return (
+            f"{PICKLE_FILE} is a pickle, which is never loaded here: `semla library add` and "
+            "`semla bundle import` convert it"
+        )
+    inside = named_folders(folder)
+    if inside:
+        return (
+            f"the adapter lies in its folder {inside[0].name!r}: `semla library add` and `semla "
+            "bundle import` take it from there, or move its files up"
+        )
+    return "copy the adapter's folder again"
+
+
+def named_folders(folder: Path) -> list[Path]:
+    """Return the folders in `folder` that hold an adapter, as PEFT saves those with a name."""
+    if not folder.is_dir():
+        return []
+    return [f for f in sorted(folder.iterdir()) if (f / CONFIG_FILE).is_file()]
+
+
 def _read_json(path: Path, seal: Seal | None) -> Mapping[str, Any]:
     where = f"{path.parent.name}/{path.name}"
     if not path.is_file():
-        raise AdapterError(f"expected {where}, found none: copy the adapter's folder again")
+        raise AdapterError(f"expected {where}, found none: {missing_remedy(path.parent)}")
     try:
         content = read_sealed(path, seal, max_bytes=MAX_CONFIG_BYTES)
-        data = json.loads(content.decode("utf-8"))
+        data = json.loads(content.decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise AdapterError(f"{where}: not valid JSON ({error}): copy it again") from error
     if not isinstance(data, dict):

@@ -20,7 +20,13 @@ import numpy.typing as npt
 from safetensors.numpy import save
 
 from semla_ros.errors import AdapterError
-from semla_ros.library.adapter_config import AdapterSettings, config_of, read_settings
+from semla_ros.library.adapter_config import (
+    PICKLE_FILE,
+    AdapterSettings,
+    config_of,
+    named_folders,
+    read_settings,
+)
 from semla_ros.library.seal import (
     CONFIG_FILE,
     DOCUMENTS,
@@ -165,7 +171,8 @@ def write_adapter(folder: Path, adapter: LoraAdapter, *, alpha: float) -> None:
 
 def waits_for_adapter(folder: Path, name: str) -> bool:
     """Return whether `folder` holds the statistics of `name` and no adapter."""
-    adapter = any((folder / file).exists() for file in (CONFIG_FILE, TENSOR_FILE))
+    files = (CONFIG_FILE, TENSOR_FILE, PICKLE_FILE)
+    adapter = any((folder / f).exists() for f in files) or bool(named_folders(folder))
     return statistics_path(folder, name).is_file() and not adapter
 
 

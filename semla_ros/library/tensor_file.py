@@ -12,15 +12,19 @@ import numpy as np
 from safetensors import SafetensorError, deserialize, safe_open
 
 from semla_ros.errors import AdapterError
-from semla_ros.library.adapter_config import MAX_RANK
+from semla_ros.lfs_pointer import lfs_remedy_of
+from semla_ros.library.adapter_config import MAX_RANK, missing_remedy
 from semla_ros.library.seal import Seal, read_sealed
 from semla_ros.types import Float32Array
 
 MAX_TENSOR_BYTES = 1_000_000_000
 MAX_HEADER_BYTES = 8_000_000
 MAX_FEATURES = 262_144
-_DTYPES = {"F32": np.float32, "F16": np.float16, "F64": np.float64}
-_KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
+_DTYPES = {"F32": np.float32, "F16": np.float16, "F64": np.float64, "BF16": np.uint16}
+_PREFIX = re.compile(r"^(module\.|_orig_mod\.|base_model\.model\.)+")
+_KEY = re.compile(r"(?P<module>.+)\.lora_(?P<side>[AB])(\.\w+)?\.weight")
+_COMPILED = "._orig_mod."
+_KOHYA = re.compile(r"lora_(t\w\d?|unet|transformer)_|\.lora_(down|up)\.|\.lora\.(down|up)\.")
 _LENGTH_BYTES = 8
 
 Pairs = dict[str, dict[str, Float32Array]]
@@ -79,18 +83,40 @@ def read_shapes(path: Path, where: str) -> Pairs:
 def _pairs(factors: Iterable[tuple[str, Float32Array]], where: str) -> Pairs:
     pairs: Pairs = {}
     for key, factor in factors:
-        match = _KEY.fullmatch(key)
-        if match is not None:
-            pairs.setdefault(match["module"], {})[match["side"]] = factor
+        named = factor_name(key)
+        if named is None:
+            continue
+        module, side = named
+        if side in pairs.setdefault(module, {}):
+            raise AdapterError(
+                f"{where}: holds lora_{side} of {module!r} twice, such as {key!r}: save one "
+                "adapter alone"
+            )
+        pairs[module][side] = factor
     if not pairs:
         raise AdapterError(f"{where}: expected LoRA tensors, got none: copy the adapter again")
     return pairs
 
 
+def factor_name(key: str) -> tuple[str, str] | None:
+    """Return module and side (A or B) of the tensor `key`, None where it is no factor.
+
+    What torch.compile (`_orig_mod.`), data parallel training (`module.`), PEFT
+    (`base_model.model.`) and its unsaved adapters (`lora_A.default.`) put around the module's name
+    changes no number and is left out.
+    """
+    match = _KEY.fullmatch(key)
+    if match is None:
+        return None
+    return _PREFIX.sub("", match["module"]).replace(_COMPILED, "."), match["side"]
+
+
 def _values(key: str, view: dict[str, Any], where: str) -> Float32Array:
     shape = _checked(key, view["shape"], view["dtype"], where)
-    order: Literal["C", "F"] = "F" if key.endswith("lora_B.weight") else "C"
+    order: Literal["C", "F"] = "F" if _side(key) == "B" else "C"
     stored = np.frombuffer(view["data"], _DTYPES[view["dtype"]]).reshape(shape)
+    if view["dtype"] == "BF16":  # the upper half of a float32
+        stored = (stored.astype(np.uint32) << 16).view(np.float32)
     array: Float32Array = np.array(stored, np.float32, order=order)
     if not np.isfinite(array).all():
         raise AdapterError(
@@ -104,9 +130,16 @@ def _no_values(shape: tuple[int, ...]) -> Float32Array:
     return np.broadcast_to(np.float32(0), shape)
 
 
+def _side(key: str) -> str:
+    named = factor_name(key)
+    return "" if named is None else named[1]
+
+
 def _require(path: Path, where: str) -> None:
     if not path.is_file():
-        raise AdapterError(f"expected {where}, found none: copy the adapter's folder again")
+        raise AdapterError(f"expected {where}, found none: {missing_remedy(path.parent)}")
+    if remedy := lfs_remedy_of(path):
+        raise AdapterError(f"{where}: {remedy}")
 
 
 def _check_header(header: int, size: int, where: str) -> None:
@@ -128,12 +161,18 @@ def _checked(key: str, shape: list[int], dtype: str, where: str) -> tuple[int, .
     Raises:
         AdapterError: It is something else.
     """
-    if _KEY.fullmatch(key) is None:
+    side = _side(key)
+    if not side and _KOHYA.search(key):
+        raise AdapterError(
+            f"{where}: {key!r} is a name of kohya's or diffusers' format, which does not tell the "
+            "layers of this model apart: save it with PEFT's save_pretrained"
+        )
+    if not side:
         raise AdapterError(
             f"{where}: expected base_model.model.<module>.lora_A|B.weight, "
             f"got {key!r}: only plain LoRA of linear layers is supported"
         )
-    rank_axis = 0 if key.endswith("lora_A.weight") else 1
+    rank_axis = 0 if side == "A" else 1
     sane = len(shape) == 2 and 1 <= shape[rank_axis] <= MAX_RANK
     if not sane or not 1 <= shape[1 - rank_axis] <= MAX_FEATURES:
         raise AdapterError(

@@ -80,7 +80,7 @@ class Navigator:
             names=bank.names,
             distances=look_up(smoothed, bank, distance=distance),
             raw_distances=look_up(embedding, bank, distance=distance),
-            novelties=look_up_novelties(smoothed, bank),
+            novelties=look_up_novelties(embedding, bank),
             alarm=bank.alarm,
         )
 

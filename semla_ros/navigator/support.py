@@ -72,6 +72,10 @@ def _places(names: tuple[str, ...]) -> Mapping[str, int]:
     return {name: i for i, name in enumerate(names)}
 
 
+COME_BACK = 0.9
+"""Share of the threshold of OUT_OF_LIBRARY below which a stream is inside the library again."""
+
+
 def support_level(score: float, novelty: float, *, low: float, out_of_library: float) -> str:
     """Return `OK`, `LOW` or `OUT_OF_LIBRARY`.
 
@@ -141,6 +145,8 @@ def read_support(
     out_of_library: float,
     null_distance: float = -1.0,
     exclude: Collection[str] = (),
+    novelty: float | None = None,
+    before: bool = False,
 ) -> SupportReading:
     """Return how far the library covers `estimate`; what that promises is `promised`.
 
@@ -151,13 +157,17 @@ def read_support(
         out_of_library: A novelty above is OUT_OF_LIBRARY; without novelties the nearest distance.
         null_distance: Distance of the base; not above 0: it supports nothing.
         exclude: Adapters that may not serve, hence cannot be the nearest.
+        novelty: Filtered over time; None: that of the newest frame alone.
+        before: Whether the library was left already: see `COME_BACK`.
     """
     score, smoothed = (
         support_score(mix, estimate.names, d, null_distance=null_distance)
         for d in (estimate.raw_distances, estimate.distances)
     )
     near = nearest_of(estimate, exclude=exclude)
-    level = support_level(smoothed, near.judged, low=low, out_of_library=out_of_library)
+    near = near if novelty is None else replace(near, novelty=novelty)
+    edge = out_of_library * (COME_BACK if before else 1.0)
+    level = support_level(smoothed, near.judged, low=low, out_of_library=edge)
     return SupportReading(
         score=score,
         smoothed=smoothed,

@@ -21,8 +21,9 @@ from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo, VisionClass
 
 from semla_ros.answers import SUPPORT_LEVELS, SupportReading, SwapEvent
+from semla_ros.compressed_image import decode_compressed
 from semla_ros.errors import FrameError
-from semla_ros.image_codec import check_raw, decode_compressed, decode_image
+from semla_ros.image_codec import FULL_BITS, check_raw, decode_image
 from semla_ros.msg import AdapterMixture, AdapterSwap, SupportScore
 from semla_ros.navigator.support import distances_to
 from semla_ros.types import (
@@ -36,7 +37,7 @@ from semla_ros.types import (
 
 _BILLION = 1_000_000_000
 _BRIDGED = frozenset(
-    {"rgb8", "bgr8", "rgba8", "bgra8", "mono8", "mono16"}
+    {"rgb8", "bgr8", "rgba8", "bgra8", "mono8"}
     | {f"bayer_{p}8" for p in ("rggb", "bggr", "gbrg", "grbg")}
 )
 """Encodings that cv_bridge converts to rgb8 exactly as `image_codec` does."""
@@ -53,7 +54,9 @@ def time_message(nanoseconds: int) -> Time:
     return Time(sec=seconds, nanosec=rest)
 
 
-def frame_from_image(message: Image, *, max_pixels: int) -> Frame:
+def frame_from_image(
+    message: Image, *, max_pixels: int, significant_bits: int = FULL_BITS
+) -> Frame:
     """Return the frame in a raw image.
 
     Raises:
@@ -71,17 +74,21 @@ def frame_from_image(message: Image, *, max_pixels: int) -> Frame:
         )
         rgb = convert(message)
     else:
-        rgb = decode_image(message, max_pixels=max_pixels)
+        rgb = decode_image(message, max_pixels=max_pixels, significant_bits=significant_bits)
     return Frame(stamp_ns(message.header.stamp), message.header.frame_id, rgb)
 
 
-def frame_from_compressed(message: CompressedImage, *, max_pixels: int) -> Frame:
-    """Return the frame in a JPEG or PNG image.
+def frame_from_compressed(
+    message: CompressedImage, *, max_pixels: int, significant_bits: int = FULL_BITS
+) -> Frame:
+    """Return the frame in a JPEG, PNG or WebP image.
 
     Raises:
         FrameError: The image is damaged, too large or of another kind.
     """
-    rgb = decode_compressed(message.data, message.format, max_pixels=max_pixels)
+    rgb = decode_compressed(
+        message.data, message.format, max_pixels=max_pixels, significant_bits=significant_bits
+    )
     return Frame(stamp_ns(message.header.stamp), message.header.frame_id, rgb)
 
 

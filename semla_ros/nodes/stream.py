@@ -16,6 +16,7 @@ from std_msgs.msg import Header
 from semla_ros.answers import SwapEvent
 from semla_ros.config import Config
 from semla_ros.errors import FrameError
+from semla_ros.image_codec import dark_note
 from semla_ros.msg import AdapterMixture
 from semla_ros.nodes import conversions, qos
 from semla_ros.nodes.outputs import Outputs
@@ -74,6 +75,7 @@ class FrameStream:
         self._header = Header(stamp=node.get_clock().now().to_msg())
         self._since_ns = conversions.stamp_ns(self._header.stamp)
         self._estimate: DomainEstimate | None = None
+        self._told_dark = False
         self._usable = self._moment()
         self._before_check = self._moment()
         self._announced_ms = now_ms()
@@ -192,9 +194,18 @@ class FrameStream:
         self._announce_mixture()
 
     def _frame(self, message: Image | CompressedImage, config: Config) -> Frame:
-        if isinstance(message, CompressedImage):
-            return conversions.frame_from_compressed(message, max_pixels=config.max_pixels)
-        return conversions.frame_from_image(message, max_pixels=config.max_pixels)
+        bits, compressed = config.significant_bits, isinstance(message, CompressedImage)
+        convert: Any = (
+            conversions.frame_from_compressed if compressed else conversions.frame_from_image
+        )
+        frame: Frame = convert(message, max_pixels=config.max_pixels, significant_bits=bits)
+        if not self._told_dark:
+            encoding = message.format if compressed else message.encoding
+            note = dark_note(frame.rgb, encoding, bits)
+            self._told_dark = bool(note)
+            if note:
+                _log.warning("%s", note)
+        return frame
 
     def _tell(self, events: Sequence[SwapEvent]) -> None:
         for event in events:

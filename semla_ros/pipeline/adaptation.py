@@ -16,6 +16,7 @@ from semla_ros.pipeline.clock import FrameClock, Instant, StampReport
 from semla_ros.pipeline.faults import FaultCounter
 from semla_ros.pipeline.observer import Observer
 from semla_ros.pipeline.settings import LibraryView, LiveSettings, same_policy
+from semla_ros.pipeline.unknown import UnknownWatch
 from semla_ros.types import AdapterMix, DomainEstimate, Frame
 
 _NS_TO_MS = 1e-6
@@ -58,7 +59,7 @@ class Adaptation:
         self._now: Instant | None = None
         self._interrupted_ns: int | None = None
         self._seen: tuple[DomainEstimate | None, DomainEstimate | None] = (None, None)
-        self._outside = False
+        self._unknown = UnknownWatch(settings.config)
 
     @property
     def estimate(self) -> DomainEstimate | None:
@@ -101,7 +102,7 @@ class Adaptation:
         estimate = self._faults.attempt("navigator", self.observer.collect)
         if estimate is not None:
             self._seen = (self._seen[1], estimate)
-            self._outside = self.settings.outside(estimate, before=self._outside)
+            self._unknown.look(estimate, self.settings)
         return estimate
 
     def offer(self, frame: Frame) -> None:
@@ -225,7 +226,9 @@ class Adaptation:
         before = self._interrupted_ns is not None and observed.time_ns <= self._interrupted_ns
         if before or now.doubtful or age_s > self.settings.config.support_max_age_s:
             return SupportReading.stale(observed_ns=observed.stamp_ns, age_s=age_s)
-        reading = self._faults.attempt("support", partial(self.settings.support, estimate, active))
+        seen, read = self._unknown, partial(self.settings.support, estimate, active)
+        read = partial(read, novelty=seen.novelty, before=seen.outside)
+        reading = self._faults.attempt("support", read)
         if reading is None:
             return SupportReading.stale(observed_ns=observed.stamp_ns, age_s=age_s)
         return replace(reading, observed_ns=observed.stamp_ns, age_s=age_s)
@@ -240,7 +243,8 @@ class Adaptation:
     def restart(self) -> None:
         """Forget what was seen; the active mix is not this class's business and stays."""
         self._policy.reset()
-        self._seen, self._outside = (None, None), False
+        self._seen = (None, None)
+        self._unknown.reset()
         self._interrupted_ns = None
         if self.observer is not None:
             self.observer.reset()
@@ -262,6 +266,7 @@ class Adaptation:
         if self.observer is not None:
             config = settings.config
             self._clock.max_gap_s = config.max_gap_s
+            self._unknown.configure(config)
             self.observer.navigator.set_filter(
                 time_constant_s=config.ema_time_s, max_gap_s=config.max_gap_s
             )
@@ -271,7 +276,8 @@ class Adaptation:
     def adopt(self, view: LibraryView) -> None:
         """Choose among the adapters of another library from now on."""
         self.library = view.library
-        self._seen, self._outside = (None, None), False
+        self._seen = (None, None)
+        self._unknown.reset()
         if self.observer is not None:
             self.observer.estimate = None
             self._measure(view)
@@ -287,7 +293,7 @@ class Adaptation:
     @property
     def _base_alone(self) -> bool:
         """Whether the base serves because the library does not know what the camera sees."""
-        return self._outside and self.settings.config.out_of_library_mix == "base"
+        return self._unknown.outside and self.settings.config.out_of_library_mix == "base"
 
     @property
     def _reason(self) -> str:

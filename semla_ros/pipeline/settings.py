@@ -6,7 +6,7 @@ import difflib
 import logging
 import math
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -19,14 +19,12 @@ from semla_ros.library.retrieval import RetrievalSettings, settings_from
 from semla_ros.navigator.distance import CentroidBank, mahalanobis_precisions, pooled_whitening
 from semla_ros.navigator.held_out import MIN_IMAGES, library_alarm, tied_whitening
 from semla_ros.navigator.navigator import Navigator
-from semla_ros.navigator.support import nearest_of
+from semla_ros.navigator.support import COME_BACK, nearest_of
 from semla_ros.novelty import NoveltyAlarm
 from semla_ros.support_calibration import SupportCalibration
 from semla_ros.types import AdapterMix, DomainEstimate, Float64Array
 
 _LOG = logging.getLogger(__name__)
-_COME_BACK = 0.9
-"""Share of the threshold of OUT_OF_LIBRARY below which a stream is inside the library again."""
 _POLICY_FIELDS = (
     "swap_policy",
     "swap_trigger",
@@ -101,8 +99,10 @@ class LiveSettings:
             return alarm.reason
         return "no alarm: the library holds no images to test it on; run `semla library embed`"
 
-    def support(self, estimate: DomainEstimate, mix: AdapterMix) -> SupportReading:
-        """Return how far `mix` covers `estimate`."""
+    def support(
+        self, estimate: DomainEstimate, mix: AdapterMix, *, novelty: float, before: bool = False
+    ) -> SupportReading:
+        """Return how far `mix` covers `estimate`; see `outside` for the rest."""
         return Navigator.read(
             estimate,
             mix,
@@ -110,18 +110,26 @@ class LiveSettings:
             out_of_library=self.threshold(estimate.alarm),
             null_distance=self.retrieval.null_distance,
             exclude=self.retrieval.exclude,
+            novelty=novelty,
+            before=before,
         )
 
-    def outside(self, estimate: DomainEstimate, *, before: bool) -> bool:
+    def outside(self, estimate: DomainEstimate, *, novelty: float, before: bool) -> bool:
         """Return whether `estimate` counts as outside the library, where the base may serve.
 
         Args:
             estimate: Where the camera is.
+            novelty: Filtered over time; NaN where the library does not know it.
             before: What was returned for the last observation: it takes a clearly nearer one
                 to come back.
         """
-        edge = self.threshold(estimate.alarm) * (_COME_BACK if before else 1.0)
-        return nearest_of(estimate, exclude=self.retrieval.exclude).judged > edge > 0
+        edge = self.threshold(estimate.alarm) * (COME_BACK if before else 1.0)
+        near = nearest_of(estimate, exclude=self.retrieval.exclude)
+        return replace(near, novelty=novelty).judged > edge > 0
+
+    def novelty(self, estimate: DomainEstimate) -> float:
+        """Return how novel the newest frame alone is, NaN where the library does not know."""
+        return nearest_of(estimate, exclude=self.retrieval.exclude).novelty
 
 
 def _valid(
@@ -199,7 +207,8 @@ def bank_of(library: AdapterLibrary, *, distance: str) -> CentroidBank:
             [each.covariance for each in statistics],
             counts=[each.count for each in statistics],
         )
-    samples = [library.statistics[name].sample for name in library.names]
+    known = library.statistics  # empty without a navigator
+    samples = [known[name].sample if name in known else None for name in library.names]
     alarm = library_alarm(library.names, samples)
     if alarm is None:
         _LOG.info("the library holds no images to test an alarm on: the bundle's threshold holds")

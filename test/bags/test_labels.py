@@ -18,8 +18,9 @@ STAMP = 1_700_000_000_000_000_000
 LIMIT = 10_000
 
 
-def raw_message(store, values, encoding, *, stamp=STAMP, big=0, ros1=False, step=None):
-    data = np.ascontiguousarray(values)
+def raw_message(store, values, encoding, *, stamp=STAMP, big=0, ros1=False, step=None, padding=0):
+    rows = np.ascontiguousarray(values).reshape(len(values), -1).view(np.uint8)
+    data = np.pad(rows, ((0, 0), (0, padding)), constant_values=238)
     time = store.types["builtin_interfaces/msg/Time"](stamp // 10**9, stamp % 10**9)
     fields = {"seq": 0, "stamp": time, "frame_id": ""} if ros1 else {"stamp": time, "frame_id": ""}
     header = store.types["std_msgs/msg/Header"](**fields)
@@ -29,8 +30,8 @@ def raw_message(store, values, encoding, *, stamp=STAMP, big=0, ros1=False, step
         values.shape[1],
         encoding,
         big,
-        step or data.strides[0],
-        data.reshape(-1).view(np.uint8),
+        step or data.shape[1],
+        data.reshape(-1),
     )
 
 
@@ -39,7 +40,7 @@ def write(path, messages, plugin):
     with Writer(path, version=9, storage_plugin=plugin) as bag:
         connection = bag.add_connection("/truth", IMAGE, typestore=store)
         for i, (values, encoding, more) in enumerate(messages):
-            message = raw_message(store, values, encoding, stamp=STAMP + i, **more)
+            message = raw_message(store, values, encoding, **{"stamp": STAMP + i, **more})
             bag.write(connection, STAMP + i, store.serialize_cdr(message, IMAGE))
     return path
 
@@ -52,10 +53,11 @@ IDS = np.arange(12).reshape(3, 4)
     ("values", "encoding", "more"),
     [
         (IDS.astype(np.uint8), "mono8", {}),
-        (IDS.astype(np.uint8), "8UC1", {}),
+        (IDS.astype(np.uint8), "8UC1", {"padding": 3}),
         (IDS.astype(np.uint16) * 300, "mono16", {}),
         ((IDS * 300).astype(">u2"), "16UC1", {"big": 1}),
-        (IDS.astype(np.int32) - 5, "32SC1", {}),
+        (IDS.astype(np.int32) - 5, "32SC1", {"padding": 4}),
+        (IDS.astype(np.uint8), "mono8", {"stamp": 0}),
         (IDS.astype(np.uint8).reshape(2, 2, 3), "rgb8", {}),
     ],
 )
@@ -65,6 +67,14 @@ def test_ids_come_back_as_published(tmp_path, plugin, values, encoding, more):
     assert found.stamp_ns == STAMP
     assert found.error == ""
     assert np.array_equal(found.labels, values)
+
+
+def test_as_many_labels_as_are_allowed_are_read(tmp_path):
+    path = write(tmp_path / "bag", [(IDS.astype(np.uint8), "mono8", {})], StoragePlugin.MCAP)
+    (found,) = read_labels(path, "/truth", max_pixels=12)
+    assert np.array_equal(found.labels, IDS)
+    (refused,) = read_labels(path, "/truth", max_pixels=11)
+    assert (refused.labels, "at most 11 pixels" in refused.error) == (None, True)
 
 
 def test_bgr_becomes_rgb(tmp_path):

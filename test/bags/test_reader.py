@@ -6,6 +6,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
+from recordings import STAMP, picture, ros2_message, write_camera, write_odd_stamps, write_storage
 from rosbags.rosbag1 import Writer as Ros1Writer
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
@@ -15,40 +16,6 @@ from semla_ros.bags.reader import SkippedFrame, choose_topic, image_topics, read
 from semla_ros.bags.writer import BagWriter
 from semla_ros.errors import BagError
 from semla_ros.types import Frame
-
-STAMP = 1_700_000_000_000_000_000
-
-
-def picture(seed, height=24, width=32):
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def write_camera(path, count=6, topic="/camera/image_raw", height=24, width=32):
-    with BagWriter(path) as bag:
-        for i in range(count):
-            stamp = STAMP + i * 40_000_000
-            fields = image_fields(picture(i, height, width), stamp_ns=stamp, frame_id="optical")
-            bag.write(topic, IMAGE, fields, stamp + 5_000_000)
-    return path
-
-
-def ros2_message(store, fields):
-    header = store.types["std_msgs/msg/Header"](
-        store.types["builtin_interfaces/msg/Time"](**fields["header"]["stamp"]),
-        fields["header"]["frame_id"],
-    )
-    return store.types[IMAGE](header, *(fields[k] for k in list(fields)[1:]))
-
-
-def write_storage(path, plugin, count=3):
-    store = get_typestore(Stores.LATEST)
-    with Writer(path, version=9, storage_plugin=plugin) as bag:
-        connection = bag.add_connection("/camera/image_raw", IMAGE, typestore=store)
-        for i in range(count):
-            fields = image_fields(picture(i), stamp_ns=STAMP + i, frame_id="optical")
-            data = store.serialize_cdr(ros2_message(store, fields), IMAGE)
-            bag.write(connection, STAMP + i, data)
-    return path
 
 
 @pytest.mark.parametrize("plugin", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
@@ -82,6 +49,14 @@ def test_ros1_bag(tmp_path):
 def test_stamp_is_the_header_s_not_the_recording_s(tmp_path):
     frames = list(read_frames(write_camera(tmp_path / "a.mcap", 2)))
     assert [f.stamp_ns for f in frames] == [STAMP, STAMP + 40_000_000]
+
+
+def test_a_stamp_that_is_no_time_skips_its_frame(tmp_path):
+    items = list(read_frames(write_odd_stamps(tmp_path / "a.mcap")))
+    assert [isinstance(i, Frame) for i in items] == [True, False, True, False, True]
+    assert items[1].reason == "its header stamp is no time: -5 s and 40000000 ns"
+    assert "4000000000 ns" in items[3].reason
+    assert all(i.stamp_ns >= STAMP for i in items)
 
 
 def test_empty_header_stamp_falls_back_to_the_recording_and_says_so_once(tmp_path):
@@ -120,6 +95,33 @@ def test_several_topics_are_listed(tmp_path):
     assert len(list(read_frames(path, topic="right"))) == 1
     with pytest.raises(BagError, match=r"no image topic '/top': image topics are /left"):
         list(read_frames(path, topic="/top"))
+
+
+def test_a_part_without_the_topic_adds_nothing(tmp_path):
+    folder = tmp_path / "split"
+    folder.mkdir()
+    good = image_fields(picture(1), stamp_ns=STAMP, frame_id="c")
+    with BagWriter(folder / "split_0.mcap") as bag:
+        bag.write("/image", IMAGE, good, STAMP)
+    with BagWriter(folder / "split_1.mcap") as bag:
+        bag.write("/note", "std_msgs/msg/String", {"data": "hi"}, STAMP + 1)
+        bag.write("/other", IMAGE, good, STAMP + 2)
+    (frame,) = read_frames(folder, topic="/image", on_note=lambda _: None)
+    assert isinstance(frame, Frame)
+
+
+def test_a_topic_without_messages_is_no_choice(tmp_path):
+    store = get_typestore(Stores.LATEST)
+    with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as bag:
+        bag.add_connection("/left", IMAGE, typestore=store)
+        right = bag.add_connection("/right", IMAGE, typestore=store)
+        fields = image_fields(picture(1), stamp_ns=STAMP, frame_id="c")
+        data = store.serialize_cdr(ros2_message(store, fields), IMAGE)
+        bag.write(right, STAMP, data)
+    assert choose_topic(tmp_path / "bag", None).name == "/right"
+    with pytest.raises(BagError, match=r"has no images.*/left \(0\), /right \(1\)"):
+        choose_topic(tmp_path / "bag", None, but=("right",))
+    assert list(read_frames(tmp_path / "bag", topic="left")) == []
 
 
 def test_no_image_topic(tmp_path):

@@ -1,6 +1,8 @@
 """Recordings written here, read by rosbags' own reader."""
 
 import math
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -10,6 +12,8 @@ from rosbags.highlevel import AnyReader
 from semla_ros.answers import SupportReading, SwapEvent
 from semla_ros.bags import messages as m
 from semla_ros.bags.definitions import SOURCES, message_folder, typestore_with
+from semla_ros.bags.messages import IMAGE, image_fields
+from semla_ros.bags.reader import read_frames
 from semla_ros.bags.writer import BagWriter
 from semla_ros.errors import BagError
 from semla_ros.types import AdapterMix, DomainEstimate, Vocabulary
@@ -172,3 +176,39 @@ def test_every_msg_file_of_the_package_is_known():
         for file in folder.glob("*.msg"):
             assert f"{package}/msg/{file.stem}" in store.fielddefs
     assert message_folder("acme_msgs") is None
+
+
+def test_a_disk_that_fills_at_the_end_keeps_what_was_recorded(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    image = np.random.default_rng(0).integers(0, 256, (600, 800, 3), dtype=np.uint8)
+    fields = image_fields(image, stamp_ns=1, frame_id="c")
+    path = tmp_path / "drive.mcap"
+    bag = BagWriter(path).__enter__()
+    for i in range(3):
+        bag.write("/image", IMAGE, fields, i)
+    monkeypatch.setattr("rosbags.rosbag2.storage_mcap.McapWriter.close", full)
+    with pytest.raises(BagError, match=r"kept in .*drive\.partial\.mcap.*mcap recover"):
+        bag.__exit__(None, None, None)
+    assert [f.name for f in tmp_path.iterdir()] == ["drive.partial.mcap"]
+    assert len(list(read_frames(tmp_path / "drive.partial.mcap", on_note=lambda _: None))) == 3
+
+
+def test_what_a_killed_writer_leaves_has_a_name_that_says_so_and_is_readable(tmp_path):
+    code = (
+        "import os, sys, numpy as np; from pathlib import Path\n"
+        "from semla_ros.bags.writer import BagWriter\n"
+        "from semla_ros.bags.messages import IMAGE, image_fields\n"
+        "image = np.random.default_rng(0).integers(0, 256, (600, 800, 3), dtype=np.uint8)\n"
+        "with BagWriter(Path(sys.argv[1])) as bag:\n"
+        "    for i in range(5):\n"
+        "        fields = image_fields(image, stamp_ns=1 + i, frame_id='c')\n"
+        "        bag.write('/image', IMAGE, fields, i)\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "drive.mcap")], check=False)
+    assert done.returncode == -9
+    (left,) = tmp_path.glob("drive.partial-*/bag/*.mcap")
+    frames = list(read_frames(left, on_note=lambda _: None))
+    assert 4 <= len(frames) <= 5

@@ -57,8 +57,15 @@ def request_for(source, out, **changes):
         classes="cityscapes",
         navigator="none",
         out=out,
+        adapter_guidance="as_trained",
+        class_pooling=2,
     )
     return replace(request, **changes)
+
+
+def test_the_defaults_are_how_semla_evaluates(source, tmp_path):
+    request = ImportRequest(source / "model.pth", None, "cityscapes", "none", tmp_path)
+    assert (request.adapter_guidance, request.class_pooling) == ("as_base", 1)
 
 
 def test_the_bundle_is_what_was_published(imported, model):

@@ -24,6 +24,14 @@ def test_every_packaged_list_reads(name):
 
 
 @pytest.mark.parametrize(
+    ("file", "content"), [("c.txt", "road\ncar\n"), ("c.yaml", "- road\n- car")]
+)
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path, file, content):
+    (tmp_path / file).write_text(content, encoding="utf-8-sig")
+    assert read_classes(str(tmp_path / file)).names == ("road", "car")
+
+
+@pytest.mark.parametrize(
     ("file", "content"),
     [
         ("c.json", json.dumps(["road", "car, vehicle"])),

@@ -56,6 +56,20 @@ def replayed(views, support):
     return replay(pipeline, [view.frame for view in views], info=RunInfo("bag"))
 
 
+def test_a_camera_stamp_that_is_no_time_is_left_out(views, tmp_path):
+    path = tmp_path / "live.mcap"
+    with BagWriter(path) as bag:
+        sink = PredictionSink(bag)
+        for index, view in enumerate(views):
+            frame = view.frame
+            fields = image_fields(frame.rgb, stamp_ns=frame.stamp_ns, frame_id=frame.frame_id)
+            if index == 2:
+                fields["header"]["stamp"]["sec"] = -1
+            bag.write("/camera/image_raw", IMAGE, fields, frame.stamp_ns)
+            sink.add(view)
+    assert [f.index for f in read_live(path).frames] == [0, 1, 2, 3]
+
+
 def test_masks_mixes_support_and_latency_are_read_by_stamp(live, views):
     result = read_live(live)
     assert [f.stamp_ns for f in result.frames] == [

@@ -102,6 +102,8 @@ def test_sixteen_bit_labels_and_another_ignore():
     [
         (np.zeros((2, 2), np.uint8), np.zeros((2, 3), np.uint8), 2, "one size"),
         (np.full((2, 2), 9, np.uint8), np.zeros((2, 2), np.uint8), 2, r"got \[9\]"),
+        (np.array([[0, 1, 2]]), np.zeros((1, 3), np.uint8), 2, r"got \[2\]"),
+        (np.array([[0, 1, -1]]), np.zeros((1, 3), np.uint8), 2, r"got \[-1\]"),
         (np.zeros((2, 2)), np.zeros((2, 2), np.uint8), 2, "integer type"),
         (np.zeros((2, 2), np.uint8), np.zeros((2, 2), np.uint8), 0, "at least one class"),
     ],
@@ -109,6 +111,12 @@ def test_sixteen_bit_labels_and_another_ignore():
 def test_bad_labels_are_refused(truth, predicted, classes, message):
     with pytest.raises(EvaluationError, match=message):
         confusion_counts(truth, predicted, classes=classes)
+
+
+def test_an_id_outside_the_classes_is_no_class_whatever_its_sign():
+    truth = np.array([[0, 0, 1, 1]])
+    counts = confusion_counts(truth, np.array([[2, -1, 1, -7]]), classes=2)
+    np.testing.assert_array_equal(counts, [[0, 0, 2], [0, 1, 1]])
 
 
 def test_nothing_scored_is_nan():

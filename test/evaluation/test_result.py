@@ -5,8 +5,10 @@ import json
 
 import pytest
 
+from semla_ros.answers import SupportReading
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.result import load_result, result_to_json, save_result
+from semla_ros.types import AdapterMix
 
 
 def test_a_saved_result_comes_back_equal(result, tmp_path):
@@ -43,6 +45,11 @@ def test_summary(result):
     assert summary["ended_early"] == "the disk is full"
 
 
+def test_swaps_that_failed_are_counted_apart(result):
+    failed = dataclasses.replace(result, swaps=result.swaps[1:] * 2)
+    assert failed.summary()["swaps"] == {"committed": 0, "failed": 2}
+
+
 def test_an_empty_result_has_a_summary(result):
     empty = dataclasses.replace(result, frames=(), swaps=(), skipped=())
     summary = empty.summary()
@@ -51,16 +58,47 @@ def test_an_empty_result_has_a_summary(result):
     assert summary["support"]["mean"] is None
 
 
-def test_the_digest_sees_masks_and_mixes_but_not_durations(result):
-    first, *rest = result.frames
+def changed(result, field, place, **changes):
+    """Return `result` with other values in one of its frames, swaps or skipped frames."""
+    records = list(getattr(result, field))
+    records[place] = dataclasses.replace(records[place], **changes)
+    return dataclasses.replace(result, **{field: tuple(records)})
 
-    def digest_with(**changes):
-        frames = (dataclasses.replace(first, **changes), *rest)
-        return dataclasses.replace(result, frames=frames).digest()
 
-    assert digest_with(timings_ms={"step": 99.0}) == result.digest()
-    assert digest_with(mask_crc32=12345) != result.digest()
-    assert digest_with(mix=result.frames[2].mix) != result.digest()
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [
+        ("frames", {"index": 99}),
+        ("frames", {"stamp_ns": 1}),
+        ("frames", {"mask_crc32": 12345}),
+        ("frames", {"mix": AdapterMix(("night",), (1.0,))}),
+        ("frames", {"support": None}),
+        ("frames", {"support": SupportReading(1.0, 0.5, "fog", 2.0, "OUT_OF_LIBRARY", 1)}),
+        ("swaps", {"stamp_ns": 1}),
+        ("swaps", {"to_mix": AdapterMix(("night",), (1.0,))}),
+        ("swaps", {"reason": "pinned"}),
+        ("swaps", {"committed": False}),
+        ("skipped", {"index": 99}),
+        ("skipped", {"reason": "another"}),
+    ],
+)
+def test_the_digest_sees_every_decision(result, field, changes):
+    place = 1 if field == "frames" else 0  # the first frame has no support yet
+    assert changed(result, field, place, **changes).digest() != result.digest()
+
+
+@pytest.mark.parametrize("field", ["frames", "swaps", "skipped"])
+def test_the_digest_sees_what_is_missing(result, field):
+    shorter = dataclasses.replace(result, **{field: getattr(result, field)[:-1]})
+    assert shorter.digest() != result.digest()
+
+
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [("frames", {"timings_ms": {"step": 99.0}}), ("swaps", {"fuse_ms": 9.0, "stall_ms": 1.0})],
+)
+def test_the_digest_does_not_see_durations(result, field, changes):
+    assert changed(result, field, 0, **changes).digest() == result.digest()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from recordings import write_odd_stamps
 
 from semla_ros.bags.reader import image_topics
 from semla_ros.errors import BagError, BundleError, ConfigError, EvaluationError
@@ -71,6 +72,17 @@ def test_a_damaged_recording_is_noted_once(bundle, support, tmp_path):
     assert 5 < len(result.frames) < 30
     assert len(result.notes) == 1
     assert "cut off" in result.notes[0]
+
+
+def test_a_stamp_that_is_no_time_costs_its_frame_only(bundle, tmp_path):
+    bag = write_odd_stamps(tmp_path / "drive.mcap")
+    outcome = run_replay(
+        ReplayRequest(bag, tmp_path / "out", bundle=bundle, changes={"engine": "fake"})
+    )
+    assert len(outcome.result.frames) == 3
+    assert [s.index for s in outcome.result.skipped] == [1, 3]
+    assert outcome.result.ended_early == ""
+    assert sorted(p.name for p in outcome.files) == FILES
 
 
 def test_unusable_requests_are_refused_before_anything_runs(bundle, support, tmp_path):

@@ -51,13 +51,15 @@ def test_a_fitting_centroid_passes(made_with, wanted):
 
 def test_a_silent_centroid_is_semlas_own_and_no_other_encoders():
     statistics = DomainStatistics(np.ones(3, np.float32))
-    with pytest.raises(AdapterMismatchError, match=f"'dino', got '{PUBLISHED}'"):
+    with pytest.raises(
+        AdapterMismatchError, match=rf"'dino', got '{PUBLISHED}' \(the file names none\)"
+    ):
         check_statistics(statistics, "fog", encoder="dino", dim=3)
 
 
 def test_a_centroid_of_another_encoder_is_refused():
     statistics = DomainStatistics(np.ones(3, np.float32), encoder="dino")
-    with pytest.raises(AdapterMismatchError, match="'clip', got 'dino'"):
+    with pytest.raises(AdapterMismatchError, match="'clip', got 'dino': generate"):
         check_statistics(statistics, "fog", encoder="clip", dim=3)
 
 

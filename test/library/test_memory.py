@@ -82,6 +82,11 @@ def test_values_beyond_memory_are_checked_when_they_are_read(root, open_library)
     assert library.get("night").name == "night"
 
 
+def test_the_bound_outlives_a_reload(root, open_library):
+    assert open_library(root).reload().memory_bytes > 0
+    assert open_library(root, memory_bytes=1).reload().memory_bytes == 0
+
+
 def test_a_memory_of_nothing_is_refused(root, open_library):
     with pytest.raises(LibraryError, match="cache"):
         open_library(root, memory_bytes=0)
@@ -139,6 +144,19 @@ def test_the_same_adapter_again_is_counted_once(make_adapter):
     assert memory.used_bytes == bytes_of(second)
     assert memory.get("fog") is second
     assert memory.get("snow") is None
+
+
+def test_what_fills_the_memory_to_the_last_byte_fits(make_adapter):
+    size = bytes_of(make_adapter())
+    memory = AdapterMemory(2 * size)
+    memory.keep(make_adapter("fog"))
+    assert memory.has_room(size)
+    assert not memory.has_room(size + 1)
+    memory.keep(make_adapter("rain"))
+    assert memory.get("fog").name == "fog"
+    memory.keep(make_adapter("snow"))
+    assert memory.get("rain") is None, "the one used longest ago"
+    assert memory.used_bytes == 2 * size
 
 
 def test_one_adapter_larger_than_the_memory_is_kept_alone(make_adapter):

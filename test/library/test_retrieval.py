@@ -99,7 +99,14 @@ def test_the_null_adapter_competes_for_a_place():
     assert near.names == ("bdd", BASE)
     far = mix_of([1.0, 2.0, 3.0], top_k=2, null_distance=9.0)
     assert BASE not in far.names
-    assert mix_of([1.0, 2.0], null_distance=-1.0).weight(BASE) == 0
+
+
+@pytest.mark.parametrize("null", [0.0, -1.0])
+def test_the_base_competes_only_at_a_distance_above_zero(null):
+    """At a distance of 0 it would be nearer than every adapter, always."""
+    assert mix_of([1.0, 2.0], null_distance=null).weight(BASE) == 0
+    with pytest.raises(EmptyLibraryError):
+        mix_of([], null_distance=null)
 
 
 def test_an_empty_library_is_refused_unless_the_base_competes():

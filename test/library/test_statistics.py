@@ -63,11 +63,32 @@ def test_quantiles_interpolate():
 
 @pytest.mark.parametrize(
     ("levels", "distances"),
-    [([0.5], [1.0, 2.0]), ([], []), ([0.9, 0.1], [1, 2]), ([0.1, 0.9], [2, 1]), ([0, 2], [1, 2])],
+    [
+        ([0.5], [1.0, 2.0]),
+        ([], []),
+        ([[0.5]], [[1.0]]),
+        ([0.9, 0.1], [1, 2]),
+        ([0.5, 0.5], [1, 2]),
+        ([0.1, 0.9], [2, 1]),
+        ([0, 2], [1, 2]),
+        ([0, 0.5, 2], [1, 2, 3]),
+        ([-0.1, 1], [1, 2]),
+        ([0, 1], [-1, 2]),
+    ],
 )
 def test_impossible_quantiles_are_refused(levels, distances):
     with pytest.raises(AdapterError, match="quantile"):
         DistanceQuantiles(np.array(levels, float), np.array(distances, float))
+
+
+def test_bounds_are_possible():
+    assert DistanceQuantiles(np.array([0.0, 1.0]), np.array([0.0, 0.0])).at(0.5) == 0
+    for shrinkage in (0.0, 1.0):
+        one = DomainStatistics(np.ones(1, np.float32), count=1, shrinkage=shrinkage)
+        assert (one.count, one.shrinkage) == (1, shrinkage)
+    with pytest.raises(AdapterError, match=r"up to 16384, got \(16385,\)"):
+        DomainStatistics(np.ones(16_385, np.float32))
+    assert DomainStatistics(np.ones(16_384, np.float32)).count is None
 
 
 def test_unknown_arrays_are_ignored(tmp_path):

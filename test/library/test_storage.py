@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from semla_ros.errors import AdapterError
-from semla_ros.library import tensor_file
 from semla_ros.library.storage import (
     CONFIG_FILE,
     TENSOR_FILE,
@@ -44,9 +43,32 @@ def assert_same(a, b):
 
 
 def test_what_is_written_is_read(tmp_path, make_adapter):
-    adapter = make_adapter("acdc-fog")
-    write_adapter(tmp_path / "acdc-fog", adapter, alpha=8.0)
-    assert_same(read_adapter(tmp_path / "acdc-fog"), adapter)
+    folder, adapter = tmp_path / "new" / "library" / "acdc-fog", make_adapter("acdc-fog")
+    for _ in range(2):
+        write_adapter(folder, adapter, alpha=8.0)
+        assert_same(read_adapter(folder), adapter)
+
+
+def test_an_adapter_may_bear_another_name_than_its_folder(tmp_path, store):
+    folder = store(tmp_path)
+    assert read_adapter(folder).name == "fog"
+    assert read_adapter(folder, name="mist").name == "mist"
+
+
+def test_files_hold_single_precision_whatever_was_given(tmp_path, make_adapter):
+    layers = {
+        module: LoraLayer(*(f.astype(np.float64) for f in (x.lora_a, x.lora_b)), x.scaling)
+        for module, x in make_adapter().layers.items()
+    }
+    write_adapter(tmp_path / "fog", LoraAdapter("fog", layers), alpha=8.0)
+    tensors = load_file(tmp_path / "fog" / TENSOR_FILE)
+    assert {t.dtype for t in tensors.values()} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize("rank", [1, 1024])
+def test_the_smallest_and_the_largest_rank(tmp_path, store, rank):
+    layer = read_adapter(store(tmp_path, rank=rank)).layers["head.attn.q"]
+    assert (layer.lora_a.shape, layer.lora_b.shape) == ((rank, 10), (6, rank))
 
 
 def test_layers_of_different_rank_and_scaling_survive(tmp_path, make_adapter):
@@ -68,6 +90,8 @@ def test_semla_layout_of_the_tensor_file(tmp_path, store):
     config = json.loads((folder / CONFIG_FILE).read_text())
     assert (config["peft_type"], config["r"], config["lora_alpha"]) == ("LORA", 4, 8.0)
     assert config["base_model_name_or_path"] == "catseg-tiny:1234"
+    plain = {"bias": "none", "use_dora": False, "use_rslora": False, "fan_in_fan_out": False}
+    assert plain.items() <= config.items(), "PEFT takes what is missing for its default of the day"
 
 
 def test_nothing_to_write_is_refused(tmp_path):
@@ -171,6 +195,9 @@ def test_settings_without_effect_on_the_sum_are_ignored(tmp_path, store, edit_co
 IMPOSSIBLE = {
     "r": 0,
     "lora_alpha": "16",
+    "lora_alpha ": True,
+    "lora_alpha  ": float("nan"),
+    "lora_alpha   ": 1_000_001,
     "rank_pattern": {"q": -1},
     "alpha_pattern": {".*q$": 2},
     "base_model_name_or_path": 3,
@@ -180,12 +207,19 @@ IMPOSSIBLE = {
 @pytest.mark.parametrize(("key", "value"), IMPOSSIBLE.items())
 def test_impossible_settings_are_refused(tmp_path, store, edit_config, key, value):
     folder = store(tmp_path)
-    edit_config(folder, **{key: value})
-    with pytest.raises(AdapterError, match=key):
+    edit_config(folder, **{key.strip(): value})
+    with pytest.raises(AdapterError, match=key.strip()):
         read_adapter(folder)
 
 
-@pytest.mark.parametrize("value", [10**6, True, "4", 4.0, None])
+@pytest.mark.parametrize("alpha", [0, -8, 1_000_000])
+def test_any_alpha_within_bounds_is_taken(tmp_path, store, edit_config, alpha):
+    folder = store(tmp_path)
+    edit_config(folder, lora_alpha=alpha)
+    assert read_adapter(folder).layers["head.attn.q"].scaling == alpha / 4
+
+
+@pytest.mark.parametrize("value", [1025, 10**6, True, "4", 4.0, None])
 def test_absurd_ranks_are_refused(tmp_path, store, edit_config, value):
     folder = store(tmp_path)
     edit_config(folder, r=value)
@@ -203,17 +237,20 @@ def test_a_broken_config_is_refused(tmp_path, store, text):
         read_adapter(folder)
 
 
-def test_a_huge_config_is_refused_unread(tmp_path, store, monkeypatch):
+@pytest.mark.parametrize(
+    ("file", "limit"),
+    [
+        (CONFIG_FILE, "semla_ros.library.adapter_config.MAX_CONFIG_BYTES"),
+        (TENSOR_FILE, "semla_ros.library.tensor_file.MAX_TENSOR_BYTES"),
+    ],
+)
+def test_a_file_above_its_limit_is_refused_unread(tmp_path, store, monkeypatch, file, limit):
     folder = store(tmp_path)
-    monkeypatch.setattr("semla_ros.library.adapter_config.MAX_CONFIG_BYTES", 10)
-    with pytest.raises(AdapterError, match="at most 10 bytes"):
-        read_adapter(folder)
-
-
-def test_a_huge_tensor_file_is_refused_unread(tmp_path, store, monkeypatch):
-    folder = store(tmp_path)
-    monkeypatch.setattr(tensor_file, "MAX_TENSOR_BYTES", 10)
-    with pytest.raises(AdapterError, match="at most 10 bytes"):
+    size = (folder / file).stat().st_size
+    monkeypatch.setattr(limit, size)
+    assert len(read_adapter(folder).layers) == 3
+    monkeypatch.setattr(limit, size - 1)
+    with pytest.raises(AdapterError, match=f"at most {size - 1} bytes"):
         read_adapter(folder)
 
 
@@ -241,6 +278,13 @@ def test_an_absurd_header_is_refused(tmp_path, store, length):
     path = folder / TENSOR_FILE
     path.write_bytes(struct.pack("<Q", length) + path.read_bytes()[8:])
     with pytest.raises(AdapterError, match="damaged or truncated"):
+        read_adapter(folder)
+
+
+def test_a_file_of_no_tensors_is_whole_and_refused(tmp_path, store):
+    folder = store(tmp_path)
+    (folder / TENSOR_FILE).write_bytes(struct.pack("<Q", 2) + b"{}")
+    with pytest.raises(AdapterError, match="expected LoRA tensors, got none"):
         read_adapter(folder)
 
 
@@ -276,13 +320,17 @@ def test_damaged_tensors_are_refused(tmp_path, store, message):
     assert f"fog/{TENSOR_FILE}" in str(raised.value)
 
 
-@pytest.mark.parametrize("name", ["base", "", ".hidden", "a.b", "a/b", "..", "a,b", "a=b", "a\n"])
+@pytest.mark.parametrize(
+    "name", ["base", "", ".hidden", "a.b", "a/b", "..", "a,b", "a=b", "a\n", "a" * 129]
+)
 def test_names_that_would_break_something_are_refused(name):
     with pytest.raises(AdapterError, match="adapter name"):
         check_name(name)
 
 
-@pytest.mark.parametrize("name", ["acdc-fog", "muses_clear-day", "a150", "Nebel-überall", "_x"])
+@pytest.mark.parametrize(
+    "name", ["acdc-fog", "muses_clear-day", "a150", "Nebel-überall", "_x", "a" * 128]
+)
 def test_names_of_published_libraries_are_allowed(name):
     assert check_name(name) == name
 

@@ -30,9 +30,9 @@ def projection():
 
 @pytest.fixture
 def make_bundle(tmp_path, spec, projection):
-    """Return a function: navigator spec, weights and output name -> a bundle with that graph."""
+    """Return a function: navigator spec, weights, output, batch -> a bundle with that graph."""
 
-    def make(navigator=spec, weights=projection, output="embedding"):
+    def make(navigator=spec, weights=projection, output="embedding", batch=1):
         onnx = pytest.importorskip("onnx")
         helper = onnx.helper
         graph = helper.make_graph(
@@ -41,7 +41,7 @@ def make_bundle(tmp_path, spec, projection):
                 helper.make_node("MatMul", ["flat", "weights"], [output]),
             ],
             "navigator",
-            [helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, 3, 16, 16])],
+            [helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [batch, 3, 16, 16])],
             [helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None)],
             [onnx.numpy_helper.from_array(weights, "weights")],
         )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from semla_ros.errors import BundleError, FrameError
-from semla_ros.navigator.encoder import OnnxImageEncoder, preprocess
+from semla_ros.navigator.encoder import OnnxImageEncoder, RunnerImageEncoder, preprocess
 
 
 def noise(seed, shape=(48, 64)):
@@ -74,4 +74,22 @@ def test_a_batch_gives_what_single_images_give(make_bundle):
     rows = encoder.encode_batch(iter(images))
     np.testing.assert_array_equal(rows, np.stack([encoder.encode(image) for image in images]))
     assert encoder.encode_batch([]).shape == (0, 4)
+    assert not encoder.batches
+    together = OnnxImageEncoder(make_bundle(batch="N"), threads=1)
+    assert together.batches
+    np.testing.assert_allclose(together.encode_batch(images), rows, rtol=1e-5, atol=1e-5)
+
+
+def test_another_runtime_is_asked_for_one_image_at_a_time(make_bundle, spec, projection):
+    asked = []
+
+    def run(image):
+        asked.append(image.shape)
+        return (image.reshape(1, -1) @ projection).reshape(1, 2, 2, 1)
+
+    encoder = RunnerImageEncoder(make_bundle(), run)
+    images = [noise(seed) for seed in range(2)]
+    expected = np.concatenate([preprocess(i, spec).reshape(1, -1) @ projection for i in images])
+    np.testing.assert_allclose(encoder.encode_batch(images), expected, rtol=1e-5)
+    assert asked == [(1, 3, 16, 16)] * 2
     assert not encoder.batches

@@ -49,6 +49,7 @@ def test_the_first_estimate_is_the_frame_itself(navigator):
 def test_raw_is_the_newest_frame_and_the_rest_lags(navigator):
     observe(navigator, 0, 0)
     estimate = observe(navigator, S, 200)
+    np.testing.assert_array_equal(estimate.raw_embedding, [200, 200, 200])
     np.testing.assert_allclose(estimate.raw_distances, [np.sqrt(3) * 200, 1e-6])
     share = 1 - np.exp(-1)
     np.testing.assert_allclose(estimate.distances, np.sqrt(3) * 200 * np.array([share, 1 - share]))
@@ -73,6 +74,13 @@ def test_embedding_changes_nothing(navigator):
     observe(navigator, 0, 0)
     navigator.embed(frame(S, 255))
     np.testing.assert_allclose(observe(navigator, 2, 0).embedding, 0)
+
+
+def test_measuring_knows_no_past_and_leaves_none(navigator):
+    observe(navigator, 0, 0)
+    point = np.full(3, 200, np.float32)
+    np.testing.assert_allclose(navigator.measure(point), [np.sqrt(3) * 200, 1e-6])
+    np.testing.assert_allclose(observe(navigator, 1, 0).embedding, 0)
 
 
 def test_another_library_keeps_the_filter(navigator):

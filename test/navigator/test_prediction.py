@@ -35,13 +35,19 @@ def test_what_stands_still_stays(time_constant):
     np.testing.assert_array_equal(ahead, point)
 
 
+def test_now_is_where_it_is_now():
+    before, now = np.zeros(3, np.float32), np.ones(3, np.float32)
+    ahead = extrapolated(before, now, elapsed_s=0.2, horizon_s=0.0, time_constant_s=1.0)
+    np.testing.assert_array_equal(ahead, now)
+
+
 def test_without_a_filter_there_is_nothing_left_of_the_way():
     before, now = np.zeros(3, np.float32), np.ones(3, np.float32)
     ahead = extrapolated(before, now, elapsed_s=0.2, horizon_s=1.0, time_constant_s=0.0)
     np.testing.assert_array_equal(ahead, now)
 
 
-@pytest.mark.parametrize("times", [(0.0, 1.0, 1.0), (0.1, -1.0, 1.0), (0.1, 1.0, -1.0)])
+@pytest.mark.parametrize("times", [(0, 1, 1), (0.1, -1, 1), (0.1, 1, -1), (np.nan, 1, 1)])
 def test_impossible_times_are_refused(times):
     point = np.zeros(2, np.float32)
     elapsed, horizon, constant = times

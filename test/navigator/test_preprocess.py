@@ -77,7 +77,7 @@ def test_transformers_agrees(spec):
     np.testing.assert_allclose(got, theirs, atol=1 / 255 / min(spec.std) + 1e-5)
 
 
-@pytest.mark.parametrize("shape", [(40, 80), (80, 40), (50, 50), (1, 300)])
+@pytest.mark.parametrize("shape", [(40, 80), (80, 40), (50, 50), (1, 300), (300, 90)])
 def test_letterbox_keeps_everything_and_pads_with_the_mean(spec, shape):
     spec = replace(spec, resize="letterbox")
     got = preprocess(np.full((*shape, 3), 255, np.uint8), spec)
@@ -85,8 +85,15 @@ def test_letterbox_keeps_everything_and_pads_with_the_mean(spec, shape):
     inside = np.abs(got[0, 0]) > 1e-3
     height, width = (max(1, round(n * 16 / max(shape))) for n in shape)
     assert inside.sum() == height * width
-    rows = np.flatnonzero(inside.any(axis=1))
-    assert rows[0] == (16 - height) // 2
+    top, left = (np.flatnonzero(inside.any(axis=axis))[0] for axis in (1, 0))
+    assert (top, left) == ((16 - height) // 2, (16 - width) // 2)
+
+
+def test_of_a_square_image_letterbox_and_crop_see_the_same(spec):
+    rgb = noise(50, 50)
+    np.testing.assert_array_equal(
+        preprocess(rgb, replace(spec, resize="letterbox")), preprocess(rgb, spec)
+    )
 
 
 @pytest.mark.parametrize("resize", sorted(RESIZES))
@@ -108,3 +115,7 @@ def test_any_image_size_gives_a_finite_input(spec, resize, shape):
 def test_an_impossible_spec_is_refused(spec, change, message):
     with pytest.raises(BundleError, match=message):
         resize_of(replace(spec, **change))
+
+
+def test_one_pixel_is_a_size(spec):
+    assert preprocess(noise(8, 8), replace(spec, size=1)).shape == (1, 3, 1, 1)

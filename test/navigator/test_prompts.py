@@ -30,13 +30,21 @@ def test_what_is_written_is_read(tmp_path):
     assert (read.encoder, read.prompt_set) == ("clip", "driving:1")
     assert (read.groups, read.prompts) == (prompts().groups, prompts().prompts)
     np.testing.assert_array_equal(read.embeddings, prompts().embeddings)
+    assert read.embeddings.dtype == np.float32
     before = path.read_bytes()
     write_prompts(path, prompts())
     assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(
-    "changes", [{"groups": ("place",)}, {"embeddings": unit(2)}, {"embeddings": 2 * unit()}]
+    "changes",
+    [
+        {"groups": ("place",)},
+        {"embeddings": unit(2)},
+        {"embeddings": unit()[0]},
+        {"embeddings": 1.01 * unit()},
+        {"groups": (), "prompts": (), "embeddings": unit(0)},
+    ],
 )
 def test_what_does_not_fit_together_is_refused(changes):
     with pytest.raises(BundleError):

@@ -57,6 +57,12 @@ def test_a_step_back_or_a_gap_starts_anew(stamp):
     np.testing.assert_array_equal(smooth.update(stamp, vector(1)), vector(1))
 
 
+def test_the_longest_gap_itself_is_no_gap():
+    smooth = EmbeddingFilter(1.0, 5.0)
+    smooth.update(0, vector(0))
+    np.testing.assert_allclose(smooth.update(5 * S, vector(1)), 1 - math.exp(-5), rtol=1e-6)
+
+
 def test_a_bag_loop_gives_the_first_run_again():
     smooth, rng = EmbeddingFilter(1.0, 5.0), np.random.default_rng(0)
     frames = [(i * S // 10, rng.standard_normal(3).astype(np.float32)) for i in range(20)]

@@ -37,8 +37,9 @@ def test_it_lies_between_the_members_similarities(distances):
 def test_the_base_counts_at_the_null_distance_or_not_at_all():
     mix = AdapterMix(("fog", BASE), (0.5, 0.5))
     distances = np.array([4.0, 1.0, 2.0])
-    assert support_score(mix, NAMES, distances) == pytest.approx(0.125)
     assert support_score(mix, NAMES, distances, null_distance=2.0) == pytest.approx(0.375)
+    for off in ({}, {"null_distance": 0.0}, {"null_distance": -1.0}):
+        assert support_score(mix, NAMES, distances, **off) == pytest.approx(0.125)
     assert support_score(AdapterMix.base_only(), NAMES, distances) == 0
 
 
@@ -103,6 +104,15 @@ def test_novelty_decides_out_of_library_where_it_is_known():
     assert read_support(far, mix, low=0.0, out_of_library=4.5).level == "OK"
     without = read_support(far, mix, low=0.0, out_of_library=4.5, exclude={"night"})
     assert (without.level, without.novelty) == ("OUT_OF_LIBRARY", 8.0)
+
+
+def test_where_every_adapter_is_excluded_nothing_is_near():
+    far = replace(estimate([1.0, 2.0, 3.0]), novelties=np.array([9.0, 4.0, 8.0]))
+    reading = read_support(
+        far, AdapterMix.base_only(), low=0.0, out_of_library=100.0, exclude=set(NAMES)
+    )
+    assert (reading.nearest, reading.level) == (BASE, "OUT_OF_LIBRARY")
+    assert (reading.nearest_distance, reading.novelty) == (math.inf, math.inf)
 
 
 def test_without_a_calibration_nothing_is_said_about_miou():

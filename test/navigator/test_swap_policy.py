@@ -15,6 +15,7 @@ from semla_ros.types import BASE, AdapterMix
 S = 1_000_000_000
 ACTIVE = AdapterMix.base_only()
 LARGE, MIDDLE, SMALL = 0.9, 0.2, 0.05
+TINY = 2.0**-20  # a binary fraction, so that differences of mixes come out exactly
 
 
 def mix(difference):
@@ -105,8 +106,23 @@ def test_one_is_no_debounce():
 
 
 def test_the_threshold_itself_triggers():
-    assert decisions(debounce(trigger_consecutive=1), [0.3 + 1e-9]) == [True]
-    assert decisions(debounce(trigger_consecutive=1), [0.3 - 1e-9]) == [False]
+    policy = debounce(trigger=0.25, trigger_consecutive=1)
+    assert decisions(policy, [0.25 - TINY, 0.25]) == [False, True]
+
+
+def test_the_release_itself_does_not_end_the_run():
+    released = [LARGE, LARGE, 0.125, 0.125, LARGE]
+    assert decisions(debounce(release=0.125), released)[-1]
+    released[2:4] = 0.125 - TINY, 0.125 - TINY
+    assert not decisions(debounce(release=0.125), released)[-1]
+
+
+def test_the_same_stamp_again_is_no_step_back():
+    assert decisions(debounce(), [LARGE] * 3, step_ns=0) == [False, False, True]
+
+
+def test_thresholds_may_be_the_whole_range():
+    assert decisions(debounce(trigger=1.0, release=1.0, trigger_consecutive=1), [1.0]) == [True]
 
 
 def test_one_observation_below_the_release_does_not_end_the_run():
@@ -127,6 +143,14 @@ def test_the_dwell_is_sensor_time():
     policy = debounce(min_dwell_s=2.0)
     outcome = decisions(policy, [LARGE] * 12, step_ns=S // 2)
     assert [i for i, swapped in enumerate(outcome) if swapped] == [2, 6, 10]
+
+
+def test_the_dwell_puts_off_when_a_swap_is_due():
+    policy = debounce(min_dwell_s=60.0)
+    assert policy.due_ns(0, period_ns=S) == 3 * S
+    assert decisions(policy, [LARGE] * 4) == [False, False, True, False]
+    assert policy.due_ns(3 * S, period_ns=S) == 62 * S
+    assert policy.due_ns(61 * S, period_ns=S) == 63 * S, "the run needs two more"
 
 
 def test_the_first_swap_needs_no_dwell():
@@ -158,7 +182,11 @@ def test_a_run_that_ended_has_no_start():
 def test_always_follows_every_change_and_never_none():
     differences = [0.0, 0.0005, 0.002, 0.5]
     always, never = (SWAP_POLICIES[n](Config()) for n in ("always", "never"))
+    assert always.wanted_since_ns is None
     assert decisions(always, differences) == [False, False, True, True]
+    assert always.wanted_since_ns == 3 * S
+    assert decisions(always, [0.0]) == [False]
+    assert always.wanted_since_ns is None
     assert not any(decisions(never, differences))
 
 

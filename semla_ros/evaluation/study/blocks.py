@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from semla_ros.bags.recording import NoteSink
+from semla_ros.bags.opening import NoteSink
 from semla_ros.evaluation.result import SkippedRecord
 from semla_ros.evaluation.study.inputs import Input, Shot
 from semla_ros.evaluation.truth.source import Truth, TruthSource

@@ -206,6 +206,8 @@ def _note_truth(subject: Subject, run: _Run) -> None:
         shown = "; ".join([*run.problems][:_SHOWN_PROBLEMS])
         more = "; …" if len(run.problems) > _SHOWN_PROBLEMS else ""
         run.note(f"{sum(run.problems.values())} frames not scored: {shown}{more}")
+    if gaps := subject.truth.gaps():
+        run.note(gaps)
     for mapping in subject.truth.mappings():
         if mapping.ignored:
             run.note(

@@ -11,10 +11,12 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from semla_ros.bags.opening import METADATA, STORAGE_SUFFIXES, NoteSink, is_recording
 from semla_ros.bags.reader import SkippedFrame, choose_topic, read_frames
-from semla_ros.bags.recording import STORAGE_SUFFIXES, NoteSink
 from semla_ros.errors import EvaluationError, FrameError
 from semla_ros.evaluation.truth.label_folder import stamp_of
+from semla_ros.folder_walk import files_below
+from semla_ros.image_codec import FULL_BITS
 from semla_ros.image_file import read_image
 from semla_ros.types import Frame
 
@@ -75,12 +77,14 @@ class InputOptions:
         fps: Frame rate of folders whose names are no stamps, and of videos that know none.
         max_pixels: Larger images are skipped before memory is allocated.
         except_topic: Never the camera: the topic of the labels.
+        significant_bits: See `decode_raw`.
     """
 
     topic: str | None = None
     fps: float = DEFAULT_FPS
     max_pixels: int = 33_177_600
     except_topic: str = ""
+    significant_bits: int = FULL_BITS
 
     def __post_init__(self) -> None:
         if not 0 < self.fps <= 1000:
@@ -99,14 +103,14 @@ def open_input(path: Path, options: InputOptions) -> Input:
     if path.is_file():
         if path.suffix.lower() in VIDEO_SUFFIXES:
             return VideoInput.open(path, options)
-        if path.suffix in STORAGE_SUFFIXES:
+        if is_recording(path) or path.suffix == ".active":
             return BagInput.open(path, options)
         raise EvaluationError(
             f"expected a recording ({', '.join(STORAGE_SUFFIXES)}), a video "
             f"({', '.join(VIDEO_SUFFIXES)}) or a folder, got {str(path)!r}"
         )
     inside = [p for p in path.iterdir() if p.is_file()]
-    if any(p.name == "metadata.yaml" or p.suffix in STORAGE_SUFFIXES for p in inside):
+    if any(p.name == METADATA or is_recording(p) for p in inside):
         return BagInput.open(path, options)
     return FolderInput.open(path, options)
 
@@ -119,6 +123,7 @@ class BagInput:
     topic: str
     count: int
     max_pixels: int
+    significant_bits: int = FULL_BITS
 
     @classmethod
     def open(cls, path: Path, options: InputOptions) -> BagInput:
@@ -130,7 +135,8 @@ class BagInput:
         chosen = choose_topic(
             path, options.topic, on_note=_unheard, but=frozenset({options.except_topic})
         )
-        return cls(path, chosen.name, chosen.count, options.max_pixels)
+        bits = options.significant_bits
+        return cls(path, chosen.name, chosen.count, options.max_pixels, bits)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -145,6 +151,7 @@ class BagInput:
             self.path,
             topic=self.topic,
             max_pixels=self.max_pixels,
+            significant_bits=self.significant_bits,
             keep=keep,
             on_note=on_note,
         )
@@ -174,7 +181,7 @@ class FolderInput:
         Raises:
             EvaluationError: There is none.
         """
-        found = (p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+        found = (p for p in files_below(path) if p.suffix.lower() in IMAGE_SUFFIXES)
         files = tuple(sorted(found, key=lambda p: _natural(p.relative_to(path).as_posix())))
         if not files:
             raise EvaluationError(

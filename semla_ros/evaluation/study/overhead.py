@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from semla_ros.bags.recording import NoteSink
+from semla_ros.bags.opening import NoteSink
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.study.evaluate import evaluate
 from semla_ros.evaluation.study.inputs import Input, Keep, Shot

@@ -55,6 +55,7 @@ class Task:
             topic=settings.topic,
             fps=settings.fps,
             max_pixels=settings.config().max_pixels,
+            significant_bits=settings.config().significant_bits,
             except_topic=topic,
         )
         return open_input(self.path, options)

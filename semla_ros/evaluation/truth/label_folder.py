@@ -8,8 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from semla_ros.bags.topics import MAX_STAMP_NS
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.truth.label_map import LabelMap
+from semla_ros.folder_walk import files_below
 
 _DIGITS_OF_NS = 16
 _SECONDS = re.compile(r"(\d{1,10})[._](\d{1,9})$")
@@ -38,7 +40,7 @@ class LabelFolder:
         """
         self.root = root
         self._map = label_map
-        files = sorted(p for p in root.rglob("*.png") if p.is_file())
+        files = sorted(p for p in files_below(root) if p.suffix == ".png")
         self._by_name: dict[str, LabelFile] = {}
         # A file belongs to the longest of the endings it has.
         endings = sorted(label_map.labels, key=len, reverse=True)
@@ -73,6 +75,11 @@ class LabelFolder:
         """Return the labels whose name is the nearest stamp within `tolerance_ns`."""
         near = nearest(self._stamps, stamp_ns, tolerance_ns=tolerance_ns)
         return None if near is None else self._by_stamp[near]
+
+    def offset_ns(self, stamp_ns: int) -> int | None:
+        """Return how much later than `stamp_ns` the nearest labels are, None without stamps."""
+        near = nearest(self._stamps, stamp_ns, tolerance_ns=MAX_STAMP_NS)
+        return None if near is None else near - stamp_ns
 
     def _add(self, path: Path, ending: str) -> None:
         name = path.stem.removesuffix(ending) if ending else path.stem
@@ -110,13 +117,14 @@ def stamp_of(name: str) -> int | None:
     `1700000000123456789` are ns, `1700000000.123456789` and `1700000000_123456789` seconds and
     their fraction.
     """
-    if name.isdecimal() and len(name) >= _DIGITS_OF_NS:
-        return int(name)
+    if name.isdecimal() and _DIGITS_OF_NS <= len(name) <= len(str(MAX_STAMP_NS)):
+        return int(name) if int(name) < MAX_STAMP_NS else None
     seconds = _SECONDS.fullmatch(name)
     if seconds is None or len(seconds[1]) < 9:
         return None
     fraction = seconds[2] if "_" in name else seconds[2].ljust(9, "0")
-    return int(seconds[1]) * 1_000_000_000 + int(fraction)
+    stamp_ns = int(seconds[1]) * 1_000_000_000 + int(fraction)
+    return stamp_ns if stamp_ns < MAX_STAMP_NS else None
 
 
 def nearest(stamps: list[int], stamp_ns: int, *, tolerance_ns: int) -> int | None:

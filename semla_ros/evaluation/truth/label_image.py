@@ -11,13 +11,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from semla_ros.errors import EvaluationError
+from semla_ros.errors import EvaluationError, FrameError
+from semla_ros.image_headers import PNG_SIGNATURE, png_header
+from semla_ros.lfs_pointer import lfs_remedy
 
 RawLabels = npt.NDArray[Any]
 """(H, W) of an integer type: ids; or (H, W, 3) uint8: RGB colours."""
 
 MAX_FILE_BYTES = 400_000_000
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GRAY, _PALETTE = 0, 3
 _IHDR_END = 33
 
@@ -48,16 +49,18 @@ def decode_label_png(data: bytes, *, max_pixels: int) -> RawLabels:
     Raises:
         EvaluationError: Not a PNG, damaged, or larger than `max_pixels`.
     """
-    if data[:8] != _SIGNATURE or len(data) < _IHDR_END or data[12:16] != b"IHDR":
+    if data[:8] != PNG_SIGNATURE:
+        remedy = lfs_remedy(data) or "labels must be lossless"
         raise EvaluationError(
-            f"expected a PNG, got {len(data)} bytes beginning {data[:8].hex(' ')!r}: labels must "
-            "be lossless"
+            f"expected a PNG, got {len(data)} bytes beginning {data[:8].hex(' ')!r}: {remedy}"
         )
-    width, height, depth, kind = struct.unpack(">IIBB", data[16:26])
-    if not 0 < width * height <= max_pixels:
+    try:
+        header = png_header(data)
+    except FrameError as error:
+        raise EvaluationError(str(error)) from error
+    height, width, depth, kind = header.height, header.width, data[24], data[25]
+    if width * height > max_pixels:
         raise EvaluationError(f"expected 1 to {max_pixels} pixels, got {width} x {height}")
-    if kind in (_GRAY, _PALETTE) and depth < 8:
-        raise EvaluationError(f"expected ids of 8 or 16 bits, got a PNG of {depth} bits")
     if kind == _PALETTE:
         data = _indices_as_gray(data)
     try:
@@ -67,14 +70,15 @@ def decode_label_png(data: bytes, *, max_pixels: int) -> RawLabels:
     if image is None or image.shape[:2] != (height, width):
         raise EvaluationError(f"damaged PNG of {len(data)} bytes")
     if image.ndim == 2:
-        return np.asarray(image)
+        # OpenCV stretches 1, 2 and 4 bits over 0 to 255; ids are what was stored.
+        return np.asarray(image if depth >= 8 else image // np.uint8(255 // ((1 << depth) - 1)))
     if image.dtype != np.uint8:
         raise EvaluationError(f"expected colours of 8 bits, got {image.dtype}")
     return np.ascontiguousarray(image[..., 2::-1])
 
 
 def _indices_as_gray(data: bytes) -> bytes:
-    """Return a palette PNG of 8 bits declared as gray: the same pixels, now read as numbers."""
+    """Return a palette PNG declared as gray: the same pixels, now read as numbers."""
     header = bytearray(data[12:29])
     header[13] = _GRAY
     crc = struct.pack(">I", zlib.crc32(header))

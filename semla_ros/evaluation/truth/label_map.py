@@ -149,7 +149,7 @@ def _read(path: Path) -> dict[str, Any]:
     if path.stat().st_size > MAX_FILE_BYTES:
         raise EvaluationError(f"{path.name!r} is over {MAX_FILE_BYTES} bytes: no label map")
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise EvaluationError(f"{path.name!r} is no label map: {reason}") from error

@@ -17,6 +17,7 @@ from semla_ros.evaluation.truth.label_image import (
     read_label_image,
 )
 from semla_ros.evaluation.truth.label_map import LabelMap
+from semla_ros.evaluation.truth.matches import Matches
 from semla_ros.types import LabelArray
 
 DEFAULT_TOLERANCE_NS = 5_000_000
@@ -48,6 +49,10 @@ class TruthSource(Protocol):
         """Return the mappings used so far, for what they leave out."""
         ...
 
+    def gaps(self) -> str:
+        """Return why frames asked for so far are without truth; empty: nothing to say."""
+        ...
+
 
 class NoTruth:
     """No frame has truth."""
@@ -59,6 +64,10 @@ class NoTruth:
     def mappings(self) -> Sequence[ClassMapping]:
         """Return no mapping."""
         return ()
+
+    def gaps(self) -> str:
+        """Return nothing: none was expected."""
+        return ""
 
 
 class _Mappings:
@@ -103,15 +112,18 @@ class FolderTruth:
         self._folder = LabelFolder(root, label_map)
         self._mappings = _Mappings(label_map, classes)
         self._max_pixels = max_pixels
-        self._tolerance_ns = tolerance_ns
+        self._matches = Matches(tolerance_ns)
 
     def truth(self, stamp_ns: int, name: str) -> Truth:
         """Return the truth of the frame with this stamp and name."""
         found = self._folder.by_name(name) if name else None
         if found is None:
-            found = self._folder.by_stamp(stamp_ns, tolerance_ns=self._tolerance_ns)
+            found = self._folder.by_stamp(stamp_ns, tolerance_ns=self._matches.tolerance_ns)
         if found is None:
+            frame = repr(name) if name else f"the one stamped {stamp_ns}"
+            self._matches.miss(frame, self._folder.offset_ns(stamp_ns))
             return Truth(None)
+        self._matches.hit()
         mapping = self._mappings.of(found.table)
         return _guarded(
             lambda: mapping.apply(read_label_image(found.path, max_pixels=self._max_pixels)),
@@ -121,6 +133,10 @@ class FolderTruth:
     def mappings(self) -> Sequence[ClassMapping]:
         """Return the mappings used so far."""
         return tuple(self._mappings.known.values())
+
+    def gaps(self) -> str:
+        """Return why frames asked for so far are without truth."""
+        return self._matches.gaps(repr(next(iter(self._folder.paths)).name))
 
 
 class TopicTruth:
@@ -144,7 +160,8 @@ class TopicTruth:
         self._newest_ns: int | None = None
         self._mappings = _Mappings(label_map, classes)
         self._max_pixels = max_pixels
-        self._tolerance_ns = tolerance_ns
+        self._topic = topic
+        self._matches = Matches(tolerance_ns)
 
     def truth(self, stamp_ns: int, name: str) -> Truth:
         """Return the truth of the frame with this stamp.
@@ -154,8 +171,11 @@ class TopicTruth:
         """
         self._advance(stamp_ns)
         near = min(self._pending, key=lambda s: abs(s - stamp_ns), default=None)
-        if near is None or abs(near - stamp_ns) > self._tolerance_ns:
+        if near is None or abs(near - stamp_ns) > self._matches.tolerance_ns:
+            offset_ns = None if near is None else near - stamp_ns
+            self._matches.miss(f"the one stamped {stamp_ns}", offset_ns)
             return Truth(None)
+        self._matches.hit()
         message = self._pending[near]
         if message.error:
             return Truth(None, message.error)
@@ -164,6 +184,11 @@ class TopicTruth:
     def mappings(self) -> Sequence[ClassMapping]:
         """Return the mappings used so far."""
         return tuple(self._mappings.known.values())
+
+    def gaps(self) -> str:
+        """Return why frames asked for so far are without truth."""
+        newest = "none" if self._newest_ns is None else f"the ones stamped {self._newest_ns}"
+        return self._matches.gaps(f"{newest} of {self._topic}")
 
     def _labels(self, message: StampedLabels) -> LabelArray:
         raw = message.labels

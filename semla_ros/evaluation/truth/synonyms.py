@@ -29,7 +29,7 @@ class Synonyms:
         path = shipped_files("label_maps").get("synonyms")
         if path is None:
             return cls()
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
         try:
             return cls(
                 tuple(frozenset(map(plain, group)) for group in data["equal"]),

@@ -22,14 +22,19 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def _palette_png(ids: np.ndarray, palette: np.ndarray) -> bytes:
+def _packed(row: np.ndarray, depth: int) -> bytes:
+    """The values of a row, the first one in the highest bits."""
+    bits = np.unpackbits(row[:, None], axis=1)[:, 8 - depth :]
+    return np.packbits(bits.reshape(-1)).tobytes()
+
+
+def _palette_png(ids: np.ndarray, palette: np.ndarray, *, depth: int = 8, kind: int = 3) -> bytes:
     height, width = ids.shape
-    rows = b"".join(b"\0" + row.tobytes() for row in ids)
+    rows = b"".join(b"\0" + _packed(row, depth) for row in ids)
     return (
         b"\x89PNG\r\n\x1a\n"
-        + _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0))
-        + _chunk(b"PLTE", palette.tobytes())
-        + _chunk(b"tRNS", bytes(256))
+        + _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0))
+        + (_chunk(b"PLTE", palette.tobytes()) + _chunk(b"tRNS", bytes(len(palette)))) * (kind == 3)
         + _chunk(b"IDAT", zlib.compress(rows))
         + _chunk(b"IEND", b"")
     )
@@ -47,6 +52,20 @@ def test_a_palette_gives_its_indices() -> None:
     assert np.array_equal(decode_label_png(_palette_png(ids, palette), max_pixels=LIMIT), ids)
 
 
+@pytest.mark.parametrize("kind", [0, 3])
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_ids_of_few_bits_come_back_as_stored(depth: int, kind: int) -> None:
+    ids = np.random.default_rng(0).integers(0, 1 << depth, (9, 13), dtype=np.uint8)
+    palette = np.zeros((1 << depth, 3), np.uint8)
+    data = _palette_png(ids, palette, depth=depth, kind=kind)
+    assert np.array_equal(decode_label_png(data, max_pixels=LIMIT), ids)
+
+
+def test_a_git_lfs_pointer_is_named() -> None:
+    with pytest.raises(EvaluationError, match="git lfs pull"):
+        decode_label_png(b"version https://git-lfs.github.com/spec/v1\n", max_pixels=LIMIT)
+
+
 def test_colours_are_rgb() -> None:
     rgb = np.array([[[1, 2, 3], [250, 0, 9]]], np.uint8)
     assert np.array_equal(decode_label_png(_png(rgb[..., ::-1]), max_pixels=LIMIT), rgb)
@@ -56,7 +75,7 @@ def test_jpegs_and_damage_are_refused(tmp_path: Path) -> None:
     image = np.zeros((8, 8), np.uint8)
     jpeg = cv2.imencode(".jpg", image)[1].tobytes()
     whole = _png(np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8))
-    for data, message in ((jpeg, "lossless"), (b"", "0 bytes"), (whole[:40], "damaged")):
+    for data, message in ((jpeg, "lossless"), (b"", "0 bytes"), (whole[:40], "truncated")):
         (tmp_path / "x.png").write_bytes(data)
         with pytest.raises(EvaluationError, match=f"x.png.*{message}"):
             read_label_image(tmp_path / "x.png", max_pixels=LIMIT)
