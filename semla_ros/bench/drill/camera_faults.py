@@ -61,7 +61,7 @@ def _stamps(name: str, does: str, expects: tuple[Expectation, ...], **script: ob
     human = "" if usable else _CLOCK
     play = camera(**{**TURNS, **script})
     every = (goes_on(), adapts(), *expects)
-    return Fault(name, does, play, every, seconds=10.0, human=human, stamps_usable=usable)
+    return Fault(name, does, play, every, seconds=12.0, human=human, stamps_usable=usable)
 
 
 STAMPS = (

@@ -16,7 +16,7 @@ PLAIN = Setup("plain")
 SMALL = Setup("small memory", {"library_memory_mb": 1})
 SWITCHES = Setup("switches", switches=True)
 TURNS: Mapping[str, Any] = MappingProxyType(
-    {"pictures": ["fog-night", "clear-day"], "turn_s": 5.0}
+    {"pictures": ["fog-night", "clear-day"], "turn_s": 8.0}
 )
 """A scene that changes, so that a navigator that works swaps."""
 
