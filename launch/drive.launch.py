@@ -24,6 +24,7 @@ ARGUMENTS = (
     ("namespace", "", "Namespace of the node"),
     ("use_sim_time", "false", "Take time from /clock"),
     ("autostart", "true", "Configure and activate without a lifecycle manager"),
+    ("respawn", "false", "Start the node again 2 s after it ended by itself"),
     ("rviz", "false", "Show camera, overlay, mask and legend in RViz"),
     ("log_level", "info", "debug, info, warn, error or fatal"),
 )
@@ -56,6 +57,8 @@ def _start(context: LaunchContext) -> list:
         arguments=["--ros-args", "--log-level", f"{_logger(given)}:={given['log_level']}"],
         output="screen",
         emulate_tty=True,
+        respawn=given["respawn"].lower() in ("true", "1", "yes"),
+        respawn_delay=2.0,
     )
     return [*_dds_profile(), node, _rviz(given)]
 

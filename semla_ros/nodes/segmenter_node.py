@@ -36,12 +36,13 @@ from semla_ros.nodes.statistics import FrameStatistics
 from semla_ros.nodes.stream import FrameStream
 from semla_ros.nodes.transport_loss import LossReport
 from semla_ros.pipeline import AdaptivePipeline, build_pipeline
+from semla_ros.streaks import Streaks
 
 _log = logging.getLogger("semla_ros.nodes.segmenter_node")  # also when run as __main__
 
 NODE_NAME = "segmenter"
 FINALIZED = "finalized"
-_PATIENCE_S, _EXIT_PATIENCE_S = 10.0, 1.5
+_PATIENCE_S, _EXIT_PATIENCE_S = 10.0, 2.5
 """How long the frame in hand and each background thread may take to end: at a transition, and
 when the process is told to end."""
 _END_WITHIN_S = 9.0
@@ -66,6 +67,7 @@ class SegmenterNode(LifecycleNode):
         self._problem = ""
         self._patience_s = _PATIENCE_S
         self._hangs = False
+        self._streaks = Streaks()
         self._settings = NodeParameters(self, on_change=self._reconfigure)
         self._statistics = FrameStatistics()
         self._orders = OrderServices(self)
@@ -210,11 +212,15 @@ class SegmenterNode(LifecycleNode):
             self._pipeline.configure(config)
 
     def _check(self) -> None:
-        if self._stream is not None:
-            self._stream.check()
-        message = DiagnosticArray(status=statuses(self._snapshot()))
-        message.header.stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(message)
+        try:
+            if self._stream is not None:
+                self._stream.check()
+            message = DiagnosticArray(status=statuses(self._snapshot()))
+            message.header.stamp = self.get_clock().now().to_msg()
+            self._diagnostics.publish(message)
+        except Exception as error:  # noqa: BLE001  an edge: a report that fails must not end masks
+            if self._streaks.begins("check", error):
+                _log.exception("unexpected error in the periodic check")
 
     def _snapshot(self) -> Snapshot:
         stream, pipeline = self._stream, self._pipeline

@@ -40,6 +40,23 @@ seconds, and fall no sooner. Measured on {machine}, load average {load} when it 
 programs ran beside it where that is not near 0, and times are longer then), in {minutes} minutes.
 """
 
+_BEYOND = """## What only a supervisor mends
+A subscriber that is killed (SIGKILL) while it holds the mutex of its shared-memory port of Fast
+DDS leaves it locked for ever. The node's next publication waits in
+`SharedMemManager::Port::regenerate_port`, discovery then blocks, and rclpy holds the Python
+interpreter while it publishes: no diagnostics, timer or signal handler runs, and new subscribers
+get nothing. Seen in three of three runs with ten participants a process on six topics, one to two
+kills a second, after 120 to 260 kills (node at 10 Hz, 640x480, Fast DDS 3.2.2); the state of the
+threads was read with gdb. `/dev/shm` was not full. Compare Fast-DDS issues 5469 and 6484. With
+the subscribers on UDP (`FASTDDS_BUILTIN_TRANSPORTS=UDPv4`, no profile), 200 kills did no harm.
+
+- Start tools that come and go (RViz, scripts) with UDP.
+- The node ends itself after 30 s without a turn of its main loop (`nodes/lifeline.py`; tracebacks
+  of all threads on stderr, exit code 1): run it under what starts it again, `drive.launch.py
+  respawn:=true` or the unit file in `config/security/`. A camera driver is exposed in the same
+  way to a killed node.
+"""
+
 
 def write_page(record: Path, page: Path) -> None:
     """Write the page of `record`.
@@ -73,6 +90,7 @@ def page_of(record: BenchRecord, name: str) -> str:
         "## What a person has to do\n",
         "Rows that are not here need nobody.\n",
         _table({"fault": "fault", "human": "what to do"}, [r for r in record.rows if r["human"]]),
+        _BEYOND,
     ]
     return "\n".join(parts)
 
