@@ -14,7 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
@@ -216,6 +216,11 @@ class SegmenterNode(LifecycleNode):
             if self._stream is not None:
                 self._stream.check()
             message = DiagnosticArray(status=statuses(self._snapshot()))
+            for each in message.status:
+                if each.level == DiagnosticStatus.ERROR and self._streaks.begins(
+                    each.name, each.message
+                ):
+                    _log.error("%s: %s", each.name, each.message)
             message.header.stamp = self.get_clock().now().to_msg()
             self._diagnostics.publish(message)
         except Exception as error:  # noqa: BLE001  an edge: a report that fails must not end masks

@@ -66,7 +66,7 @@ def encoder(monkeypatch):
 
 @pytest.mark.parametrize("fault", ["hangs", "raises"])
 def test_a_dead_navigator_is_stale_and_told_and_comes_back(
-    robot, make_image, scene, encoder, wait, fault
+    robot, make_image, scene, encoder, wait, capfd, fault
 ):
     with robot(support_max_age_s=0.5) as it:
         supports = it.listen("support", SupportScore)
@@ -82,6 +82,8 @@ def test_a_dead_navigator_is_stale_and_told_and_comes_back(
                 encoder.hang.set()
             encoder.hang = encoder.error = None
             wait(lambda: supports[-1].level != STALE, "support again")
+    said = [line for line in capfd.readouterr().err.splitlines() if words in line]
+    assert 1 <= len(said) <= 2, "at most once as a failure and once as what diagnostics say"
 
 
 def test_zero_stamps_are_judged_by_arrival_and_told(robot, make_image, scene, encoder, wait):
