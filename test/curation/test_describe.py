@@ -13,6 +13,7 @@ import pytest
 from semla_ros.cli import main
 from semla_ros.curation.describe import CACHE, DescribeRequest, describe_library, likenesses
 from semla_ros.errors import BundleError, ConfigError, LibraryError, SemlaError
+from semla_ros.library.seal import reseal_file
 from semla_ros.library.statistics import DomainStatistics, read_statistics, write_statistics
 from semla_ros.navigator.prompts import PromptEmbeddings
 
@@ -50,7 +51,7 @@ def test_words_are_kept_until_the_centroid_changes(demo):
     folder = demo / "library" / "fog-day"
     before = read_statistics(folder, "fog-day")
     other = DomainStatistics(-before.centroid, encoder=before.encoder)
-    write_statistics(folder, "fog-day", other)
+    reseal_file(write_statistics(folder, "fog-day", other))
     (three,) = describe_library(request)
     assert not three.cached
     assert three.likenesses[0].prompt == one.likenesses[-1].prompt

@@ -187,7 +187,7 @@ def test_two_images_of_one_name_are_refused(bundle, image, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "cannot be read"), (b"not an image at all", "JPEG or PNG")],
+    [(None, "cannot be read"), (b"not an image at all", "JPEG, PNG or WebP")],
 )
 def test_an_unusable_image_is_one_line(bundle, tmp_path, capsys, content, message):
     path = tmp_path / "bad.png"

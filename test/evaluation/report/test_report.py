@@ -150,7 +150,7 @@ def test_wrong_pixels_are_orange_and_ignored_ones_are_not():
 
 def test_a_signal_worse_than_chance_is_said_to_point_the_wrong_way(study):
     found = findings(study)
-    bad = BadMasks(0.3, 0.25, {**dict.fromkeys(SIGNALS, 0.6), "support": 0.32})
+    bad = BadMasks(0.3, 0.25, {**dict.fromkeys((*SIGNALS, "expected"), 0.6), "support": 0.32})
     words = " ".join(verdict(study, replace(found, bad=(bad,))))
     assert "Support points the wrong way (worse than chance) for masks below 30 %" in words
     weak = replace(bad, auroc={**bad.auroc, "support": 0.6})
@@ -159,7 +159,6 @@ def test_a_signal_worse_than_chance_is_said_to_point_the_wrong_way(study):
 
 def test_a_caption_names_only_lines_that_are_drawn(study):
     found = findings(study)
-    drawn, *_ = support_sections(found)
-    bare, *_ = support_sections(replace(found, calibration=None))
-    assert "dashed line" in drawn
-    assert "line" not in re.search(r'class="note">([^<]*)', bare)[1]
+    for calibration in (found.calibration, None):
+        scatter, *_ = support_sections(replace(found, calibration=calibration))
+        assert "line" not in re.search(r'class="note">([^<]*)', scatter)[1]
