@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -151,6 +152,11 @@ def _domain(rng: np.random.Generator, scenario: Scenario, dim: int) -> _Domain:
     return _Domain(centre, np.sqrt(variance))
 
 
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description="False alarms of a library's own threshold.")
@@ -159,8 +165,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--domains", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--runs", type=int, default=8)
     options = parser.parse_args(argv)
-    print("| D | domains | images | embeddings | before | now | worst domain | found |")  # noqa: T201
-    print("| ---: " * 3 + "| --- " + "| ---: " * 4 + "|")  # noqa: T201
+    _say("| D | domains | images | embeddings | before | now | worst domain | found |")
+    _say("| ---: " * 3 + "| --- " + "| ---: " * 4 + "|")
     for dim in options.dims:
         for domains in options.domains:
             for images in options.images:
@@ -168,7 +174,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                     got = run(scenario, dim=dim, images=images, domains=domains, runs=options.runs)
                     shares = (got.in_sample, got.false_alarms, got.worst_domain, got.found)
                     cells = " | ".join(f"{100 * share:.1f} %" for share in shares)
-                    print(f"| {dim} | {domains} | {images} | {scenario.name} | {cells} |")  # noqa: T201
+                    _say(f"| {dim} | {domains} | {images} | {scenario.name} | {cells} |")
 
 
 if __name__ == "__main__":

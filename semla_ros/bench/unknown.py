@@ -9,6 +9,7 @@ embedding, and by the filtered novelty of single frames, as the node judges.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -74,6 +75,11 @@ def shares(bundle: ModelBundle, frames: Iterable[Frame]) -> tuple[int, tuple[flo
     return len(found), tuple(np.mean(found, axis=0).tolist())
 
 
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -83,12 +89,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     bundle = open_bundle(options.bundle or default_bundle(), verify=False)
     rows = {f"new drive {seed}": known_drive(seed) for seed in SEEDS}
     rows |= {path.name: thinned(read_frames(path)) for path in options.recordings}
-    print("| frames of | frames | single | filtered embedding | filtered novelty |")  # noqa: T201
-    print("| --- | ---: | ---: | ---: | ---: |")  # noqa: T201
+    _say("| frames of | frames | single | filtered embedding | filtered novelty |")
+    _say("| --- | ---: | ---: | ---: | ---: |")
     for name, frames in rows.items():
         count, found = shares(bundle, frames)
         cells = " | ".join(f"{100 * each:.1f} %" for each in found)
-        print(f"| {name} | {count} | {cells} |", flush=True)  # noqa: T201
+        _say(f"| {name} | {count} | {cells} |")
 
 
 if __name__ == "__main__":
