@@ -1,20 +1,19 @@
-"""Which engine segments and which one embeds; a missing plan is built behind the scenes."""
+"""Which engine segments and which one embeds; a missing plan is built behind the scenes.
+
+What there is for TensorRT is imported only where TensorRT is installed and may be used.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import logging
-from collections.abc import Callable
 
 from semla_ros.bundle import ModelBundle
 from semla_ros.config import Config
-from semla_ros.engine import EngineOptions, create_engine
+from semla_ros.engine import EngineOptions, create_engine, require_tensorrt
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.deferred import DeferredEngine, Tell
-from semla_ros.engine.tensorrt.availability import only_lacks_plan
-from semla_ros.engine.tensorrt.engine import TensorRtEngine
-from semla_ros.engine.tensorrt.runner import TensorRtRunner
-from semla_ros.engine.tensorrt.settings import TensorRtSettings
-from semla_ros.errors import EngineUnavailableError
+from semla_ros.errors import EngineUnavailableError, PlanMissingError
 from semla_ros.navigator.encoder import ImageEncoder, OnnxImageEncoder, RunnerImageEncoder
 
 _LOG = logging.getLogger(__name__)
@@ -26,58 +25,68 @@ _ONE_THREAD = 1
 def open_engine(config: Config, bundle: ModelBundle) -> SegmentationEngine:
     """Return the engine that `config` asks for.
 
-    Where TensorRT would be it, works here and only lacks its plan, another engine serves while
-    the plan is built, unless `tensorrt_build` is `never`.
+    Where TensorRT is asked for and only lacks its plan, another engine serves while the plan is
+    built, unless `tensorrt_build` is `never`; `auto` builds none.
 
     Raises:
         EngineUnavailableError: It cannot run here.
         BundleError: The bundle does not hold what it needs.
     """
     options = EngineOptions(config.threads, config.precision, config.device)
-    if _may_build(config) and only_lacks_plan(bundle, options):
-        first = create_engine(AUTO, bundle, threads=config.threads)
-        _LOG.warning("building a TensorRT plan, %s serves meanwhile", first.name)
-        return DeferredEngine(first, _maker(bundle, options), what=TENSORRT)
-    return create_engine(
-        config.engine,
-        bundle,
-        threads=config.threads,
-        precision=config.precision,
-        device=config.device,
-    )
+    try:
+        return create_engine(
+            config.engine,
+            bundle,
+            threads=config.threads,
+            precision=config.precision,
+            device=config.device,
+        )
+    except PlanMissingError:
+        if not _may_build(config):
+            raise
+    first = create_engine(AUTO, bundle, threads=config.threads)
+    _LOG.warning("building a TensorRT plan, %s serves meanwhile", first.name)
+    return _deferred(first, bundle, options)
 
 
 def open_encoder(config: Config, bundle: ModelBundle) -> ImageEncoder:
-    """Return the navigator's encoder that `config` asks for; `auto` builds no plan.
+    """Return the navigator's encoder that `config` asks for; no plan is built here.
 
     Raises:
         EngineUnavailableError: TensorRT was asked for and cannot run here.
         BundleError: No navigator, or a graph of another interface.
     """
     if config.navigator_engine != "onnx":
-        options = EngineOptions(threads=_ONE_THREAD)
         try:
-            run = TensorRtRunner.open(bundle, options=options)
+            return _tensorrt_encoder(bundle)
         except EngineUnavailableError as error:
             if config.navigator_engine == TENSORRT:
                 raise
             _LOG.info("navigator: onnx, not %s", error)
-        else:
-            return RunnerImageEncoder(bundle, run)
     return OnnxImageEncoder(bundle, threads=_ONE_THREAD)
 
 
 def _may_build(config: Config) -> bool:
     return (
-        config.engine in (AUTO, TENSORRT)
-        and config.tensorrt_build == "background"
+        config.tensorrt_build == "background"
         and config.adaptation == "background"
+        and importlib.util.find_spec("onnx") is not None
     )
 
 
-def _maker(bundle: ModelBundle, options: EngineOptions) -> Callable[[Tell], SegmentationEngine]:
-    def make(tell: Tell) -> SegmentationEngine:
-        settings = TensorRtSettings(build=True, progress=tell)
-        return TensorRtEngine.open(bundle, options=options, settings=settings)
+def _deferred(
+    first: SegmentationEngine, bundle: ModelBundle, options: EngineOptions
+) -> DeferredEngine:
+    from semla_ros.engine.tensorrt.engine import TensorRtEngine
 
-    return make
+    def make(tell: Tell) -> SegmentationEngine:
+        return TensorRtEngine.open(bundle, options=options, build=True, tell=tell)
+
+    return DeferredEngine(first, make, what=TENSORRT)
+
+
+def _tensorrt_encoder(bundle: ModelBundle) -> ImageEncoder:
+    require_tensorrt()
+    from semla_ros.engine.tensorrt.runner import TensorRtRunner
+
+    return RunnerImageEncoder(bundle, TensorRtRunner.open(bundle))

@@ -1,7 +1,8 @@
-"""Cast a graph to FP16 where it pays: for strongly typed networks. Needs the package `onnx`.
+"""Cast a graph to FP16 where it pays. Needs the package `onnx`.
 
 Matrix products and convolutions compute in FP16, between casts; normalisation, softmax, sums and
-the residual stream stay FP32. TensorRT fuses the casts into their neighbours.
+the residual stream stay FP32. The graph says so, not the builder: what FP16 costs can be measured
+with any runtime.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ LARGEST = float(np.finfo(np.float16).max)
 def to_half(model: onnx.ModelProto, *, inputs: Collection[str]) -> None:
     """Make `model` compute `HALF_OPERATORS` in FP16; names of tensors stay.
 
-    Initializers that only such operators read become FP16 themselves, so that a refit is FP16
-    too; images, text features and outputs stay FP32.
+    Weights that only such operators read become FP16 themselves; images, text features and
+    outputs stay FP32.
 
     Args:
         model: The graph, changed in place.
@@ -79,8 +80,8 @@ def _narrow(tensor: onnx.TensorProto) -> None:
     values = numpy_helper.to_array(tensor)
     if values.size and float(np.abs(values).max()) > LARGEST:
         raise BundleError(
-            f"weight {tensor.name!r}: expected values up to {LARGEST:g} for fp16, got "
-            f"{float(np.abs(values).max()):g}: build with precision fp32"
+            f"weight {tensor.name!r}: expected values up to {LARGEST:g} for f16, got "
+            f"{float(np.abs(values).max()):g}: build with --precision f32"
         )
     tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), tensor.name))
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from semla_ros.engine.tensorrt.cuda import Cuda
-from semla_ros.engine.tensorrt.features import Features, features_of
-from semla_ros.engine.tensorrt.plan_key import Platform
 from semla_ros.errors import EngineError, EngineUnavailableError
 
 _LOG = logging.getLogger(__name__)
@@ -29,14 +27,12 @@ class Toolkit:
 
     Attributes:
         trt: The module `tensorrt`.
-        features: What it can do.
-        cuda: The GPU.
+        cuda: The GPU, with all memory of the engine that is made with this.
         logger: Passes TensorRT's messages on to `logging`.
         runtime: Deserialises plans.
     """
 
     trt: Any
-    features: Features
     cuda: Cuda
     logger: Any
     runtime: Any
@@ -48,13 +44,7 @@ class Toolkit:
         Raises:
             EngineUnavailableError: The package, the driver or the GPU is missing; it says which.
         """
-        trt = import_tensorrt()
-        features = features_of(trt)
-        if not features.named_tensors:
-            raise EngineUnavailableError(
-                f"expected TensorRT 8.5 or newer, got {trt.__version__}: update it, or take "
-                "engine 'onnx'"
-            )
+        trt = _module()
         cuda = Cuda.open()
         logger = logger_of(trt)
         try:
@@ -62,40 +52,34 @@ class Toolkit:
             trt.init_libnvinfer_plugins(logger, "")
             runtime = trt.Runtime(logger)
         except API_ERRORS as error:
-            gpu = cuda.device.name
+            gpu = cuda.device.gpu
             cuda.close()
             raise EngineUnavailableError(
                 f"TensorRT {trt.__version__} does not start on {gpu}: {error}: "
                 "check that driver, CUDA and TensorRT fit, or take engine 'onnx'"
             ) from error
-        return cls(trt, features, cuda, logger, runtime)
+        return cls(trt, cuda, logger, runtime)
 
     @property
-    def platform(self) -> Platform:
-        """What plans depend on."""
-        device = self.cuda.device
-        return Platform(
-            tensorrt=str(self.trt.__version__),
-            gpu=device.name,
-            compute_capability=device.compute_capability,
-            driver=device.driver,
-        )
+    def platform(self) -> Mapping[str, str | int]:
+        """What plans depend on; they run nowhere else."""
+        return {"tensorrt": str(self.trt.__version__), **asdict(self.cuda.device)}
 
-    def deserialise(self, content: bytes) -> Any:  # noqa: ANN401  trt.ICudaEngine
-        """Return the engine of the plan `content`.
+    def deserialise(self, plan: bytes) -> Any:  # noqa: ANN401  trt.ICudaEngine
+        """Return the engine of `plan`.
 
         Raises:
             PlanRefusedError: TensorRT does not take the plan.
         """
         try:
-            engine = self.runtime.deserialize_cuda_engine(content)
+            engine = self.runtime.deserialize_cuda_engine(plan)
         except API_ERRORS as error:
             raise PlanRefusedError(f"TensorRT refuses the plan: {error}") from error
         if engine is None:
             raise PlanRefusedError("TensorRT refuses the plan: see its messages above")
         return engine
 
-    def context(self, engine: Any) -> Any:  # noqa: ANN401  trt.IExecutionContext
+    def context(self, engine: Any) -> Any:  # noqa: ANN401  trt.ICudaEngine, trt.IExecutionContext
         """Return a new execution context of `engine`.
 
         Raises:
@@ -110,24 +94,25 @@ class Toolkit:
         return context
 
 
-def import_tensorrt() -> Any:  # noqa: ANN401  a module without types
+def _module() -> Any:  # noqa: ANN401  a module without types
     """Return the module `tensorrt`.
 
     Raises:
-        EngineUnavailableError: It is not installed, or its libraries are not.
+        EngineUnavailableError: It does not load, or is older than 8.5.
     """
-    if importlib.util.find_spec("tensorrt") is None:
-        raise EngineUnavailableError(
-            "expected the Python package tensorrt, found none: pip install "
-            "'semla-ros[tensorrt]', or take engine 'onnx'"
-        )
     try:
-        return importlib.import_module("tensorrt")
+        trt = importlib.import_module("tensorrt")
     except (ImportError, OSError) as error:
         raise EngineUnavailableError(
             f"the Python package tensorrt does not load: {error}: install the libraries that it "
             "names, or take engine 'onnx'"
         ) from error
+    if not hasattr(trt.IExecutionContext, "execute_async_v3"):
+        raise EngineUnavailableError(
+            f"expected TensorRT 8.5 or newer, got {trt.__version__}: update it, or take engine "
+            "'onnx'"
+        )
+    return trt
 
 
 def logger_of(trt: Any) -> Any:  # noqa: ANN401  trt.ILogger
@@ -138,8 +123,6 @@ def logger_of(trt: Any) -> Any:  # noqa: ANN401  trt.ILogger
         severity.INTERNAL_ERROR: logging.ERROR,
         severity.ERROR: logging.ERROR,
         severity.WARNING: logging.WARNING,
-        severity.INFO: logging.DEBUG,
-        severity.VERBOSE: logging.NOTSET,
     }
 
     class Bridge(base):  # type: ignore[misc]  # the module has no types
@@ -149,8 +132,6 @@ def logger_of(trt: Any) -> Any:  # noqa: ANN401  trt.ILogger
             base.__init__(self)
 
         def log(self, severity: Any, msg: str) -> None:  # noqa: ANN401  trt enum
-            level = levels.get(severity, logging.DEBUG)
-            if level:
-                _LOG.log(level, "TensorRT: %s", msg)
+            _LOG.log(levels.get(severity, logging.DEBUG), "TensorRT: %s", msg)
 
     return Bridge()
