@@ -24,6 +24,8 @@ class ParameterSpec:
         minimum, maximum: Inclusive range of a number, None where open.
         choices: Allowed strings, empty where free.
         live: May change while the node runs.
+        decides: `policy`: when the adapters are swapped; `result`: other answers to the same
+            frames; empty: neither, or the bundle has a say in it.
     """
 
     name: str
@@ -34,6 +36,7 @@ class ParameterSpec:
     maximum: float | None
     choices: tuple[str, ...]
     live: bool
+    decides: str = ""
 
     def checked(self, value: object) -> Value:
         """Return `value` as this parameter's type.
@@ -90,22 +93,21 @@ def parameter(
     high: float | None = None,
     choices: tuple[str, ...] = (),
     live: bool = False,
+    decides: str = "",
 ) -> Any:  # noqa: ANN401  a dataclass field is typed by its annotation
     """Return a dataclass field that declares a parameter, see `ParameterSpec`."""
-    meta = {"doc": doc, "unit": unit, "low": low, "high": high, "choices": choices, "live": live}
+    meta = {
+        "doc": doc,
+        "unit": unit,
+        "minimum": low,
+        "maximum": high,
+        "choices": choices,
+        "live": live,
+        "decides": decides,
+    }
     return field(default=default, metadata=meta)
 
 
 def spec_of(declared: Field[Any]) -> ParameterSpec:
     """Return what `parameter` declared."""
-    meta = declared.metadata
-    return ParameterSpec(
-        declared.name,
-        cast(Value, declared.default),
-        meta["doc"],
-        meta["unit"],
-        meta["low"],
-        meta["high"],
-        meta["choices"],
-        meta["live"],
-    )
+    return ParameterSpec(declared.name, cast(Value, declared.default), **declared.metadata)

@@ -25,14 +25,7 @@ from semla_ros.support_calibration import SupportCalibration
 from semla_ros.types import AdapterMix, DomainEstimate, Float64Array
 
 _LOG = logging.getLogger(__name__)
-_POLICY_FIELDS = (
-    "swap_policy",
-    "swap_trigger",
-    "swap_release",
-    "trigger_consecutive",
-    "release_consecutive",
-    "min_dwell_s",
-)
+_POLICY = tuple(spec.name for spec in PARAMETERS.values() if spec.decides == "policy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +146,7 @@ def _valid(
 
 def same_policy(one: Config, other: Config) -> bool:
     """Return whether both ask for the same swap policy, settings included."""
-    return all(getattr(one, name) == getattr(other, name) for name in _POLICY_FIELDS)
+    return all(getattr(one, name) == getattr(other, name) for name in _POLICY)
 
 
 def check_live(before: Config, after: Config) -> None:
