@@ -119,9 +119,7 @@ def _check_directory(stream: BinaryIO, path: Path | io.BytesIO) -> None:
         raise ValueError(f"expected a directory of at most {_MAX_DIRECTORY_BYTES} bytes, got more")
 
 
-def _members(
-    archive: zipfile.ZipFile, keys: Collection[str] | None
-) -> dict[str, zipfile.ZipInfo]:
+def _members(archive: zipfile.ZipFile, keys: Collection[str] | None) -> dict[str, zipfile.ZipInfo]:
     """Return the wanted members by the names of their arrays."""
     members: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():

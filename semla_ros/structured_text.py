@@ -68,9 +68,8 @@ def _value(text: str) -> Any:  # noqa: ANN401
 
 def _check_depth(text: str) -> None:
     """Refuse what is nested too deep, event by event: building nodes would recurse."""
-    depth = events = 0
-    for event in yaml.parse(text, Loader=_LOADER):
-        events += 1
+    depth = 0
+    for events, event in enumerate(yaml.parse(text, Loader=_LOADER)):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -114,7 +113,7 @@ def _check_keys(node: yaml.MappingNode) -> None:
     seen: set[tuple[str, str]] = set()
     for key, _ in node.value:
         if not isinstance(key, yaml.ScalarNode):
-            raise ValueError(f"expected plain keys, got a {key.id} in line {_line(key)}")
+            raise yaml.YAMLError(f"expected plain keys, got a {key.id} in line {_line(key)}")
         if key.tag != _MERGE and (key.tag, key.value) in seen:
             raise ValueError(f"the key {key.value[:80]!r} is given twice, in line {_line(key)}")
         seen.add((key.tag, key.value))

@@ -27,7 +27,9 @@ _T = TypeVar("_T")
 NoteSink = Callable[[str], None]
 AnyReader = Ros1Bag | Ros2Reader | MendedSqlite | McapFile
 _Reader = TypeVar("_Reader", Ros1Bag, Ros2Reader, MendedSqlite, McapFile)
-_LISTED = re.compile(r"^[ \t]*-[ \t]+[\"']?([^\s\"']+\.(?:mcap|db3)(?:\.zstd)?)[\"']?[ \t\r]*$", re.MULTILINE)
+_LISTED = re.compile(
+    r"^[ \t]*-[ \t]+[\"']?([^\s\"']+\.(?:mcap|db3)(?:\.zstd)?)[\"']?[ \t\r]*$", re.MULTILINE
+)
 _MAX_METADATA_BYTES = 10_000_000
 _ACTIVE = (
     "{path!r} is a ROS 1 recording that was never closed: `rosbag reindex {path}`, then rename it "

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-
 from semla_ros.bags.mcap_file import McapFile
 from semla_ros.bags.opening import NoteSink, guarded, open_readers
 from semla_ros.bags.ros1_bag import Ros1Bag

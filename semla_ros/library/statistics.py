@@ -140,12 +140,7 @@ def read_statistics(
     try:
         seal = read_seal(folder, trusted=trusted)
         content = read_sealed(path, seal, max_bytes=MAX_STATISTICS_BYTES)
-        if remedy := lfs_remedy(content):
-            raise AdapterError(remedy)
-        arrays = read_arrays(
-            io.BytesIO(content), _KEYS, max_bytes=MAX_STATISTICS_BYTES, check=_check_sizes
-        )
-        return _statistics_from_arrays(arrays)
+        return _statistics_from(content)
     except AdapterError as error:
         raise AdapterError(f"{where}: {error}") from error
     except (OSError, ValueError) as error:
@@ -176,6 +171,14 @@ def write_statistics(folder: Path, name: str, statistics: DomainStatistics) -> P
         arrays["sample"] = statistics.sample.embeddings.astype(np.float32)
         arrays["sample_blocks"] = statistics.sample.blocks.astype(np.int64)
     return write_file(statistics_path(folder, name), npz_content(arrays), error=AdapterError)
+
+
+def _statistics_from(content: bytes) -> DomainStatistics:
+    if remedy := lfs_remedy(content):
+        raise AdapterError(remedy)
+    return _statistics_from_arrays(
+        read_arrays(io.BytesIO(content), _KEYS, max_bytes=MAX_STATISTICS_BYTES, check=_check_sizes)
+    )
 
 
 def _check_sizes(arrays: Mapping[str, ArrayInfo]) -> None:
