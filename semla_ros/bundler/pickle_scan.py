@@ -25,7 +25,7 @@ from semla_ros.bundler.pickle_calls import (
     storage_of,
 )
 
-MAX_OPERATIONS = 3_000_000
+MAX_OPERATIONS = 1_000_000
 
 StorageCheck = Callable[[Storage], None]
 """Raises what it has against a storage's size."""
