@@ -17,6 +17,12 @@ SemlaError
 """
 
 
+def shown(value: object) -> str:
+    """Return what a message shows of a value from elsewhere: its repr, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 300 else f"{text[:300]}…"
+
+
 class SemlaError(Exception):
     """Base of everything this package raises on purpose."""
 

@@ -101,7 +101,8 @@ def read_arrays(
                     raise ValueError(f"expected at most {max_bytes} bytes, got {total}")
                 return {key: _array(archive, member) for key, member in members.items()}
     except _FOREIGN as error:
-        raise ValueError(f"not a whole npz file ({' '.join(str(error).split())})") from error
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(f"not a whole npz file ({reason})") from error
 
 
 def _check_directory(stream: BinaryIO, path: Path | io.BytesIO) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from semla_ros.bundler.pickle_calls import Storage
@@ -60,7 +61,8 @@ def check_old_format(path: Path) -> None:
             total += storage.count * storage.itemsize
         _compare(storage, total, size)
 
-    with path.open("rb") as stream:
+    # A memory map gives no more than it has, however much the pickle says comes next.
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as stream:
         for _ in range(_HEADERS + 1):
             scan(stream, check)
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import pickletools
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO
+from mmap import mmap
+from typing import IO, Any
 
 from semla_ros.bundler.pickle_calls import (
     PLAIN,
@@ -31,7 +32,7 @@ StorageCheck = Callable[[Storage], None]
 """Raises what it has against a storage's size."""
 
 
-def scan(stream: BinaryIO, check: StorageCheck) -> object:
+def scan(stream: IO[bytes] | mmap, check: StorageCheck) -> object:
     """Walk one pickle and return its value, in which `Made` stands for what would be made.
 
     Args:
