@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semla_ros.errors import AdapterError, shown
+from semla_ros.errors import AdapterError
 from semla_ros.library.seal import CONFIG_FILE, Seal, read_sealed
 from semla_ros.structured_text import from_json
 from semla_ros.types import LoraAdapter
@@ -220,7 +220,7 @@ def _refuse_variants(data: Mapping[str, Any], source: str) -> None:
         refused["bias"] = data["bias"]
     if refused:
         raise AdapterError(
-            f"{source}: expected a plain LoRA, got {shown(refused)}, which cannot be summed exactly: "
+            f"{source}: expected a plain LoRA, got {refused!r}, which cannot be summed exactly: "
             "train without, or merge it into a plain LoRA first"
         )
     init = data.get("init_lora_weights")

@@ -44,7 +44,7 @@ _LIMITS = settings(
 
 
 def objection(reader: Reader, path: Path) -> str:
-    """Return what is wrong with how `path` was read; empty: a value, or an error as it should be."""
+    """Return what is wrong with how `path` was read; empty: a value, or an error of ours."""
     signal.setitimer(signal.ITIMER_REAL, CASE_S)
     try:
         reader.read(path)
@@ -121,7 +121,9 @@ def run(name: str, args: argparse.Namespace) -> None:
         reader.read(path)
     warnings.simplefilter("error")
     limit_memory()
-    cases = [f.read_bytes() for f in args.only] if args.only else mutants(reader, contents, args.seed)
+    cases = mutants(reader, contents, args.seed)
+    if args.only:
+        cases = iter([file.read_bytes() for file in args.only])
     end = time.monotonic() + args.seconds
     said: set[str] = set()
     count = 0

@@ -119,7 +119,11 @@ def adapters(folder: Path) -> Sequence[bytes]:
 
 
 def settings(folder: Path) -> Sequence[bytes]:
-    patterns = {"rank_pattern": {"image.fc": 2}, "alpha_pattern": {"text.fc": 4}, "use_rslora": True}
+    patterns = {
+        "rank_pattern": {"image.fc": 2},
+        "alpha_pattern": {"text.fc": 4},
+        "use_rslora": True,
+    }
     (plain,) = _beside(folder, "library/fog/adapter_config.json")
     return plain, json.dumps(json.loads(plain) | patterns).encode()
 
@@ -155,7 +159,7 @@ def tokenizers(folder: Path) -> Sequence[bytes]:
 def classes(_: Path) -> Sequence[bytes]:
     return (
         b"- road\n- car\n- sky\n",
-        b"classes:\n- {id: 0, name: road, rgb: [128, 64, 128]}\n- {id: 1, name: car, rgb: [0, 0, 9]}\n",
+        b"classes:\n- {id: 0, name: road, rgb: [9, 6, 1]}\n- {id: 1, name: car, rgb: [0, 0, 9]}\n",
     )
 
 
@@ -279,7 +283,9 @@ def wals(folder: Path) -> Sequence[bytes]:
     file.write_bytes(sqlites(folder)[0])
     database = sqlite3.connect(file)
     database.execute("PRAGMA journal_mode=WAL")
-    database.execute("INSERT INTO messages(topic_id, timestamp, data) SELECT 1, 9, data FROM messages")
+    database.execute(
+        "INSERT INTO messages(topic_id, timestamp, data) SELECT 1, 9, data FROM messages"
+    )
     database.commit()
     content = (folder / "x.db3-wal").read_bytes()
     before = file.read_bytes()
@@ -289,14 +295,16 @@ def wals(folder: Path) -> Sequence[bytes]:
 
 
 def ros1_bags(folder: Path) -> Sequence[bytes]:
-    from recordings import picture, ros2_message
+    from recordings import picture
     from rosbags.rosbag1 import Writer
     from rosbags.typesys import Stores, get_typestore
 
     from semla_ros.bags.messages import IMAGE, image_fields
 
     store, contents = get_typestore(Stores.ROS1_NOETIC), []
-    for number, packing in enumerate((None, Writer.CompressionFormat.BZ2, Writer.CompressionFormat.LZ4)):
+    for number, packing in enumerate(
+        (None, Writer.CompressionFormat.BZ2, Writer.CompressionFormat.LZ4)
+    ):
         writer = Writer(folder / f"{number}.bag")
         if packing is not None:
             writer.set_compression(packing)
@@ -304,11 +312,9 @@ def ros1_bags(folder: Path) -> Sequence[bytes]:
             connection = bag.add_connection("/camera/image_raw", IMAGE, typestore=store)
             for stamp in range(3):
                 fields = image_fields(picture(stamp, 6, 8), stamp_ns=stamp + 1, frame_id="c")
-                fields["header"] = {"seq": 0, **fields["header"]}
                 message = _ros1_message(store, fields)
                 bag.write(connection, stamp, store.serialize_ros1(message, IMAGE))
         contents.append((folder / f"{number}.bag").read_bytes())
-    del ros2_message
     return contents
 
 
