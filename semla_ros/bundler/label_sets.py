@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 import semla_ros
 from semla_ros.errors import VocabularyError
+from semla_ros.structured_text import from_yaml
 from semla_ros.types import Vocabulary
 from semla_ros.viz.palette import vocabulary_of
 
@@ -72,8 +72,8 @@ def _read_file(path: Path) -> Vocabulary:
         raise VocabularyError(f"{path.name!r} is over {MAX_FILE_BYTES} bytes: not a class list")
     try:
         text = path.read_text(encoding="utf-8-sig")
-        data = text.splitlines() if path.suffix == ".txt" else yaml.safe_load(text)
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        data = text.splitlines() if path.suffix == ".txt" else from_yaml(text)
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise VocabularyError(f"{path.name!r} is no class list: {reason}") from error
     entries = data.get("classes") if isinstance(data, Mapping) else data
