@@ -12,6 +12,7 @@ from pathlib import Path
 
 from semla_ros.config import Config, updated
 from semla_ros.errors import EngineUnavailableError
+from semla_ros.shipped import shipped
 
 NODE_MODULE = "semla_ros.nodes.segmenter_node"
 DDS_PROFILE = "FASTDDS_DEFAULT_PROFILES_FILE"
@@ -72,12 +73,7 @@ def node_environment() -> dict[str, str]:
 
 def dds_profile() -> Path | None:
     """Return the Fast DDS profile that comes with the package, None where it is not installed."""
-    name = "fastdds_large_images.xml"
-    root = Path(__file__).resolve().parents[1]
-    prefixes = [p for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
-    candidates = [root / "config" / name]
-    candidates += [Path(p) / "share" / "semla_ros" / "config" / name for p in prefixes]
-    return next((c for c in candidates if c.is_file()), None)
+    return shipped("config/fastdds_large_images.xml")
 
 
 def require_ros() -> None:

@@ -24,8 +24,8 @@ from typing import Any
 
 import yaml
 
-from semla_ros.bundler.label_sets import shipped_files
 from semla_ros.errors import EvaluationError
+from semla_ros.shipped import shipped_files
 
 IDENTITY = "identity"
 MAX_FILE_BYTES = 1_000_000
@@ -75,7 +75,7 @@ class LabelMap:
 
 def label_maps() -> dict[str, Path]:
     """Return name -> file of the maps that come with the package."""
-    files = shipped_files("label_maps")
+    files = shipped_files("config/label_maps")
     return {name: path for name, path in files.items() if name not in _NOT_MAPS}
 
 

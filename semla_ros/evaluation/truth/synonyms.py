@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import yaml
 
-from semla_ros.bundler.label_sets import shipped_files
 from semla_ros.errors import EvaluationError
+from semla_ros.shipped import shipped_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Synonyms:
     @classmethod
     def shipped(cls) -> Synonyms:
         """Return those of `config/label_maps/synonyms.yaml`; none where it is not installed."""
-        path = shipped_files("label_maps").get("synonyms")
+        path = shipped_files("config/label_maps").get("synonyms")
         if path is None:
             return cls()
         data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
