@@ -1,4 +1,4 @@
-"""Every parameter, declared once: default, unit, range, one line of doc, live or read-only.
+"""Every parameter, declared once: default, unit, range, one line of doc, when it can be set.
 
 ROS declarations, the YAML check, `semla` options and the README table are derived from `Config`.
 """
@@ -223,6 +223,7 @@ class Config:
         "single",
         "rclpy executor of the node: one thread, several, or event-driven where rclpy has it",
         choices=("single", "multi", "events"),
+        fixed=True,
     )
     max_image_age: float = parameter(
         0.0,
@@ -255,7 +256,12 @@ class Config:
         high=16,
     )
     diagnostics_period_s: float = parameter(
-        1.0, "Period of /diagnostics and of the stale check", unit="s", low=0.05, high=60.0
+        1.0,
+        "Period of /diagnostics and of the stale check",
+        unit="s",
+        low=0.05,
+        high=60.0,
+        fixed=True,
     )
 
     def __post_init__(self) -> None:
