@@ -17,10 +17,12 @@ UNSUPPORTED = " (unsupported)"
 """What a class is called where the library does not cover what the camera sees."""
 
 FREE = frozenset(
-    "road street sidewalk pavement footpath walkway floor crosswalk path".split()
-    + ["lane marking", "bike lane", "service lane", "parking", "pedestrian area"]
+    {"road", "street", "sidewalk", "pavement", "footpath", "walkway", "path", "floor"}
+    | {"crosswalk", "lane marking", "bike lane", "service lane", "parking", "pedestrian area"}
 )
-CAUTION = frozenset("terrain grass gravel sand dirt mud snow sky manhole pothole rug".split())
+CAUTION = frozenset(
+    {"terrain", "grass", "gravel", "sand", "dirt", "mud", "snow", "manhole", "pothole", "sky"}
+)
 """Words for ground by how it is entered; what is neither is an obstacle."""
 
 _INDENT = 14

@@ -21,8 +21,8 @@ from semla_ros.cli import (
     evaluate,
     library,
     live,
-    replay,
     nav2,
+    replay,
     report,
     segment,
 )

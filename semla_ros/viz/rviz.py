@@ -1,4 +1,4 @@
-"""The RViz configuration of a running node: its namespace, camera topic and transport filled in."""
+"""The RViz configuration of one node: namespace, camera topic and transport filled in."""
 
 from __future__ import annotations
 

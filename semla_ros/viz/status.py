@@ -41,7 +41,7 @@ def status(mix: AdapterMix, support: SupportReading | None) -> UInt8Array:
     width, height = SIZE
     image: UInt8Array = np.full((height, width, 3), _BACK, np.uint8)
     level = support.level if support is not None else "no support reading"
-    color = _LEVEL.get(level, _FAINT)
+    color = _LEVEL.get(level, _LEVEL["STALE"])
     cv2.rectangle(image, (0, 0), (8, height), color, -1)
     _text(image, level.replace("_", " "), (20, 34), color, scale=_LARGE)
     for row, line in enumerate(_figures(support)):

@@ -32,7 +32,7 @@ def leaves(tree):
 
 def topics_of(tab):
     text = json.dumps([PANELS[panel] for panel in leaves(TABS[tab])])
-    return {topic for topic in re.findall(r'"(/[a-z_]+[a-z0-9_/]*)[."]', text)}
+    return set(re.findall(r'"(/[a-z_]+[a-z0-9_/]*)[."]', text))
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 import pytest
 import rclpy
 from action_msgs.srv import CancelGoal
+from nodes.conftest import running, wait_for
 from rclpy.executors import SingleThreadedExecutor
+from semla_ros.msg import SupportScore
 from std_srvs.srv import Empty
 
-from nodes.conftest import running, wait_for
 from semla_ros.errors import EngineUnavailableError
-from semla_ros.msg import SupportScore
 from semla_ros.nodes import qos
 from semla_ros.nodes.nav2_guard import ACTIONS, CLEAR, Nav2Guard, clear_type
 

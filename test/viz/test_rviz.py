@@ -44,4 +44,3 @@ def test_the_camera_is_taken_in_the_nodes_transport(transport, expected):
 def test_no_fixed_frame_is_asked_for():
     manager = yaml.safe_load(TEMPLATE)["Visualization Manager"]
     assert manager["Transformation"] == {"Current": {"Class": "rviz_common/Identity"}}
-

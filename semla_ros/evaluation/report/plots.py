@@ -149,9 +149,7 @@ def projection_plot(points: Projection, fills: Mapping[str, Fill]) -> str:
     distinct = list(dict.fromkeys(sorted(points.domains)))
     for index, domain in enumerate(distinct):
         inside = domains == domain
-        axes.scatter(
-            *points.frames[inside].T, s=18, label=domain, **_marks(fills, domain, index)
-        )
+        axes.scatter(*points.frames[inside].T, s=18, label=domain, **_marks(fills, domain, index))
     axes.scatter(*points.centroids.T, s=90, marker="*", color=INK, zorder=5, label="library")
     for (x, y), name in zip(points.centroids, points.names, strict=True):
         axes.annotate(
@@ -210,7 +208,7 @@ def _figure(*, width: float = _WIDTH, height: float = _HEIGHT) -> tuple[Any, Any
 
 
 def _marks(fills: Mapping[str, Fill], domain: str, index: int) -> dict[str, Any]:
-    """Return how the frames of a domain are marked: in its adapter's colour, edged to stand out."""
+    """Return how the frames of a domain are marked: its adapter's colour, a dark edge."""
     return {
         "color": fills[domain].color,
         "marker": MARKERS[index % len(MARKERS)],

@@ -9,9 +9,7 @@ from semla_ros.evaluation.svg import INK, Fill, drawing, element, legend, text, 
 WIDTH, LEFT, BAR, GAP = 1000.0, 150.0, 24.0, 8.0
 
 
-def weight_bars(
-    weights: Mapping[str, Mapping[str, float]], fills: Mapping[str, Fill]
-) -> str:
+def weight_bars(weights: Mapping[str, Mapping[str, float]], fills: Mapping[str, Fill]) -> str:
     """Return one stacked bar a domain as HTML, with a legend; empty without domains.
 
     Args:

@@ -160,9 +160,7 @@ def test_a_signal_worse_than_chance_is_said_to_point_the_wrong_way(study):
 def test_a_caption_names_only_lines_that_are_drawn(study):
     found = findings(study)
     for calibration in (found.calibration, None):
-        scatter, *_ = support_sections(
-            replace(found, calibration=calibration), page_fills(study)
-        )
+        scatter, *_ = support_sections(replace(found, calibration=calibration), page_fills(study))
         assert "line" not in re.search(r'class="note">([^<]*)', scatter)[1]
 
 
@@ -178,9 +176,7 @@ def test_an_adapter_has_one_colour_on_every_chart(study):
     domains = sorted({d for r in study.recordings for d in r.domains})
     assert set(domains) <= set(fills)
     for name in domains:
-        swatch = re.findall(
-            rf'background-color:(#[0-9a-f]{{6}})"></i>{re.escape(name)}<', drawn
-        )
+        swatch = re.findall(rf'background-color:(#[0-9a-f]{{6}})"></i>{re.escape(name)}<', drawn)
         assert set(swatch) <= {fills[name].color}
     scatter = colour_of(support_sections(findings(study), fills)[0], domains)
     assert scatter == {name: fills[name].color for name in domains}
