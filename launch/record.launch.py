@@ -21,11 +21,9 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
 from launch import LaunchContext, LaunchDescription
+from semla_ros.evaluation.live_result import CAMERA, NODE, RECORDED
 
 SHARE = Path(get_package_share_directory("semla_ros"))
-NODE = "/segmenter"
-CAMERA = "/camera/image_raw"
-OUTPUTS = ("mask", "confidence", "support", "adapters", "swap", "label_info")
 LAST_FRAME_S = 1.0
 """How long the last frame may take on its way through the node."""
 
@@ -55,7 +53,7 @@ def _start(context: LaunchContext) -> list:
     given = {name: LaunchConfiguration(name).perform(context) for name, _, _ in ARGUMENTS}
     topic = CAMERA + "/compressed" if given["image_transport"] == "compressed" else CAMERA
     recorder = [*_module("recorder"), given["out"], topic, "/diagnostics"]
-    recorder += [f"{NODE}/{name}" for name in OUTPUTS]
+    recorder += [f"{NODE}/{name}" for name in RECORDED]
     player = [*_module("player"), given["bag"], "--to", topic, "--speed", given["rate"]]
     player += ["--subscribers", "2", "--wait", "60"]
     player += ["--topic", given["topic"]] if given["topic"] else []

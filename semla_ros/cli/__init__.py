@@ -25,6 +25,7 @@ from semla_ros.cli import (
     evaluate,
     library,
     live,
+    nav2,
     replay,
     report,
     segment,
@@ -33,7 +34,7 @@ from semla_ros.cli.verb import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED, Ve
 from semla_ros.errors import SemlaError
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in the node, see `semla_ros.nodes`
-_GROUPS = (drive, replay, evaluate, report, live, segment, bundle, library, engine, bench)
+_GROUPS = (drive, replay, evaluate, report, live, segment, bundle, library, nav2, engine, bench)
 VERBS: Mapping[str, Verb] = {name: verb for group in _GROUPS for name, verb in group.VERBS.items()}
 
 
