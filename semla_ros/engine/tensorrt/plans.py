@@ -24,6 +24,7 @@ from semla_ros.engine.options import AUTO, F16
 from semla_ros.engine.tensorrt.toolkit import PlanRefusedError, Toolkit
 from semla_ros.engine.weights import SEGMENTATION_GRAPH, layers_of
 from semla_ros.errors import BundleError, EngineError, EngineUnavailableError, PlanMissingError
+from semla_ros.structured_text import from_json
 from semla_ros.whole_file import write_file
 
 _LOG = logging.getLogger(__name__)
@@ -130,9 +131,9 @@ def load_plan(facts: Mapping[str, Any]) -> bytes | None:
         return None
     try:
         line, _, plan = path.read_bytes().partition(b"\n")
-        known = json.loads(line)
+        known = from_json(line)
         sound = known == {"facts": facts, "sha256": hashlib.sha256(plan).hexdigest()}
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         sound = False
     if not sound:
         _LOG.warning("plan %s is damaged and not used", path.name)
