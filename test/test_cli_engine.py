@@ -44,4 +44,4 @@ def test_what_cannot_be_built_is_one_line(root, gpu, capsys):
     gpu.refuse.append("build_serialized_network")
     assert main(["engine", "build", str(root)]) == 2
     (line,) = [each for each in capsys.readouterr().err.splitlines() if "TensorRT" in each]
-    assert "built nothing" in line
+    assert "builds nothing" in line

@@ -9,7 +9,7 @@ from typing import Any
 from semla_ros.engine.deferred import Tell
 from semla_ros.engine.options import F16
 from semla_ros.engine.tensorrt.plans import REFIT, PlanRequest
-from semla_ros.engine.tensorrt.toolkit import API_ERRORS, Toolkit
+from semla_ros.engine.tensorrt.toolkit import Toolkit, asked
 from semla_ros.errors import EngineError, EngineUnavailableError
 
 WORKSPACE_BYTES = 2 * 2**30
@@ -42,12 +42,7 @@ def build_plan(wanted: PlanRequest, toolkit: Toolkit, tell: Tell | None = None) 
     with tempfile.TemporaryDirectory(prefix="semla-plan-") as folder:
         graph = Path(folder) / wanted.path.name
         save_graph(prepared_graph(wanted, layer_normalization=known), graph)
-        try:
-            plan = _built(toolkit, graph, wanted, tell)
-        except API_ERRORS as error:
-            raise EngineError(f"TensorRT failed while building: {error}") from error
-    if plan is None:
-        raise EngineError("TensorRT built nothing: see its messages above")
+        plan = asked("builds nothing", lambda: _built(toolkit, graph, wanted, tell))
     return bytes(plan)
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,27 +22,12 @@ from semla_ros.types import UInt8Array
 LIBRARY = "libcuda.so.1"
 
 _NON_BLOCKING = 1
-_CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
+_CAPABILITY_MAJOR, _CAPABILITY_MINOR = ctypes.c_int(75), ctypes.c_int(76)
 _NAME_BYTES = 256
 
 
 class CudaError(EngineError):
     """A CUDA call failed; the device may need a restart of the process."""
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """The GPU.
-
-    Attributes:
-        gpu: As the driver calls it.
-        compute_capability: Like `8.7`.
-        driver: Major number of the CUDA version that the driver supports.
-    """
-
-    gpu: str
-    compute_capability: str
-    driver: int
 
 
 class Cuda:
@@ -99,17 +83,22 @@ class Cuda:
         return cls(library)
 
     @property
-    def device(self) -> Device:
-        """What the GPU is."""
+    def platform(self) -> dict[str, str]:
+        """The GPU's name, compute capability, and the CUDA version that its driver supports."""
         name = ctypes.create_string_buffer(_NAME_BYTES)
         self._call("cuDeviceGetName", name, ctypes.c_int(_NAME_BYTES), self._device)
-        driver, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+        driver = ctypes.c_int()
         self._call("cuDriverGetVersion", ctypes.byref(driver))
-        for out, which in ((major, _CAPABILITY_MAJOR), (minor, _CAPABILITY_MINOR)):
-            self._call(
-                "cuDeviceGetAttribute", ctypes.byref(out), ctypes.c_int(which), self._device
-            )
-        return Device(name.value.decode(), f"{major.value}.{minor.value}", driver.value // 1000)
+        capability = []
+        for which in (_CAPABILITY_MAJOR, _CAPABILITY_MINOR):
+            out = ctypes.c_int()
+            self._call("cuDeviceGetAttribute", ctypes.byref(out), which, self._device)
+            capability.append(str(out.value))
+        return {
+            "gpu": name.value.decode(),
+            "compute_capability": ".".join(capability),
+            "cuda": str(driver.value // 1000),
+        }
 
     @property
     def free_bytes(self) -> int:

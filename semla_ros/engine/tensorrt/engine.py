@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from semla_ros.bundle import GraphWeight, ModelBundle
 from semla_ros.engine.base import NOT_PROVED, READY, EngineStatus, SegmentationEngine
@@ -32,7 +31,7 @@ from semla_ros.engine.tensorrt.plans import (
 from semla_ros.engine.tensorrt.refit_slots import RefitSlots
 from semla_ros.engine.tensorrt.tensors import Mirror, enqueue, require_tensors
 from semla_ros.engine.tensorrt.toolkit import Toolkit
-from semla_ros.engine.tensorrt.weight_slots import InputSlots, WeightBlock
+from semla_ros.engine.tensorrt.weight_slots import InputSlots
 from semla_ros.engine.weights import (
     SECOND_TAP,
     SEGMENTATION_GRAPH,
@@ -67,16 +66,24 @@ class TensorRtEngine(SegmentationEngine):
         size = bundle.manifest.segmentation.size
         self._toolkit, self._bundle, self._mode = toolkit, bundle, wanted.mode
         engine = toolkit.deserialise(plan)
-        dtypes = require_tensors(engine, _expected(wanted, layers))
-        self._open_slots(plan, engine, layers, dtypes)
-        self._open_tensors(engine, dtypes)
-        width = self._texts[0].host.shape[1]
+        require_tensors(engine, _expected(wanted, layers))
+        base = read_base_weights(bundle, list(layers.values()))
+        self._slots: InputSlots | RefitSlots
+        if wanted.mode == REFIT:
+            engines = (engine, toolkit.deserialise(plan))
+            self._slots = RefitSlots(toolkit, engines, layers, base)
+        else:
+            self._slots = InputSlots(toolkit, engine, layers, base)
+        cuda = toolkit.cuda
+        self._frames, self._patient = cuda.stream(urgent=True), cuda.stream(urgent=False)
+        self._image, self._logits = (Mirror(cuda, engine, name) for name in (IMAGE, LOGITS))
+        own = (TEXT, SECOND_TAP) if wanted.has_tap else (TEXT,)
+        self._own = [{name: Mirror(cuda, engine, name) for name in own} for _ in range(2)]
+        width = self._own[0][TEXT].host.shape[1]
         super().__init__(layers, size=size, feature_dim=width, max_classes=wanted.classes)
         self.precision, self.device = wanted.precision, CUDA
-        where = toolkit.platform
-        self.identity = (
-            f"{where['tensorrt']} {where['gpu']} {hashlib.sha256(plan).hexdigest()[:16]}"
-        )
+        where, digest = toolkit.platform, hashlib.sha256(plan).hexdigest()
+        self.identity = f"{where['tensorrt']} {where['gpu']} {digest[:16]}"
         self._input = InputBuffer(size)
         self._input.tensor = self._image.host  # page-locked
 
@@ -128,36 +135,6 @@ class TensorRtEngine(SegmentationEngine):
         """Free memory of the GPU."""
         return self._toolkit.cuda.free_bytes
 
-    def _open_slots(
-        self,
-        plan: bytes,
-        engine: Any,  # noqa: ANN401  trt.ICudaEngine
-        layers: Mapping[str, GraphWeight],
-        dtypes: Mapping[str, npt.DTypeLike],
-    ) -> None:
-        toolkit = self._toolkit
-        base = read_base_weights(self._bundle, list(layers.values()))
-        self._slots: InputSlots | RefitSlots
-        if self._mode == REFIT:
-            engines = (engine, toolkit.deserialise(plan))
-            self._slots = RefitSlots(toolkit, engines, base, layers)
-        else:
-            fed = {name: dtypes[layer.initializer] for name, layer in layers.items()}
-            block = WeightBlock(toolkit, layers, base, fed)
-            self._slots = InputSlots(toolkit, engine, block, layers)
-
-    def _open_tensors(self, engine: Any, dtypes: Mapping[str, npt.DTypeLike]) -> None:  # noqa: ANN401  trt.ICudaEngine
-        """Allocate what is no weight; text features and tap belong to a slot."""
-        cuda = self._toolkit.cuda
-
-        def mirror(name: str) -> Mirror:
-            return Mirror(cuda, tuple(engine.get_tensor_shape(name)), dtypes[name])
-
-        self._frames, self._patient = cuda.stream(urgent=True), cuda.stream(urgent=False)
-        self._image, self._logits = mirror(IMAGE), mirror(LOGITS)
-        self._texts = [mirror(TEXT) for _ in range(2)]
-        self._taps = [mirror(SECOND_TAP) for _ in range(2)] if SECOND_TAP in dtypes else []
-
     def _check(self, weight_set: WeightSet) -> None:
         count = len(weight_set.vocabulary.names)
         if count != self.max_classes:
@@ -168,29 +145,23 @@ class TensorRtEngine(SegmentationEngine):
         super()._check(weight_set)
 
     def _prepare_impl(self, index: int, weight_set: WeightSet) -> None:
-        stream = self._patient
-        self._slots.load(index, weight_set.weights, stream=stream)
-        np.copyto(self._texts[index].host, weight_set.text_features)
-        self._texts[index].upload(stream)
-        if self._taps:
-            self._taps[index].host[0] = second_tap(self._bundle, weight_set.mix)
-            self._taps[index].upload(stream)
-        self._toolkit.cuda.synchronize(stream)
+        self._slots.load(index, weight_set.weights, stream=self._patient)
+        own = self._own[index]
+        np.copyto(own[TEXT].host, weight_set.text_features)
+        if SECOND_TAP in own:
+            own[SECOND_TAP].host[0] = second_tap(self._bundle, weight_set.mix)
+        for mirror in own.values():
+            mirror.upload(self._patient)
+        self._toolkit.cuda.synchronize(self._patient)
 
     def _infer_impl(self, index: int, rgb: UInt8Array | Float32Array) -> Float32Array:
         self._input.load(rgb)
         stream = self._frames
-        context, weights = self._slots.slot(index)
-        addresses = {
-            **weights,
-            IMAGE: self._image.pointer,
-            TEXT: self._texts[index].pointer,
-            LOGITS: self._logits.pointer,
-        }
-        if self._taps:
-            addresses[SECOND_TAP] = self._taps[index].pointer
+        context, addresses = self._slots.slot(index)
+        mirrors = {IMAGE: self._image, LOGITS: self._logits, **self._own[index]}
         self._image.upload(stream)
-        enqueue(context, addresses, stream=stream)
+        pointers = {name: mirror.pointer for name, mirror in mirrors.items()}
+        enqueue(context, {**addresses, **pointers}, stream=stream)
         self._logits.download(stream)
         self._toolkit.cuda.synchronize(stream)
         logits: Float32Array = self._logits.host[0]

@@ -7,7 +7,6 @@ as an input, so here each weight becomes plainly one of the two, under its own n
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 from pathlib import Path
 
@@ -19,9 +18,6 @@ from semla_ros.engine.tensorrt.norms import spell_out_norms
 from semla_ros.engine.tensorrt.plans import IMAGE, INPUTS, TEXT, PlanRequest, external_data
 from semla_ros.engine.weights import SECOND_TAP
 from semla_ros.errors import BundleError
-
-MAX_INLINE_BYTES = 1_900_000_000
-"""A protobuf file ends at 2 GiB."""
 
 
 def prepared_graph(wanted: PlanRequest, *, layer_normalization: bool = True) -> onnx.ModelProto:
@@ -50,7 +46,6 @@ def prepared_graph(wanted: PlanRequest, *, layer_normalization: bool = True) -> 
     fix_axis(model, TEXT, wanted.classes)
     if wanted.precision == F16:
         to_half(model, inputs=fed)
-    onnx.checker.check_model(model)
     return model
 
 
@@ -78,14 +73,9 @@ def load_graph(path: Path) -> onnx.ModelProto:
 
 
 def save_graph(model: onnx.ModelProto, path: Path) -> None:
-    """Write `model` to `path`, its tensors beside it where they are too large."""
-    size = sum(_bytes(tensor) for tensor in model.graph.initializer)
-    onnx.save(
-        model,
-        str(path),
-        save_as_external_data=size > MAX_INLINE_BYTES,
-        location=external_data(path).name,
-    )
+    """Write `model` to `path` and its tensors beside it, as a protobuf file ends at 2 GiB."""
+    onnx.save(model, str(path), save_as_external_data=True, location=external_data(path).name)
+    onnx.checker.check_model(str(path))
 
 
 def as_inputs(model: onnx.ModelProto, names: Collection[str]) -> None:
@@ -122,8 +112,3 @@ def fix_axis(model: onnx.ModelProto, name: str, size: int) -> None:
             if symbol and dim.dim_param == symbol:
                 dim.dim_value = size
     del model.graph.value_info[:]
-
-
-def _bytes(tensor: onnx.TensorProto) -> int:
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    return int(math.prod(tensor.dims) * dtype.itemsize)

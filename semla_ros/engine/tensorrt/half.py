@@ -7,7 +7,7 @@ with any runtime.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 
 import numpy as np
 import onnx
@@ -35,17 +35,20 @@ def to_half(model: onnx.ModelProto, *, inputs: Collection[str]) -> None:
         BundleError: A weight is too large for FP16.
     """
     graph = model.graph
-    readers = _readers(graph.node)
+    readers: dict[str, set[str]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, set()).add(node.op_type)
+    only_half = {name for name, kinds in readers.items() if kinds <= HALF_OPERATORS}
     integers = {t.name for t in graph.initializer if t.data_type != _FLOAT}
-    narrowed: set[str] = set()
+    floats = {t.name for t in graph.initializer} - integers
+    narrowed = only_half & (floats | set(inputs))
     for tensor in graph.initializer:
-        if tensor.data_type == _FLOAT and _only_half(readers, tensor.name):
+        if tensor.name in narrowed:
             _narrow(tensor)
-            narrowed.add(tensor.name)
     for value in graph.input:
-        if value.name in inputs and _only_half(readers, value.name):
+        if value.name in narrowed:
             value.type.tensor_type.elem_type = _HALF
-            narrowed.add(value.name)
     nodes: list[onnx.NodeProto] = []
     casts: dict[str, str] = {}
     for node in graph.node:
@@ -84,17 +87,3 @@ def _narrow(tensor: onnx.TensorProto) -> None:
             f"{float(np.abs(values).max()):g}: build with --precision f32"
         )
     tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), tensor.name))
-
-
-def _readers(nodes: Iterable[onnx.NodeProto]) -> Mapping[str, set[str]]:
-    """Return tensor name -> kinds of operator that read it."""
-    readers: dict[str, set[str]] = {}
-    for node in nodes:
-        for name in node.input:
-            readers.setdefault(name, set()).add(node.op_type)
-    return readers
-
-
-def _only_half(readers: Mapping[str, set[str]], name: str) -> bool:
-    kinds = readers.get(name, set())
-    return bool(kinds) and kinds <= HALF_OPERATORS

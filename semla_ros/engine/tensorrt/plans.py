@@ -97,7 +97,7 @@ class PlanRequest:
         trained = self.bundle.manifest.adapter_guidance == AS_TRAINED
         return trained and self.graph == SEGMENTATION_GRAPH
 
-    def facts(self, platform: Mapping[str, str | int]) -> Mapping[str, Any]:
+    def facts(self, platform: Mapping[str, str]) -> Mapping[str, Any]:
         """Return everything a plan depends on; equal plans have equal facts."""
         return {
             "schema": SCHEMA,

@@ -24,7 +24,7 @@ from semla_ros.engine.tensorrt.plans import (
     opened,
 )
 from semla_ros.engine.tensorrt.tensors import Mirror, enqueue, require_tensors
-from semla_ros.engine.tensorrt.toolkit import Toolkit
+from semla_ros.engine.tensorrt.toolkit import Toolkit, asked
 from semla_ros.errors import EngineError, EngineUnavailableError
 from semla_ros.onnx_session import ORT_ERRORS, open_session
 from semla_ros.types import Float32Array
@@ -52,12 +52,10 @@ class TensorRtRunner:
         self._lock = threading.Lock()
         cuda = self._cuda = toolkit.cuda
         engine = toolkit.deserialise(plan)
-        dtypes = require_tensors(engine, {IMAGE: (1, 3, size, size), EMBEDDING: (1, -1)})
-        self._image, self._embedding = (
-            Mirror(cuda, tuple(engine.get_tensor_shape(name)), dtypes[name])
-            for name in (IMAGE, EMBEDDING)
-        )
-        self._contexts: list[Any] = [toolkit.context(engine)]
+        require_tensors(engine, {IMAGE: (1, 3, size, size), EMBEDDING: (1, -1)})
+        self._image, self._embedding = (Mirror(cuda, engine, name) for name in (IMAGE, EMBEDDING))
+        context = asked("makes no context", engine.create_execution_context)
+        self._contexts: list[Any] = [context]
         self._stream = cuda.stream(urgent=False)
         weakref.finalize(self, _release, self._contexts, cuda)
 

@@ -22,16 +22,18 @@ _DTYPES: Mapping[str, npt.DTypeLike] = {
 
 
 class Mirror:
-    """A tensor in page-locked host memory and on the device.
+    """An input or output of an engine, in page-locked host memory and on the device.
 
     Attributes:
         host: What `upload` copies from and `download` to.
         pointer: Device address.
     """
 
-    def __init__(self, cuda: Cuda, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
-        """Allocate for `shape`."""
-        nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+    def __init__(self, cuda: Cuda, engine: Any, name: str) -> None:  # noqa: ANN401  trt.ICudaEngine
+        """Allocate for the tensor `name` of `engine`."""
+        shape = tuple(engine.get_tensor_shape(name))
+        dtype = np.dtype(dtype_of(engine.get_tensor_dtype(name)))
+        nbytes = math.prod(shape) * dtype.itemsize
         self._cuda = cuda
         self.host: npt.NDArray[Any] = cuda.pinned(nbytes).view(dtype).reshape(shape)
         self.pointer = cuda.allocate(nbytes)
@@ -45,21 +47,6 @@ class Mirror:
         self._cuda.download(self.host, self.pointer, stream=stream)
 
 
-def tensors_of(engine: Any) -> dict[str, tuple[tuple[int, ...], npt.DTypeLike]]:  # noqa: ANN401  trt.ICudaEngine
-    """Return the shape and dtype of every input and output of `engine` by name.
-
-    Raises:
-        EngineError: A type that no graph of ours has.
-    """
-    found = {}
-    for name in (engine.get_tensor_name(i) for i in range(engine.num_io_tensors)):
-        found[name] = (
-            tuple(engine.get_tensor_shape(name)),
-            dtype_of(engine.get_tensor_dtype(name)),
-        )
-    return found
-
-
 def dtype_of(kind: Any) -> npt.DTypeLike:  # noqa: ANN401  trt.DataType
     """Return numpy's name for `kind`.
 
@@ -71,11 +58,8 @@ def dtype_of(kind: Any) -> npt.DTypeLike:  # noqa: ANN401  trt.DataType
     return _DTYPES[kind.name]
 
 
-def require_tensors(
-    engine: Any,  # noqa: ANN401  trt.ICudaEngine
-    expected: Mapping[str, tuple[int, ...]],
-) -> Mapping[str, npt.DTypeLike]:
-    """Return the dtypes of the tensors of `engine`, which are exactly those `expected`.
+def require_tensors(engine: Any, expected: Mapping[str, tuple[int, ...]]) -> None:  # noqa: ANN401  trt.ICudaEngine
+    """Check that the inputs and outputs of `engine` are exactly those `expected`.
 
     Args:
         engine: The engine.
@@ -84,14 +68,13 @@ def require_tensors(
     Raises:
         EngineError: Names or shapes are others.
     """
-    found = tensors_of(engine)
+    names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+    found = {name: tuple(engine.get_tensor_shape(name)) for name in names}
     for name in sorted(found.keys() | expected.keys()):
-        got = found[name][0] if name in found else None
-        want = expected.get(name)
-        fits = got is not None and want is not None and len(got) == len(want)
-        if not fits or any(w not in (-1, g) for g, w in zip(got or (), want or (), strict=True)):
+        got, want = found.get(name, ()), expected.get(name, ())
+        fits = len(got) == len(want) and all(w in (-1, g) for g, w in zip(got, want, strict=True))
+        if not fits or name not in found or name not in expected:
             raise EngineError(f"tensor {name!r} of the plan: expected {want!r}, got {got!r}")
-    return {name: dtype for name, (_, dtype) in found.items()}
 
 
 def enqueue(context: Any, addresses: Mapping[str, int], *, stream: int) -> None:  # noqa: ANN401  trt context

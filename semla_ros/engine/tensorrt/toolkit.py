@@ -4,21 +4,45 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from semla_ros.engine.tensorrt.cuda import Cuda
 from semla_ros.errors import EngineError, EngineUnavailableError
 
 _LOG = logging.getLogger(__name__)
 
-API_ERRORS = (RuntimeError, TypeError, ValueError, MemoryError)
+_API_ERRORS = (RuntimeError, TypeError, ValueError, MemoryError)
 """What the Python bindings raise: pybind11's translations, TypeError for a null factory."""
+
+_Answer = TypeVar("_Answer")
 
 
 class PlanRefusedError(EngineError):
     """TensorRT does not take a plan that was good once: build it again."""
+
+
+def asked(
+    what: str, call: Callable[[], _Answer], *, error: type[EngineError] = EngineError
+) -> _Answer:
+    """Return what TensorRT answers to `call`.
+
+    Args:
+        what: What it does when it fails, as `refuses the plan`.
+        call: Calls it once.
+        error: Raised where it raises, or answers None or False.
+
+    Raises:
+        EngineError: An `error`.
+    """
+    try:
+        answer = call()
+    except _API_ERRORS as reason:
+        raise error(f"TensorRT {what}: {reason}") from reason
+    if answer is None or answer is False:
+        raise error(f"TensorRT {what}: see its messages above")
+    return answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +71,20 @@ class Toolkit:
         trt = _module()
         cuda = Cuda.open()
         logger = logger_of(trt)
+        # The parser of TensorRT 8 makes plugins of InstanceNormalization.
+        trt.init_libnvinfer_plugins(logger, "")
+        what = f"{trt.__version__} does not start on {cuda.platform['gpu']}"
         try:
-            # The parser of TensorRT 8 makes plugins of InstanceNormalization.
-            trt.init_libnvinfer_plugins(logger, "")
-            runtime = trt.Runtime(logger)
-        except API_ERRORS as error:
-            gpu = cuda.device.gpu
+            runtime = asked(what, lambda: trt.Runtime(logger), error=EngineUnavailableError)
+        except EngineUnavailableError:
             cuda.close()
-            raise EngineUnavailableError(
-                f"TensorRT {trt.__version__} does not start on {gpu}: {error}: "
-                "check that driver, CUDA and TensorRT fit, or take engine 'onnx'"
-            ) from error
+            raise
         return cls(trt, cuda, logger, runtime)
 
     @property
-    def platform(self) -> Mapping[str, str | int]:
+    def platform(self) -> Mapping[str, str]:
         """What plans depend on; they run nowhere else."""
-        return {"tensorrt": str(self.trt.__version__), **asdict(self.cuda.device)}
+        return {"tensorrt": str(self.trt.__version__), **self.cuda.platform}
 
     def deserialise(self, plan: bytes) -> Any:  # noqa: ANN401  trt.ICudaEngine
         """Return the engine of `plan`.
@@ -71,27 +92,11 @@ class Toolkit:
         Raises:
             PlanRefusedError: TensorRT does not take the plan.
         """
-        try:
-            engine = self.runtime.deserialize_cuda_engine(plan)
-        except API_ERRORS as error:
-            raise PlanRefusedError(f"TensorRT refuses the plan: {error}") from error
-        if engine is None:
-            raise PlanRefusedError("TensorRT refuses the plan: see its messages above")
-        return engine
-
-    def context(self, engine: Any) -> Any:  # noqa: ANN401  trt.ICudaEngine, trt.IExecutionContext
-        """Return a new execution context of `engine`.
-
-        Raises:
-            EngineError: There is no memory for it.
-        """
-        try:
-            context = engine.create_execution_context()
-        except API_ERRORS as error:
-            raise EngineError(f"TensorRT makes no execution context: {error}") from error
-        if context is None:
-            raise EngineError("TensorRT makes no execution context: is GPU memory full?")
-        return context
+        return asked(
+            "refuses the plan",
+            lambda: self.runtime.deserialize_cuda_engine(plan),
+            error=PlanRefusedError,
+        )
 
 
 def _module() -> Any:  # noqa: ANN401  a module without types
@@ -118,12 +123,7 @@ def _module() -> Any:  # noqa: ANN401  a module without types
 def logger_of(trt: Any) -> Any:  # noqa: ANN401  trt.ILogger
     """Return a logger that passes TensorRT's messages on to `logging`."""
     base: Any = trt.ILogger
-    severity = trt.ILogger.Severity
-    levels = {
-        severity.INTERNAL_ERROR: logging.ERROR,
-        severity.ERROR: logging.ERROR,
-        severity.WARNING: logging.WARNING,
-    }
+    loud = {"INTERNAL_ERROR": logging.ERROR, "ERROR": logging.ERROR, "WARNING": logging.WARNING}
 
     class Bridge(base):  # type: ignore[misc]  # the module has no types
         """Must not raise: TensorRT calls it from its own threads."""
@@ -132,6 +132,6 @@ def logger_of(trt: Any) -> Any:  # noqa: ANN401  trt.ILogger
             base.__init__(self)
 
         def log(self, severity: Any, msg: str) -> None:  # noqa: ANN401  trt enum
-            _LOG.log(levels.get(severity, logging.DEBUG), "TensorRT: %s", msg)
+            _LOG.log(loud.get(severity.name, logging.DEBUG), "TensorRT: %s", msg)
 
     return Bridge()

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from semla_ros.engine.tensorrt.toolkit import Toolkit
+from semla_ros.engine.tensorrt.cuda import Cuda
+from semla_ros.engine.tensorrt.tensors import dtype_of
+from semla_ros.engine.tensorrt.toolkit import Toolkit, asked
 from semla_ros.engine.weights import graph_shape, write_layer, write_weight
 from semla_ros.errors import EngineError
 from semla_ros.manifest import GraphWeight
@@ -34,7 +36,7 @@ class WeightBlock:
 
     def __init__(
         self,
-        toolkit: Toolkit,
+        cuda: Cuda,
         layers: Mapping[str, GraphWeight],
         base: Mapping[str, Float32Array],
         dtypes: Mapping[str, npt.DTypeLike],
@@ -42,7 +44,7 @@ class WeightBlock:
         """Allocate.
 
         Args:
-            toolkit: TensorRT.
+            cuda: The GPU.
             layers: Adaptable layers by name.
             base: Layer name -> W0 (out, in), for layers that a set leaves out.
             dtypes: Layer name -> float32 or float16.
@@ -55,7 +57,7 @@ class WeightBlock:
             self.offsets[name] = end
             sizes[name] = math.prod(layer.shape) * np.dtype(dtypes[name]).itemsize
             end += -(-sizes[name] // ALIGNMENT) * ALIGNMENT
-        self.memory = toolkit.cuda.pinned(max(end, ALIGNMENT))
+        self.memory = cuda.pinned(max(end, ALIGNMENT))
         self.arrays: dict[str, npt.NDArray[Any]] = {
             name: self.memory[start : start + sizes[name]]
             .view(dtypes[name])
@@ -100,16 +102,18 @@ class InputSlots:
         self,
         toolkit: Toolkit,
         engine: Any,  # noqa: ANN401  trt.ICudaEngine
-        block: WeightBlock,
         layers: Mapping[str, GraphWeight],
+        base: Mapping[str, Float32Array],
     ) -> None:
         """Allocate both sets on the device.
 
         Raises:
             EngineError: There is no memory.
         """
+        dtypes = {n: dtype_of(engine.get_tensor_dtype(x.initializer)) for n, x in layers.items()}
+        block = WeightBlock(toolkit.cuda, layers, base, dtypes)
         self._cuda, self._block = toolkit.cuda, block
-        self._context: Any = toolkit.context(engine)
+        self._context: Any = asked("makes no context", engine.create_execution_context)
         self._blocks = [toolkit.cuda.allocate(block.memory.nbytes) for _ in range(2)]
         self._addresses = [
             {layer.initializer: start + block.offsets[name] for name, layer in layers.items()}

@@ -9,6 +9,7 @@ import pytest
 from small_bundle import small_bundle
 
 from semla_ros.engine import create_engine
+from semla_ros.engine.tensorrt.toolkit import logger_of
 from semla_ros.errors import EngineUnavailableError
 
 HERE = importlib.util.find_spec("tensorrt") is not None
@@ -75,3 +76,18 @@ def test_a_cpu_robot_loads_nothing_of_tensorrt(tmp_path):
     command = [sys.executable, "-c", code, str(bundle)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_tensorrts_messages_go_to_the_log(gpu, caplog):
+    logger, severity = logger_of(gpu.trt), gpu.trt.ILogger.Severity
+    with caplog.at_level("DEBUG"):
+        for each in severity:
+            logger.log(each, each.name)
+    said = [(record.levelname, record.message) for record in caplog.records]
+    assert said == [
+        ("ERROR", "TensorRT: INTERNAL_ERROR"),
+        ("ERROR", "TensorRT: ERROR"),
+        ("WARNING", "TensorRT: WARNING"),
+        ("DEBUG", "TensorRT: INFO"),
+        ("DEBUG", "TensorRT: VERBOSE"),
+    ]

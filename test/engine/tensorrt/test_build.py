@@ -52,7 +52,7 @@ def test_how_far_it_is_is_told_and_can_be_stopped(gpu, build):
     told = []
     build(tell=lambda *step: told.append(step) or True)
     assert told == [("tactics", 1, 2)]
-    with pytest.raises(EngineError, match="built nothing"):
+    with pytest.raises(EngineError, match="builds nothing"):
         build(tell=lambda *step: False)
 
 
@@ -67,7 +67,7 @@ def test_an_old_tensorrt_does_not_tell(monkeypatch, tmp_path, build):
     ("refused", "told"),
     [
         ("parse_from_file", "cannot parse the graph: In node 0"),
-        ("build_serialized_network", "built nothing"),
+        ("build_serialized_network", "builds nothing"),
     ],
 )
 def test_what_the_builder_refuses_is_said(gpu, build, refused, told):
@@ -81,7 +81,7 @@ def test_what_the_builder_raises_is_said(gpu, build, monkeypatch):
         raise RuntimeError("CUDA error 719")
 
     monkeypatch.setattr(gpu.trt.Builder, "build_serialized_network", fail)
-    with pytest.raises(EngineError, match="while building: CUDA error 719"):
+    with pytest.raises(EngineError, match="builds nothing: CUDA error 719"):
         build()
 
 

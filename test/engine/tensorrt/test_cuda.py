@@ -1,6 +1,7 @@
 """The driver API wrapper: what it passes on, what it gives back."""
 
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,13 +26,23 @@ def cuda(driver):
 
 
 def test_the_device_is_described(cuda):
-    device = cuda.device
-    assert (device.gpu, device.compute_capability, device.driver) == ("Fake GPU", "8.7", 12)
+    assert cuda.platform == {"gpu": "Fake GPU", "compute_capability": "8.7", "cuda": "12"}
+
+
+class Engine:
+    """One that has a tensor of six pairs in half precision."""
+
+    def get_tensor_shape(self, name):
+        return (2, 6)
+
+    def get_tensor_dtype(self, name):
+        return SimpleNamespace(name="HALF")
 
 
 def test_a_tensor_travels_to_the_device_and_back(cuda):
     stream = cuda.stream(urgent=True)
-    mirror = Mirror(cuda, (2, 6), np.float16)
+    mirror = Mirror(cuda, Engine(), "pairs")
+    assert (mirror.host.shape, mirror.host.dtype) == ((2, 6), np.float16)
     assert not mirror.host.any()
     mirror.host[:] = 7
     mirror.upload(stream)

@@ -136,7 +136,7 @@ def test_a_run_that_tensorrt_does_not_start_is_said(gpu, hand_made, open_engine,
 
 def test_a_context_that_tensorrt_does_not_make_is_said(gpu, hand_made, open_engine):
     gpu.refuse.append("create_execution_context")
-    with pytest.raises(EngineUnavailableError, match="no execution context"):
+    with pytest.raises(EngineUnavailableError, match="makes no context"):
         open_engine(hand_made.bundle)
     assert gpu.driver.left == (0, 0, 0, 0)
 

@@ -111,7 +111,7 @@ def test_the_cast_keeps_names_and_the_answer(bundle, mode):
         feed |= base_weights(bundle, np.float16)
     expected = run(str(bundle.segmentation_graph), ask(bundle))
     error = relative(run(graph, feed), expected)
-    assert 0 < error < 1e-2
+    assert 0 < error < 2e-3
 
 
 def test_norms_are_written_so_that_every_parser_reads_their_axes(demo):
@@ -248,8 +248,7 @@ def test_what_others_read_too_stays_fp32():
     onnx.checker.check_model(model)
 
 
-def test_large_tensors_go_beside_and_come_back(hand_made, tmp_path, monkeypatch):
-    monkeypatch.setattr("semla_ros.engine.tensorrt.graph.MAX_INLINE_BYTES", 100)
+def test_tensors_go_beside_and_come_back(hand_made, tmp_path):
     graph, _ = prepare(hand_made.bundle)
     expected = run(graph, ask(hand_made.bundle))
     path = tmp_path / "graph.onnx"

@@ -17,7 +17,7 @@ from semla_ros.engine.tensorrt.plans import (
 )
 from semla_ros.errors import BundleError, EngineError
 
-PLATFORM = {"tensorrt": "10.13.3.9", "gpu": "Orin", "compute_capability": "8.7", "driver": 12}
+PLATFORM = {"tensorrt": "10.13.3.9", "gpu": "Orin", "compute_capability": "8.7", "cuda": "12"}
 
 
 @pytest.fixture(autouse=True)
