@@ -119,7 +119,7 @@ class TensorRtEngine(SegmentationEngine):
         return opened(
             wanted,
             lambda toolkit, plan: cls(toolkit, plan, wanted),
-            lambda engine: _prove(bundle, engine),
+            lambda engine: require_golden(engine, bundle),
             build=build,
             again=again,
             tell=tell,
@@ -170,10 +170,6 @@ class TensorRtEngine(SegmentationEngine):
     def _close_impl(self) -> None:
         self._slots.close()
         self._toolkit.cuda.close()
-
-
-def _prove(bundle: ModelBundle, engine: TensorRtEngine) -> None:
-    require_golden(engine, bundle)
 
 
 def _expected(

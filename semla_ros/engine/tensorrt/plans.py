@@ -184,7 +184,7 @@ def _make_room(*, keep: Path) -> None:
 def opened(
     wanted: PlanRequest,
     make: Callable[[Toolkit, bytes], Made],
-    prove: Callable[[Made], None],
+    prove: Callable[[Made], object],
     *,
     build: bool,
     again: bool = False,
@@ -249,7 +249,7 @@ def _built(
     wanted: PlanRequest,
     facts: Mapping[str, Any],
     make: Callable[[Toolkit, bytes], Made],
-    prove: Callable[[Made], None],
+    prove: Callable[[Made], object],
     toolkit: Toolkit,
     tell: Tell | None,
 ) -> Made:

@@ -35,8 +35,10 @@ class RefitSlots:
             EngineError: The refittable weights are not those of `layers`, or are refused.
         """
         trt, self._cuda = toolkit.trt, toolkit.cuda
-        contexts = [asked("makes no context", each.create_execution_context) for each in engines]
-        self._contexts: list[Any] = contexts
+        self._engines = list(engines)
+        self._contexts: list[Any] = [
+            asked("makes no context", each.create_execution_context) for each in engines
+        ]
         self._refitters: list[Any] = [
             asked("makes no refitter", lambda: trt.Refitter(each, toolkit.logger))  # noqa: B023
             for each in engines
@@ -65,9 +67,9 @@ class RefitSlots:
         return self._contexts[index], {}
 
     def close(self) -> None:
-        """Drop refitters and contexts; the binding frees them with their last names."""
-        self._refitters.clear()
-        self._contexts.clear()
+        """Drop refitters, contexts and engines; the binding frees them with their last names."""
+        for held in (self._refitters, self._contexts, self._engines):
+            held.clear()
 
     def _attach(self, trt: Any, refitter: Any, name: str, initializer: str) -> None:  # noqa: ANN401  trt
         array = self._block.arrays[name]

@@ -55,9 +55,9 @@ class TensorRtRunner:
         require_tensors(engine, {IMAGE: (1, 3, size, size), EMBEDDING: (1, -1)})
         self._image, self._embedding = (Mirror(cuda, engine, name) for name in (IMAGE, EMBEDDING))
         context = asked("makes no context", engine.create_execution_context)
-        self._contexts: list[Any] = [context]
+        self._held: list[Any] = [context, engine]
         self._stream = cuda.stream(urgent=False)
-        weakref.finalize(self, _release, self._contexts, cuda)
+        weakref.finalize(self, _release, self._held, cuda)
 
     @classmethod
     def open(
@@ -103,12 +103,12 @@ class TensorRtRunner:
             EngineError: TensorRT failed, or the runner is closed.
         """
         with self._lock:
-            if not self._contexts:
+            if not self._held:
                 raise EngineError("the navigator's engine is closed: open a new one")
             np.copyto(self._image.host, image)
             self._image.upload(self._stream)
             addresses = {IMAGE: self._image.pointer, EMBEDDING: self._embedding.pointer}
-            enqueue(self._contexts[0], addresses, stream=self._stream)
+            enqueue(self._held[0], addresses, stream=self._stream)
             self._embedding.download(self._stream)
             self._cuda.synchronize(self._stream)
             embedding: Float32Array = self._embedding.host.copy()
@@ -117,11 +117,11 @@ class TensorRtRunner:
     def close(self) -> None:
         """Release the engine; closing twice is allowed."""
         with self._lock:
-            _release(self._contexts, self._cuda)
+            _release(self._held, self._cuda)
 
 
-def _release(contexts: list[Any], cuda: Cuda) -> None:
-    contexts.clear()  # the binding frees a context with its last name, before the memory goes
+def _release(held: list[Any], cuda: Cuda) -> None:
+    held.clear()  # the binding frees context and engine with their last names
     cuda.close()
 
 

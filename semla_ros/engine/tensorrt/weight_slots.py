@@ -113,6 +113,7 @@ class InputSlots:
         dtypes = {n: dtype_of(engine.get_tensor_dtype(x.initializer)) for n, x in layers.items()}
         block = WeightBlock(toolkit.cuda, layers, base, dtypes)
         self._cuda, self._block = toolkit.cuda, block
+        self._engine: Any = engine
         self._context: Any = asked("makes no context", engine.create_execution_context)
         self._blocks = [toolkit.cuda.allocate(block.memory.nbytes) for _ in range(2)]
         self._addresses = [
@@ -135,5 +136,5 @@ class InputSlots:
         return self._context, self._addresses[index]
 
     def close(self) -> None:
-        """Drop the context; the binding frees it with its last name."""
-        self._context = None
+        """Drop context and engine; the binding frees them with their last names."""
+        self._context = self._engine = None
