@@ -162,18 +162,6 @@ class Config:
     unsealed_adapters: str = parameter(
         "accept", "Adapters without SHA256SUMS serve, or not", choices=("accept", "refuse")
     )
-    prefetch: bool = parameter(
-        True,
-        "Prepare the likely next mix before the policy asks for it; only in the background",
-        live=True,
-    )
-    prefetch_tolerance: float = parameter(
-        0.25,
-        "A prepared or recent mix serves a request this near to it: summed weight differences",
-        low=0.0,
-        high=2.0,
-        live=True,
-    )
     support_low: float = parameter(
         0.0,
         "Support score below which the level is LOW; 0: the bundle's calibration",

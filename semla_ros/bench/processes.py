@@ -32,8 +32,8 @@ MIDDLEWARE: Mapping[str, str] = MappingProxyType(
 )
 _GRACE_S = 20.0
 _LOOK_S = 0.5
-_STOPWATCH = "semla_ros.nodes.stopwatch"
-_RELAY = "semla_ros.nodes.relay"
+_STOPWATCH = "semla_ros.bench.stopwatch"
+_RELAY = "semla_ros.bench.relay"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,7 @@ def live_node(
 
 @contextmanager
 def live_relay(camera: Path, middleware: str, *, logs: Path) -> Iterator[LiveNode]:
-    """Run a process that answers raw images at once in the node's place, see `nodes.relay`.
+    """Run a process that answers raw images at once in the node's place, see `bench.relay`.
 
     Raises:
         SemlaError: It does not come up.

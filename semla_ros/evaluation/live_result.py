@@ -196,7 +196,5 @@ def _swap(message: Any) -> SwapEvent:  # noqa: ANN401  a decoded message
         float(message.fuse_ms),
         float(message.load_ms),
         float(message.stall_ms),
-        origin=str(message.origin),
-        deviation=float(message.deviation),
         ready_ms=float(message.ready_ms),
     )
