@@ -3,7 +3,6 @@
 ros2 launch semla_ros record.launch.py bag:=/data/drive out:=live.mcap
 """
 
-import sys
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
@@ -77,4 +76,4 @@ def _node(given: dict[str, str]) -> IncludeLaunchDescription:
 
 
 def _module(name: str) -> list[str]:
-    return [sys.executable, "-m", f"semla_ros.nodes.{name}"]
+    return ["python3", "-m", f"semla_ros.nodes.{name}"]

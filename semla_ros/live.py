@@ -20,6 +20,7 @@ from tqdm import tqdm
 from semla_ros.bags.messages import COMPRESSED_IMAGE
 from semla_ros.bags.reader import choose_topic
 from semla_ros.bags.serialized import read_serialized
+from semla_ros.children import start_child
 from semla_ros.drive import DriveRequest, node_command, node_environment
 from semla_ros.errors import SemlaError
 from semla_ros.evaluation.live_result import CAMERA, NODE, RECORDED
@@ -120,7 +121,7 @@ def _process(
 ) -> Iterator[subprocess.Popen[bytes]]:
     path = logs / f"{name}.log"
     with path.open("wb") as log:
-        process = subprocess.Popen(
+        process = start_child(
             command, env=dict(environment), stdout=log, stderr=subprocess.STDOUT, cwd=Path.cwd()
         )
     try:

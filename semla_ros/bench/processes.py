@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import IO, Any
 
 from semla_ros.bench.frames import CAMERA
+from semla_ros.children import start_child
 from semla_ros.config import PARAMETERS
 from semla_ros.drive import DDS_PROFILE, DriveRequest, node_command, node_environment
 from semla_ros.errors import ConfigError, SemlaError
@@ -235,7 +236,7 @@ def _process(
 ) -> Iterator[subprocess.Popen[bytes]]:
     pipe = subprocess.PIPE if piped else None
     with log.open("wb") as sink:
-        process = subprocess.Popen(
+        process = start_child(
             command, env=dict(environment), stdin=pipe, stdout=pipe or sink, stderr=sink
         )
     try:

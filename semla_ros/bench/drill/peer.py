@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from semla_ros.bench.processes import stop_process
+from semla_ros.children import start_child
 from semla_ros.errors import SemlaError
 
 _PROBE = "semla_ros.bench.drill.probe"
@@ -37,7 +38,7 @@ class Peer:
         command = [sys.executable, "-m", _PROBE, str(pictures), str(heard), *words]
         pipe = subprocess.PIPE
         with log.open("ab") as sink:
-            self.process = subprocess.Popen(
+            self.process = start_child(
                 command, env=dict(environment), stdin=pipe, stdout=pipe, stderr=sink
             )
         self._log = log
