@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 
-from semla_ros.errors import BundleError, ConfigError
+from semla_ros.errors import BundleError, SemlaError
 from semla_ros.manifest import (
     AS_BASE,
     AS_TRAINED,
@@ -39,6 +39,7 @@ from semla_ros.manifest import (
     manifest_to_dict,
 )
 from semla_ros.signature import Signer, TrustedKeys
+from semla_ros.yaml_file import parse_yaml
 
 __all__ = [
     "AS_BASE",
@@ -62,6 +63,8 @@ __all__ = [
 
 MANIFEST = "bundle.yaml"
 MAX_MANIFEST_BYTES = 4_000_000
+SEALED = ("segmentation.onnx", "text_encoder.onnx", "tokenizer.json", "weights.safetensors")
+"""Files that every bundle holds and its manifest vouches for; with a navigator its graph, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,13 @@ def open_bundle(
     content = _content(path)
     signer = trusted.check(path, content, error=BundleError) if trusted else None
     manifest = _parse(content, path.name)
+    needed = (*SEALED, *(("navigator.onnx",) if manifest.navigator else ()))
+    unsealed = [name for name in needed if name not in manifest.files]
+    if unsealed:
+        raise BundleError(
+            f"{path.name}: expected files to name {unsealed[0]!r} with its sha256, got "
+            f"{sorted(manifest.files)!r}: rebuild the bundle"
+        )
     _check_files(root, manifest.files, verify=verify)
     return ModelBundle(root, manifest, signer)
 
@@ -204,13 +214,13 @@ def _content(path: Path) -> bytes:
 
 def _parse(content: bytes, name: str) -> Manifest:
     try:
-        data = yaml.safe_load(content.decode("utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        data = parse_yaml(content)
+    except ValueError as error:
         raise BundleError(f"{name} is not valid YAML: {error}") from error
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
+    if not isinstance(data, dict) or repr(data.get("format")) != repr(FORMAT):  # True is no 1
         got = data.get("format") if isinstance(data, dict) else type(data).__name__
         raise BundleError(f"{name}: expected format {FORMAT}, got {got!r}: rebuild it")
     try:
         return manifest_from_dict(data)
-    except (LookupError, TypeError, ValueError, AttributeError, ConfigError) as error:
+    except (ValueError, SemlaError) as error:
         raise BundleError(f"{name}: missing or malformed entry {error}: rebuild") from error

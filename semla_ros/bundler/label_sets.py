@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 import semla_ros
 from semla_ros.errors import VocabularyError
 from semla_ros.types import Vocabulary
 from semla_ros.viz.palette import vocabulary_of
+from semla_ros.yaml_file import parse_yaml
 
 MAX_FILE_BYTES = 1_000_000
 
@@ -68,14 +68,13 @@ def shipped_files(folder: str) -> dict[str, Path]:
 
 
 def _read_file(path: Path) -> Vocabulary:
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise VocabularyError(f"{path.name!r} is over {MAX_FILE_BYTES} bytes: not a class list")
     try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise VocabularyError(f"{path.name!r} is over {MAX_FILE_BYTES} bytes: no class list")
         text = path.read_text(encoding="utf-8-sig")
-        data = text.splitlines() if path.suffix == ".txt" else yaml.safe_load(text)
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise VocabularyError(f"{path.name!r} is no class list: {reason}") from error
+        data = text.splitlines() if path.suffix == ".txt" else parse_yaml(text)
+    except (OSError, ValueError) as error:
+        raise VocabularyError(f"{path.name!r} is no class list: {error}") from error
     entries = data.get("classes") if isinstance(data, Mapping) else data
     if not isinstance(entries, list) or not entries:
         raise VocabularyError(
@@ -116,7 +115,7 @@ def _rgb(value: object, name: str) -> list[int]:
     if (
         not isinstance(value, Sequence)
         or len(value) != 3
-        or not all(isinstance(v, int) and 0 <= v <= 255 for v in value)
+        or not all(type(v) is int and 0 <= v <= 255 for v in value)
     ):
         raise VocabularyError(f"class {name!r}: expected rgb as three of 0 to 255, got {value!r}")
     return list(value)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import yaml
-
 from semla_ros.library.adapter_config import MAX_CONFIG_BYTES
 from semla_ros.library.seal import CONFIG_FILE, DOCUMENTS, MAX_DOCUMENT_BYTES
+from semla_ros.yaml_file import parse_yaml
 
 _KEYS = ("license", "licence")
 _README = "README.md"
@@ -52,8 +51,8 @@ def _from_front_matter(text: str) -> str | None:
     if len(parts) < 3 or parts[0].strip():
         return None
     try:
-        return _named(yaml.safe_load(parts[1]))
-    except (yaml.YAMLError, RecursionError):
+        return _named(parse_yaml(parts[1]))
+    except ValueError:
         return None
 
 

@@ -22,10 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from semla_ros.bundler.label_sets import shipped_files
 from semla_ros.errors import EvaluationError
+from semla_ros.yaml_file import read_yaml
 
 IDENTITY = "identity"
 MAX_FILE_BYTES = 1_000_000
@@ -121,7 +120,7 @@ def _narrowed(label_map: LabelMap, table: str) -> LabelMap:
 def _map_of(name: str, path: Path, named: Mapping[str, Path]) -> LabelMap:
     data = _read(path)
     where = f"label map {path.name!r}"
-    unknown = sorted(set(data) - {"images", "labels", "tables", "tables_of"})
+    unknown = sorted(map(str, set(data) - {"images", "labels", "tables", "tables_of"}))
     if unknown:
         raise EvaluationError(f"{where}: expected images, labels and tables, got {unknown!r}")
     tables = data.get("tables", {})
@@ -134,7 +133,7 @@ def _map_of(name: str, path: Path, named: Mapping[str, Path]) -> LabelMap:
         parsed = {str(k): _table(v, f"{where}, table {k!r}") for k, v in tables.items()}
         labels = {str(k): str(v) for k, v in data.get("labels", {}).items()}
         images = tuple(str(v) for v in data.get("images", ()))
-    except (AttributeError, TypeError, ValueError, KeyError) as error:
+    except (AttributeError, TypeError, ValueError, KeyError, OverflowError) as error:
         raise EvaluationError(
             f"{where} is malformed ({error}): see config/label_maps/*.yaml"
         ) from error
@@ -146,13 +145,10 @@ def _map_of(name: str, path: Path, named: Mapping[str, Path]) -> LabelMap:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise EvaluationError(f"{path.name!r} is over {MAX_FILE_BYTES} bytes: no label map")
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise EvaluationError(f"{path.name!r} is no label map: {reason}") from error
+        data = read_yaml(path, max_bytes=MAX_FILE_BYTES)
+    except (OSError, ValueError) as error:
+        raise EvaluationError(f"{path.name!r} is no label map: {error}") from error
     if not isinstance(data, dict):
         raise EvaluationError(
             f"{path.name!r}: expected a mapping with `tables`, got {type(data).__name__}"
@@ -183,6 +179,6 @@ def _table(data: Mapping[str, Any], where: str) -> LabelTable:
 
 def _rgb(value: Any, where: str) -> Rgb:  # noqa: ANN401  any YAML value
     numbers = tuple(value)
-    if len(numbers) != 3 or not all(isinstance(v, int) and 0 <= v <= 255 for v in numbers):
+    if len(numbers) != 3 or not all(type(v) is int and 0 <= v <= 255 for v in numbers):
         raise EvaluationError(f"{where}: expected rgb as three of 0 to 255, got {value!r}")
     return numbers[0], numbers[1], numbers[2]

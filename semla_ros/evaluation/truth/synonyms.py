@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import yaml
-
 from semla_ros.bundler.label_sets import shipped_files
 from semla_ros.errors import EvaluationError
+from semla_ros.yaml_file import read_yaml
+
+_MAX_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +30,13 @@ class Synonyms:
         path = shipped_files("label_maps").get("synonyms")
         if path is None:
             return cls()
-        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
         try:
+            data = read_yaml(path, max_bytes=_MAX_BYTES)
             return cls(
                 tuple(frozenset(map(plain, group)) for group in data["equal"]),
                 tuple((plain(n), tuple(map(plain, w))) for n, w in data["part_of"].items()),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise EvaluationError(f"{path.name!r} is damaged at {error}: reinstall") from error
 
     def class_of(self, name: str, classes: Sequence[str]) -> int | None:
