@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import math
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Collection, Mapping
@@ -16,6 +18,12 @@ _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
+
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_DAMAGE = (
+    *(EOFError, RuntimeError, NotImplementedError, zlib.error, struct.error),  # of zip files
+    *(tokenize.TokenError, SyntaxError, TypeError, LookupError, OverflowError),  # of npy headers
+)
 
 
 def npz_content(arrays: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
@@ -44,14 +52,19 @@ def read_arrays(
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             chosen = members if keys is None else keys
             wanted = {key: members[key] for key in chosen if key in members}
+            odd = [k for k, info in wanted.items() if info.compress_type not in _COMPRESSIONS]
+            if odd:  # numpy writes no other; bzip2 and lzma have errors and bombs of their own
+                raise ValueError(
+                    f"expected {odd[0]!r} stored or deflated, got another compression"
+                )
             total = sum(info.file_size for info in wanted.values())
             if total > max_bytes:
                 raise ValueError(f"expected at most {max_bytes} bytes, got {total}")
             return {key: _array(archive.read(info)) for key, info in wanted.items()}
     except zipfile.BadZipFile as error:
         raise ValueError(f"not an npz file ({error})") from error
-    except (EOFError, RuntimeError, NotImplementedError, zlib.error) as error:
-        raise ValueError(f"damaged ({error})") from error
+    except _DAMAGE as error:
+        raise ValueError(f"damaged ({' '.join(str(error).split())})") from error
 
 
 def _array(data: bytes) -> npt.NDArray[np.generic]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from semla_ros.errors import AdapterError
+from semla_ros.errors import AdapterError, SemlaError
 from semla_ros.library.seal import STATISTICS_ENDING, read_seal, read_sealed
 from semla_ros.novelty import EmbeddingSample
 from semla_ros.npz_file import npz_content, read_arrays
@@ -23,6 +23,8 @@ MAX_DIM = 16_384
 MAX_STATISTICS_BYTES = 512_000_000
 MAX_SAMPLE = 256
 """Images whose embeddings a domain keeps, see `EmbeddingSample`."""
+_MAX_NUMBER = 1e12
+"""Beyond what any encoder or count gives, below what overflows where domains are pooled."""
 _KEYS = (
     CENTROID_KEY,
     "count",
@@ -98,6 +100,8 @@ class DomainStatistics:
         cov = self.covariance
         if cov is not None and (cov.shape != shape * 2 or not np.isfinite(cov).all()):
             raise AdapterError(f"expected a finite covariance {shape * 2}, got {cov.shape}")
+        if cov is not None and (cov.diagonal().min() < 0 or not np.allclose(cov, cov.T)):
+            raise AdapterError("expected a covariance: symmetric, no negative variance")
         if self.shrinkage is not None and not 0 <= self.shrinkage <= 1:
             raise AdapterError(f"expected a shrinkage from 0 to 1, got {self.shrinkage!r}")
         sample = self.sample
@@ -137,7 +141,7 @@ def read_statistics(
         content = read_sealed(path, seal, max_bytes=MAX_STATISTICS_BYTES)
         arrays = read_arrays(io.BytesIO(content), _KEYS, max_bytes=MAX_STATISTICS_BYTES)
         return _statistics_from_arrays(arrays)
-    except AdapterError as error:
+    except SemlaError as error:
         raise AdapterError(f"{where}: {error}") from error
     except (OSError, ValueError) as error:
         raise AdapterError(f"{where}: damaged ({error}): generate it again") from error
@@ -206,8 +210,11 @@ def _floats(key: str, array: npt.NDArray[np.generic]) -> Float64Array:
     if array.dtype.kind not in "fiu":
         raise AdapterError(f"expected {key!r} as numbers, got {array.dtype}")
     numbers = array.astype(np.float64)
-    if not np.isfinite(numbers).all():
-        raise AdapterError(f"expected finite {key!r}, got NaN or infinity: compute it again")
+    if key != "sample_blocks" and not (np.abs(numbers) <= _MAX_NUMBER).all():
+        raise AdapterError(
+            f"expected {key!r} finite and within {_MAX_NUMBER:g}, got NaN, infinity or more: "
+            "compute it again"
+        )
     return numbers
 
 

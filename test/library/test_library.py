@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -305,3 +306,39 @@ def test_statistics_that_wait_survive_a_failure_to_add_their_adapter(
     assert statistics_path(root / "dusk", "dusk").read_bytes() == before
     assert hidden(root) == []
     assert "dusk" in library.add(source, "dusk").names
+
+
+ODD_STATISTICS = {
+    "lzma": lambda p: repacked(p, zipfile.ZIP_LZMA),
+    "bzip2": lambda p: repacked(p, zipfile.ZIP_BZIP2),
+    "no zip": lambda p: p.write_bytes(b"PK\x03\x04 no zip"),
+    "empty": lambda p: p.write_bytes(b""),
+    "header that ends early": lambda p: p.write_bytes(
+        p.read_bytes().replace(b"'fortran_order'", b"'''ortran_order'")
+    ),
+    "count of 1e300": lambda p: np.savez(p, train_average_embedding=np.ones(5), count=1e300),
+    "sample that overflows": lambda p: np.savez(
+        p, train_average_embedding=np.ones(5), sample=np.full((2, 5), 1e300), sample_blocks=[0, 1]
+    ),
+    "negative variance": lambda p: np.savez(
+        p, train_average_embedding=np.ones(5), covariance=-np.eye(5), count=9
+    ),
+    "a folder": lambda p: (p.unlink(), p.mkdir()),
+}
+
+
+def repacked(path, method):
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+
+
+@pytest.mark.parametrize("what", ODD_STATISTICS)
+def test_one_malformed_statistics_file_is_set_aside_and_named(root, open_library, what):
+    (root / "fog" / "SHA256SUMS").unlink(missing_ok=True)
+    ODD_STATISTICS[what](statistics_path(root / "fog", "fog"))
+    library = open_library(root)
+    assert library.names == ("night", "rain")
+    assert "fog_statistics.npz" in library.problems["fog"]
