@@ -94,7 +94,8 @@ def _folder(folder: Path) -> list[UInt8Array]:
 
 
 def _image(path: Path) -> UInt8Array:
-    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    data = np.frombuffer(path.read_bytes(), np.uint8)
+    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
     if bgr is None:
         raise EvaluationError(f"{path.name!r} is no image that OpenCV reads")
     return np.ascontiguousarray(np.asarray(bgr, np.uint8)[..., ::-1])

@@ -7,6 +7,7 @@ run, so `semla --help` needs neither torch nor rclpy.
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -35,6 +36,10 @@ VERBS: Mapping[str, Verb] = {name: verb for group in _GROUPS for name, verb in g
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one `semla` command and return its exit code: 0, 1 for "no", 2 for an error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(
+            errors="backslashreplace"
+        )  # names that are no UTF-8; as stderr does
     args = _parser().parse_args(argv)
     level = logging.INFO if args.verbose else logging.WARNING
     logging.basicConfig(level=level, format="semla: %(levelname)s: %(message)s")

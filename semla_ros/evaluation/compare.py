@@ -11,6 +11,7 @@ from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.live_result import read_live
 from semla_ros.evaluation.metrics import percentiles
 from semla_ros.evaluation.result import FrameRecord, ReplayResult, load_result
+from semla_ros.shown import utf8
 from semla_ros.whole_file import write_file
 
 RESULTS = "results.json"
@@ -117,7 +118,7 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
         EvaluationError: The place cannot be written.
     """
     text = json.dumps(asdict(comparison), indent=1)
-    write_file(path, (text + "\n").encode(), error=EvaluationError)
+    write_file(path, utf8(text + "\n"), error=EvaluationError)
 
 
 def _frames(run: ReplayResult) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -57,8 +57,8 @@ class FolderImages:
         return len(self.images)
 
     def __getitem__(self, index: int, /) -> tuple[UInt8Array, UInt8Array]:
-        image = cv2.imread(str(self.images[index]), cv2.IMREAD_COLOR)
-        labels = cv2.imread(str(self.labels[index]), cv2.IMREAD_UNCHANGED)
+        image = _decoded(self.images[index], cv2.IMREAD_COLOR)
+        labels = _decoded(self.labels[index], cv2.IMREAD_UNCHANGED)
         if image is None or labels is None or labels.shape != image.shape[:2]:
             raise TrainingError(
                 f"expected a readable image and one-channel labels of its size for "
@@ -66,6 +66,12 @@ class FolderImages:
             )
         rgb: UInt8Array = np.ascontiguousarray(image[..., ::-1])
         return rgb, labels.astype(np.uint8)
+
+
+def _decoded(path: Path, flags: int) -> np.ndarray[Any, Any] | None:
+    """Return the image in `path`, None where it is none; OpenCV never gets the name."""
+    data = np.frombuffer(path.read_bytes(), np.uint8)
+    return cv2.imdecode(data, flags) if len(data) else None
 
 
 @dataclass(frozen=True, slots=True)

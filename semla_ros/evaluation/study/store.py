@@ -23,6 +23,7 @@ from semla_ros.evaluation.study.record import RecordingTrack, StrategyTrack, Stu
 from semla_ros.evaluation.study.summary import summary
 from semla_ros.mask_signals import SIGNALS
 from semla_ros.npz_file import read_arrays
+from semla_ros.shown import utf8
 
 FORMAT = "semla-study/2"
 RESULTS, FRAMES = "results.json", "frames.npz"
@@ -76,7 +77,7 @@ def study_files(study: Study) -> dict[str, bytes]:
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
     # The arrays first: a results.json always has its frames.
-    return {FRAMES: stream.getvalue(), RESULTS: text.encode()}
+    return {FRAMES: stream.getvalue(), RESULTS: utf8(text)}
 
 
 def load_study(path: Path) -> Study:
@@ -98,7 +99,7 @@ def load_study(path: Path) -> Study:
         )
         study = Study(info, recordings, tuple(data["notes"]))
         _check(study)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise EvaluationError(
             f"{str(folder)!r} holds a damaged study ({error!r}): evaluate again"
         ) from error
