@@ -106,7 +106,11 @@ def segment_images(request: SegmentRequest) -> tuple[Path, ...]:
         except OSError as error:
             raise EvaluationError(f"cannot write to {str(request.out)!r}: {error}") from error
         for path in tqdm(request.images, unit="image", disable=None, leave=False):
-            rgb = read_image(path, max_pixels=request.config.max_pixels)
+            rgb = read_image(
+                path,
+                max_pixels=request.config.max_pixels,
+                significant_bits=request.config.significant_bits,
+            )
             facts = {
                 "image": path.name,
                 "size": list(rgb.shape[:2]),

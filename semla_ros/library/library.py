@@ -140,8 +140,7 @@ class AdapterLibrary:
         if name not in self.names:
             reason = self._problems.get(name, f"the library has {self.names!r}")
             raise AdapterError(f"adapter {name!r} cannot serve: {reason}")
-        kept = self._memory.get(name)
-        if kept is not None:
+        if (kept := self._memory.get(name)) is not None:
             return kept
         return self._memory.keep(self._contract.read(self.root / name, name))
 
@@ -258,15 +257,13 @@ class AdapterLibrary:
         stamp = self._stamps[name]
         if stamp is None or name not in before.names or before._stamps[name] != stamp:
             return False
-        adapter = before._memory.peek(name)
-        if adapter is not None:
+        if (adapter := before._memory.peek(name)) is not None:
             self._memory.keep(adapter)
         return True
 
     def _add_statistics(self, name: str, known: StatisticsStore | None) -> None:
-        statistics = known.whole(name) if known is not None else None
-        if statistics is None:
-            statistics = self._contract.statistics(self.root / name, name)
+        whole = known.whole(name) if known is not None else None
+        statistics = whole or self._contract.statistics(self.root / name, name)
         if statistics is not None:
             self._statistics.add(name, statistics)
 

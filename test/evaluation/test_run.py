@@ -101,7 +101,7 @@ def test_unusable_requests_are_refused_before_anything_runs(bundle, support, tmp
     with pytest.raises(EvaluationError, match="cannot write"):
         run_replay(ReplayRequest(bag, tmp_path / "file" / "out", bundle=bundle))
     with pytest.raises(EvaluationError, match="cannot write"):
-        write_image(tmp_path / "nowhere" / "x.png", np.zeros((2, 2, 3), np.uint8))
+        write_image(tmp_path / "file" / "x.png", np.zeros((2, 2, 3), np.uint8))
 
 
 def test_versions_name_what_can_change_a_result():

@@ -174,6 +174,7 @@ class FolderInput:
     fps: float
     max_pixels: int
     topic: str = ""
+    significant_bits: int = FULL_BITS
 
     @classmethod
     def open(cls, path: Path, options: InputOptions) -> FolderInput:
@@ -189,7 +190,8 @@ class FolderInput:
                 f"expected a recording or images ({', '.join(IMAGE_SUFFIXES)}) in {str(path)!r}, "
                 "found none"
             )
-        return cls(path, files, options.fps, options.max_pixels)
+        bits = options.significant_bits
+        return cls(path, files, options.fps, options.max_pixels, significant_bits=bits)
 
     @property
     def count(self) -> int:
@@ -204,7 +206,9 @@ class FolderInput:
             named = stamp_of(file.stem)
             stamp_ns = _stamp_at(index, self.fps) if named is None else named
             try:
-                frame = Frame(stamp_ns, "", read_image(file, max_pixels=self.max_pixels))
+                bits = self.significant_bits
+                rgb = read_image(file, max_pixels=self.max_pixels, significant_bits=bits)
+                frame = Frame(stamp_ns, "", rgb)
             except FrameError as error:
                 yield Shot(index, file.stem, None, stamp_ns, str(error))
             else:
