@@ -32,5 +32,5 @@ def test_twelve_bits_in_sixteen_are_scaled_where_it_is_said(tmp_path):
     path = tmp_path / "a.png"
     full = np.full((4, 5, 3), 4095, np.uint16)
     path.write_bytes(cv2.imencode(".png", full)[1].tobytes())
-    assert read_image(path, max_pixels=100).max() == 15
+    assert read_image(path, max_pixels=100).max() == 16
     assert (read_image(path, max_pixels=100, significant_bits=12) == 255).all()

@@ -47,7 +47,8 @@ class BagWriter:
 
     Chunks are compressed with zstd and go to the disk as they fill and at `checkpoint`. Leaving
     the context by an exception, or on a full disk, keeps what was written as
-    `<name>.partial.mcap`; a killed process leaves `<name>.partial-*/bag/bag.mcap`. Both are readable here as far as they go.
+    `<name>.partial.mcap`; a killed process leaves `<name>.partial-*/bag/bag.mcap`. Both are
+    readable here as far as they go.
 
     Example: `with BagWriter(Path("drive.mcap")) as bag: bag.write(topic, IMAGE, fields, 0)`.
     """

@@ -50,8 +50,14 @@ def compare(first: ReplayResult, second: ReplayResult) -> Comparison:
     """Return how far `second` agrees with `first`, frame by frame.
 
     Raises:
-        EvaluationError: They share no frame.
+        EvaluationError: They share no frame, or have other classes.
     """
+    ours, theirs = first.info.classes, second.info.classes
+    if ours and theirs and ours != theirs:
+        raise EvaluationError(
+            f"expected two runs with the same classes in the same order, got {ours!r} and "
+            f"{theirs!r}: their masks mean other things"
+        )
     mine = {frame.stamp_ns: frame for frame in first.frames}
     pairs = [(mine[f.stamp_ns], f) for f in second.frames if f.stamp_ns in mine]
     if not pairs:

@@ -13,6 +13,7 @@ import numpy as np
 
 from semla_ros.evaluation.analysis.extra import evaluate_extra
 from semla_ros.evaluation.analysis.frames import FrameTable
+from semla_ros.shown import shown
 from semla_ros.types import Float64Array
 
 PALETTE = (
@@ -65,7 +66,7 @@ def support_scatter(table: FrameTable) -> str:
             s=16,
             alpha=0.5,
             linewidths=0,
-            label=str(domain),
+            label=_name(domain),
             rasterized=int(inside.sum()) > 400,
             **style,
         )
@@ -117,8 +118,8 @@ def heatmap(
     """
     figure, axes = _figure(width=min(9.0, 2.0 + 0.95 * len(columns)), height=1.2 + 0.5 * len(rows))
     image = axes.imshow(values, cmap="cividis", aspect="auto")
-    axes.set_xticks(range(len(columns)), columns)
-    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xticks(range(len(columns)), map(_name, columns))
+    axes.set_yticks(range(len(rows)), map(_name, rows))
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     low, high = np.nanmin(values), np.nanmax(values)
@@ -151,12 +152,12 @@ def projection_plot(points: Projection) -> str:
     for style, domain in zip(_styles(len(distinct)), distinct, strict=True):
         inside = domains == domain
         axes.scatter(
-            *points.frames[inside].T, s=16, alpha=0.6, linewidths=0, label=domain, **style
+            *points.frames[inside].T, s=16, alpha=0.6, linewidths=0, label=_name(domain), **style
         )
     axes.scatter(*points.centroids.T, s=90, marker="*", color=INK, zorder=5, label="library")
     for (x, y), name in zip(points.centroids, points.names, strict=True):
         axes.annotate(
-            name, (x, y), xytext=(6, 5), textcoords="offset points", fontsize=9, color=INK,
+            _name(name), (x, y), xytext=(6, 5), textcoords="offset points", fontsize=9, color=INK,
             bbox={"boxstyle": "round,pad=0.15", "fc": "#ffffff", "ec": "none", "alpha": 0.75},
         )  # fmt: skip
     axes.set_xticks([])
@@ -178,7 +179,7 @@ def lines(
     """
     figure, axes = _figure(height=4.2)
     for style, (name, points) in zip(_styles(len(series)), series.items(), strict=True):
-        axes.plot([p[0] for p in points], [p[1] for p in points], ms=7, label=name, **style)
+        axes.plot([p[0] for p in points], [p[1] for p in points], ms=7, label=_name(name), **style)
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     axes.set_ylim(bottom=min(0.0, *(p[1] for s in series.values() for p in s)))
@@ -195,6 +196,7 @@ def _figure(*, width: float = _WIDTH, height: float = _HEIGHT) -> tuple[Any, Any
             "axes.edgecolor": MUTED,
             "axes.labelcolor": INK,
             "text.color": INK,
+            "text.parse_math": False,  # names may hold `$`
             "xtick.color": MUTED,
             "ytick.color": MUTED,
             "axes.spines.top": False,
@@ -208,6 +210,11 @@ def _figure(*, width: float = _WIDTH, height: float = _HEIGHT) -> tuple[Any, Any
         figsize=(width, height), layout="constrained"
     )
     return figure, figure.subplots()
+
+
+def _name(name: object) -> str:
+    """Return a name as a label; matplotlib leaves those that begin with `_` out of legends."""
+    return f" {shown(name)}" if str(name).startswith("_") else shown(name)
 
 
 def _styles(count: int) -> list[dict[str, str]]:
@@ -246,5 +253,5 @@ def _svg(figure: Any, label: str) -> str:  # noqa: ANN401  a matplotlib object
     width = float(re.search(r'width="([\d.]+)pt"', body)[1])  # type: ignore[index]
     body = re.sub(r'(<svg[^>]*?) (?:width|height)="[\d.]+pt"', r"\1", body, count=1)
     body = re.sub(r'(<svg[^>]*?) (?:width|height)="[\d.]+pt"', r"\1", body, count=1)
-    shown = f'<svg role="img" aria-label="{escape(label, quote=True)}"' + body.removeprefix("<svg")
-    return f'<div class="plot" style="max-width:{width * 1.5:.0f}px">{shown}</div>'
+    drawn = f'<svg role="img" aria-label="{escape(label, quote=True)}"' + body.removeprefix("<svg")
+    return f'<div class="plot" style="max-width:{width * 1.5:.0f}px">{drawn}</div>'

@@ -191,6 +191,13 @@ def _check(study: Study) -> None:
         odd = shapes - {(frames, 3, classes)} or shares - {(frames, adapters + 1)}
         if odd or signals - {(frames, len(SIGNALS))}:
             raise ValueError(f"tracks of {recording.name!r} of other shapes")
+        if any(
+            t.counts.dtype.kind not in "iu" or t.counts.min(initial=0) < 0
+            for t in recording.tracks.values()
+        ):
+            raise ValueError(f"counts of {recording.name!r} that are no whole numbers from 0")
+        if not all(np.isfinite(t.weights).all() for t in recording.tracks.values()):
+            raise ValueError(f"weights of {recording.name!r} that are not finite")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
