@@ -28,7 +28,6 @@ from semla_ros.manifest import (
     AS_BASE,
     AS_TRAINED,
     FORMAT,
-    GUIDANCES,
     AdaptationDefaults,
     GraphWeight,
     Manifest,
@@ -38,6 +37,7 @@ from semla_ros.manifest import (
     manifest_from_dict,
     manifest_to_dict,
 )
+from semla_ros.manifest_checks import GUIDANCES
 from semla_ros.signature import Signer, TrustedKeys
 from semla_ros.yaml_file import parse_yaml
 
@@ -132,7 +132,7 @@ def open_bundle(
         BundleError: Missing, edited, unsigned or unknown content; the message names the file.
     """
     path = root / MANIFEST
-    if not path.is_file():
+    if not _is_file(path):
         raise BundleError(
             f"expected a model bundle with {MANIFEST} in {str(root)!r}, found none: "
             "give the folder that `semla bundle` or scripts/make_demo_model wrote"
@@ -149,6 +149,13 @@ def open_bundle(
         )
     _check_files(root, manifest.files, verify=verify)
     return ModelBundle(root, manifest, signer)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long, or one that is none
+        return False
 
 
 def reseal(bundle: ModelBundle, *, defaults: AdaptationDefaults) -> ModelBundle:

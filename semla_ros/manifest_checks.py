@@ -56,7 +56,7 @@ def calibration(value: object, path: str) -> None:
 def classes(value: object, path: str) -> None:
     """Accept a class list, its ids in order where they are given."""
     _CLASSES(value, path)
-    for index, each in enumerate(value):  # type: ignore[arg-type]  a list by now
+    for index, each in enumerate(value if isinstance(value, list) else ()):
         if each.get("id", index) != index:
             raise unfit(f"{path}[{index}].id", f"{index}, as the list's order says", each["id"])
 

@@ -28,6 +28,7 @@ from semla_ros.cli import (
 )
 from semla_ros.cli.verb import EXIT_ERROR, EXIT_INTERRUPTED, Verb
 from semla_ros.errors import SemlaError
+from semla_ros.shown import shown
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in the node, see `semla_ros.nodes`
 _GROUPS = (drive, replay, evaluate, report, live, segment, bundle, library, engine, bench)
@@ -48,12 +49,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SemlaError as error:
         print(f"semla: error: {error}", file=sys.stderr)
         return EXIT_ERROR
-    except KeyboardInterrupt:
-        print("semla: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except OSError as error:  # a path that no file can have, a disk that goes away
+        print(f"semla: error: {shown(error)}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        print("semla: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -81,11 +81,6 @@ class SourceOptions:
     significant_bits: int = FULL_BITS
 
     @property
-    def bounds(self) -> dict[str, int]:
-        """What every reader of images is told."""
-        return {"max_pixels": self.max_pixels, "significant_bits": self.significant_bits}
-
-    @property
     def reading(self) -> list[int]:
         """What changes the pixels of the same files; empty where nothing was chosen."""
         return [] if self.significant_bits == FULL_BITS else [self.significant_bits]
@@ -161,7 +156,8 @@ class FileImages:
             if not wanted(index):
                 continue
             try:
-                rgb = read_image(path, **self.options.bounds)
+                bits = self.options.significant_bits
+                rgb = read_image(path, max_pixels=self.options.max_pixels, significant_bits=bits)
             except FrameError as error:
                 yield SourceImage(index, path.name, None, str(error))
             else:
@@ -203,7 +199,8 @@ class BagImages:
         frames = read_frames(
             self.path,
             topic=self.topic.name,
-            **self.options.bounds,
+            max_pixels=self.options.max_pixels,
+            significant_bits=self.options.significant_bits,
             keep=keep,
         )
         numbers = filter(keep, count())

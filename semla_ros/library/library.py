@@ -66,8 +66,8 @@ class AdapterLibrary:
             self.names = self._scan(before)
             self._unsealed = tuple(n for n in self.names if not (root / n / SEAL_FILE).exists())
         report_unsealed(self._unsealed, of=len(self.names))
-        known = before.centroids if before and before._statistics is self._statistics else None
-        self.centroids = self._stack_centroids() if known is None else known
+        shared = before if before and before._statistics is self._statistics else None
+        self.centroids: Float64Array = shared.centroids if shared else self._stack_centroids()
 
     @classmethod
     def open(
