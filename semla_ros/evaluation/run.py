@@ -98,7 +98,8 @@ def run_replay(request: ReplayRequest) -> ReplayOutcome:
         )
     failures = tuple(each.failure for each in files if each.failure)
     result = with_notes(result, (*notes, *failures))
-    _write_pictures(request.out, result, film)
+    save_result(result, request.out / RESULTS)
+    failures += _write_pictures(request.out, result, film)
     written = (RESULTS, PAGE, STRIP, VIDEO, PREDICTIONS)
     paths = [request.out / name for name in written]
     return ReplayOutcome(result, tuple(p for p in paths if p.exists()), failures)
@@ -175,14 +176,19 @@ def versions() -> dict[str, str]:
     return found | {"machine": f"{platform.system()} {platform.machine()}"}
 
 
-def _write_pictures(out: Path, result: ReplayResult, film: FilmSink) -> None:
-    save_result(result, out / RESULTS)
+def _write_pictures(out: Path, result: ReplayResult, film: FilmSink) -> tuple[str, ...]:
+    """Write film strip and page; return why one could not be: the numbers stay all the same."""
     strip: UInt8Array | None = None
     if film.moments and film.vocabulary is not None:
         strip = film_strip(film.moments, film.vocabulary)
-        write_image(out / STRIP, strip)
     page = replay_page(result, moments=film.moments, strip=strip, vocabulary=film.vocabulary)
-    write_page(out / PAGE, page)
+    try:
+        if strip is not None:
+            write_image(out / STRIP, strip)
+        write_page(out / PAGE, page)
+    except EvaluationError as error:
+        return (str(error),)
+    return ()
 
 
 def write_image(path: Path, rgb: UInt8Array) -> None:
