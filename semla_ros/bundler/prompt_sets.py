@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semla_ros.bundler.label_sets import shipped_files
 from semla_ros.errors import TrainingError
 from semla_ros.navigator.prompts import PromptEmbeddings
-from semla_ros.yaml_file import read_yaml
+from semla_ros.shipped import shipped_files
+from semla_ros.structured_text import from_yaml
 
 DEFAULT_SET = "driving"
 _MAX_BYTES = 1_000_000
@@ -50,10 +50,12 @@ def read_prompt_set(what: str = DEFAULT_SET) -> PromptSet:
     Raises:
         TrainingError: No such list, or a malformed one.
     """
-    named = shipped_files("prompts")
+    named = shipped_files("config/prompts")
     path = named.get(what, Path(what))
     try:
-        data = read_yaml(path, max_bytes=_MAX_BYTES)
+        if path.stat().st_size > _MAX_BYTES:
+            raise TrainingError(f"{path.name!r} is over {_MAX_BYTES} bytes: no list of prompts")
+        data = from_yaml(path.read_bytes())
         templates = tuple(map(_template, data["templates"]))
         groups = {_text(g): tuple(map(_text, entries)) for g, entries in data["groups"].items()}
     except OSError as error:

@@ -10,8 +10,12 @@ import argparse
 import io
 import logging
 import os
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
 
 from semla_ros import __version__
 from semla_ros.cli import (
@@ -22,16 +26,17 @@ from semla_ros.cli import (
     evaluate,
     library,
     live,
+    nav2,
     replay,
     report,
     segment,
 )
-from semla_ros.cli.verb import EXIT_ERROR, EXIT_INTERRUPTED, Verb
+from semla_ros.cli.verb import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED, Verb
 from semla_ros.errors import SemlaError
 from semla_ros.shown import shown
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in the node, see `semla_ros.nodes`
-_GROUPS = (drive, replay, evaluate, report, live, segment, bundle, library, engine, bench)
+_GROUPS = (drive, replay, evaluate, report, live, segment, bundle, library, nav2, engine, bench)
 VERBS: Mapping[str, Verb] = {name: verb for group in _GROUPS for name, verb in group.VERBS.items()}
 
 
@@ -45,19 +50,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     level = logging.INFO if args.verbose else logging.WARNING
     logging.basicConfig(level=level, format="semla: %(levelname)s: %(message)s")
     try:
-        return VERBS[args.verb].run(args)
+        with _terminable():
+            return VERBS[args.verb].run(args)
     except SemlaError as error:
         print(f"semla: error: {error}", file=sys.stderr)
         return EXIT_ERROR
+    except _Terminated:
+        print("semla: terminated", file=sys.stderr)
+        return EXIT_TERMINATED
+    except KeyboardInterrupt:
+        print("semla: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         return 0
     except OSError as error:  # a path that no file can have, a disk that goes away
         print(f"semla: error: {shown(error)}", file=sys.stderr)
         return EXIT_ERROR
-    except KeyboardInterrupt:
-        print("semla: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM; it ends a command as Ctrl-C does: children stop, what is done is kept."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Raise `_Terminated` inside on SIGTERM, for which Python itself would leave nothing done."""
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parser() -> argparse.ArgumentParser:
