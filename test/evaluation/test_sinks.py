@@ -119,7 +119,7 @@ def test_a_file_that_fails_is_told_and_the_rest_goes_on(support, tmp_path, caplo
 
 
 def test_a_folder_that_is_no_utf8_holds_a_video(support, tmp_path):
-    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder = tmp_path / os.fsdecode(b"d\xe9j")
     folder.mkdir()
     with VideoSink(folder / "overlay.mp4") as sink:
         for view in support.views(3):
