@@ -1,7 +1,7 @@
-"""Names of files as people read them, and as OpenCV may be given them.
+"""Names of files as people read them, and as native libraries may be given them.
 
 A name on Linux is bytes; those that are no UTF-8 reach Python as lone surrogates, which no text
-file can hold and on which OpenCV 5's binding ends the process.
+file can hold, which ONNX Runtime refuses, and on which OpenCV 5's binding ends the process.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def shown(name: object) -> str:
 
 
 @contextmanager
-def opencv_path(path: Path) -> Iterator[str]:
-    """Yield a name of `path` that OpenCV takes: its own, or that of a link to it.
+def native_path(path: Path) -> Iterator[str]:
+    """Yield a name of `path` that OpenCV and ONNX Runtime take: its own, or that of a link to it.
 
     The file need not exist yet: writing to the link makes it.
     """

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from semla_ros.shown import opencv_path, shown, utf8
+from semla_ros.shown import native_path, shown, utf8
 
 ODD = os.fsdecode(b"d\xe9j")
 
@@ -23,19 +23,19 @@ def test_opencv_reads_and_writes_files_of_any_name(tmp_path):
     folder = tmp_path / ODD
     folder.mkdir()
     path = folder / f"{ODD}.avi"
-    with opencv_path(path) as name:
+    with native_path(path) as name:
         name.encode()
         video = cv2.VideoWriter(name, cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (32, 32))
     for _ in range(3):
         video.write(np.zeros((32, 32, 3), np.uint8))
     video.release()
     assert path.stat().st_size > 100
-    with opencv_path(path) as name:
+    with native_path(path) as name:
         again = cv2.VideoCapture(name)
     assert again.get(cv2.CAP_PROP_FRAME_COUNT) == 3
     again.release()
 
 
 def test_a_plain_name_is_given_as_it_is(tmp_path):
-    with opencv_path(tmp_path / "a.mp4") as name:
+    with native_path(tmp_path / "a.mp4") as name:
         assert name == str(tmp_path / "a.mp4")

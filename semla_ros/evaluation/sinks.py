@@ -17,7 +17,7 @@ from semla_ros.errors import EvaluationError, SemlaError
 from semla_ros.evaluation.film import mix_text, support_text
 from semla_ros.evaluation.live_result import NODE
 from semla_ros.evaluation.replay import FrameSink, FrameView
-from semla_ros.shown import opencv_path
+from semla_ros.shown import native_path
 from semla_ros.types import AdapterMix, UInt8Array, Vocabulary
 from semla_ros.viz.legend import legend
 
@@ -191,7 +191,7 @@ class VideoSink:
         self._size = (picture.shape[1], picture.shape[0])
         self._partial.parent.mkdir(parents=True, exist_ok=True)
         code = cv2.VideoWriter.fourcc(*"mp4v")
-        with opencv_path(self._partial) as name:
+        with native_path(self._partial) as name:
             writer = cv2.VideoWriter(name, code, fps, self._size)
         if not writer.isOpened():
             _LOG.warning("no video: OpenCV cannot write mp4 here")
@@ -226,7 +226,7 @@ class VideoSink:
 
 def _frames_of(path: Path) -> int:
     """Return how many frames a video holds, -1 where the last one cannot be read."""
-    with opencv_path(path) as name:
+    with native_path(path) as name:
         video = cv2.VideoCapture(name)
     try:
         count = int(video.get(cv2.CAP_PROP_FRAME_COUNT))

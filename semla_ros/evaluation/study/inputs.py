@@ -18,7 +18,7 @@ from semla_ros.evaluation.truth.label_folder import stamp_of
 from semla_ros.folder_walk import files_below
 from semla_ros.image_codec import FULL_BITS
 from semla_ros.image_file import read_image
-from semla_ros.shown import opencv_path
+from semla_ros.shown import native_path
 from semla_ros.types import Frame
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
@@ -232,7 +232,7 @@ class VideoInput:
         Raises:
             EvaluationError: OpenCV cannot read it, or its frames are too large.
         """
-        with opencv_path(path) as name:
+        with native_path(path) as name:
             video = cv2.VideoCapture(name)
         try:
             height, width = (
@@ -256,7 +256,7 @@ class VideoInput:
 
     def shots(self, *, on_note: NoteSink, keep: Keep | None = None) -> Iterator[Shot]:
         """Yield the frames that are kept."""
-        with opencv_path(self.path) as name:
+        with native_path(self.path) as name:
             video = cv2.VideoCapture(name)
         index = 0
         try:
