@@ -5,8 +5,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from small_bundle import small_bundle
 
+from semla_ros.config import Config
+from semla_ros.pipeline.assembly import build_pipeline
 from semla_ros.shown import native_path, shown, utf8
+from semla_ros.types import Frame
 
 ODD = os.fsdecode(b"d\xe9j")
 
@@ -39,3 +43,11 @@ def test_opencv_reads_and_writes_files_of_any_name(tmp_path):
 def test_a_plain_name_is_given_as_it_is(tmp_path):
     with native_path(tmp_path / "a.mp4") as name:
         assert name == str(tmp_path / "a.mp4")
+
+
+def test_a_bundle_under_such_a_name_serves(tmp_path):
+    bundle = small_bundle(tmp_path / ODD / "bundle")
+    frame = Frame(10**9, "camera", np.zeros((48, 64, 3), np.uint8))
+    config = Config(bundle=str(bundle), engine="onnx", adaptation="inline")
+    with build_pipeline(config) as pipeline:
+        assert pipeline.step(frame).labels.shape == (48, 64)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from semla_ros.evaluation.drawing import adapter_fills
 from semla_ros.evaluation.report.plots import Projection, heatmap, lines, projection_plot
-from semla_ros.evaluation.svg import adapter_fills
 
 ODD = ("$x_^$", "_hidden", "a & <b>", "d\udce9j", "100 % $")
 
