@@ -46,7 +46,7 @@ def test_a_plain_name_is_given_as_it_is(tmp_path):
 
 
 def test_a_bundle_under_such_a_name_serves(tmp_path):
-    bundle = small_bundle(tmp_path / ODD / "bundle")
+    bundle = small_bundle(tmp_path / "made").rename(tmp_path / ODD)
     frame = Frame(10**9, "camera", np.zeros((48, 64, 3), np.uint8))
     config = Config(bundle=str(bundle), engine="onnx", adaptation="inline")
     with build_pipeline(config) as pipeline:
