@@ -14,6 +14,7 @@ from semla_ros.bundle import GraphWeight
 from semla_ros.engine.options import AUTO, BF16, F16, F32
 from semla_ros.engine.weights import SECOND_TAP, graph_shape
 from semla_ros.errors import BundleError, EngineUnavailableError
+from semla_ros.shown import native_path
 
 _CAPABILITIES: Mapping[str, str] = {F32: "FP32", BF16: "BF16", F16: "FP16"}
 _TELEMETRY = "openvino_telemetry"
@@ -116,7 +117,8 @@ def read_graph(
             "copy the whole bundle again"
         )
     try:
-        model = openvino.core.read_model(path)
+        with native_path(path) as name:
+            model = openvino.core.read_model(name)
         feature_dim = _check_ends(model, size=size)
         found = _expose(openvino, model, {x.initializer: graph_shape(x) for x in layers.values()})
     except RuntimeError as error:

@@ -39,6 +39,7 @@ from semla_ros.evaluation.study.record import Study
 from semla_ros.evaluation.study.store import finite, write_file
 from semla_ros.mask_signals import SIGNALS
 from semla_ros.pipeline.settings import bank_of
+from semla_ros.shown import utf8
 
 PAGE, TABLES, REPORT = "index.html", "tables.md", "report.json"
 
@@ -75,7 +76,7 @@ def write_report(
     }
     if with_latex:
         texts["tables.tex"] = "\n".join(latex(t) for t in tables)
-    files = (write_file(out / name, text.encode()) for name, text in texts.items())
+    files = (write_file(out / name, utf8(text)) for name, text in texts.items())
     return (out / PAGE, *files)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from semla_ros.evaluation.analysis.frames import FrameTable
 from semla_ros.evaluation.drawing import INK, LINE_COLORS, MARKERS, MUTED, Fill, figure, plot
 from semla_ros.evaluation.extra import evaluate_extra
+from semla_ros.shown import shown
 from semla_ros.types import Float64Array
 
 
@@ -46,7 +47,7 @@ def support_scatter(table: FrameTable, fills: Mapping[str, Fill]) -> str:
             judged.support[inside],
             100 * judged.miou[inside],
             s=18,
-            label=str(domain),
+            label=_name(domain),
             rasterized=int(inside.sum()) > 400,
             **_marks(fills, str(domain), index),
         )
@@ -99,8 +100,8 @@ def heatmap(
     wide = min(9.0, 2.0 + 0.95 * len(columns))
     made, (axes,) = figure((1.2 + 0.5 * len(rows),), width=wide)
     image = axes.imshow(values, cmap="cividis", aspect="auto")
-    axes.set_xticks(range(len(columns)), columns)
-    axes.set_yticks(range(len(rows)), rows)
+    axes.set_xticks(range(len(columns)), map(_name, columns))
+    axes.set_yticks(range(len(rows)), map(_name, rows))
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     low, high = np.nanmin(values), np.nanmax(values)
@@ -132,11 +133,13 @@ def projection_plot(points: Projection, fills: Mapping[str, Fill]) -> str:
     distinct = list(dict.fromkeys(sorted(points.domains)))
     for index, domain in enumerate(distinct):
         inside = domains == domain
-        axes.scatter(*points.frames[inside].T, s=18, label=domain, **_marks(fills, domain, index))
+        axes.scatter(
+            *points.frames[inside].T, s=18, label=_name(domain), **_marks(fills, domain, index)
+        )
     axes.scatter(*points.centroids.T, s=90, marker="*", color=INK, zorder=5, label="library")
     for (x, y), name in zip(points.centroids, points.names, strict=True):
         axes.annotate(
-            name, (x, y), xytext=(6, 5), textcoords="offset points", fontsize=9, color=INK,
+            _name(name), (x, y), xytext=(6, 5), textcoords="offset points", fontsize=9, color=INK,
             bbox={"boxstyle": "round,pad=0.15", "fc": "#ffffff", "ec": "none", "alpha": 0.75},
         )  # fmt: skip
     axes.set_xticks([])
@@ -158,12 +161,17 @@ def lines(
     """
     made, (axes,) = figure((4.2,))
     for style, (name, points) in zip(_styles(len(series)), series.items(), strict=True):
-        axes.plot([p[0] for p in points], [p[1] for p in points], ms=7, label=name, **style)
+        axes.plot([p[0] for p in points], [p[1] for p in points], ms=7, label=_name(name), **style)
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     axes.set_ylim(bottom=min(0.0, *(p[1] for s in series.values() for p in s)))
     _legend(axes)
     return plot(made, f"{ylabel} over {xlabel}")
+
+
+def _name(name: object) -> str:
+    """Return a name as a label; matplotlib leaves those that begin with `_` out of legends."""
+    return f" {shown(name)}" if str(name).startswith("_") else shown(name)
 
 
 def _marks(fills: Mapping[str, Fill], domain: str, index: int) -> dict[str, Any]:

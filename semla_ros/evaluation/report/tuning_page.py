@@ -23,6 +23,7 @@ from semla_ros.evaluation.page import page, section, table, write_page
 from semla_ros.evaluation.report.plots import heatmap, lines
 from semla_ros.evaluation.report.tables import html
 from semla_ros.evaluation.study.store import finite, write_file
+from semla_ros.shown import utf8
 
 PARAMETERS, NUMBERS, PAGE = "params.yaml", "tune.json", "index.html"
 
@@ -205,7 +206,7 @@ def write_tuning(tuned: Tuned, out: Path) -> tuple[Path, ...]:
     write_page(out / PAGE, tuning_page(tuned))
     data: dict[str, Any] = finite(asdict(tuned))
     return (
-        write_file(out / PARAMETERS, parameter_yaml(tuned).encode()),
+        write_file(out / PARAMETERS, utf8(parameter_yaml(tuned))),
         write_file(out / NUMBERS, (json.dumps(data, indent=1, allow_nan=False) + "\n").encode()),
         out / PAGE,
     )
