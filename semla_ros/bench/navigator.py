@@ -32,8 +32,8 @@ Embed = Callable[[Float32Array], Float32Array]
 _SIDE, _DIM = 224, 768
 _NOTES = (
     "ViT-L/14 (24 layers of 1024) of random weights, 224 px, one image; ways take turns.",
-    "official: open_clip's visual tower in torch, as SemLA calls it; ONNX Runtime and OpenVINO run "
-    "the graph that the bundle's exporter makes of it.",
+    "official: open_clip's visual tower in torch, as SemLA calls it; ONNX Runtime and OpenVINO "
+    "run the graph that the bundle's exporter makes of it.",
     "relative_error and cosine are of the embedding beside the official one.",
     "resident_mib is what opening the way and one run added; a proof's session is closed by then.",
 )
