@@ -28,6 +28,7 @@ Centroids in the library were made with the reference. An error e leaves a cosin
 sqrt(1 - e^2): 0.9999995, 0.99998 and 0.9998.
 """
 
+_ERRORS: tuple[type[Exception], ...] = (EngineError, *ORT_ERRORS)
 _IMAGES = 3
 _BLOCK = 8
 
@@ -97,7 +98,7 @@ class OpenVinoRunner:
             try:
                 (expected,) = session.run(["embedding"], {"image": image})
                 answer = self(image)
-            except (EngineError, *ORT_ERRORS) as error:
+            except _ERRORS as error:
                 raise EngineUnavailableError(
                     f"navigator 'openvino': the proof failed: {error}: "
                     "take navigator_engine 'onnx'"

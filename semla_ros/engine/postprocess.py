@@ -68,7 +68,7 @@ class LabelBuffers:
         strips = [self._strip(span) for span in spans]
         pixels = max(strip.best.size for strip in strips)
         if self._scratch is None or self._scratch.pixels < pixels:
-            self._scratch = _Scratch(pixels, labels.dtype)
+            self._scratch = _Scratch(pixels, labels)
         present = _present(_contenders(scores), spans, self._size[1])
         for class_id in np.flatnonzero(present.any(axis=1)).tolist():
             plane = scores[class_id]
@@ -104,11 +104,11 @@ class _Strip(NamedTuple):
 class _Scratch:
     """What comparing one strip needs, in memory that stays in the caches."""
 
-    def __init__(self, pixels: int, dtype: np.dtype[np.uint8 | np.uint16]) -> None:
+    def __init__(self, pixels: int, labels: LabelArray) -> None:
         self.pixels = pixels
         self._candidate: Float32Array = np.empty(pixels, np.float32)
         self._better = np.empty(pixels, np.bool_)
-        self._chosen: LabelArray = np.empty(pixels, dtype)
+        self._chosen: LabelArray = np.empty_like(labels, shape=pixels)
 
     def compare(self, plane: Float32Array, class_id: int, strip: _Strip) -> None:
         """Give `strip` the class where `plane`, enlarged, is above the best so far.
