@@ -24,6 +24,7 @@ from pathlib import Path, PurePosixPath
 import yaml
 
 from semla_ros.errors import BundleError, ConfigError
+from semla_ros.lfs_pointer import lfs_remedy_of
 from semla_ros.manifest import (
     AS_BASE,
     AS_TRAINED,
@@ -39,6 +40,7 @@ from semla_ros.manifest import (
     manifest_to_dict,
 )
 from semla_ros.signature import Signer, TrustedKeys
+from semla_ros.structured_text import from_yaml
 
 __all__ = [
     "AS_BASE",
@@ -184,6 +186,8 @@ def _check_files(root: Path, files: Mapping[str, str], *, verify: bool) -> None:
         if not path.is_file():
             raise BundleError(f"bundle {str(root)!r} lacks {name!r}: copy the whole folder again")
         if verify and (got := file_sha256(path)) != expected:
+            if remedy := lfs_remedy_of(path):
+                raise BundleError(f"bundle file {name!r}: {remedy}")
             raise BundleError(
                 f"bundle file {name!r} was edited or damaged: expected sha256 {expected[:12]}…, "
                 f"got {got[:12]}…: restore it or rebuild the bundle"
@@ -204,9 +208,9 @@ def _content(path: Path) -> bytes:
 
 def _parse(content: bytes, name: str) -> Manifest:
     try:
-        data = yaml.safe_load(content.decode("utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f"{name} is not valid YAML: {error}") from error
+        data = from_yaml(content)
+    except ValueError as error:
+        raise BundleError(f"{name} is {error}: restore the bundle") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         got = data.get("format") if isinstance(data, dict) else type(data).__name__
         raise BundleError(f"{name}: expected format {FORMAT}, got {got!r}: rebuild it")

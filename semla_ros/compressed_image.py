@@ -110,18 +110,32 @@ def _decode(
     data: bytes, header: ImageHeader, format: str, max_pixels: int, bits: int
 ) -> UInt8Array:
     check_pixels(header.height, header.width, max_pixels)
+    return to_uint8(_rgb(decode_checked(data, header), format), bits)
+
+
+def decode_checked(data: bytes, header: ImageHeader) -> Pixels:
+    """Return the pixels in `data` as OpenCV has them: the only place it is given a file.
+
+    Args:
+        data: The file.
+        header: Of this file, its size already held against the bounds.
+
+    Raises:
+        FrameError: It is damaged, or of another size than its header says.
+    """
     part = np.frombuffer(data, np.uint8, count=header.end)
     try:
         image = cv2.imdecode(part, cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
-        raise FrameError(f"damaged image of {len(data)} bytes: {error}") from error
+        reason = " ".join(str(error).split())
+        raise FrameError(f"damaged image of {len(data)} bytes: {reason}") from error
     if image is None or image.shape[:2] != (header.height, header.width):
         got = "nothing" if image is None else f"{image.shape[1]} x {image.shape[0]}"
         raise FrameError(
             f"damaged image of {len(data)} bytes: expected {header.width} x {header.height} "
             f"pixels, decoded {got}"
         )
-    return to_uint8(_rgb(image, format), bits)
+    return image
 
 
 def _rgb(image: Pixels, format: str) -> Pixels:

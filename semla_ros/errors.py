@@ -16,9 +16,21 @@ SemlaError
 └── TrainingError            training or building cannot go on with these inputs
 """
 
+MAX_MESSAGE = 3000
+
 
 class SemlaError(Exception):
-    """Base of everything this package raises on purpose."""
+    """Base of everything this package raises on purpose; its message is one line, not endless.
+
+    Messages quote what files and other libraries say, and those say anything.
+    """
+
+    def __str__(self) -> str:
+        """Return the message."""
+        text = super().__str__()
+        if "\n" in text or "\r" in text:
+            text = " ".join(text.split())
+        return text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}…"
 
 
 class ConfigError(SemlaError):

@@ -18,13 +18,21 @@ def read_image(path: Path, *, max_pixels: int) -> UInt8Array:
         FrameError: Missing, not a PNG, JPEG or WebP, damaged or too large; the file is named.
     """
     try:
-        size = path.stat().st_size
-        data = path.read_bytes() if size <= _MAX_FILE_BYTES else b""
-    except OSError as error:
-        raise FrameError(f"image {str(path)!r} cannot be read: {error.strerror}") from error
-    if size > _MAX_FILE_BYTES:
-        raise FrameError(f"image {str(path)!r} is over {_MAX_FILE_BYTES} bytes: refused")
-    try:
-        return decode_file(data, path.suffix, max_pixels=max_pixels)
+        return decode_file(read_bytes(path), path.suffix, max_pixels=max_pixels)
     except FrameError as error:
         raise FrameError(f"image {str(path)!r}: {error}") from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the content of an image file.
+
+    Raises:
+        FrameError: It cannot be read, or is too large for any image.
+    """
+    try:
+        size = path.stat().st_size
+        if size > _MAX_FILE_BYTES:
+            raise FrameError(f"expected at most {_MAX_FILE_BYTES} bytes, got {size}: refused")
+        return path.read_bytes()
+    except OSError as error:
+        raise FrameError(f"cannot be read: {error.strerror}") from error

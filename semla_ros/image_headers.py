@@ -20,7 +20,12 @@ _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _BETWEEN_SCANS = frozenset({0xC4, 0xDA, 0xDB, 0xDC, 0xDD, *range(0xE0, 0xF0), 0xFE})
 _SOI, _EOI, _SOS, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
+_MAX_SCANS = 100
+"""Each scan of a progressive JPEG costs a pass over all pixels, however few bytes it has."""
 _PNG_CHANNELS = frozenset({0, 2, 3, 4, 6})
+_ANIMATION = frozenset({b"acTL", b"fcTL", b"fdAT"})
+_MAX_CHUNKS = 100_000
+_WEBP_SIZES = frozenset({b"VP8 ", b"VP8L", b"VP8X"})
 _EXIF = b"Exif\x00\x00"
 _ORIENTATION = 0x0112
 _MAX_ENTRIES = 1000
@@ -47,16 +52,16 @@ def jpeg_header(data: bytes) -> ImageHeader:
         Source: ITU-T T.81, annex B; libjpeg's `next_marker`.
     """
     at, size, orientation = 2, None, 1
-    scanned = False
-    while found := (_MARKER_IN_SCAN if scanned else _MARKER).search(data, at):
+    scans = 0
+    while found := (_MARKER_IN_SCAN if scans else _MARKER).search(data, at):
         marker, at = data[found.end() - 1], found.end()
         if marker == _EOI:
-            if size is None or not scanned:
+            if size is None or not scans:
                 break
             return ImageHeader(*size, at, orientation)
         if marker in _STANDALONE:
             continue
-        if marker == _SOI or (scanned and marker not in _BETWEEN_SCANS):
+        if marker == _SOI or (scans and marker not in _BETWEEN_SCANS):
             break
         length = int.from_bytes(data[at : at + 2], "big")
         if length < 2:
@@ -67,7 +72,9 @@ def jpeg_header(data: bytes) -> ImageHeader:
         elif marker == _APP1 and body.startswith(_EXIF):
             orientation = exif_orientation(body[len(_EXIF) :])
         at += length
-        scanned = scanned or marker == _SOS
+        scans += marker == _SOS
+        if scans > _MAX_SCANS:
+            raise FrameError(f"expected a JPEG of at most {_MAX_SCANS} scans, got more: refused")
     if size is None:
         raise FrameError(f"damaged JPEG: no frame header in {len(data)} bytes")
     raise FrameError(f"truncated JPEG: {len(data)} bytes without the end marker FF D9")
@@ -105,6 +112,8 @@ def png_header(data: bytes) -> ImageHeader:
         if zlib.crc32(view[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
             raise FrameError(f"damaged PNG: the checksum at byte {at} does not fit")
         kind = data[at + 4 : at + 8]
+        if kind in _ANIMATION or (kind == b"IHDR" and at > len(PNG_SIGNATURE)):
+            raise FrameError("expected a PNG of one picture, got several or an animation (APNG)")
         if kind == b"eXIf":
             orientation = exif_orientation(data[at + 8 : end])
         if kind == b"IEND":
@@ -119,39 +128,51 @@ def is_webp(data: bytes) -> bool:
 
 
 def webp_header(data: bytes) -> ImageHeader:
-    """Return the header of a WebP.
+    """Return the header of a WebP of one picture.
 
     Raises:
-        FrameError: It is damaged or was cut.
+        FrameError: It is damaged, was cut, is an animation, or holds a picture of another size
+            than it says.
         Source: RFC 9649, sections 2.5 to 2.7.
     """
     end = 8 + int.from_bytes(data[4:8], "little")
-    if end > len(data) or len(data) < 30:
+    if end > len(data) or end < 30:
         raise FrameError(f"truncated WebP: expected {end} bytes, got {len(data)}")
-    kind, body = data[12:16], data[20:30]
+    sizes: dict[bytes, tuple[int, int]] = {}
+    orientation, at = 1, 12
+    for _ in range(_MAX_CHUNKS):
+        if at + 8 > end:
+            break
+        kind, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+        body = data[at + 8 : min(at + 8 + length, end)]
+        if kind in (b"ANIM", b"ANMF") or kind in sizes:
+            raise FrameError("expected a WebP of one picture, got several or an animation")
+        if kind in _WEBP_SIZES:
+            sizes[kind] = _webp_size(kind, body)
+        elif kind == b"EXIF":
+            orientation = exif_orientation(body.removeprefix(_EXIF))
+        at += 8 + length + length % 2
+    pictures = [size for kind, size in sizes.items() if kind != b"VP8X"]
+    if len(pictures) != 1 or len(set(sizes.values())) != 1:
+        raise FrameError(f"damaged WebP: expected one picture of one size, got {sizes}")
+    return ImageHeader(*pictures[0], end, orientation)
+
+
+def _webp_size(kind: bytes, body: bytes) -> tuple[int, int]:
+    """Return height and width as a chunk has them."""
+    if len(body) < 10:
+        raise FrameError(f"damaged WebP: a chunk {kind!r} of {len(body)} bytes")
     if kind == b"VP8 ":
         width, height = (n & 0x3FFF for n in struct.unpack("<HH", body[6:10]))
     elif kind == b"VP8L":
         bits = int.from_bytes(body[1:5], "little")
         width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    elif kind == b"VP8X":
+    else:
         width = int.from_bytes(body[4:7], "little") + 1
         height = int.from_bytes(body[7:10], "little") + 1
-    else:
-        raise FrameError(f"damaged WebP: it begins with a chunk {kind!r}")
     if height < 1 or width < 1:
         raise FrameError(f"damaged WebP: {width} x {height}")
-    return ImageHeader(height, width, end, _webp_orientation(data[:end]))
-
-
-def _webp_orientation(data: bytes) -> int:
-    at = 12
-    while at + 8 <= len(data):
-        length = int.from_bytes(data[at + 4 : at + 8], "little")
-        if data[at : at + 4] == b"EXIF":
-            return exif_orientation(data[at + 8 : at + 8 + length].removeprefix(_EXIF))
-        at += 8 + length + length % 2
-    return 1
+    return height, width
 
 
 def exif_orientation(tiff: bytes) -> int:

@@ -13,6 +13,7 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
 from semla_ros.errors import BundleError
+from semla_ros.lfs_pointer import lfs_remedy_of
 from semla_ros.types import Float32Array
 
 ORT_ERRORS: tuple[type[Exception], ...] = (
@@ -73,6 +74,8 @@ def open_session(
             f"expected the graph {path.name!r} in {str(path.parent)!r}, found none: "
             "copy the whole bundle again"
         )
+    if remedy := lfs_remedy_of(path):
+        raise BundleError(f"graph {path.name!r}: {remedy}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cpu_threads(threads)
     options.inter_op_num_threads = 1

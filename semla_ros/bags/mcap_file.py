@@ -19,13 +19,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 from semla_ros.bags import mcap_records as mcap
+from semla_ros.bags.allowance import Allowance
 from semla_ros.bags.mcap_records import Channel, Schema, Span
 from semla_ros.errors import BagError
 
 _ENCODINGS = {"cdr": False, "ros1": True}
 """Message encodings that are read -> whether they are ROS 1's."""
 _BARE_BYTES = 4 << 20
-_MAX_HELD_BYTES = 1 << 30
+_MAX_HELD_BYTES = 1 << 28
+_RECORD_COST = 500
+"""What a record costs in memory and time beside its bytes, in bytes."""
 _MAX_SUMMARY_BYTES = 1 << 28
 _FOOTER_BYTES = mcap.RECORD.size + 20 + len(mcap.MAGIC)
 
@@ -58,6 +61,7 @@ class McapFile:
         self._path = path
         self._file: BinaryIO | None = None
         self._size = 0
+        self._allowance = Allowance(0)
         self._spans: list[Span] = []
         self._schemas: dict[int, Schema] = {}
         self._channels: dict[int, Channel] = {}
@@ -74,6 +78,7 @@ class McapFile:
         """
         self._file = self._path.open("rb")
         self._size = self._file.seek(0, io.SEEK_END)
+        self._allowance = Allowance(self._size)
         if self._read(0, len(mcap.MAGIC)) != mcap.MAGIC:
             raise BagError(f"expected an mcap, got a file of {self._size} bytes that is none")
         if not self._summarised():
@@ -102,6 +107,7 @@ class McapFile:
         Raises:
             BagError: Damage; what comes before it was yielded.
         """
+        self._allowance = Allowance(self._size)
         wanted = {c.id: c for c in connections}
         held: list[tuple[int, int, int, bytes]] = []
         size = 0
@@ -112,11 +118,13 @@ class McapFile:
             for channel, stamp_ns, data in self._messages_in(span):
                 if channel in wanted:
                     heapq.heappush(held, (stamp_ns, next(order), channel, bytes(data)))
-                    size += len(data)
+                    size += len(data) + _RECORD_COST
+                    if size > 2 * _MAX_HELD_BYTES:  # one chunk of many small messages
+                        raise BagError(f"its chunk at byte {span.offset} holds too much")
             later = spans[number + 1].start_ns if number + 1 < len(spans) else None
             while held and (later is None or held[0][0] < later or size > _MAX_HELD_BYTES):
                 stamp_ns, _, channel, payload = heapq.heappop(held)
-                size -= len(payload)
+                size -= len(payload) + _RECORD_COST
                 yield wanted[channel], stamp_ns, payload
 
     def _messages_in(self, span: Span) -> Iterator[tuple[int, int, memoryview]]:
@@ -127,11 +135,18 @@ class McapFile:
             if opcode != mcap.CHUNK:
                 raise BagError(f"damaged index: expected a chunk at byte {span.offset}")
             body = content[mcap.RECORD.size :]
-            content = mcap.chunk_content(body, cut=length > len(body))
+            content = self._opened(body, cut=length > len(body))
         for opcode, record in mcap.records(content):
+            self._allowance.take(_RECORD_COST)
             if opcode == mcap.MESSAGE and len(record) >= mcap.MESSAGE_HEAD.size:
                 channel, _, stamp_ns, _ = mcap.MESSAGE_HEAD.unpack_from(record)
                 yield channel, stamp_ns, record[mcap.MESSAGE_HEAD.size :]
+
+    def _opened(self, chunk: memoryview, *, cut: bool) -> memoryview:
+        """Return the records in a chunk."""
+        content = mcap.chunk_content(chunk, cut=cut)
+        self._allowance.take(len(content))
+        return content
 
     def _summarised(self) -> bool:
         """Read the summary at the end of the file; return whether there is a usable one."""
@@ -207,17 +222,20 @@ class McapFile:
         start_ns = end_ns = 0
         try:
             start_ns, end_ns = mcap.chunk_times(content)
-            inside = mcap.chunk_content(content, cut=cut)
+            self._take_inside(self._opened(content, cut=cut))
         except BagError:
             if not cut:  # else too little of the last chunk is left
                 self._spans.append(Span(start_ns, end_ns, at, end - at))  # reading it says why
             return
-        for opcode, record in mcap.records(inside):
+        self._spans.append(Span(start_ns, end_ns, at, end - at))
+
+    def _take_inside(self, content: memoryview) -> None:
+        for opcode, record in mcap.records(content):
+            self._allowance.take(_RECORD_COST)
             if opcode == mcap.MESSAGE and len(record) >= mcap.MESSAGE_HEAD.size:
                 self._counts[mcap.MESSAGE_HEAD.unpack_from(record)[0]] += 1
             else:
                 self._describe(opcode, record)
-        self._spans.append(Span(start_ns, end_ns, at, end - at))
 
     def _add_bare(self, span: Span) -> None:
         """Note messages outside of chunks, neighbours together."""

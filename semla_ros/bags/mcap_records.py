@@ -25,7 +25,7 @@ HEADER, FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK = 1, 2, 3, 4, 5, 6
 CHUNK_INDEX, STATISTICS, DATA_END = 8, 11, 15
 RECORD = struct.Struct("<BQ")
 MESSAGE_HEAD = struct.Struct("<HIQQ")
-MAX_CHUNK_BYTES = 1 << 29
+MAX_CHUNK_BYTES = 1 << 28
 """Largest chunk that is opened; writers make them of about a megabyte, or of one message."""
 
 _CHUNK_HEAD = struct.Struct("<QQQI")

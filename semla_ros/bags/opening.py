@@ -9,10 +9,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rosbags.rosbag1 import Reader as Ros1Reader
 from rosbags.rosbag2 import Reader as Ros2Reader
 
 from semla_ros.bags.mcap_file import McapFile
+from semla_ros.bags.ros1_bag import Ros1Bag
+from semla_ros.bags.sqlite_guard import guarded_sqlite
 from semla_ros.bags.sqlite_mend import MendedSqlite
 from semla_ros.bags.sqlite_wal import WalView, recovered_copy, wal_of
 from semla_ros.bags.unpacking import PACKED, unpacked
@@ -24,9 +25,11 @@ METADATA = "metadata.yaml"
 
 _T = TypeVar("_T")
 NoteSink = Callable[[str], None]
-AnyReader = Ros1Reader | Ros2Reader | MendedSqlite | McapFile
-_Reader = TypeVar("_Reader", Ros1Reader, Ros2Reader, MendedSqlite, McapFile)
-_LISTED = re.compile(r"^\s*-\s+[\"']?([^\s\"']+\.(?:mcap|db3)(?:\.zstd)?)[\"']?\s*$", re.MULTILINE)
+AnyReader = Ros1Bag | Ros2Reader | MendedSqlite | McapFile
+_Reader = TypeVar("_Reader", Ros1Bag, Ros2Reader, MendedSqlite, McapFile)
+_LISTED = re.compile(
+    r"^[ \t]*-[ \t]+[\"']?([^\s\"']+\.(?:mcap|db3)(?:\.zstd)?)[\"']?[ \t\r]*$", re.MULTILINE
+)
 _MAX_METADATA_BYTES = 10_000_000
 _ACTIVE = (
     "{path!r} is a ROS 1 recording that was never closed: `rosbag reindex {path}`, then rename it "
@@ -131,7 +134,7 @@ def _open_file(file: Path, stack: ExitStack, on_note: NoteSink) -> AnyReader:
         file = unpacked(file, folder, on_note)
     try:
         if file.suffix == ".bag":
-            return _entered(Ros1Reader(file), stack)
+            return _entered(Ros1Bag(file), stack)
         if file.suffix == ".mcap":
             return _open_mcap(file, stack, on_note)
         return _open_sqlite(file, stack, on_note)
@@ -160,16 +163,16 @@ def _open_sqlite(file: Path, stack: ExitStack, on_note: NoteSink) -> Ros2Reader 
     try:
         if copy is not None:
             on_note(f"recording {str(file)!r} was not closed: rolled back to its last commit")
-            return _entered(Ros2Reader(copy), stack)
+            return _entered_sqlite(copy, stack)
         if wal is not None:
             view: Any = WalView(file, wal)
             if view.pages:
                 on_note(f"recording {str(file)!r} was not closed: its log {wal.name!r} is read")
-            return _entered(Ros2Reader(view), stack)
+            return _entered_sqlite(view, stack)
         # rosbags makes a URI of the path, in which these characters mean something else.
         odd = any(c in str(file) for c in "?#%")
         plain: Any = WalView(file, None) if odd else file
-        return _entered(Ros2Reader(plain), stack)
+        return _entered_sqlite(plain, stack)
     except BagError as error:
         try:
             mended = _entered(MendedSqlite(copy or file), stack)
@@ -186,6 +189,11 @@ def _entered(reader: _Reader, stack: ExitStack) -> _Reader:
     stack.callback(lambda: guarded(reader.close) if _is_open(reader) else None)
     guarded(reader.open)
     return reader
+
+
+def _entered_sqlite(path: Any, stack: ExitStack) -> Ros2Reader:  # noqa: ANN401  path or view
+    with guarded_sqlite(path.stat().st_size):
+        return _entered(Ros2Reader(path), stack)
 
 
 def _is_open(reader: AnyReader) -> bool:

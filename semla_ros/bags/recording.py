@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rosbags.rosbag1 import Reader as Ros1Reader
-
 from semla_ros.bags.mcap_file import McapFile
 from semla_ros.bags.opening import NoteSink, guarded, open_readers
+from semla_ros.bags.ros1_bag import Ros1Bag
 from semla_ros.bags.unpacking import unpacked_message
 from semla_ros.errors import BagError
 
@@ -160,7 +159,7 @@ def stored_messages(
             wanted: list[Any] = [c for c in reader.connections if (c.topic, c.msgtype) == key]
             if not wanted:
                 continue
-            ros1 = isinstance(reader, Ros1Reader) or any(getattr(c, "ros1", False) for c in wanted)
+            ros1 = isinstance(reader, Ros1Bag) or any(getattr(c, "ros1", False) for c in wanted)
             messages = reader.messages(connections=wanted)
             for _, recorded_ns, data in _until_damage(messages, path, on_note):
                 content = data if ros1 else unpacked_message(data)

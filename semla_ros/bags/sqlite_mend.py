@@ -21,6 +21,7 @@ from rosbags.interfaces import (
     MessageDefinitionFormat,
 )
 
+from semla_ros.bags.sqlite_guard import STEPS, StepBudget, check_schema
 from semla_ros.errors import BagError
 
 
@@ -41,8 +42,13 @@ class MendedSqlite:
         uri = f"{self._path.resolve().as_uri()}?immutable=1"
         database = sqlite3.connect(uri, uri=True)
         try:
+            database.set_progress_handler(StepBudget(self._path.stat().st_size), STEPS)
             database.execute("PRAGMA writable_schema=ON")
+            check_schema(lambda sql: database.execute(sql).fetchall())
             rows = database.execute("SELECT id, name, type FROM topics").fetchall()
+        except BagError:
+            database.close()
+            raise
         except sqlite3.Error as error:
             database.close()
             raise BagError(f"database cannot be read: {error}") from error

@@ -173,7 +173,7 @@ def _committed(wal: Path, size: int) -> tuple[int, dict[int, int], int]:
         state = _checksum(head[:24], (0, 0), order)
         pages: dict[int, int] = {}
         pending: dict[int, int] = {}
-        at = _HEADER.size
+        at, start = _HEADER.size, size
         while state == expected or at > _HEADER.size:
             frame = log.read(_FRAME.size)
             content = log.read(page)
@@ -185,6 +185,8 @@ def _committed(wal: Path, size: int) -> tuple[int, dict[int, int], int]:
                 break  # what is left of an earlier round, or was not written to its end
             pending[number] = at + _FRAME.size
             at += _FRAME.size + page
+            if commit * page > start + at:
+                break  # more pages than both files hold
             if commit:
                 pages.update(pending)
                 pending.clear()

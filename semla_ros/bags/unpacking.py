@@ -17,7 +17,7 @@ PACKED = ".zstd"
 _MAGIC = b"\x28\xb5\x2f\xfd"
 _PIECE = 1 << 20
 _MAX_RATIO = 200
-_MAX_MESSAGE_BYTES = 1 << 29
+_MAX_MESSAGE_BYTES = 1 << 28
 
 
 def unpacked(file: Path, folder: Path, on_note: Callable[[str], None]) -> Path:

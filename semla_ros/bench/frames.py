@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import cv2
-import numpy as np
 from tqdm import tqdm
 
 from semla_ros.bags.messages import COMPRESSED_IMAGE, IMAGE, image_fields, jpeg_fields
-from semla_ros.bags.reader import read_frames
+from semla_ros.bags.reader import DEFAULT_MAX_PIXELS, read_frames
 from semla_ros.bags.writer import BagWriter
 from semla_ros.demo.world import Drive
-from semla_ros.errors import EvaluationError
+from semla_ros.errors import EvaluationError, FrameError
+from semla_ros.image_file import read_image
 from semla_ros.types import Frame, UInt8Array
 
 SIZE = (480, 640)
@@ -94,7 +93,7 @@ def _folder(folder: Path) -> list[UInt8Array]:
 
 
 def _image(path: Path) -> UInt8Array:
-    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if bgr is None:
-        raise EvaluationError(f"{path.name!r} is no image that OpenCV reads")
-    return np.ascontiguousarray(np.asarray(bgr, np.uint8)[..., ::-1])
+    try:
+        return read_image(path, max_pixels=DEFAULT_MAX_PIXELS)
+    except FrameError as error:
+        raise EvaluationError(str(error)) from error

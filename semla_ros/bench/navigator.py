@@ -35,7 +35,7 @@ _NOTES = (
     "official: open_clip's visual tower in torch, as SemLA calls it; ONNX Runtime and OpenVINO "
     "run the graph that the bundle's exporter makes of it.",
     "relative_error and cosine are of the embedding beside the official one.",
-    "resident_mib is what opening and one run added; OpenVINO's has what compiling and proof left.",
+    "resident_mib is what opening and one run added, with what compiling and the proof left.",
 )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from semla_ros.bench.machine import Machine, machine_facts
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.study.store import finite, write_file
+from semla_ros.structured_text import from_json
 
 Cell = str | int | float | bool | None
 Row = Mapping[str, Cell]
@@ -71,7 +72,7 @@ def read_json(path: Path) -> dict[str, Any]:
             raise EvaluationError(
                 f"expected at most {MAX_RECORD_BYTES} bytes in {str(path)!r}, got {size}"
             )
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = from_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise EvaluationError(f"{str(path)!r} is no benchmark record: {error}") from error
     if not isinstance(content, dict):

@@ -20,6 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from semla_ros.bundler.checkpoint_sizes import check_archive, check_old_format
+from semla_ros.bundler.pickle_calls import RefusedError
 from semla_ros.errors import TrainingError
 
 MAX_CHECKPOINT_BYTES = 64_000_000_000
@@ -93,20 +95,42 @@ def _read_torch(path: Path, *, zipped: bool) -> object:
             f"checkpoint {path.name!r} is a TorchScript archive, which holds code: give the same "
             "weights as a state dict or .safetensors file"
         )
+    _check_sizes(path, zipped=zipped)
     try:
         with torch.serialization.safe_globals(_numbers()):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped or None)
     except pickle.UnpicklingError as error:
-        raise TrainingError(
-            f"checkpoint {path.name!r} holds more than weights ({_reason(error)}): loading it "
-            "would run code from the file, which is refused; save its state dict alone, give a "
-            ".safetensors file, or download it again"
-        ) from error
+        raise _more_than_weights(path, error) from error
     except Exception as error:  # the unpickler stumbles over damaged bytes in any way
-        raise TrainingError(
-            f"checkpoint {path.name!r} is damaged or half downloaded ({_reason(error)}): "
-            "download it again"
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def _check_sizes(path: Path, *, zipped: bool) -> None:
+    """Refuse a PyTorch file that claims more memory than it has bytes."""
+    try:
+        if zipped:
+            check_archive(path)
+        else:
+            check_old_format(path)
+    except RefusedError as error:
+        raise _more_than_weights(path, error) from error
+    except (OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def _more_than_weights(path: Path, error: Exception) -> TrainingError:
+    return TrainingError(
+        f"checkpoint {path.name!r} holds more than weights ({_reason(error)}): loading it "
+        "would run code from the file, which is refused; save its state dict alone, give a "
+        ".safetensors file, or download it again"
+    )
+
+
+def _damaged(path: Path, error: Exception) -> TrainingError:
+    return TrainingError(
+        f"checkpoint {path.name!r} is damaged or half downloaded ({_reason(error)}): "
+        "download it again"
+    )
 
 
 def _is_torchscript(path: Path) -> bool:

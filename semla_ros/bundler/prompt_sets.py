@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
-from semla_ros.bundler.label_sets import shipped_files
 from semla_ros.errors import TrainingError
 from semla_ros.navigator.prompts import PromptEmbeddings
+from semla_ros.shipped import shipped_files
+from semla_ros.structured_text import from_yaml
 
 DEFAULT_SET = "driving"
 _MAX_BYTES = 1_000_000
@@ -50,19 +50,19 @@ def read_prompt_set(what: str = DEFAULT_SET) -> PromptSet:
     Raises:
         TrainingError: No such list, or a malformed one.
     """
-    named = shipped_files("prompts")
+    named = shipped_files("config/prompts")
     path = named.get(what, Path(what))
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise TrainingError(f"{path.name!r} is over {_MAX_BYTES} bytes: no list of prompts")
-        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        data = from_yaml(path.read_bytes())
         templates = tuple(map(_template, data["templates"]))
         groups = {_text(g): tuple(map(_text, entries)) for g, entries in data["groups"].items()}
     except OSError as error:
         raise TrainingError(
             f"expected a list of prompts of {sorted(named)!r} or a file, got {what!r}"
         ) from error
-    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise TrainingError(f"{path.name!r} is no list of prompts: {reason}") from error
     if not templates or not any(groups.values()):

@@ -18,6 +18,7 @@ from semla_ros.curation.verify import adapter_folders, contract_of
 from semla_ros.errors import AdapterError, BundleError, ConfigError, LibraryError, TrainingError
 from semla_ros.library.statistics import DomainStatistics
 from semla_ros.navigator.prompts import PromptEmbeddings, read_prompts
+from semla_ros.structured_text import from_json
 from semla_ros.whole_file import write_file
 
 CACHE = "description.json"
@@ -224,8 +225,8 @@ def _read_cache(path: Path) -> Mapping[str, Any]:
     try:
         if not path.is_file() or path.stat().st_size > _MAX_CACHE_BYTES:
             return {}
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        data = from_json(path.read_bytes())
+    except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) and data.get("format") == _FORMAT else {}
 

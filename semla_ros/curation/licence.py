@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-
-import yaml
 
 from semla_ros.library.adapter_config import MAX_CONFIG_BYTES
 from semla_ros.library.seal import CONFIG_FILE, DOCUMENTS, MAX_DOCUMENT_BYTES
+from semla_ros.structured_text import from_json, from_yaml
 
 _KEYS = ("license", "licence")
 _README = "README.md"
@@ -42,8 +40,8 @@ def _text(path: Path, *, limit: int) -> str:
 
 def _from_json(text: str) -> str | None:
     try:
-        return _named(json.loads(text)) if text else None
-    except (ValueError, RecursionError):
+        return _named(from_json(text)) if text else None
+    except ValueError:
         return None
 
 
@@ -52,8 +50,8 @@ def _from_front_matter(text: str) -> str | None:
     if len(parts) < 3 or parts[0].strip():
         return None
     try:
-        return _named(yaml.safe_load(parts[1]))
-    except (yaml.YAMLError, RecursionError):
+        return _named(from_yaml(parts[1]))
+    except ValueError:
         return None
 
 

@@ -23,6 +23,7 @@ from semla_ros.engine.onnx_engine import OnnxEngine
 from semla_ros.engine.options import BF16, F16, F32
 from semla_ros.engine.weights import SEGMENTATION_GRAPH, layers_of, read_base_weights
 from semla_ros.errors import EngineError, EngineUnavailableError
+from semla_ros.structured_text import from_json
 from semla_ros.types import AdapterMix, Float32Array, UInt8Array, WeightSet
 
 BOUNDS: Mapping[str, float] = {F32: 1e-3, F16: 2e-2, BF16: 5e-2}
@@ -134,7 +135,7 @@ def _remembered(key: str) -> float | None:
         path = _folder() / f"{key}.json"
         if path.stat().st_size > _MAX_VERDICT_BYTES:
             return None
-        error = json.loads(path.read_text(encoding="utf-8"))["relative_error"]
+        error = from_json(path.read_bytes())["relative_error"]
     except (OSError, RuntimeError, ValueError, KeyError, TypeError):
         return None
     return error if isinstance(error, float) else None

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer
 
 from semla_ros.bundle import ModelBundle
+from semla_ros.engine.tokenizer_file import encode_prompts, open_tokenizer
 from semla_ros.engine.weights import (
     TEXT_GRAPH,
     graph_shape,
@@ -67,7 +67,7 @@ class TextEncoder:
         self._layers = layers_of(bundle, TEXT_GRAPH)
         self._shared = shared_initializers(bundle, self._layers)
         self._session = open_session(bundle.text_graph, threads=threads, shared=self._shared)
-        self._tokenizer = _open_tokenizer(bundle)
+        self._tokenizer = open_tokenizer(bundle.tokenizer)
         self._cache: OrderedDict[Hashable, Float32Array] = OrderedDict()
         self._cache_size = cache_size
         self._lock = threading.Lock()
@@ -128,7 +128,7 @@ class TextEncoder:
             self._spec.template.replace("{}", name.split(",")[0].strip())
             for name in vocabulary.names
         ]
-        ids = [each.ids for each in self._tokenizer.encode_batch(prompts)]
+        ids = encode_prompts(self._tokenizer, prompts)
         longest = max(range(len(ids)), key=lambda i: len(ids[i]))
         length = len(ids[longest])
         if length > self._spec.context_length:
@@ -174,16 +174,3 @@ class TextEncoder:
         except ORT_ERRORS as error:
             raise EngineError(f"the text encoder failed: {error}") from error
         return np.concatenate(parts).astype(np.float32, copy=False)
-
-
-def _open_tokenizer(bundle: ModelBundle) -> Tokenizer:
-    path = bundle.tokenizer
-    if not path.is_file():
-        raise BundleError(f"expected {path.name!r} in {str(path.parent)!r}, found none: rebuild")
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises nothing narrower
-        raise BundleError(f"{path.name} is not a tokenizer: {error}: rebuild it") from error
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer

@@ -14,6 +14,7 @@ from typing import Any
 from semla_ros.answers import SupportReading, SwapEvent, known
 from semla_ros.errors import EvaluationError, SemlaError
 from semla_ros.evaluation.metrics import percentiles
+from semla_ros.structured_text import from_json
 from semla_ros.types import AdapterMix
 from semla_ros.whole_file import write_file
 
@@ -199,8 +200,8 @@ def load_result(path: Path) -> ReplayResult:
     try:
         if path.stat().st_size > MAX_RESULT_BYTES:
             raise EvaluationError(f"{str(path)!r} is over {MAX_RESULT_BYTES} bytes: no result")
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        data = from_json(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise EvaluationError(f"cannot read results from {str(path)!r}: {error}") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise EvaluationError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
@@ -13,6 +12,7 @@ from typing import Any
 
 from semla_ros.errors import AdapterError
 from semla_ros.library.seal import CONFIG_FILE, Seal, read_sealed
+from semla_ros.structured_text import from_json
 from semla_ros.types import LoraAdapter
 
 PICKLE_FILE = "adapter_model.bin"
@@ -202,9 +202,9 @@ def _read_json(path: Path, seal: Seal | None) -> Mapping[str, Any]:
         raise AdapterError(f"expected {where}, found none: {missing_remedy(path.parent)}")
     try:
         content = read_sealed(path, seal, max_bytes=MAX_CONFIG_BYTES)
-        data = json.loads(content.decode("utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise AdapterError(f"{where}: not valid JSON ({error}): copy it again") from error
+        data = from_json(content)
+    except (OSError, ValueError) as error:
+        raise AdapterError(f"{where}: {error}: copy it again") from error
     if not isinstance(data, dict):
         raise AdapterError(f"{where}: expected a JSON object, got {type(data).__name__}")
     return data

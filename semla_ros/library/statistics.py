@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +12,22 @@ import numpy as np
 import numpy.typing as npt
 
 from semla_ros.errors import AdapterError
+from semla_ros.lfs_pointer import lfs_remedy
 from semla_ros.library.seal import STATISTICS_ENDING, read_seal, read_sealed
 from semla_ros.novelty import EmbeddingSample
-from semla_ros.npz_file import npz_content, read_arrays
+from semla_ros.npz_file import ArrayInfo, npz_content, read_arrays
 from semla_ros.signature import TrustedKeys
 from semla_ros.types import Float32Array, Float64Array
 from semla_ros.whole_file import write_file
 
 CENTROID_KEY = "train_average_embedding"
-MAX_DIM = 16_384
-MAX_STATISTICS_BYTES = 512_000_000
+MAX_DIM = 4096
+"""Longest embedding; the largest image encoders in use have about 3,200 numbers."""
+MAX_STATISTICS_BYTES = 160_000_000
 MAX_SAMPLE = 256
 """Images whose embeddings a domain keeps, see `EmbeddingSample`."""
+_MAX_QUANTILES = 10_000
+_MAX_NAME_BYTES = 4000
 _KEYS = (
     CENTROID_KEY,
     "count",
@@ -135,8 +140,7 @@ def read_statistics(
     try:
         seal = read_seal(folder, trusted=trusted)
         content = read_sealed(path, seal, max_bytes=MAX_STATISTICS_BYTES)
-        arrays = read_arrays(io.BytesIO(content), _KEYS, max_bytes=MAX_STATISTICS_BYTES)
-        return _statistics_from_arrays(arrays)
+        return _statistics_from(content)
     except AdapterError as error:
         raise AdapterError(f"{where}: {error}") from error
     except (OSError, ValueError) as error:
@@ -169,9 +173,41 @@ def write_statistics(folder: Path, name: str, statistics: DomainStatistics) -> P
     return write_file(statistics_path(folder, name), npz_content(arrays), error=AdapterError)
 
 
-def _statistics_from_arrays(arrays: Mapping[str, npt.NDArray[np.generic]]) -> DomainStatistics:
+def _statistics_from(content: bytes) -> DomainStatistics:
+    if remedy := lfs_remedy(content):
+        raise AdapterError(remedy)
+    return _statistics_from_arrays(
+        read_arrays(io.BytesIO(content), _KEYS, max_bytes=MAX_STATISTICS_BYTES, check=_check_sizes)
+    )
+
+
+def _check_sizes(arrays: Mapping[str, ArrayInfo]) -> None:
+    """Refuse arrays that do not go together; none of their values has been read."""
     if CENTROID_KEY not in arrays:
         raise AdapterError(f"expected the array {CENTROID_KEY!r}, got {sorted(arrays)!r}")
+    centroid = arrays[CENTROID_KEY].shape
+    dim = math.prod(centroid)
+    if centroid not in ((dim,), (1, dim)) or not 1 <= dim <= MAX_DIM:
+        raise AdapterError(f"expected a centroid (D,), D up to {MAX_DIM}, got {centroid}")
+    most = {
+        "covariance": dim * dim,
+        "sample": dim * MAX_SAMPLE,
+        "sample_blocks": MAX_SAMPLE,
+        "quantiles": _MAX_QUANTILES,
+        "quantile_levels": _MAX_QUANTILES,
+    }
+    for key, info in arrays.items():
+        wanted = 1 if key == "encoder" else most.get(key, dim)
+        if math.prod(info.shape) > wanted or (
+            info.dtype.kind == "U" and info.nbytes > _MAX_NAME_BYTES
+        ):
+            raise AdapterError(
+                f"expected {key!r} to have at most {wanted} values beside a centroid of {dim}, "
+                f"got {info.shape} of {info.dtype}"
+            )
+
+
+def _statistics_from_arrays(arrays: Mapping[str, npt.NDArray[np.generic]]) -> DomainStatistics:
     numbers = {key: _floats(key, array) for key, array in arrays.items() if key != "encoder"}
     centroid = numbers[CENTROID_KEY]
     if centroid.ndim == 2 and centroid.shape[0] == 1:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from semla_ros.errors import BundleError
+from semla_ros.lfs_pointer import lfs_remedy_of
 from semla_ros.npz_file import npz_content, read_arrays
 from semla_ros.types import Float32Array
 from semla_ros.whole_file import write_file
@@ -74,6 +75,8 @@ def read_prompts(path: Path) -> PromptEmbeddings:
         BundleError: Missing, damaged, too large, or not what it should be.
     """
     try:
+        if remedy := lfs_remedy_of(path):
+            raise BundleError(f"{path.name}: {remedy}")
         arrays = read_arrays(path, _KEYS, max_bytes=_MAX_BYTES)
         (encoder,), (prompt_set,) = _texts(arrays["encoder"]), _texts(arrays["prompt_set"])
         return PromptEmbeddings(

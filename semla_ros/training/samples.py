@@ -11,9 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semla_ros.errors import TrainingError
+from semla_ros.config import PARAMETERS
+from semla_ros.errors import FrameError, TrainingError
+from semla_ros.image_file import read_image
+from semla_ros.label_image import read_labels
 from semla_ros.types import UInt8Array
 
+_MAX_PIXELS = int(PARAMETERS["max_pixels"].default)
 IGNORE = 255
 """Label of pixels that take no part in loss or score."""
 
@@ -57,14 +61,16 @@ class FolderImages:
         return len(self.images)
 
     def __getitem__(self, index: int, /) -> tuple[UInt8Array, UInt8Array]:
-        image = cv2.imread(str(self.images[index]), cv2.IMREAD_COLOR)
-        labels = cv2.imread(str(self.labels[index]), cv2.IMREAD_UNCHANGED)
-        if image is None or labels is None or labels.shape != image.shape[:2]:
+        try:
+            rgb = read_image(self.images[index], max_pixels=_MAX_PIXELS)
+            labels = read_labels(self.labels[index], max_pixels=_MAX_PIXELS)
+        except FrameError as error:
+            raise TrainingError(str(error)) from error
+        if labels.shape != rgb.shape[:2]:
             raise TrainingError(
-                f"expected a readable image and one-channel labels of its size for "
-                f"{self.images[index].name!r}"
+                f"expected one-channel labels of its size {rgb.shape[:2]} for "
+                f"{self.images[index].name!r}, got {labels.shape}"
             )
-        rgb: UInt8Array = np.ascontiguousarray(image[..., ::-1])
         return rgb, labels.astype(np.uint8)
 
 

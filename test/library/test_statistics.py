@@ -86,9 +86,9 @@ def test_bounds_are_possible():
     for shrinkage in (0.0, 1.0):
         one = DomainStatistics(np.ones(1, np.float32), count=1, shrinkage=shrinkage)
         assert (one.count, one.shrinkage) == (1, shrinkage)
-    with pytest.raises(AdapterError, match=r"up to 16384, got \(16385,\)"):
-        DomainStatistics(np.ones(16_385, np.float32))
-    assert DomainStatistics(np.ones(16_384, np.float32)).count is None
+    with pytest.raises(AdapterError, match=r"up to 4096, got \(4097,\)"):
+        DomainStatistics(np.ones(4097, np.float32))
+    assert DomainStatistics(np.ones(4096, np.float32)).count is None
 
 
 def test_unknown_arrays_are_ignored(tmp_path):

@@ -22,6 +22,7 @@ import numpy as np
 
 from semla_ros.engine.tensorrt.plan_key import PlanIdentity
 from semla_ros.errors import EngineError, SemlaError
+from semla_ros.structured_text import from_json
 from semla_ros.types import Float32Array
 
 _LOG = logging.getLogger(__name__)
@@ -199,7 +200,7 @@ class PlanCache:
     def _read(self, sidecar: Path) -> PlanRecord:
         if sidecar.stat().st_size > MAX_SIDECAR_BYTES:
             raise ValueError(f"sidecar over {MAX_SIDECAR_BYTES} bytes")
-        return _from_json(json.loads(sidecar.read_text(encoding="utf-8")))
+        return _from_json(from_json(sidecar.read_bytes()))
 
     def _sweep(self, *, before: float) -> None:
         """Remove what crashes left: unfinished files, plans without a sidecar; as far as it may.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from semla_ros.evaluation.analysis.summary import Cell
 from semla_ros.evaluation.page import section, table
+from semla_ros.structured_text import from_json
 
 CACHE = "description.json"
 MAX_BYTES = 4_000_000
@@ -40,7 +40,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_BYTES:
             return {}
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        data = from_json(path.read_bytes())
+    except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}

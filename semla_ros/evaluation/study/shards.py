@@ -18,6 +18,7 @@ from semla_ros.evaluation.study.session import StudySettings
 from semla_ros.evaluation.study.store import FORMAT, FRAMES, RESULTS, load_study, write_file
 from semla_ros.evaluation.study.tasks import TIMINGS, ShardFiles, Task
 from semla_ros.evaluation.truth.label_map import read_label_map
+from semla_ros.structured_text import from_json
 
 SHARDS = "shards"
 _KEY_CHARACTERS = 12
@@ -86,7 +87,7 @@ def load_whole_shard(folder: Path) -> Study | None:
 def read_timings(folder: Path) -> dict[str, object]:
     """Return the timings of a shard; empty where there are none."""
     try:
-        data = json.loads((folder / TIMINGS).read_text(encoding="utf-8"))
+        data = from_json((folder / TIMINGS).read_bytes())
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}

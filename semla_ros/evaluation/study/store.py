@@ -23,6 +23,7 @@ from semla_ros.evaluation.study.record import RecordingTrack, StrategyTrack, Stu
 from semla_ros.evaluation.study.summary import summary
 from semla_ros.mask_signals import SIGNALS
 from semla_ros.npz_file import read_arrays
+from semla_ros.structured_text import from_json
 
 FORMAT = "semla-study/2"
 RESULTS, FRAMES = "results.json", "frames.npz"
@@ -196,8 +197,8 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise EvaluationError(f"{str(path)!r} is over {MAX_JSON_BYTES} bytes: no study")
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        data = from_json(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise EvaluationError(f"cannot read a study from {str(path)!r}: {error}") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise EvaluationError(

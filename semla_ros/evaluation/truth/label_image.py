@@ -1,92 +1,34 @@
-"""Label images from bytes, ids as they were stored: no palette, no colour order, no scaling."""
+"""Label images of the truth: `semla_ros.label_image`, what is wrong with them as our errors."""
 
 from __future__ import annotations
 
-import struct
-import zlib
 from pathlib import Path
-from typing import Any
-
-import cv2
-import numpy as np
-import numpy.typing as npt
 
 from semla_ros.errors import EvaluationError, FrameError
-from semla_ros.image_headers import PNG_SIGNATURE, png_header
-from semla_ros.lfs_pointer import lfs_remedy
+from semla_ros.label_image import RawLabels, decode_labels, read_labels
 
-RawLabels = npt.NDArray[Any]
-"""(H, W) of an integer type: ids; or (H, W, 3) uint8: RGB colours."""
-
-MAX_FILE_BYTES = 400_000_000
-_GRAY, _PALETTE = 0, 3
-_IHDR_END = 33
+__all__ = ["RawLabels", "decode_label_png", "read_label_image"]
 
 
 def read_label_image(path: Path, *, max_pixels: int) -> RawLabels:
-    """Return the label image in the PNG `path`.
+    """Return the label image in the PNG `path`, see `read_labels`.
 
     Raises:
         EvaluationError: Missing, not a PNG, damaged or too large; the file is named.
     """
     try:
-        data = path.read_bytes() if path.stat().st_size <= MAX_FILE_BYTES else b""
-    except OSError as error:
-        raise EvaluationError(
-            f"label image {str(path)!r} cannot be read: {error.strerror}"
-        ) from error
-    try:
-        return decode_label_png(data, max_pixels=max_pixels)
-    except EvaluationError as error:
-        raise EvaluationError(f"label image {str(path)!r}: {error}") from error
+        return read_labels(path, max_pixels=max_pixels)
+    except FrameError as error:
+        raise EvaluationError(str(error)) from error
 
 
 def decode_label_png(data: bytes, *, max_pixels: int) -> RawLabels:
-    """Return the ids (H, W) uint8 or uint16, or colours (H, W, 3) uint8 RGB, of a PNG.
-
-    A palette PNG gives its indices: in label images they are the ids, the palette is for people.
+    """Return the ids or colours of a PNG, see `decode_labels`.
 
     Raises:
         EvaluationError: Not a PNG, damaged, or larger than `max_pixels`.
     """
-    if data[:8] != PNG_SIGNATURE:
-        remedy = lfs_remedy(data) or "labels must be lossless"
-        raise EvaluationError(
-            f"expected a PNG, got {len(data)} bytes beginning {data[:8].hex(' ')!r}: {remedy}"
-        )
     try:
-        header = png_header(data)
+        return decode_labels(data, max_pixels=max_pixels)
     except FrameError as error:
         raise EvaluationError(str(error)) from error
-    height, width, depth, kind = header.height, header.width, data[24], data[25]
-    if width * height > max_pixels:
-        raise EvaluationError(f"expected 1 to {max_pixels} pixels, got {width} x {height}")
-    if kind == _PALETTE:
-        data = _indices_as_gray(data)
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise EvaluationError(f"damaged PNG of {len(data)} bytes: {error}") from error
-    if image is None or image.shape[:2] != (height, width):
-        raise EvaluationError(f"damaged PNG of {len(data)} bytes")
-    if image.ndim == 2:
-        # OpenCV stretches 1, 2 and 4 bits over 0 to 255; ids are what was stored.
-        return np.asarray(image if depth >= 8 else image // np.uint8(255 // ((1 << depth) - 1)))
-    if image.dtype != np.uint8:
-        raise EvaluationError(f"expected colours of 8 bits, got {image.dtype}")
-    return np.ascontiguousarray(image[..., 2::-1])
-
-
-def _indices_as_gray(data: bytes) -> bytes:
-    """Return a palette PNG declared as gray: the same pixels, now read as numbers."""
-    header = bytearray(data[12:29])
-    header[13] = _GRAY
-    crc = struct.pack(">I", zlib.crc32(header))
-    parts = [data[:12], bytes(header), crc]
-    at = _IHDR_END
-    while at + 12 <= len(data):
-        (length,) = struct.unpack(">I", data[at : at + 4])
-        if data[at + 4 : at + 8] in (b"IDAT", b"IEND"):
-            parts.append(data[at : at + 12 + length])
-        at += 12 + length
-    return b"".join(parts)

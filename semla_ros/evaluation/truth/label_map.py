@@ -22,10 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from semla_ros.bundler.label_sets import shipped_files
 from semla_ros.errors import EvaluationError
+from semla_ros.shipped import shipped_files
+from semla_ros.structured_text import from_yaml
 
 IDENTITY = "identity"
 MAX_FILE_BYTES = 1_000_000
@@ -75,7 +74,7 @@ class LabelMap:
 
 def label_maps() -> dict[str, Path]:
     """Return name -> file of the maps that come with the package."""
-    files = shipped_files("label_maps")
+    files = shipped_files("config/label_maps")
     return {name: path for name, path in files.items() if name not in _NOT_MAPS}
 
 
@@ -149,8 +148,8 @@ def _read(path: Path) -> dict[str, Any]:
     if path.stat().st_size > MAX_FILE_BYTES:
         raise EvaluationError(f"{path.name!r} is over {MAX_FILE_BYTES} bytes: no label map")
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        data = from_yaml(path.read_bytes())
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise EvaluationError(f"{path.name!r} is no label map: {reason}") from error
     if not isinstance(data, dict):

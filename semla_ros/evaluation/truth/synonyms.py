@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import yaml
-
-from semla_ros.bundler.label_sets import shipped_files
 from semla_ros.errors import EvaluationError
+from semla_ros.shipped import shipped_files
+from semla_ros.structured_text import from_yaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +25,16 @@ class Synonyms:
     @classmethod
     def shipped(cls) -> Synonyms:
         """Return those of `config/label_maps/synonyms.yaml`; none where it is not installed."""
-        path = shipped_files("label_maps").get("synonyms")
+        path = shipped_files("config/label_maps").get("synonyms")
         if path is None:
             return cls()
-        data = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
         try:
+            data = from_yaml(path.read_bytes())
             return cls(
                 tuple(frozenset(map(plain, group)) for group in data["equal"]),
                 tuple((plain(n), tuple(map(plain, w))) for n, w in data["part_of"].items()),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise EvaluationError(f"{path.name!r} is damaged at {error}: reinstall") from error
 
     def class_of(self, name: str, classes: Sequence[str]) -> int | None:
