@@ -102,6 +102,17 @@ def resolved_precision(openvino: OpenVino, asked: str) -> str:
     return asked
 
 
+def compile_settings(precision: str, *, threads: int) -> dict[str, str | int | bool]:
+    """Return how networks are compiled: for the latency of one frame, not pinned to cores."""
+    return {
+        "INFERENCE_PRECISION_HINT": precision,
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": "1",
+        "INFERENCE_NUM_THREADS": threads,
+        "ENABLE_CPU_PINNING": False,
+    }
+
+
 def read_graph(
     openvino: OpenVino, path: Path, layers: Mapping[str, GraphWeight], *, size: int
 ) -> Graph:
