@@ -23,13 +23,12 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 
-from semla_ros.errors import BundleError, ConfigError
+from semla_ros.errors import BundleError, SemlaError
 from semla_ros.lfs_pointer import lfs_remedy_of
 from semla_ros.manifest import (
     AS_BASE,
     AS_TRAINED,
     FORMAT,
-    GUIDANCES,
     AdaptationDefaults,
     GraphWeight,
     Manifest,
@@ -39,6 +38,7 @@ from semla_ros.manifest import (
     manifest_from_dict,
     manifest_to_dict,
 )
+from semla_ros.manifest_checks import GUIDANCES
 from semla_ros.signature import Signer, TrustedKeys
 from semla_ros.structured_text import from_yaml
 
@@ -64,6 +64,8 @@ __all__ = [
 
 MANIFEST = "bundle.yaml"
 MAX_MANIFEST_BYTES = 4_000_000
+SEALED = ("segmentation.onnx", "text_encoder.onnx", "tokenizer.json", "weights.safetensors")
+"""Files that every bundle holds and its manifest vouches for; with a navigator its graph, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ def open_bundle(
         BundleError: Missing, edited, unsigned or unknown content; the message names the file.
     """
     path = root / MANIFEST
-    if not path.is_file():
+    if not _is_file(path):
         raise BundleError(
             f"expected a model bundle with {MANIFEST} in {str(root)!r}, found none: "
             "give the folder that `semla bundle` or scripts/make_demo_model wrote"
@@ -139,8 +141,22 @@ def open_bundle(
     content = _content(path)
     signer = trusted.check(path, content, error=BundleError) if trusted else None
     manifest = _parse(content, path.name)
+    needed = (*SEALED, *(("navigator.onnx",) if manifest.navigator else ()))
+    unsealed = [name for name in needed if name not in manifest.files]
+    if unsealed:
+        raise BundleError(
+            f"{path.name}: expected files to name {unsealed[0]!r} with its sha256, got "
+            f"{sorted(manifest.files)!r}: rebuild the bundle"
+        )
     _check_files(root, manifest.files, verify=verify)
     return ModelBundle(root, manifest, signer)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long, or one that is none
+        return False
 
 
 def reseal(bundle: ModelBundle, *, defaults: AdaptationDefaults) -> ModelBundle:
@@ -211,10 +227,10 @@ def _parse(content: bytes, name: str) -> Manifest:
         data = from_yaml(content)
     except ValueError as error:
         raise BundleError(f"{name} is {error}: restore the bundle") from error
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
+    if not isinstance(data, dict) or repr(data.get("format")) != repr(FORMAT):  # True is no 1
         got = data.get("format") if isinstance(data, dict) else type(data).__name__
         raise BundleError(f"{name}: expected format {FORMAT}, got {got!r}: rebuild it")
     try:
         return manifest_from_dict(data)
-    except (LookupError, TypeError, ValueError, AttributeError, ConfigError) as error:
+    except (ValueError, SemlaError) as error:
         raise BundleError(f"{name}: missing or malformed entry {error}: rebuild") from error

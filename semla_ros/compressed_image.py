@@ -54,7 +54,9 @@ def decode_compressed(
     return _decode(content, header, format, max_pixels, significant_bits)
 
 
-def decode_file(data: bytes, name: str, *, max_pixels: int) -> UInt8Array:
+def decode_file(
+    data: bytes, name: str, *, max_pixels: int, significant_bits: int = FULL_BITS
+) -> UInt8Array:
     """Return (H, W, 3) uint8 RGB of an image file, turned as its EXIF orientation says.
 
     People and detectron2 see it so; labels are drawn on the turned picture.
@@ -63,12 +65,13 @@ def decode_file(data: bytes, name: str, *, max_pixels: int) -> UInt8Array:
         data: The file's bytes.
         name: What an error calls it.
         max_pixels: Larger images are refused.
+        significant_bits: See `decode_raw`.
 
     Raises:
         FrameError: See `decode_compressed`.
     """
     header = _header(data, name)
-    return upright(_decode(data, header, "", max_pixels, FULL_BITS), header.orientation)
+    return upright(_decode(data, header, "", max_pixels, significant_bits), header.orientation)
 
 
 def upright(image: UInt8Array, orientation: int) -> UInt8Array:

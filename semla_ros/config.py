@@ -52,8 +52,8 @@ class Config:
     )
     navigator_engine: str = parameter(
         "auto",
-        "What embeds images; auto takes TensorRT where its plan was built, else ONNX Runtime",
-        choices=("auto", "onnx", "tensorrt"),
+        "What embeds images; auto: TensorRT with a plan, OpenVINO with bf16, else ONNX Runtime",
+        choices=("auto", "onnx", "openvino", "tensorrt"),
     )
     adaptation: str = parameter(
         "background",

@@ -6,19 +6,28 @@ from pathlib import Path
 
 from semla_ros.compressed_image import decode_file
 from semla_ros.errors import FrameError
+from semla_ros.image_codec import FULL_BITS
 from semla_ros.types import UInt8Array
 
 _MAX_FILE_BYTES = 1_000_000_000
 
 
-def read_image(path: Path, *, max_pixels: int) -> UInt8Array:
+def read_image(path: Path, *, max_pixels: int, significant_bits: int = FULL_BITS) -> UInt8Array:
     """Return the image in `path` as RGB (H, W, 3) uint8, turned as its EXIF orientation says.
+
+    Args:
+        path: The file.
+        max_pixels: Larger images are refused.
+        significant_bits: Of 16-bit images, see `image_codec.decode_raw`.
 
     Raises:
         FrameError: Missing, not a PNG, JPEG or WebP, damaged or too large; the file is named.
     """
     try:
-        return decode_file(read_bytes(path), path.suffix, max_pixels=max_pixels)
+        data = read_bytes(path)
+        return decode_file(
+            data, path.suffix, max_pixels=max_pixels, significant_bits=significant_bits
+        )
     except FrameError as error:
         raise FrameError(f"image {str(path)!r}: {error}") from error
 

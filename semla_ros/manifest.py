@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from semla_ros.manifest_checks import GUIDANCES, check_manifest
 from semla_ros.support_calibration import (
     SupportCalibration,
     calibration_from_dict,
@@ -18,8 +18,7 @@ from semla_ros.types import Vocabulary
 
 FORMAT = 1
 
-AS_BASE, AS_TRAINED = "as_base", "as_trained"
-GUIDANCES = (AS_BASE, AS_TRAINED)
+AS_BASE, AS_TRAINED = GUIDANCES
 """What the decoder's quarter-size guidance reads while adapters serve, see `Manifest`."""
 
 
@@ -155,56 +154,33 @@ def manifest_from_dict(data: Mapping[str, Any]) -> Manifest:
     """Return what `bundle.yaml` says.
 
     Raises:
-        LookupError, TypeError, ValueError, AttributeError: An entry is missing or malformed.
+        ValueError, ConfigError, VocabularyError: An entry is missing or malformed; it is named.
     """
+    check_manifest(data, "")
+    navigator, calibration = data.get("navigator"), data.get("calibration")
     classes = data["classes"]
-    colors = np.asarray([c["rgb"] for c in classes], dtype=np.int64).reshape(-1, 3)
-    if ((colors < 0) | (colors > 255)).any():
-        raise ValueError("rgb must be 0 to 255")
-    navigator = data.get("navigator")
-    layers = tuple(
-        GraphWeight(**{**entry, "shape": (int(entry["shape"][0]), int(entry["shape"][1]))})
-        for entry in data["layers"]
-    )
-    calibration = data.get("calibration")
-    defaults = AdaptationDefaults(
-        **data["defaults"], calibration=calibration_from_dict(calibration) if calibration else None
-    )
-    if not all(math.isfinite(v) for v in (defaults.temperature, defaults.support_low)):
-        raise ValueError("defaults must be finite")
     return Manifest(
-        name=_text(data["name"]),
-        family=_text(data["family"]),
-        base_model=_text(data["base_model"]),
+        name=data["name"],
+        family=data["family"],
+        base_model=data["base_model"],
         segmentation=SegmentationSpec(**data["segmentation"]),
         text=TextSpec(**data["text"]),
-        navigator=_navigator(navigator) if navigator else None,
-        vocabulary=Vocabulary(tuple(_text(c["name"]) for c in classes), colors.astype(np.uint8)),
-        defaults=defaults,
-        layers=layers,
-        files={_text(k): _text(v) for k, v in data["files"].items()},
-        adapter_guidance=_guidance(data.get("adapter_guidance", AS_BASE)),
+        navigator=NavigatorSpec(**_tuples(navigator, "mean", "std")) if navigator else None,
+        vocabulary=Vocabulary(
+            tuple(c["name"] for c in classes), np.asarray([c["rgb"] for c in classes], np.uint8)
+        ),
+        defaults=AdaptationDefaults(
+            **data["defaults"],
+            calibration=calibration_from_dict(calibration) if calibration else None,
+        ),
+        layers=tuple(GraphWeight(**_tuples(entry, "shape")) for entry in data["layers"]),
+        files=dict(data["files"]),
+        adapter_guidance=data.get("adapter_guidance", AS_BASE),
     )
 
 
-def _guidance(value: object) -> str:
-    if value not in GUIDANCES:
-        raise ValueError(f"adapter_guidance must be one of {GUIDANCES!r}, is {value!r}")
-    return str(value)
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"expected text, got {type(value).__name__}")
-    return value
-
-
-def _navigator(data: Mapping[str, Any]) -> NavigatorSpec:
-    mean, std = (tuple(float(v) for v in data[key]) for key in ("mean", "std"))
-    if len(mean) != 3 or len(std) != 3:
-        raise ValueError("navigator mean and std must have three numbers")
-    rest = {k: v for k, v in data.items() if k not in ("mean", "std")}
-    return NavigatorSpec(mean=mean, std=std, **rest)
+def _tuples(data: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: tuple(value) if key in keys else value for key, value in data.items()}
 
 
 def manifest_to_dict(manifest: Manifest) -> dict[str, Any]:

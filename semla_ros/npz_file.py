@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Mapping
@@ -37,6 +38,7 @@ _END_BYTES, _END64_BYTES, _MAX_COMMENT = 22, 20, 65535
 _FOREIGN = (
     zipfile.BadZipFile,
     zlib.error,
+    struct.error,
     TokenError,
     EOFError,
     LookupError,

@@ -14,6 +14,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
 from semla_ros.errors import BundleError
 from semla_ros.lfs_pointer import lfs_remedy_of
+from semla_ros.shown import native_path
 from semla_ros.types import Float32Array
 
 ORT_ERRORS: tuple[type[Exception], ...] = (
@@ -84,9 +85,10 @@ def open_session(
     try:
         if shared is not None:
             shared.add_to(options)
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        with native_path(path) as name:
+            session = onnxruntime.InferenceSession(
+                name, options, providers=["CPUExecutionProvider"]
+            )
     except ORT_ERRORS as error:
         raise BundleError(
             f"graph {path.name!r} does not load in ONNX Runtime {onnxruntime.__version__}: "

@@ -12,6 +12,11 @@ def now_ms() -> float:
     return time.perf_counter_ns() * 1e-6
 
 
+def wall_ns() -> int:
+    """Return the machine's clock as file systems stamp with it, ns since 1970; it may jump."""
+    return time.time_ns()
+
+
 def processor_ms() -> float:
     """Return the processor time of this process in milliseconds, all threads; use differences."""
     return time.process_time_ns() * 1e-6

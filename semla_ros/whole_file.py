@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from contextlib import suppress
 from pathlib import Path
 
 from semla_ros.errors import SemlaError
+
+_MAX_STEM_BYTES = 200
+"""So that file systems that take the name of the whole file take that of the partial one, too."""
+
+
+def _stem(name: str) -> str:
+    """Return what tells the partial file of `name` from others beside it."""
+    content = os.fsencode(name)
+    return name if len(content) <= _MAX_STEM_BYTES else hashlib.sha256(content).hexdigest()
 
 
 def write_file(path: Path, content: bytes, *, error: type[SemlaError]) -> Path:
@@ -14,7 +25,7 @@ def write_file(path: Path, content: bytes, *, error: type[SemlaError]) -> Path:
     Raises:
         SemlaError: An `error`: it cannot be written; an older file is left as it was.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{_stem(path.name)}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(content)

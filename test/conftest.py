@@ -21,6 +21,22 @@ settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile("steady")
 
 
+TORCH_ROOMS = ("network", "training")
+
+
+class WithoutTorch(pytest.Module):
+    """Stands for a test module of a room that is written in torch, where there is none."""
+
+    def collect(self):
+        raise pytest.skip.Exception("needs torch: scripts/setup --dev", allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector):
+    if module_path.parent.name in TORCH_ROOMS and importlib.util.find_spec("torch") is None:
+        return WithoutTorch.from_parent(parent, path=module_path)
+    return None
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep what engines remember between starts out of the user's folder; children inherit it."""

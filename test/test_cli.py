@@ -172,3 +172,24 @@ def test_ctrl_c_is_no_traceback(capsys, monkeypatch):
     verb = VERBS["params"]
     monkeypatch.setitem(VERBS, "params", type(verb)(verb.help, verb.arguments, interrupt))
     assert run(capsys, "params") == (130, "", "semla: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("replay", "x" * 300 + ".mcap", "--out", "out"),
+        ("segment", "x" * 300, "a.png", "--out", "out"),
+        ("segment", "bundle", "x" * 300 + ".png", "--out", "out"),
+        ("compare", "x" * 300, "x" * 300),
+        ("report", "x" * 300, "--out", "out"),
+        ("evaluate", "x" * 300, "--out", "out"),
+        ("library", "embed", "x" * 300, "y" * 300, "--name", "z" * 300),
+        ("topics", "x" * 300),
+    ],
+)
+def test_names_that_no_file_can_have_are_one_line(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("semla: error: ")
+    assert len(said.splitlines()) == 1

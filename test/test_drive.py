@@ -43,6 +43,13 @@ def test_parameters_are_checked_before_the_node_starts():
         run_node(DriveRequest(changes={"topk": 3}))
 
 
+def test_what_only_the_node_has_may_be_given_too():
+    request = DriveRequest(changes={"use_sim_time": True, "top_k": 3})
+    assert "use_sim_time:=true" in node_command(request)
+    with pytest.raises(ConfigError, match="'use_sim_time': expected bool, got 'maybe'"):
+        node_command(DriveRequest(changes={"use_sim_time": "maybe"}))
+
+
 def test_the_dds_profile_is_set_unless_there_is_one(monkeypatch):
     monkeypatch.delenv(DDS_PROFILE, raising=False)
     assert node_environment()[DDS_PROFILE] == str(dds_profile())

@@ -26,3 +26,11 @@ def test_what_is_no_usable_image_is_named(tmp_path, content, max_pixels, message
         path.write_bytes(content)
     with pytest.raises(FrameError, match=rf"a\.png.*{message}"):
         read_image(path, max_pixels=max_pixels)
+
+
+def test_twelve_bits_in_sixteen_are_scaled_where_it_is_said(tmp_path):
+    path = tmp_path / "a.png"
+    full = np.full((4, 5, 3), 4095, np.uint16)
+    path.write_bytes(cv2.imencode(".png", full)[1].tobytes())
+    assert read_image(path, max_pixels=100).max() == 16
+    assert (read_image(path, max_pixels=100, significant_bits=12) == 255).all()

@@ -23,9 +23,16 @@ CAMERA = "/camera/image_raw/compressed"
 IGNORED = shutil.ignore_patterns("__pycache__")
 
 
-def run(*words, **options):
+def run(*words, cwd=None):
+    """Return what a command prints, run where no other copy of the package can be seen."""
+    hidden = ("PYTHONPATH", "AMENT_PREFIX_PATH", "SEMLA_BUNDLE")
     done = subprocess.run(
-        [str(word) for word in words], check=False, capture_output=True, text=True, **options
+        [str(word) for word in words],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={name: value for name, value in os.environ.items() if name not in hidden},
     )
     assert done.returncode == 0, f"{words}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
     return done.stdout
@@ -64,7 +71,7 @@ def bare(archives, tmp_path_factory):
     (packages,) = folder.glob("lib/python*/site-packages")
     run(
         *(sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", folder),
-        *("install", "--quiet", "--no-deps", "--no-index", archives[1]),
+        *("install", "--quiet", "--no-deps", "--no-index", "--ignore-installed", archives[1]),
     )
     (packages / "libraries.pth").write_text("\n".join(site.getsitepackages()))
     return folder
@@ -73,18 +80,11 @@ def bare(archives, tmp_path_factory):
 @pytest.fixture
 def semla(bare, tmp_path):
     """Return a function that runs the installed `semla` in an empty folder."""
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("PYTHONPATH", "AMENT_PREFIX_PATH", "SEMLA_BUNDLE")
-    }
 
     def call(*words):
-        return run(bare / "bin" / "semla", *words, cwd=tmp_path, env=environment)
+        return run(bare / "bin" / "semla", *words, cwd=tmp_path)
 
-    call.python = lambda code: run(
-        bare / "bin" / "python", "-c", code, cwd=tmp_path, env=environment
-    )
+    call.python = lambda code: run(bare / "bin" / "python", "-c", code, cwd=tmp_path)
     return call
 
 

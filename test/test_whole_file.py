@@ -24,3 +24,12 @@ def test_what_cannot_be_written_is_the_callers_error(tmp_path, error):
     with pytest.raises(error, match="cannot write"):
         write_file(tmp_path / "file" / "below", b"x", error=error)
     assert (tmp_path / "file").read_bytes() == b"kept"
+
+
+def test_the_longest_name_that_a_file_may_have_is_written(tmp_path):
+    path = tmp_path / ("x" * 255)
+    write_file(path, b"a", error=EvaluationError)
+    assert path.read_bytes() == b"a"
+    with pytest.raises(EvaluationError, match="cannot write"):
+        write_file(tmp_path / ("x" * 256), b"a", error=EvaluationError)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]

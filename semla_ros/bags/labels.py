@@ -73,13 +73,17 @@ def read_labels(
             yield StampedLabels(stamp, png=bytes(message.data))
             continue
         try:
-            yield StampedLabels(stamp, _raw(message, max_pixels))
+            yield StampedLabels(stamp, labels_of(message, max_pixels))
         except BagError as error:
             yield StampedLabels(stamp, error=str(error))
 
 
-def _raw(message: Any, max_pixels: int) -> npt.NDArray[Any]:  # noqa: ANN401  made by rosbags
-    """Return the ids or colours of a `sensor_msgs/Image`."""
+def labels_of(message: Any, max_pixels: int) -> npt.NDArray[Any]:  # noqa: ANN401  made by rosbags
+    """Return the ids (H, W) or colours (H, W, 3) of a `sensor_msgs/Image`.
+
+    Raises:
+        BagError: Another encoding, or its sizes do not fit its data.
+    """
     encoding, height, width = str(message.encoding), int(message.height), int(message.width)
     if encoding not in _KINDS:
         raise BagError(f"expected labels as {', '.join(_KINDS)}, got {encoding!r}")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import struct
 import tempfile
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +18,7 @@ import numpy as np
 from rosbags.interfaces import Connection, Nodetype
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.rosbag2.errors import WriterError
+from rosbags.rosbag2.storage_mcap import McapWriter
 
 from semla_ros.bags.definitions import typestore_with
 from semla_ros.errors import BagError
@@ -42,9 +45,10 @@ def _kept(written: Path, partial: Path) -> Path:
 class BagWriter:
     """Writes one `.mcap` file; it appears under its name only when it is whole.
 
-    Chunks are compressed with zstd and go to the disk as they fill. Leaving the context by an
-    exception, or on a full disk, keeps what was written as `<name>.partial.mcap`; a killed process
-    leaves `<name>.partial-*/bag/bag.mcap`. Both are readable here as far as they go.
+    Chunks are compressed with zstd and go to the disk as they fill and at `checkpoint`. Leaving
+    the context by an exception, or on a full disk, keeps what was written as
+    `<name>.partial.mcap`; a killed process leaves `<name>.partial-*/bag/bag.mcap`. Both are
+    readable here as far as they go.
 
     Example: `with BagWriter(Path("drive.mcap")) as bag: bag.write(topic, IMAGE, fields, 0)`.
     """
@@ -67,6 +71,8 @@ class BagWriter:
         self._connections: dict[str, Connection] = {}
         self._folder: Path | None = None
         self._writer: Writer | None = None
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="bag-disk")
+        self._reached: Future[None] | None = None
 
     def knows(self, msgtype: str) -> bool:
         """Return whether messages of this type can be written."""
@@ -95,6 +101,7 @@ class BagWriter:
     ) -> None:
         writer, folder = self._writer, self._folder
         self._writer = None
+        self._disk.shutdown()
         if writer is None or folder is None:
             return
         written, partial = folder / "bag" / "bag.mcap", self.path.with_suffix(".partial.mcap")
@@ -115,6 +122,34 @@ class BagWriter:
         finally:
             if not written.exists():
                 shutil.rmtree(folder, ignore_errors=True)
+
+    @property
+    def unfinished(self) -> Path:
+        """Where the recording lies until it is whole, readable up to the last checkpoint."""
+        return (self._folder or self.path.parent) / "bag" / "bag.mcap"
+
+    def checkpoint(self) -> None:
+        """Make what was written so far readable and bring it to the disk, not waiting for it.
+
+        After a crash or a power cut the file reads up to the checkpoint before.
+
+        Raises:
+            BagError: The disk is full or gone.
+        """
+        storage = self._writer.storage if self._writer is not None else None
+        if not isinstance(storage, McapWriter):
+            return
+        ready = self._reached is None or self._reached.done()
+        try:
+            if self._reached is not None and ready:
+                self._reached.result()
+            if storage.chunk.bio.tell():
+                storage.close_chunk()
+            storage.bio.flush()
+        except OSError as error:
+            raise BagError(f"cannot write to {str(self.path)!r}: {error}") from error
+        if ready:
+            self._reached = self._disk.submit(os.fsync, storage.bio.fileno())
 
     def write(self, topic: str, msgtype: str, fields: Mapping[str, object], stamp_ns: int) -> None:
         """Write one message given as nested mappings.

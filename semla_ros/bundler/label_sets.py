@@ -103,7 +103,7 @@ def _rgb(value: object, name: str) -> list[int]:
     if (
         not isinstance(value, Sequence)
         or len(value) != 3
-        or not all(isinstance(v, int) and 0 <= v <= 255 for v in value)
+        or not all(type(v) is int and 0 <= v <= 255 for v in value)
     ):
         raise VocabularyError(f"class {name!r}: expected rgb as three of 0 to 255, got {value!r}")
     return list(value)

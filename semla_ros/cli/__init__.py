@@ -7,6 +7,7 @@ run, so `semla --help` needs neither torch nor rclpy.
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import signal
@@ -32,6 +33,7 @@ from semla_ros.cli import (
 )
 from semla_ros.cli.verb import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED, Verb
 from semla_ros.errors import SemlaError
+from semla_ros.shown import shown
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in the node, see `semla_ros.nodes`
 _GROUPS = (drive, replay, evaluate, report, live, segment, bundle, library, nav2, engine, bench)
@@ -40,6 +42,10 @@ VERBS: Mapping[str, Verb] = {name: verb for group in _GROUPS for name, verb in g
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one `semla` command and return its exit code: 0, 1 for "no", 2 for an error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(
+            errors="backslashreplace"
+        )  # names that are no UTF-8; as stderr does
     args = _parser().parse_args(argv)
     level = logging.INFO if args.verbose else logging.WARNING
     logging.basicConfig(level=level, format="semla: %(levelname)s: %(message)s")
@@ -58,6 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except OSError as error:  # a path that no file can have, a disk that goes away
+        print(f"semla: error: {shown(error)}", file=sys.stderr)
+        return EXIT_ERROR
 
 
 class _Terminated(KeyboardInterrupt):

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from semla_ros.cli.verb import Verb, trusted_argument, trusted_keys
+from semla_ros.cli.verb import Verb, significant_bits_argument, trusted_argument, trusted_keys
 
 if TYPE_CHECKING:
     from semla_ros.signature import Signer
@@ -32,6 +32,7 @@ def _embed_arguments(parser: argparse.ArgumentParser) -> None:
     add("--topic", help="image topic of a recording; default: the only one")
     add("--every", type=int, default=1, metavar="N", help="take every Nth image; default: 1")
     add("--recursive", action="store_true", help="look into the folders of a folder")
+    significant_bits_argument(parser)
     add("--replace", action="store_true", help="overwrite statistics that are there")
     add("--out", type=Path, metavar="FILE", help="write this .npz instead of the library's")
     add("--threads", type=int, default=0, help="CPU threads; default: all cores but one")
@@ -46,7 +47,9 @@ def _embed(args: argparse.Namespace) -> int:
         bundle=args.bundle,
         sources=tuple(args.sources),
         name=args.name,
-        options=SourceOptions(args.topic, args.every, args.recursive),
+        options=SourceOptions(
+            args.topic, args.every, args.recursive, significant_bits=args.significant_bits
+        ),
         replace=args.replace,
         out=args.out,
         threads=args.threads,

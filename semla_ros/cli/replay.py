@@ -46,8 +46,12 @@ def _replay(args: argparse.Namespace) -> int:
         print(f"  note: {note}")
     for path in outcome.files:
         print(f"wrote {path}")
+    for failure in outcome.failures:
+        print(f"semla: error: {failure}", file=sys.stderr)
     if outcome.result.ended_early:
         print(f"semla: error: ended early: {outcome.result.ended_early}", file=sys.stderr)
+        return EXIT_ERROR
+    if outcome.failures:
         return EXIT_ERROR
     return 0 if outcome.result.frames else 1
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from semla_ros.cli.verb import Verb
+from semla_ros.cli.verb import Verb, significant_bits_argument
 
 
 def _segment_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +21,7 @@ def _segment_arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", default="auto", help="auto (default), cpu or cuda")
     add("--window", default="single", help="single (default), sliding (as evaluated) or padded")
     add("--classes", help="cityscapes, a file, or names separated by ';'; default: the bundle's")
+    significant_bits_argument(parser)
     add("--save-logits", action="store_true", help="write <stem>.npz as well")
     add(
         "--paper-compat-text-cache",
@@ -44,7 +45,12 @@ def _segment(args: argparse.Namespace) -> int:
         classes=args.classes,
         save_logits=args.save_logits,
         paper_compat_text_cache=args.paper_compat_text_cache,
-        config=Config(threads=args.threads, precision=args.precision, device=args.device),
+        config=Config(
+            threads=args.threads,
+            precision=args.precision,
+            device=args.device,
+            significant_bits=args.significant_bits,
+        ),
     )
     for path in segment_images(request):
         print(f"wrote {path}")

@@ -30,6 +30,19 @@ def bundle_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", type=Path, help="model bundle; default: the demo bundle")
 
 
+def significant_bits_argument(parser: argparse.ArgumentParser) -> None:
+    """Add what the node's parameter of that name says."""
+    parser.add_argument(
+        "--significant-bits",
+        type=int,
+        choices=range(8, 17),
+        default=16,
+        metavar="BITS",
+        help="low bits of 16-bit images that carry the value, 8 to 16: 12 where a camera stores "
+        "12 in 16; as the node's parameter",
+    )
+
+
 def trusted_argument(parser: argparse.ArgumentParser) -> None:
     """Add whose signatures are asked for."""
     parser.add_argument(

@@ -11,6 +11,7 @@ from semla_ros.curation.audit import AdapterAudit, LibraryAudit
 from semla_ros.curation.lora_facts import AGGREGATOR, IMAGE, OTHER, TEXT
 from semla_ros.errors import LibraryError
 from semla_ros.library.statistics import DomainStatistics
+from semla_ros.shown import utf8
 from semla_ros.whole_file import write_file
 
 _GROUPS = (IMAGE, TEXT, AGGREGATOR, OTHER)
@@ -55,7 +56,7 @@ def write_audit(audit: LibraryAudit, path: Path) -> None:
         LibraryError: It cannot be written.
     """
     text = json.dumps(audit_dict(audit), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_file(path, text.encode(), error=LibraryError)
+    write_file(path, utf8(text), error=LibraryError)
 
 
 def _finding_lines(adapters: Sequence[AdapterAudit]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from semla_ros.curation.verify import adapter_folders, contract_of
 from semla_ros.errors import AdapterError, BundleError, ConfigError, LibraryError, TrainingError
 from semla_ros.library.statistics import DomainStatistics
 from semla_ros.navigator.prompts import PromptEmbeddings, read_prompts
+from semla_ros.shown import utf8
 from semla_ros.structured_text import from_json
 from semla_ros.whole_file import write_file
 
@@ -261,6 +262,6 @@ def _write_cache(path: Path, key: Mapping[str, str], description: Description) -
     }
     text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
     try:
-        write_file(path, text.encode(), error=LibraryError)
+        write_file(path, utf8(text), error=LibraryError)
     except LibraryError as error:
         _LOG.warning("%s is not kept: %s", path.name, error)

@@ -15,6 +15,7 @@ from semla_ros.bags.opening import METADATA, is_recording
 from semla_ros.bags.reader import ImageTopic, SkippedFrame, choose_topic, read_frames
 from semla_ros.errors import BagError, FrameError, LibraryError
 from semla_ros.folder_walk import files_below
+from semla_ros.image_codec import FULL_BITS
 from semla_ros.image_file import read_image
 from semla_ros.types import UInt8Array
 
@@ -70,12 +71,19 @@ class SourceOptions:
         every: Take every so many images.
         recursive: Look into the folders of a folder as well.
         max_pixels: Larger images are not read.
+        significant_bits: See `image_codec.decode_raw`.
     """
 
     topic: str | None = None
     every: int = 1
     recursive: bool = False
     max_pixels: int = 100_000_000
+    significant_bits: int = FULL_BITS
+
+    @property
+    def reading(self) -> list[int]:
+        """What changes the pixels of the same files; empty where nothing was chosen."""
+        return [] if self.significant_bits == FULL_BITS else [self.significant_bits]
 
 
 def open_sources(paths: Sequence[Path], options: SourceOptions) -> ImageSource:
@@ -140,7 +148,7 @@ class FileImages:
     @property
     def fingerprint(self) -> str:
         """Changes with any file."""
-        return _digest([_stamp(path) for path in self.paths])
+        return _digest([_stamp(path) for path in self.paths] + self.options.reading)
 
     def images(self, wanted: Callable[[int], bool]) -> Iterator[SourceImage]:
         """Yield the wanted images."""
@@ -148,7 +156,8 @@ class FileImages:
             if not wanted(index):
                 continue
             try:
-                rgb = read_image(path, max_pixels=self.options.max_pixels)
+                bits = self.options.significant_bits
+                rgb = read_image(path, max_pixels=self.options.max_pixels, significant_bits=bits)
             except FrameError as error:
                 yield SourceImage(index, path.name, None, str(error))
             else:
@@ -178,7 +187,7 @@ class BagImages:
         """Changes with the recording's files, the topic and the choice of frames."""
         files = sorted(self.path.rglob("*")) if self.path.is_dir() else [self.path]
         stamps = [_stamp(path) for path in files if path.is_file()]
-        return _digest([stamps, self.topic.name, self.options.every])
+        return _digest([stamps, self.topic.name, self.options.every, *self.options.reading])
 
     def images(self, wanted: Callable[[int], bool]) -> Iterator[SourceImage]:
         """Yield the wanted frames; a damaged recording ends early with a warning."""
@@ -191,6 +200,7 @@ class BagImages:
             self.path,
             topic=self.topic.name,
             max_pixels=self.options.max_pixels,
+            significant_bits=self.options.significant_bits,
             keep=keep,
         )
         numbers = filter(keep, count())

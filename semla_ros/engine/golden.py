@@ -12,7 +12,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -43,17 +43,24 @@ def require_golden(engine: SegmentationEngine, bundle: ModelBundle) -> float:
     Raises:
         EngineUnavailableError: The engine fails, or answers something else than the reference.
     """
-    key = _key(bundle, f"{engine.name} {engine.precision} {engine.identity}")
-    error = _remembered(key)
-    if error is None:
-        error = _measured(engine, bundle)
-        _remember(key, error)
+    name = f"{engine.name} {engine.precision} {engine.identity}"
+    error = verdict(bundle, name, lambda: _measured(engine, bundle))
     bound = BOUNDS[engine.precision]
     if not error <= bound:
         raise EngineUnavailableError(
             f"engine {engine.name!r}: expected logits within {bound:g} of ONNX Runtime's in "
             f"{engine.precision}, got a relative error of {error:.3g}: take engine 'onnx'"
         )
+    return error
+
+
+def verdict(bundle: ModelBundle, identity: str, measure: Callable[[], float]) -> float:
+    """Return the error that `measure` finds, or found before for `bundle` and `identity`."""
+    key = _key(bundle, identity)
+    error = _remembered(key)
+    if error is None:
+        error = measure()
+        _remember(key, error)
     return error
 
 

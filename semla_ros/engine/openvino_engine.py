@@ -19,6 +19,7 @@ from semla_ros.engine.openvino_graph import (
     Graph,
     Handle,
     OpenVino,
+    compile_settings,
     identity,
     open_core,
     read_graph,
@@ -143,13 +144,7 @@ class _Networks:
         self.second_tap = graph.second_tap
         self._openvino: OpenVino | None = openvino
         self._graph: Graph | None = graph
-        self._settings = {
-            "INFERENCE_PRECISION_HINT": precision,
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": "1",
-            "INFERENCE_NUM_THREADS": threads,
-            "ENABLE_CPU_PINNING": False,
-        }
+        self._settings = compile_settings(precision, threads=threads)
         self._by_classes: dict[int, _Network] = {}
 
     def get(self, classes: int) -> _Network:

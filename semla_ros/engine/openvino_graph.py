@@ -14,6 +14,7 @@ from semla_ros.bundle import GraphWeight
 from semla_ros.engine.options import AUTO, BF16, F16, F32
 from semla_ros.engine.weights import SECOND_TAP, graph_shape
 from semla_ros.errors import BundleError, EngineUnavailableError
+from semla_ros.shown import native_path
 
 _CAPABILITIES: Mapping[str, str] = {F32: "FP32", BF16: "BF16", F16: "FP16"}
 _TELEMETRY = "openvino_telemetry"
@@ -101,6 +102,17 @@ def resolved_precision(openvino: OpenVino, asked: str) -> str:
     return asked
 
 
+def compile_settings(precision: str, *, threads: int) -> dict[str, str | int | bool]:
+    """Return how networks are compiled: for the latency of one frame, not pinned to cores."""
+    return {
+        "INFERENCE_PRECISION_HINT": precision,
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": "1",
+        "INFERENCE_NUM_THREADS": threads,
+        "ENABLE_CPU_PINNING": False,
+    }
+
+
 def read_graph(
     openvino: OpenVino, path: Path, layers: Mapping[str, GraphWeight], *, size: int
 ) -> Graph:
@@ -116,7 +128,8 @@ def read_graph(
             "copy the whole bundle again"
         )
     try:
-        model = openvino.core.read_model(path)
+        with native_path(path) as name:
+            model = openvino.core.read_model(name)
         feature_dim = _check_ends(model, size=size)
         found = _expose(openvino, model, {x.initializer: graph_shape(x) for x in layers.values()})
     except RuntimeError as error:

@@ -11,6 +11,7 @@ from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.live_result import read_live
 from semla_ros.evaluation.metrics import percentiles
 from semla_ros.evaluation.result import FrameRecord, ReplayResult, load_result
+from semla_ros.shown import utf8
 from semla_ros.whole_file import write_file
 
 RESULTS = "results.json"
@@ -49,8 +50,14 @@ def compare(first: ReplayResult, second: ReplayResult) -> Comparison:
     """Return how far `second` agrees with `first`, frame by frame.
 
     Raises:
-        EvaluationError: They share no frame.
+        EvaluationError: They share no frame, or have other classes.
     """
+    ours, theirs = first.info.classes, second.info.classes
+    if ours and theirs and ours != theirs:
+        raise EvaluationError(
+            f"expected two runs with the same classes in the same order, got {ours!r} and "
+            f"{theirs!r}: their masks mean other things"
+        )
     mine = {frame.stamp_ns: frame for frame in first.frames}
     pairs = [(mine[f.stamp_ns], f) for f in second.frames if f.stamp_ns in mine]
     if not pairs:
@@ -117,7 +124,7 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
         EvaluationError: The place cannot be written.
     """
     text = json.dumps(asdict(comparison), indent=1)
-    write_file(path, (text + "\n").encode(), error=EvaluationError)
+    write_file(path, utf8(text + "\n"), error=EvaluationError)
 
 
 def _frames(run: ReplayResult) -> int:

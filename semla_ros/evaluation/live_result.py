@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from semla_ros.answers import SUPPORT_LEVELS, SupportReading, SwapEvent
+from semla_ros.bags.labels import labels_of
 from semla_ros.bags.reader import image_topics
 from semla_ros.bags.topics import read_topic, sound_stamp_ns, stamp_ns
 from semla_ros.errors import BagError, EvaluationError
@@ -36,7 +35,8 @@ RECORDED = (
 )
 """The node's topics that a live recording holds, for the comparison and for people."""
 IMAGE = "sensor_msgs/msg/Image"
-_TYPES = {"mono8": np.uint8, "mono16": np.uint16}
+_ENCODINGS = ("mono8", "mono16")
+_MAX_PIXELS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,15 @@ def read_live(recording: Path, *, node: str = NODE) -> ReplayResult:
         BagError: Not readable.
         EvaluationError: It holds no image, or no mask of `node`.
     """
+    try:
+        return _read_live(recording, node)
+    except (LookupError, ValueError, OverflowError) as error:
+        raise EvaluationError(
+            f"{str(recording)!r}: a message of {node!r} is malformed ({error}): record it again"
+        ) from error
+
+
+def _read_live(recording: Path, node: str) -> ReplayResult:
     camera = camera_arrivals(recording, node=node)
     mixes, supports = read_mixes(recording, node=node), read_supports(recording, node=node)
     frames: dict[int, FrameRecord] = {}
@@ -124,11 +133,21 @@ def camera_arrivals(recording: Path, *, node: str = NODE) -> dict[int, int]:
 
 
 def read_masks(recording: Path, topic: str) -> Iterator[LiveMask]:
-    """Yield the label (or confidence) images of `topic`."""
+    """Yield the label (or confidence) images of `topic`.
+
+    Raises:
+        EvaluationError: One is no such image.
+    """
     for each in read_topic(recording, topic, IMAGE):
-        message = each.message
-        kind = _TYPES[message.encoding]
-        labels = np.frombuffer(bytes(message.data), kind).reshape(message.height, message.width)
+        message, where = each.message, f"{topic} in {str(recording)!r}"
+        if message.encoding not in _ENCODINGS:
+            raise EvaluationError(
+                f"{where}: expected masks as {' or '.join(_ENCODINGS)}, got {message.encoding!r}"
+            )
+        try:
+            labels = labels_of(message, _MAX_PIXELS)
+        except BagError as error:
+            raise EvaluationError(f"{where} is no mask: {error}") from error
         yield LiveMask(stamp_ns(message), message.header.frame_id, labels, each.recorded_ns)
 
 

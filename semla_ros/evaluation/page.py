@@ -14,6 +14,7 @@ from pathlib import Path
 
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.page_style import SCRIPT, STYLE
+from semla_ros.shown import utf8
 from semla_ros.types import Vocabulary
 from semla_ros.whole_file import write_file
 
@@ -219,7 +220,7 @@ def write_page(path: Path, html: str) -> None:
     Raises:
         EvaluationError: It is over `MAX_PAGE_BYTES`, or the place cannot be written.
     """
-    data = html.encode("utf-8")
+    data = utf8(html)
     if len(data) > MAX_PAGE_BYTES:
         raise EvaluationError(
             f"expected a page of at most {MAX_PAGE_BYTES} bytes, got {len(data)}: "

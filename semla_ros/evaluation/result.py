@@ -14,6 +14,7 @@ from typing import Any
 from semla_ros.answers import SupportReading, SwapEvent, known
 from semla_ros.errors import EvaluationError, SemlaError
 from semla_ros.evaluation.metrics import percentiles
+from semla_ros.evaluation.result_checks import check_result
 from semla_ros.structured_text import from_json
 from semla_ros.types import AdapterMix
 from semla_ros.whole_file import write_file
@@ -172,7 +173,7 @@ def result_to_json(result: ReplayResult) -> dict[str, Any]:
     """Return what `results.json` holds."""
     return {
         "format": FORMAT,
-        "info": asdict(result.info),
+        "info": _finite(asdict(result.info)),
         "summary": _finite(result.summary()),
         "notes": list(result.notes),
         "swaps": [_swap_to_json(s) for s in result.swaps],
@@ -208,14 +209,15 @@ def load_result(path: Path) -> ReplayResult:
             f"expected results of format {FORMAT} in {str(path)!r}: replay the recording again"
         )
     try:
+        check_result(data, "")
         return _result_from_json(data)
-    except (KeyError, TypeError, ValueError, AttributeError, SemlaError) as error:
+    except (ValueError, SemlaError) as error:
         raise EvaluationError(f"{str(path)!r} is damaged at {error}: replay again") from error
 
 
 def _result_from_json(data: Mapping[str, Any]) -> ReplayResult:
     info = dict(data["info"])
-    info["classes"] = tuple(info["classes"])
+    info["classes"] = tuple(info.get("classes", ()))
     return ReplayResult(
         info=RunInfo(**info),
         frames=tuple(_frame_from_json(f) for f in data["frames"]),

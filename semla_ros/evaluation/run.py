@@ -20,13 +20,14 @@ from semla_ros.config import Config, updated
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.film import FilmSink
 from semla_ros.evaluation.page import write_page
-from semla_ros.evaluation.replay import FrameSink, Progress, replay, with_notes
+from semla_ros.evaluation.replay import Progress, replay, with_notes
 from semla_ros.evaluation.replay_page import replay_page
 from semla_ros.evaluation.result import ReplayResult, RunInfo, save_result
-from semla_ros.evaluation.sinks import PredictionSink, VideoSink
+from semla_ros.evaluation.sinks import FileSink, PredictionSink, VideoSink
 from semla_ros.evaluation.strip import film_strip
 from semla_ros.pipeline import AdaptivePipeline, build_pipeline
 from semla_ros.types import UInt8Array
+from semla_ros.whole_file import write_file
 
 RESULTS, PAGE, STRIP = "results.json", "index.html", "strip.png"
 VIDEO, PREDICTIONS = "overlay.mp4", "predictions.mcap"
@@ -56,10 +57,11 @@ class ReplayRequest:
 
 @dataclass(frozen=True, slots=True)
 class ReplayOutcome:
-    """The result and the files that were written."""
+    """The result, the files that were written, and why others could not be."""
 
     result: ReplayResult
     files: tuple[Path, ...]
+    failures: tuple[str, ...] = ()
 
 
 def run_replay(request: ReplayRequest) -> ReplayOutcome:
@@ -78,7 +80,7 @@ def run_replay(request: ReplayRequest) -> ReplayOutcome:
     film = FilmSink()
     with ExitStack() as stack:
         pipeline = stack.enter_context(_opened(config))
-        sinks = _file_sinks(request, stack)
+        files = [stack.enter_context(each) for each in _file_sinks(request)]
         frames = read_frames(
             request.bag,
             topic=topic.name,
@@ -90,15 +92,17 @@ def run_replay(request: ReplayRequest) -> ReplayOutcome:
             pipeline,
             frames,
             info=_info(request, topic.name, pipeline),
-            sinks=(film, *sinks),
+            sinks=(film, *files),
             progress=stack.enter_context(_progress(topic.count)),
             alpha=config.overlay_alpha,
         )
-    result = with_notes(result, notes)
-    _write_pictures(request.out, result, film)
+    failures = tuple(each.failure for each in files if each.failure)
+    result = with_notes(result, (*notes, *failures))
+    save_result(result, request.out / RESULTS)
+    failures += _write_pictures(request.out, result, film)
     written = (RESULTS, PAGE, STRIP, VIDEO, PREDICTIONS)
     paths = [request.out / name for name in written]
-    return ReplayOutcome(result, tuple(p for p in paths if p.exists()))
+    return ReplayOutcome(result, tuple(p for p in paths if p.exists()), failures)
 
 
 def _make_folder(out: Path) -> None:
@@ -120,11 +124,12 @@ def _opened(config: Config) -> Iterator[AdaptivePipeline]:
         pipeline.close()
 
 
-def _file_sinks(request: ReplayRequest, stack: ExitStack) -> list[FrameSink]:
-    bag = stack.enter_context(BagWriter(request.out / PREDICTIONS))
-    sinks: list[FrameSink] = [PredictionSink(bag)]
+def _file_sinks(request: ReplayRequest) -> list[FileSink]:
+    """Return the sinks with files; the video is closed first: a failed one gives back its room."""
+    bag, video = BagWriter(request.out / PREDICTIONS), VideoSink(request.out / VIDEO)
+    sinks = [FileSink(lambda stack: PredictionSink(stack.enter_context(bag)))]
     if request.video:
-        sinks.append(stack.enter_context(VideoSink(request.out / VIDEO)))
+        sinks.append(FileSink(lambda stack: stack.enter_context(video)))
     return sinks
 
 
@@ -171,14 +176,19 @@ def versions() -> dict[str, str]:
     return found | {"machine": f"{platform.system()} {platform.machine()}"}
 
 
-def _write_pictures(out: Path, result: ReplayResult, film: FilmSink) -> None:
+def _write_pictures(out: Path, result: ReplayResult, film: FilmSink) -> tuple[str, ...]:
+    """Write film strip and page; return why one could not be: the numbers stay all the same."""
     strip: UInt8Array | None = None
     if film.moments and film.vocabulary is not None:
         strip = film_strip(film.moments, film.vocabulary)
-        write_image(out / STRIP, strip)
-    save_result(result, out / RESULTS)
     page = replay_page(result, moments=film.moments, strip=strip, vocabulary=film.vocabulary)
-    write_page(out / PAGE, page)
+    try:
+        if strip is not None:
+            write_image(out / STRIP, strip)
+        write_page(out / PAGE, page)
+    except EvaluationError as error:
+        return (str(error),)
+    return ()
 
 
 def write_image(path: Path, rgb: UInt8Array) -> None:
@@ -188,8 +198,9 @@ def write_image(path: Path, rgb: UInt8Array) -> None:
         EvaluationError: It cannot be written.
     """
     try:
-        done = cv2.imwrite(str(path), np.ascontiguousarray(rgb[..., ::-1]))
+        done, content = cv2.imencode(path.suffix, np.ascontiguousarray(rgb[..., ::-1]))
     except cv2.error as error:
         raise EvaluationError(f"cannot write {str(path)!r}: {error}") from error
     if not done:
-        raise EvaluationError(f"cannot write {str(path)!r}: no room, or no right to")
+        raise EvaluationError(f"expected an image that {path.suffix} can hold, got {rgb.shape}")
+    write_file(path, content.tobytes(), error=EvaluationError)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from semla_ros.answers import SupportReading
 from semla_ros.base_weights import BaseWeights
 from semla_ros.bundle import ModelBundle, open_bundle
 from semla_ros.bundler.label_sets import read_classes
+from semla_ros.checks import MAX_NAME_BYTES
 from semla_ros.config import Config
 from semla_ros.engine import create_engine
 from semla_ros.engine.base import SegmentationEngine
@@ -43,6 +45,10 @@ from semla_ros.weight_set import make_weight_set
 AUTO = "auto"
 SINGLE, SLIDING, PADDED = "single", "sliding", "padded"
 WINDOWS = (SINGLE, SLIDING, PADDED)
+
+
+LONGEST_ENDING = "_overlay.png"
+"""Of the files written for one image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,12 @@ class SegmentRequest:
                 f"expected images of distinct names, got {repeated!r} more than once: their "
                 "results would overwrite each other"
             )
+        long = [stem for stem in stems if len(os.fsencode(stem + LONGEST_ENDING)) > MAX_NAME_BYTES]
+        if long:
+            raise ConfigError(
+                f"expected images whose names leave room for {LONGEST_ENDING!r} in "
+                f"{MAX_NAME_BYTES} bytes, got {long[0]!r}: rename it"
+            )
 
 
 def segment_images(request: SegmentRequest) -> tuple[Path, ...]:
@@ -106,7 +118,11 @@ def segment_images(request: SegmentRequest) -> tuple[Path, ...]:
         except OSError as error:
             raise EvaluationError(f"cannot write to {str(request.out)!r}: {error}") from error
         for path in tqdm(request.images, unit="image", disable=None, leave=False):
-            rgb = read_image(path, max_pixels=request.config.max_pixels)
+            rgb = read_image(
+                path,
+                max_pixels=request.config.max_pixels,
+                significant_bits=request.config.significant_bits,
+            )
             facts = {
                 "image": path.name,
                 "size": list(rgb.shape[:2]),

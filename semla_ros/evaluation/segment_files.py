@@ -13,6 +13,7 @@ import numpy as np
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.segment_result import SegmentedImage
 from semla_ros.npz_file import npz_content
+from semla_ros.shown import utf8
 from semla_ros.types import UInt8Array
 from semla_ros.viz.overlay import lut_of, overlay
 from semla_ros.whole_file import write_file
@@ -48,7 +49,7 @@ def write_results(
     contents = {
         f"{stem}_labels.png": _png(labels),
         f"{stem}_overlay.png": _png(np.ascontiguousarray(drawn[..., ::-1])),
-        f"{stem}.json": (text + "\n").encode(),
+        f"{stem}.json": utf8(text + "\n"),
     }
     if save_logits:
         arrays = {"logits": image.result.logits, "text_features": image.text_features}

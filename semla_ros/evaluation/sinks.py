@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -11,10 +13,11 @@ import numpy as np
 
 from semla_ros.bags import messages
 from semla_ros.bags.writer import BagWriter
-from semla_ros.errors import EvaluationError
+from semla_ros.errors import EvaluationError, SemlaError
 from semla_ros.evaluation.film import mix_text, support_text
 from semla_ros.evaluation.live_result import NODE
-from semla_ros.evaluation.replay import FrameView
+from semla_ros.evaluation.replay import FrameSink, FrameView
+from semla_ros.shown import native_path
 from semla_ros.types import AdapterMix, UInt8Array, Vocabulary
 from semla_ros.viz.legend import legend
 
@@ -68,6 +71,56 @@ class PredictionSink:
             self._mix = result.mix
 
 
+class FileSink:
+    """A sink with a file of its own; the replay goes on without it where it cannot be written.
+
+    A context manager.
+
+    Attributes:
+        failure: Why the file could not be written, empty while it can.
+    """
+
+    def __init__(self, open_sink: Callable[[ExitStack], FrameSink]) -> None:
+        """Write to the sink that `open_sink` returns; what it opens goes on the stack."""
+        self.failure = ""
+        self._open = open_sink
+        self._stack = ExitStack()
+        self._sink: FrameSink | None = None
+
+    def __enter__(self) -> FileSink:
+        try:
+            self._sink = self._open(self._stack)
+        except (SemlaError, OSError) as error:
+            self._fail(error)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._stack.__exit__(kind, value, trace)
+        except SemlaError as error:
+            self._fail(error)
+
+    def add(self, view: FrameView) -> None:
+        """Write one frame, unless an earlier one failed."""
+        if self._sink is None:
+            return
+        try:
+            self._sink.add(view)
+        except (SemlaError, OSError) as error:
+            self._fail(error)
+
+    def _fail(self, error: SemlaError | OSError) -> None:
+        self.failure, self._sink = str(error), None
+        _LOG.error("the replay goes on without this file: %s", error)
+        with suppress(SemlaError):
+            self._stack.__exit__(type(error), error, error.__traceback__)
+
+
 class VideoSink:
     """Writes overlays with a line about mix and support as mp4, where OpenCV has the codec.
 
@@ -103,13 +156,19 @@ class VideoSink:
             self._writer.release()
         if not self._partial.exists():
             return
-        if kind is None and self.written:
-            try:
+        whole = bool(self.written) and _frames_of(self._partial) == self.written
+        try:
+            if kind is None and whole:
                 self._partial.replace(self.path)
-            except OSError as error:
-                raise EvaluationError(f"cannot write {str(self.path)!r}: {error}") from error
-        else:
-            self._partial.unlink()
+            else:
+                self._partial.unlink()
+        except OSError as error:
+            raise EvaluationError(f"cannot write {str(self.path)!r}: {error}") from error
+        if kind is None and not whole:
+            raise EvaluationError(
+                f"cannot write {str(self.path)!r}: the video is not whole and was taken away: is "
+                "the disk full? --no-video goes without"
+            )
 
     def add(self, view: FrameView) -> None:
         """Write one frame; frames of another size are scaled to the first one's."""
@@ -132,7 +191,8 @@ class VideoSink:
         self._size = (picture.shape[1], picture.shape[0])
         self._partial.parent.mkdir(parents=True, exist_ok=True)
         code = cv2.VideoWriter.fourcc(*"mp4v")
-        writer = cv2.VideoWriter(str(self._partial), code, fps, self._size)
+        with native_path(self._partial) as name:
+            writer = cv2.VideoWriter(name, code, fps, self._size)
         if not writer.isOpened():
             _LOG.warning("no video: OpenCV cannot write mp4 here")
             self._unavailable = True
@@ -162,3 +222,15 @@ class VideoSink:
         origin = (8, height + 18)
         cv2.putText(canvas, line, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.42, (31, 41, 51), 1, 16)
         return canvas
+
+
+def _frames_of(path: Path) -> int:
+    """Return how many frames a video holds, -1 where the last one cannot be read."""
+    with native_path(path) as name:
+        video = cv2.VideoCapture(name)
+    try:
+        count = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+        video.set(cv2.CAP_PROP_POS_FRAMES, count - 1)
+        return count if video.read()[0] else -1
+    finally:
+        video.release()

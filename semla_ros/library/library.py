@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,6 +16,7 @@ from semla_ros.errors import AdapterError, LibraryError
 from semla_ros.library.contract import LibraryContract
 from semla_ros.library.entry_files import copy_adapter, disk, take_place
 from semla_ros.library.memory import DEFAULT_BYTES, AdapterMemory
+from semla_ros.library.reports import report_silence, report_unsealed
 from semla_ros.library.seal import (
     ACCEPT,
     SEAL_FILE,
@@ -27,15 +29,13 @@ from semla_ros.library.spread import PooledSpread, StatisticsStore
 from semla_ros.library.staging import staging
 from semla_ros.library.statistics import DomainStatistics, statistics_path
 from semla_ros.library.storage import check_name, waits_for_adapter
+from semla_ros.library.unchanged import Stamp, stamp_of
 from semla_ros.signature import TrustedKeys
 from semla_ros.types import Float64Array, LoraAdapter
 
 __all__ = ["AdapterLibrary", "LibraryContract"]
 
 _LOG = logging.getLogger(__name__)
-
-_SHOWN = 8
-"""Names in one line of the log."""
 
 
 class AdapterLibrary:
@@ -46,8 +46,14 @@ class AdapterLibrary:
     """
 
     def __init__(
-        self, root: Path, contract: LibraryContract, *, memory_bytes: int = DEFAULT_BYTES
+        self,
+        root: Path,
+        contract: LibraryContract,
+        *,
+        memory_bytes: int = DEFAULT_BYTES,
+        before: AdapterLibrary | None = None,
     ) -> None:
+        """Read the folder; of what is unchanged since `before`, a snapshot of it, nothing."""
         if not root.is_dir():
             raise LibraryError(f"expected a library folder, got {str(root)!r}: create it")
         self.root = root
@@ -55,12 +61,13 @@ class AdapterLibrary:
         self._memory = AdapterMemory(memory_bytes)
         self._statistics = StatisticsStore()
         self._problems: dict[str, str] = {}
+        self._stamps: dict[str, Stamp | None] = {}
         with disk(f"read the library {str(root)!r}"):
-            self.names = self._scan()
+            self.names = self._scan(before)
             self._unsealed = tuple(n for n in self.names if not (root / n / SEAL_FILE).exists())
-        self._report_silence()
-        self._report_unsealed()
-        self.centroids = self._stack_centroids()
+        report_unsealed(self._unsealed, of=len(self.names))
+        shared = before if before and before._statistics is self._statistics else None
+        self.centroids: Float64Array = shared.centroids if shared else self._stack_centroids()
 
     @classmethod
     def open(
@@ -133,8 +140,7 @@ class AdapterLibrary:
         if name not in self.names:
             reason = self._problems.get(name, f"the library has {self.names!r}")
             raise AdapterError(f"adapter {name!r} cannot serve: {reason}")
-        kept = self._memory.get(name)
-        if kept is not None:
+        if (kept := self._memory.get(name)) is not None:
             return kept
         return self._memory.keep(self._contract.read(self.root / name, name))
 
@@ -211,45 +217,55 @@ class AdapterLibrary:
         return self.reload()
 
     def reload(self) -> AdapterLibrary:
-        """Return a new snapshot of the same folder."""
-        return AdapterLibrary(self.root, self._contract, memory_bytes=self._memory.limit_bytes)
+        """Return a new snapshot of the folder; what is `unchanged` is shared with this one."""
+        return AdapterLibrary(
+            self.root, self._contract, memory_bytes=self._memory.limit_bytes, before=self
+        )
 
-    def _scan(self) -> tuple[str, ...]:
-        names = []
+    def _scan(self, before: AdapterLibrary | None) -> tuple[str, ...]:
+        """Return the adapters that serve."""
+        found: dict[str, bool] = {}
         for folder in sorted(self.root.iterdir()):
             if folder.name.startswith(".") or not folder.is_dir():
                 continue
-            try:
-                self._admit(folder)
-                statistics = self._contract.statistics(folder, folder.name)
-            except (AdapterError, OSError) as error:
-                self._problems[folder.name] = str(error)
-                _LOG.warning("adapter %s does not serve: %s", folder.name, error)
-                continue
-            names.append(folder.name)
-            if statistics is not None:
-                self._statistics.add(folder.name, statistics)
-        return tuple(names)
+            self._stamps[folder.name] = stamp_of(folder)
+            kept = before is not None and self._take_over(before, folder.name)
+            if kept or self._serves(folder.name, partial(self._admit, folder)):
+                found[folder.name] = kept
+        if before is not None and all(found.values()) and tuple(found) == before.names:
+            self._statistics = before._statistics
+            return before.names
+        for name, kept in found.items():
+            old = before._statistics if before is not None and kept else None
+            self._serves(name, partial(self._add_statistics, name, old))
+        names = tuple(name for name in found if name not in self._problems)
+        report_silence(self._statistics, of=len(names))
+        return names
 
-    def _report_silence(self) -> None:
-        silent = self._statistics.silent
-        if silent:
-            _LOG.info(
-                "%d of %d domains have no covariance (%s): %s",
-                len(silent),
-                len(self.names),
-                _some(silent),
-                "novelty takes the others' for theirs" if self.spread else "there is no novelty",
-            )
+    def _serves(self, name: str, check: Callable[[], None]) -> bool:
+        """Return whether the adapter `name` passes `check`; why not goes to `problems`."""
+        try:
+            check()
+        except (AdapterError, OSError) as error:
+            self._problems[name] = str(error)
+            _LOG.warning("adapter %s does not serve: %s", name, error)
+            return False
+        return True
 
-    def _report_unsealed(self) -> None:
-        if self._unsealed:
-            _LOG.warning(
-                "%d of %d adapters are unsealed (%s): semla library seal, once you trust them",
-                len(self._unsealed),
-                len(self.names),
-                _some(self._unsealed),
-            )
+    def _take_over(self, before: AdapterLibrary, name: str) -> bool:
+        """Return whether `name` served `before` and lies there unchanged; share what was read."""
+        stamp = self._stamps[name]
+        if stamp is None or name not in before.names or before._stamps[name] != stamp:
+            return False
+        if (adapter := before._memory.peek(name)) is not None:
+            self._memory.keep(adapter)
+        return True
+
+    def _add_statistics(self, name: str, known: StatisticsStore | None) -> None:
+        whole = known.whole(name) if known is not None else None
+        statistics = whole or self._contract.statistics(self.root / name, name)
+        if statistics is not None:
+            self._statistics.add(name, statistics)
 
     def _admit(self, folder: Path) -> None:
         """Check the adapter in `folder`; read it whole while there is room in memory."""
@@ -282,7 +298,3 @@ class AdapterLibrary:
         if not folder.is_dir():
             raise AdapterError(f"adapter {name!r} is gone from {str(self.root)!r}: reload")
         return folder
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join((*names[:_SHOWN], *("...",) * (len(names) > _SHOWN)))

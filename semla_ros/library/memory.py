@@ -44,6 +44,10 @@ class AdapterMemory:
         """Return whether the adapter `name` is kept; that is no use of it."""
         return name in self._kept
 
+    def peek(self, name: str) -> LoraAdapter | None:
+        """Return the adapter `name` if it is kept; that is no use of it."""
+        return self._kept.get(name)
+
     def get(self, name: str) -> LoraAdapter | None:
         """Return the adapter `name` if it is kept; it then counts as just used."""
         with self._lock:

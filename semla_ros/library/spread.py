@@ -44,6 +44,7 @@ class StatisticsStore:
         self._sum: Float64Array | None = None
         self._count = 0
         self._silent: list[str] = []
+        self._bared: set[str] = set()
 
     @property
     def by_name(self) -> Mapping[str, DomainStatistics]:
@@ -62,6 +63,11 @@ class StatisticsStore:
         """Domains that do not know their spread: they are taken to spread as the others do."""
         return tuple(self._silent)
 
+    def whole(self, name: str) -> DomainStatistics | None:
+        """Return the statistics of `name` as they were added, None where some were given up."""
+        kept = self._kept.get(name)
+        return None if kept is None or name in self._bared or self._step > 1 else kept
+
     def add(self, name: str, statistics: DomainStatistics) -> None:
         """Take the statistics of adapter `name`."""
         covariance, count = statistics.covariance, statistics.count
@@ -73,6 +79,7 @@ class StatisticsStore:
             self._count += count
         if covariance is not None and covariance.nbytes > self._room:
             statistics = replace(statistics, covariance=None)
+            self._bared.add(name)
         elif covariance is not None:
             self._room -= covariance.nbytes
         sample = statistics.sample

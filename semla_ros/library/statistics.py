@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from semla_ros.errors import AdapterError
+from semla_ros.errors import AdapterError, SemlaError
 from semla_ros.lfs_pointer import lfs_remedy
 from semla_ros.library.seal import STATISTICS_ENDING, read_seal, read_sealed
 from semla_ros.novelty import EmbeddingSample
@@ -26,6 +26,8 @@ MAX_DIM = 4096
 MAX_STATISTICS_BYTES = 160_000_000
 MAX_SAMPLE = 256
 """Images whose embeddings a domain keeps, see `EmbeddingSample`."""
+_MAX_NUMBER = 1e12
+"""Beyond what any encoder or count gives, below what overflows where domains are pooled."""
 _MAX_QUANTILES = 10_000
 _MAX_NAME_BYTES = 4000
 _KEYS = (
@@ -103,6 +105,9 @@ class DomainStatistics:
         cov = self.covariance
         if cov is not None and (cov.shape != shape * 2 or not np.isfinite(cov).all()):
             raise AdapterError(f"expected a finite covariance {shape * 2}, got {cov.shape}")
+        lean = 0.0 if cov is None else float(np.abs(cov - cov.T).max())
+        if cov is not None and (cov.diagonal().min() < 0 or lean > 1e-4 * np.abs(cov).max()):
+            raise AdapterError("expected a covariance: symmetric, no negative variance")
         if self.shrinkage is not None and not 0 <= self.shrinkage <= 1:
             raise AdapterError(f"expected a shrinkage from 0 to 1, got {self.shrinkage!r}")
         sample = self.sample
@@ -141,7 +146,7 @@ def read_statistics(
         seal = read_seal(folder, trusted=trusted)
         content = read_sealed(path, seal, max_bytes=MAX_STATISTICS_BYTES)
         return _statistics_from(content)
-    except AdapterError as error:
+    except SemlaError as error:
         raise AdapterError(f"{where}: {error}") from error
     except (OSError, ValueError) as error:
         raise AdapterError(f"{where}: damaged ({error}): generate it again") from error
@@ -242,8 +247,11 @@ def _floats(key: str, array: npt.NDArray[np.generic]) -> Float64Array:
     if array.dtype.kind not in "fiu":
         raise AdapterError(f"expected {key!r} as numbers, got {array.dtype}")
     numbers = array.astype(np.float64)
-    if not np.isfinite(numbers).all():
-        raise AdapterError(f"expected finite {key!r}, got NaN or infinity: compute it again")
+    if key != "sample_blocks" and not (np.abs(numbers) <= _MAX_NUMBER).all():
+        raise AdapterError(
+            f"expected {key!r} finite and within {_MAX_NUMBER:g}, got NaN, infinity or more: "
+            "compute it again"
+        )
     return numbers
 
 

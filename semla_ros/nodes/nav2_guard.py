@@ -45,11 +45,12 @@ class Nav2Guard(Node):
         declare = self.declare_parameter
         self._silence_s = float(declare("silence_s", 2.0).value)
         self._clear_after_s = float(declare("clear_after_s", 2.0).value)
-        actions = declare("actions", ACTIONS).value
-        self._cancels = [
+        actions: list[str] = declare("actions", ACTIONS).value
+        self._cancels: list[Client[Any, Any]] = [
             self.create_client(CancelGoal, f"{each}/_action/cancel_goal") for each in actions
         ]
-        self._clear = self.create_client(clear_type, str(declare("clear_service", CLEAR).value))
+        service = str(declare("clear_service", CLEAR).value)
+        self._clear: Client[Any, Any] = self.create_client(clear_type, service)
         self._clear_type = clear_type
         self._heard = time.monotonic()
         self._stale = False
@@ -93,12 +94,13 @@ def clear_type() -> type[Any]:
         EngineUnavailableError: Nav2's messages are missing.
     """
     try:
-        return importlib.import_module("nav2_msgs.srv").ClearEntireCostmap
+        kind: type[Any] = importlib.import_module("nav2_msgs.srv").ClearEntireCostmap
     except ModuleNotFoundError as error:
         raise EngineUnavailableError(
             "nav2_guard needs nav2_msgs, which this Python lacks: install "
             "ros-$ROS_DISTRO-nav2-msgs and source ROS 2"
         ) from error
+    return kind
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,7 +2,8 @@
 
     python -m semla_ros.nodes.recorder drive.mcap /segmenter/mask /segmenter/support
 
-Ends on Ctrl-C, SIGTERM or after `--duration`, leaving a whole file.
+Ends on Ctrl-C, SIGTERM or after `--duration`, leaving a whole file. After a crash or on a full
+disk what was recorded is kept beside it, under a name with `partial` in it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from semla_ros.nodes.signals import POLL_S, StopFlag, ros_process, spin_until
 _log = logging.getLogger(__name__)
 
 _DEPTH = 200
+CHECKPOINT_S = 2.0
+"""How much of a recording a crash or a power cut may take, at most twice this."""
 
 
 def message_class(msgtype: str) -> Any:  # noqa: ANN401  a generated class
@@ -48,6 +51,7 @@ class Recorder(Node):
         self._waiting = list(topics)
         self.counts: Counter[str] = Counter(dict.fromkeys(topics, 0))
         self.create_timer(POLL_S, self._look)
+        self.create_timer(CHECKPOINT_S, writer.checkpoint)
         self._look()
 
     def _look(self) -> None:
@@ -101,6 +105,11 @@ def _record(args: argparse.Namespace, stop: StopFlag) -> dict[str, int]:
     topics = [t if t.startswith("/") else f"/{t}" for t in args.topics]
     with BagWriter(args.out) as writer:
         recorder = Recorder(writer, topics)
+        _log.info(
+            "until the recording is whole it lies in %s: semla reads it as it is, `mcap recover` "
+            "mends it for others",
+            writer.unfinished,
+        )
         executor = SingleThreadedExecutor()
         executor.add_node(recorder)
         end = time.monotonic() + args.duration

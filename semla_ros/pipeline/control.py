@@ -175,7 +175,10 @@ class SwapControl:
         """Read the library folder again and hand it to the frame loop; in the background."""
         try:
             distance = self._adaptation.settings.distance
-            view = LibraryView.of(self._adaptation.library.reload(), distance=distance)
+            observer = self._adaptation.observer
+            known = observer.navigator.bank if observer is not None else None
+            library = self._adaptation.library.reload()
+            view = LibraryView.of(library, distance=distance, known=known)
             self._commands.put(partial(self._start_library, view), answer)
         except Exception as error:  # noqa: BLE001  worker boundary: the caller gets the error
             self._commands.fail(answer, error)

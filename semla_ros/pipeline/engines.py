@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+from dataclasses import replace
+from functools import partial
 
 from semla_ros.bundle import ModelBundle
 from semla_ros.config import Config
 from semla_ros.engine import EngineOptions, create_engine, require_tensorrt
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.deferred import DeferredEngine, Tell
+from semla_ros.engine.openvino_runner import OpenVinoRunner
+from semla_ros.engine.options import BF16
 from semla_ros.errors import EngineUnavailableError, PlanMissingError
-from semla_ros.navigator.encoder import ImageEncoder, OnnxImageEncoder, RunnerImageEncoder
+from semla_ros.navigator.encoder import ImageEncoder, OnnxImageEncoder, Run, RunnerImageEncoder
 
 _LOG = logging.getLogger(__name__)
 
-AUTO, TENSORRT = "auto", "tensorrt"
+AUTO, OPENVINO, TENSORRT = "auto", "openvino", "tensorrt"
 _ONE_THREAD = 1
 
 
@@ -52,17 +56,25 @@ def open_engine(config: Config, bundle: ModelBundle) -> SegmentationEngine:
 def open_encoder(config: Config, bundle: ModelBundle) -> ImageEncoder:
     """Return the navigator's encoder that `config` asks for; no plan is built here.
 
+    As among the segmenter's engines, `auto` takes OpenVINO only where the CPU has bfloat16.
+
     Raises:
-        EngineUnavailableError: TensorRT was asked for and cannot run here.
+        EngineUnavailableError: TensorRT or OpenVINO was asked for and cannot run here.
         BundleError: No navigator, or a graph of another interface.
     """
-    if config.navigator_engine != "onnx":
-        try:
-            return _tensorrt_encoder(bundle)
-        except EngineUnavailableError as error:
-            if config.navigator_engine == TENSORRT:
-                raise
-            _LOG.info("navigator: onnx, not %s", error)
+    asked, options = config.navigator_engine, EngineOptions(threads=_ONE_THREAD)
+    if asked == TENSORRT:
+        return RunnerImageEncoder(bundle, _tensorrt_runner(bundle))
+    if asked == OPENVINO:
+        return RunnerImageEncoder(bundle, OpenVinoRunner(bundle, options=options))
+    if asked == AUTO and bundle.manifest.navigator is not None:
+        in_bf16 = replace(options, precision=BF16)
+        for opener in (_tensorrt_runner, partial(OpenVinoRunner, options=in_bf16)):
+            try:
+                return RunnerImageEncoder(bundle, opener(bundle))
+            except EngineUnavailableError as error:
+                _LOG.info("navigator: not %s", error)
+        _LOG.info("navigator: onnx")
     return OnnxImageEncoder(bundle, threads=_ONE_THREAD)
 
 
@@ -85,8 +97,8 @@ def _deferred(
     return DeferredEngine(first, make, what=TENSORRT)
 
 
-def _tensorrt_encoder(bundle: ModelBundle) -> ImageEncoder:
+def _tensorrt_runner(bundle: ModelBundle) -> Run:
     require_tensorrt()
     from semla_ros.engine.tensorrt.runner import TensorRtRunner
 
-    return RunnerImageEncoder(bundle, TensorRtRunner.open(bundle))
+    return TensorRtRunner.open(bundle)

@@ -248,10 +248,24 @@ class LibraryView:
     bank: CentroidBank
 
     @classmethod
-    def of(cls, library: AdapterLibrary, *, distance: str) -> LibraryView:
-        """Return the view of `library`; slow for `mahalanobis`.
+    def of(
+        cls, library: AdapterLibrary, *, distance: str, known: CentroidBank | None = None
+    ) -> LibraryView:
+        """Return the view of `library`; slow where there are many images or for `mahalanobis`.
+
+        Args:
+            library: The adapters.
+            distance: A name of `DISTANCES`.
+            known: The centroids in use; they stay where `library` shares them, see its `reload`.
 
         Raises:
             LibraryError: The library has not what the distance needs.
         """
+        shared = known is not None and known.centroids is library.centroids
+        if (
+            known is not None
+            and shared
+            and (known.precisions is None) == (distance != "mahalanobis")
+        ):
+            return cls(library, distance, known)
         return cls(library, distance, bank_of(library, distance=distance))

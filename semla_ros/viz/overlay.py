@@ -11,6 +11,7 @@ from semla_ros.errors import FrameError
 from semla_ros.types import LabelArray, UInt8Array, Vocabulary
 
 _UNLABELED_RGB = (0, 0, 0)
+_BYTE = 256
 
 
 def lut_of(vocabulary: Vocabulary) -> UInt8Array:
@@ -27,6 +28,9 @@ def colorize(labels: LabelArray, lut: UInt8Array) -> UInt8Array:
         labels: Class ids, each below the length of `lut`.
         lut: From `lut_of`.
     """
+    if labels.dtype == np.uint8 and len(lut) == _BYTE:  # OpenCV's table is several times faster
+        table = lut.reshape(_BYTE, 1, 3)
+        return cast(UInt8Array, cv2.applyColorMap(np.ascontiguousarray(labels), table))
     return np.take(lut, labels, axis=0)
 
 

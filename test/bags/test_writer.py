@@ -212,3 +212,42 @@ def test_what_a_killed_writer_leaves_has_a_name_that_says_so_and_is_readable(tmp
     (left,) = tmp_path.glob("drive.partial-*/bag/*.mcap")
     frames = list(read_frames(left, on_note=lambda _: None))
     assert 4 <= len(frames) <= 5
+
+
+def test_a_killed_writer_loses_nothing_before_its_last_checkpoint(tmp_path):
+    """Far less than a chunk was written: without checkpoints all of it would be gone."""
+    program = (
+        "import os, signal, sys, numpy as np\n"
+        "from pathlib import Path\n"
+        "from semla_ros.bags.messages import IMAGE, image_fields\n"
+        "from semla_ros.bags.writer import BagWriter\n"
+        "with BagWriter(Path(sys.argv[1])) as bag:\n"
+        "    for i in range(5):\n"
+        "        fields = image_fields(np.zeros((4, 4), np.uint8), stamp_ns=i, frame_id='c')\n"
+        "        bag.write('/camera', IMAGE, fields, i)\n"
+        "        bag.checkpoint() if i < 4 else os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        print(bag.unfinished)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "drive.mcap")],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == -9, done.stderr
+    notes = []
+    left = next(tmp_path.glob("drive.partial-*/bag/bag.mcap"))
+    frames = list(read_frames(left, on_note=notes.append))
+    assert [f.stamp_ns for f in frames] == [0, 1, 2, 3]
+    assert notes
+
+
+def test_checkpoints_leave_a_whole_recording(tmp_path):
+    path = tmp_path / "a.mcap"
+    with BagWriter(path) as bag:
+        bag.checkpoint()
+        for i in range(3):
+            bag.write("/a", STRING, {"data": str(i)}, i)
+            bag.checkpoint()
+    bag.checkpoint()
+    assert [message.data for *_, message in read_all(path)] == ["0", "1", "2"]

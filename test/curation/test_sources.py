@@ -97,6 +97,7 @@ def test_the_fingerprint_follows_files_and_choice(tmp_path, pictures):
     one = open_sources([folder], SourceOptions()).fingerprint
     assert open_sources([folder], SourceOptions()).fingerprint == one
     assert open_sources([folder], SourceOptions(every=2)).fingerprint != one
+    assert open_sources([folder], SourceOptions(significant_bits=12)).fingerprint != one
     (folder / "000.jpg").write_bytes(b"other")
     assert open_sources([folder], SourceOptions()).fingerprint != one
     first = open_sources([bag], SourceOptions()).fingerprint

@@ -1,7 +1,13 @@
+import cv2
 import numpy as np
 import pytest
 
-from semla_ros.engine.postprocess import labels_from_logits, restore, restore_confidence
+from semla_ros.engine.postprocess import (
+    labels_from_logits,
+    labels_from_scores,
+    restore,
+    restore_confidence,
+)
 from semla_ros.errors import EngineError
 
 
@@ -21,6 +27,44 @@ def test_labels_are_torchs_argmax_of_resized_sigmoids(classes, side, size):
     np.testing.assert_array_equal(got.labels[clear], top.indices[0].numpy()[clear])
     probability = maps.amax(dim=0).numpy()
     assert np.abs(got.confidence - probability * 255).max() <= 0.51
+
+
+SIZES = [
+    ((24, 24), (96, 96)),
+    ((96, 96), (1080, 1920)),
+    ((96, 96), (720, 1280)),
+    ((13, 17), (900, 1217)),  # the last strip would be one column wide
+    ((48, 64), (720, 1281)),
+    ((1, 9), (400, 900)),
+    ((9, 1), (400, 900)),
+    ((40, 50), (20, 25)),  # OpenCV's halving has code of its own
+    ((40, 50), (20, 900)),
+    ((32, 32), (32, 32)),
+]
+
+
+@pytest.mark.parametrize("kind", ["noise", "regions", "ties"])
+@pytest.mark.parametrize(("plane", "size"), SIZES)
+@pytest.mark.parametrize("classes", [1, 8, 19])
+def test_strips_and_skipped_classes_do_not_change_a_bit(classes, plane, size, kind):
+    scores = scores_of(kind, (classes, *plane))
+    got = labels_from_scores(scores, size)
+    whole = np.stack(
+        [cv2.resize(each, size[::-1], interpolation=cv2.INTER_LINEAR) for each in scores]
+    )
+    np.testing.assert_array_equal(got.labels, whole.argmax(axis=0))
+    np.testing.assert_array_equal(got.confidence, np.rint(whole.max(axis=0) * np.float32(255)))
+
+
+def scores_of(kind: str, shape: tuple[int, int, int]) -> np.ndarray:
+    """Return scores in 0..1: independent, of a few clear regions, or of three values only."""
+    scores = np.random.default_rng(5).random(shape, np.float32)
+    if kind == "ties":
+        return np.round(scores * 2) / np.float32(2)
+    if kind == "regions":
+        smooth = np.stack([cv2.GaussianBlur(each, (0, 0), 5) for each in scores])
+        return np.clip(0.5 + 20 * (smooth - 0.5), 0, 1).astype(np.float32)
+    return scores
 
 
 def test_the_sigmoid_comes_before_resizing():

@@ -133,3 +133,52 @@ def test_a_recording_without_masks_or_with_two_cameras_says_so(tmp_path):
                 bag.write(topic, IMAGE, image_fields(rgb, stamp_ns=1, frame_id="c"), 1)
         with pytest.raises(EvaluationError, match=expected):
             read_live(tmp_path / name)
+
+
+def padded(fields):
+    """Return the image with four bytes more in each row."""
+    rows = fields["data"].reshape(fields["height"], -1)
+    return {
+        "step": fields["step"] + 4,
+        "data": np.pad(rows, ((0, 0), (0, 4)), constant_values=77).reshape(-1),
+    }
+
+
+SAME = {
+    "padded rows": padded,
+    "big endian": lambda fields: {
+        "is_bigendian": 1,
+        "data": fields["data"].view(np.uint16).byteswap().view(np.uint8),
+    },
+}
+NOT_MASKS = {
+    "another encoding": (lambda _: {"encoding": "rgb8"}, "mono8 or mono16, got 'rgb8'"),
+    "short data": (lambda f: {"data": f["data"][:-1]}, "is no mask"),
+    "small step": (lambda f: {"step": 1}, "is no mask"),
+    "wrong height": (lambda f: {"height": 9999}, "is no mask"),
+    "no size": (lambda f: {"height": 0, "width": 0}, "is no mask"),
+}
+
+
+def one_mask(path, change):
+    """Write a recording of one camera image and one mask of 16 bits."""
+    labels = np.arange(12, dtype=np.uint16).reshape(3, 4) * 100
+    fields = image_fields(labels, stamp_ns=1, frame_id="c")
+    with BagWriter(path) as bag:
+        bag.write("/camera/image_raw", IMAGE, image_fields(labels, stamp_ns=1, frame_id="c"), 1)
+        bag.write("/segmenter/mask", IMAGE, fields | change(fields), 2)
+    return path
+
+
+@pytest.mark.parametrize("what", SAME)
+def test_step_and_byte_order_of_a_mask_do_not_change_its_labels(tmp_path, what):
+    plain = read_live(one_mask(tmp_path / "plain.mcap", lambda _: {}))
+    other = read_live(one_mask(tmp_path / "other.mcap", SAME[what]))
+    assert compare(plain, other).equal_masks == 1
+
+
+@pytest.mark.parametrize("what", NOT_MASKS)
+def test_what_is_no_mask_is_refused_by_topic(tmp_path, what):
+    change, said = NOT_MASKS[what]
+    with pytest.raises(EvaluationError, match=f"/segmenter/mask.*{said}"):
+        read_live(one_mask(tmp_path / "a.mcap", change))

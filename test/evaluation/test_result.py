@@ -1,12 +1,15 @@
 """Results survive the disk, and their summary counts right."""
 
+import copy
 import dataclasses
 import json
+import math
 
 import pytest
 
 from semla_ros.answers import SupportReading
 from semla_ros.errors import EvaluationError
+from semla_ros.evaluation.compare import compare
 from semla_ros.evaluation.result import load_result, result_to_json, save_result
 from semla_ros.types import AdapterMix
 
@@ -107,7 +110,7 @@ def test_the_digest_does_not_see_durations(result, field, changes):
         ("", "cannot read"),
         ("[]", "format 1"),
         ('{"format": 7}', "format 1"),
-        ('{"format": 1}', "damaged at 'info'"),
+        ('{"format": 1}', "damaged at info: expected a value"),
     ],
 )
 def test_other_files_are_refused(tmp_path, text, message):
@@ -133,3 +136,59 @@ def test_a_place_that_cannot_be_written(result, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(EvaluationError, match="cannot write"):
         save_result(result, tmp_path / "file" / "r.json")
+
+
+WRONG = (None, True, -1, 0.5, 10**40, math.nan, math.inf, "", "odd", [], [[1]], {}, {"odd": 1})
+
+
+def leaves(value, path=()):
+    """Yield the path of every value; of lists those of the first item."""
+    yield path
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield from leaves(each, (*path, key))
+    elif isinstance(value, list) and value:
+        yield from leaves(value[0], (*path, 0))
+
+
+def edited(data, path, value):
+    data = copy.deepcopy(data)
+    inner = data
+    for key in path[:-1]:
+        inner = inner[key]
+    if value is MISSING:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = value
+    return data
+
+
+MISSING = object()
+
+
+def test_no_edit_by_hand_ends_in_another_error(result, tmp_path):
+    """Each value in turn is missing or of every wrong kind: refused, or usable."""
+    plain, path = result_to_json(result), tmp_path / "results.json"
+    accepted = 0
+    for place in list(leaves(plain))[1:]:
+        for value in (MISSING, *WRONG):
+            path.write_text(json.dumps(edited(plain, place, value)))
+            try:
+                read = load_result(path)
+            except EvaluationError:
+                continue
+            accepted += 1
+            read.summary()
+            if read.frames:
+                compare(read, read)
+            save_result(read, tmp_path / "again.json")
+    assert accepted > 10
+
+
+def test_runs_with_other_classes_or_another_order_are_not_compared(result):
+    info = dataclasses.replace(result.info, classes=("road", "car"))
+    one = dataclasses.replace(result, info=info)
+    other = dataclasses.replace(result, info=dataclasses.replace(info, classes=("car", "road")))
+    with pytest.raises(EvaluationError, match="the same classes in the same order"):
+        compare(one, other)
+    assert compare(one, one).equal_masks == compare(one, one).common

@@ -1,6 +1,7 @@
 """A whole replay with a real pipeline, from a recording to its files."""
 
 import json
+import os
 
 import cv2
 import numpy as np
@@ -11,7 +12,9 @@ from semla_ros.bags.reader import image_topics
 from semla_ros.errors import BagError, BundleError, ConfigError, EvaluationError
 from semla_ros.evaluation.result import load_result
 from semla_ros.evaluation.run import ReplayRequest, run_replay, versions, write_image
+from semla_ros.evaluation.sinks import VideoSink
 
+FAKE = {"engine": "fake"}
 FILES = ["index.html", "overlay.mp4", "predictions.mcap", "results.json", "strip.png"]
 
 
@@ -98,8 +101,33 @@ def test_unusable_requests_are_refused_before_anything_runs(bundle, support, tmp
     with pytest.raises(EvaluationError, match="cannot write"):
         run_replay(ReplayRequest(bag, tmp_path / "file" / "out", bundle=bundle))
     with pytest.raises(EvaluationError, match="cannot write"):
-        write_image(tmp_path / "nowhere" / "x.png", np.zeros((2, 2, 3), np.uint8))
+        write_image(tmp_path / "file" / "x.png", np.zeros((2, 2, 3), np.uint8))
 
 
 def test_versions_name_what_can_change_a_result():
     assert {"semla_ros", "python", "numpy", "onnxruntime", "machine"} <= versions().keys()
+
+
+def test_results_stay_where_a_file_cannot_be_written(bundle, support, tmp_path, monkeypatch):
+    """The page and the numbers are there; what failed is said, in the page too."""
+
+    def full(*_args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(VideoSink, "_write", full)
+    bag = support.write_bag(tmp_path / "drive.mcap", support.frames(3))
+    outcome = run_replay(ReplayRequest(bag, tmp_path / "out", bundle=bundle, changes=FAKE))
+    assert len(load_result(tmp_path / "out" / "results.json").frames) == 3
+    assert outcome.failures == ("[Errno 28] No space left on device",)
+    assert outcome.failures[0] in outcome.result.notes
+    assert sorted(p.name for p in outcome.files) == [n for n in FILES if n != "overlay.mp4"]
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_names_that_are_no_utf8_keep_the_finished_work(bundle, support, tmp_path):
+    folder = tmp_path / os.fsdecode(b"d\xe9j")
+    folder.mkdir()
+    bag = support.write_bag(folder / os.fsdecode(b"dr\xefve.mcap"), support.frames(3))
+    outcome = run_replay(ReplayRequest(bag, folder / "out", bundle=bundle, changes=FAKE))
+    assert sorted(p.name for p in outcome.files) == FILES
+    assert "d\\udce9j" in (folder / "out" / "index.html").read_text()

@@ -1,11 +1,17 @@
 """The recording of predictions and the overlay video."""
 
+import contextlib
+import os
+import resource
+
 import cv2
 import numpy as np
+import pytest
 from rosbags.highlevel import AnyReader
 
 from semla_ros.bags.writer import BagWriter
-from semla_ros.evaluation.sinks import PredictionSink, VideoSink
+from semla_ros.errors import EvaluationError
+from semla_ros.evaluation.sinks import FileSink, PredictionSink, VideoSink
 
 
 def test_predictions_carry_the_frames_stamps_and_labels(support, tmp_path):
@@ -76,3 +82,46 @@ def test_no_frame_no_video(tmp_path):
     with VideoSink(tmp_path / "none.mp4"):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+@contextlib.contextmanager
+def no_room_beyond(size):
+    """Let no file of this process grow beyond `size` bytes, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_video_without_room_does_not_appear(support, tmp_path):
+    views = support.views(60, height=240, width=320)
+    sink = VideoSink(tmp_path / "overlay.mp4")
+    with no_room_beyond(20_000):
+        for view in views:
+            sink.add(view)
+        with pytest.raises(EvaluationError, match=r"overlay\.mp4.*is the disk full"):
+            sink.__exit__(None, None, None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_fails_is_told_and_the_rest_goes_on(support, tmp_path, caplog):
+    path = tmp_path / "predictions.mcap"
+    views = support.views(60, height=480, width=640)
+    file = FileSink(lambda stack: PredictionSink(stack.enter_context(BagWriter(path))))
+    with no_room_beyond(20_000), file as sink:
+        for view in views:
+            sink.add(view)
+    assert "predictions.mcap" in sink.failure
+    assert sink.failure in caplog.text
+    assert not path.exists()
+
+
+def test_a_folder_that_is_no_utf8_holds_a_video(support, tmp_path):
+    folder = tmp_path / os.fsdecode(b"d\xe9j")
+    folder.mkdir()
+    with VideoSink(folder / "overlay.mp4") as sink:
+        for view in support.views(3):
+            sink.add(view)
+    assert [f.name for f in folder.iterdir()] == ["overlay.mp4"]

@@ -1,7 +1,10 @@
 """The library folder as a snapshot: usable adapters serve, the others are told apart."""
 
+import os
 import shutil
 import threading
+import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from semla_ros.errors import AdapterError, LibraryError
+from semla_ros.library import unchanged
 from semla_ros.library.statistics import DomainStatistics, statistics_path, write_statistics
 from semla_ros.library.storage import TENSOR_FILE, read_adapter
 
@@ -305,3 +309,109 @@ def test_statistics_that_wait_survive_a_failure_to_add_their_adapter(
     assert statistics_path(root / "dusk", "dusk").read_bytes() == before
     assert hidden(root) == []
     assert "dusk" in library.add(source, "dusk").names
+
+
+ODD_STATISTICS = {
+    "lzma": lambda p: repacked(p, zipfile.ZIP_LZMA),
+    "bzip2": lambda p: repacked(p, zipfile.ZIP_BZIP2),
+    "no zip": lambda p: p.write_bytes(b"PK\x03\x04 no zip"),
+    "empty": lambda p: p.write_bytes(b""),
+    "header that ends early": lambda p: p.write_bytes(
+        p.read_bytes().replace(b"'fortran_order'", b"'''ortran_order'")
+    ),
+    "count of 1e300": lambda p: np.savez(p, train_average_embedding=np.ones(5), count=1e300),
+    "sample that overflows": lambda p: np.savez(
+        p, train_average_embedding=np.ones(5), sample=np.full((2, 5), 1e300), sample_blocks=[0, 1]
+    ),
+    "negative variance": lambda p: np.savez(
+        p, train_average_embedding=np.ones(5), covariance=-np.eye(5), count=9
+    ),
+    "a folder": lambda p: (p.unlink(), p.mkdir()),
+}
+
+
+def repacked(path, method):
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+
+
+@pytest.mark.parametrize("what", ODD_STATISTICS)
+def test_one_malformed_statistics_file_is_set_aside_and_named(root, open_library, what):
+    (root / "fog" / "SHA256SUMS").unlink(missing_ok=True)
+    ODD_STATISTICS[what](statistics_path(root / "fog", "fog"))
+    library = open_library(root)
+    assert library.names == ("night", "rain")
+    assert "fog_statistics.npz" in library.problems["fog"]
+
+
+@pytest.fixture
+def settled(monkeypatch):
+    """Let what was just written count as written long ago."""
+    monkeypatch.setattr(unchanged, "_SETTLED_NS", 0)
+
+
+@pytest.mark.usefixtures("settled")
+def test_what_is_unchanged_is_shared_and_not_read_again(root, open_library, monkeypatch):
+    library = open_library(root)
+    monkeypatch.setattr(type(library._contract), "read", lambda *_: pytest.fail("read again"))
+    again = library.reload()
+    assert again.names == library.names
+    assert again.centroids is library.centroids
+    assert again.get("fog") is library.get("fog")
+
+
+@pytest.mark.usefixtures("settled")
+def test_only_what_changed_is_read_again(root, open_library, make_adapter):
+    library = open_library(root)
+    fog, night = library.get("fog"), library.get("night")
+    tensors = root / "fog" / TENSOR_FILE
+    state = tensors.stat()
+    time.sleep(0.02)  # the file system's clock goes on in steps
+    with tensors.open("r+b") as stream:  # the same inode and size, other bytes
+        stream.seek(-4, os.SEEK_END)
+        stream.write(np.float32(7.0).tobytes())
+    os.utime(tensors, ns=(state.st_atime_ns, state.st_mtime_ns))
+    again = library.reload()
+    assert again.get("night") is night
+    factors = [
+        f for layer in again.get("fog").layers.values() for f in (layer.lora_a, layer.lora_b)
+    ]
+    assert sum(int((f == 7.0).sum()) for f in factors) == 1
+    assert library.get("fog") is fog
+
+
+@pytest.mark.usefixtures("settled")
+def test_other_statistics_move_the_centroid(root, open_library):
+    library = open_library(root)
+    time.sleep(0.02)
+    write_statistics(
+        root / "fog",
+        "fog",
+        DomainStatistics(np.full(5, 9.0, np.float32), encoder="clip-tiny:center_crop"),
+    )
+    again = library.reload()
+    np.testing.assert_array_equal(again.centroids[0], np.full(5, 9.0))
+    np.testing.assert_array_equal(again.centroids[1:], library.centroids[1:])
+
+
+def test_what_changed_a_moment_ago_is_read_again(root, open_library):
+    """A file system may show the same time for two changes that follow each other."""
+    library = open_library(root)
+    assert library.reload().get("fog") is not library.get("fog")
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_damaged_adapter_that_was_mended_serves_after_a_reload(root, open_library):
+    config = root / "fog" / "adapter_config.json"
+    content = config.read_bytes()
+    config.write_bytes(b"{")
+    library = open_library(root)
+    assert library.names == ("night", "rain")
+    config.write_bytes(content)
+    again = library.reload()
+    assert again.names == ("fog", "night", "rain")
+    assert not again.problems
+    assert again.get("rain") is library.get("rain")

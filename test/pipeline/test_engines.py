@@ -9,6 +9,7 @@ from small_bundle import small_bundle
 
 from semla_ros.bundle import open_bundle
 from semla_ros.config import Config
+from semla_ros.engine.openvino_runner import OpenVinoRunner
 from semla_ros.engine.options import EngineOptions
 from semla_ros.engine.tensorrt import build
 from semla_ros.engine.tensorrt.engine import TensorRtEngine
@@ -123,6 +124,41 @@ def test_the_navigator_takes_tensorrt_where_its_plan_is(root, gpu):
     assert isinstance(
         open_encoder(config(root, navigator_engine="onnx"), bundle), OnnxImageEncoder
     )
+
+
+@pytest.fixture
+def no_gpu(monkeypatch, tmp_path):
+    pytest.importorskip("openvino", reason="it is what is tested")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def test_the_navigator_embeds_in_openvino_as_in_onnx_runtime(root, no_gpu):
+    bundle = open_bundle(root)
+    got = open_encoder(config(root, navigator_engine="openvino"), bundle)
+    expected = OnnxImageEncoder(bundle, threads=1)
+    assert isinstance(got, RunnerImageEncoder)
+    assert got.identity == expected.identity
+    np.testing.assert_allclose(got.encode(frame().rgb), expected.encode(frame().rgb), rtol=2e-2)
+
+
+def test_a_navigator_that_answers_otherwise_is_refused_by_name(root, no_gpu, monkeypatch):
+    bundle = open_bundle(root)
+    real = OpenVinoRunner.__call__
+    monkeypatch.setattr(OpenVinoRunner, "__call__", lambda run, image: real(run, image) * 1.1)
+    with pytest.raises(EngineUnavailableError, match=r"relative error of 0\.1: take nav"):
+        open_encoder(config(root, navigator_engine="openvino"), bundle)
+
+
+@pytest.mark.parametrize(("has", "kind"), [(True, RunnerImageEncoder), (False, OnnxImageEncoder)])
+def test_auto_takes_openvino_for_its_bfloat16_only(root, no_gpu, monkeypatch, has, kind):
+    def resolved(_, asked):
+        assert asked == "bf16"
+        if not has:
+            raise EngineUnavailableError("no bf16")
+        return "f32"  # what every CPU can compute
+
+    monkeypatch.setattr("semla_ros.engine.openvino_runner.resolved_precision", resolved)
+    assert isinstance(open_encoder(config(root, navigator_engine="auto"), open_bundle(root)), kind)
 
 
 def test_without_a_gpu_auto_asks_for_nothing(root, tmp_path, monkeypatch):

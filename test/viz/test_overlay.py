@@ -14,6 +14,14 @@ def test_every_id_gets_its_colour_and_unlabeled_is_black():
     assert not colors[1, :2].any()
 
 
+@pytest.mark.parametrize("view", [np.s_[:], np.s_[::-1, ::-2], np.s_[3:4, 5:6]])
+def test_colours_are_those_of_the_table_whatever_the_strides(view):
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 256, (20, 30)).astype(np.uint8)[view]
+    lut = rng.integers(0, 256, (256, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(colorize(labels, lut), lut[labels])
+
+
 def test_wide_labels_have_a_table_as_wide():
     vocabulary = vocabulary_of([f"thing {i}" for i in range(300)])
     lut = lut_of(vocabulary)

@@ -7,7 +7,6 @@ The frame loop's thread allocates nothing and calls TensorRT for nothing but enq
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -27,6 +26,7 @@ from semla_ros.engine.tensorrt.plans import (
     TEXT,
     PlanRequest,
     opened,
+    plan_identity,
 )
 from semla_ros.engine.tensorrt.refit_slots import RefitSlots
 from semla_ros.engine.tensorrt.tensors import Mirror, enqueue, require_tensors
@@ -82,8 +82,7 @@ class TensorRtEngine(SegmentationEngine):
         width = self._own[0][TEXT].host.shape[1]
         super().__init__(layers, size=size, feature_dim=width, max_classes=wanted.classes)
         self.precision, self.device = wanted.precision, CUDA
-        where, digest = toolkit.platform, hashlib.sha256(plan).hexdigest()
-        self.identity = f"{where['tensorrt']} {where['gpu']} {digest[:16]}"
+        self.identity = plan_identity(toolkit, plan)
         self._input = InputBuffer(size)
         self._input.tensor = self._image.host  # page-locked
 

@@ -112,6 +112,12 @@ class PlanRequest:
         }
 
 
+def plan_identity(toolkit: Toolkit, plan: bytes) -> str:
+    """Return what the last bits of an engine's answers depend on."""
+    where, digest = toolkit.platform, hashlib.sha256(plan).hexdigest()
+    return f"{where['tensorrt']} {where['gpu']} {digest[:16]}"
+
+
 def plan_folder() -> Path:
     """Return the folder for plans: `$XDG_CACHE_HOME` or `~/.cache`, `semla_ros/tensorrt`."""
     root = os.environ.get("XDG_CACHE_HOME", "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import weakref
 from typing import Any
@@ -11,9 +10,8 @@ import numpy as np
 
 from semla_ros.bundle import ModelBundle
 from semla_ros.engine.deferred import Tell
-from semla_ros.engine.golden import relative_error
+from semla_ros.engine.embedding_proof import require_embeddings
 from semla_ros.engine.options import F16
-from semla_ros.engine.proof import golden_image
 from semla_ros.engine.tensorrt.cuda import Cuda
 from semla_ros.engine.tensorrt.plans import (
     CONSTANT,
@@ -22,17 +20,12 @@ from semla_ros.engine.tensorrt.plans import (
     NAVIGATOR_GRAPH,
     PlanRequest,
     opened,
+    plan_identity,
 )
 from semla_ros.engine.tensorrt.tensors import Mirror, enqueue, require_tensors
 from semla_ros.engine.tensorrt.toolkit import Toolkit, asked
 from semla_ros.errors import EngineError, EngineUnavailableError
-from semla_ros.onnx_session import ORT_ERRORS, open_session
 from semla_ros.types import Float32Array
-
-_LOG = logging.getLogger(__name__)
-
-LARGEST_ERROR = 5e-3
-"""Relative error (L2) of an embedding; centroids in the library were made with the reference."""
 
 
 class TensorRtRunner:
@@ -49,6 +42,7 @@ class TensorRtRunner:
         Raises:
             EngineError: TensorRT does not take the plan, or it is another graph's.
         """
+        self.identity = plan_identity(toolkit, plan)
         self._lock = threading.Lock()
         cuda = self._cuda = toolkit.cuda
         engine = toolkit.deserialise(plan)
@@ -90,7 +84,9 @@ class TensorRtRunner:
         return opened(
             wanted,
             lambda toolkit, plan: cls(toolkit, plan, size=spec.size),
-            lambda runner: _prove(bundle, spec.size, runner),
+            lambda runner: require_embeddings(
+                runner, bundle, engine="tensorrt", precision=F16, identity=runner.identity
+            ),
             build=build,
             again=again,
             tell=tell,
@@ -123,25 +119,3 @@ class TensorRtRunner:
 def _release(held: list[Any], cuda: Cuda) -> None:
     held.clear()  # the binding frees context and engine with their last names
     cuda.close()
-
-
-def _prove(bundle: ModelBundle, size: int, runner: TensorRtRunner) -> None:
-    """Hold the answer of `runner` to one image against ONNX Runtime's.
-
-    Raises:
-        EngineError: It is another one; an embedding decides which adapters serve.
-    """
-    picture = golden_image(size).transpose(2, 0, 1)[None].astype(np.float32)
-    image: Float32Array = picture / np.float32(64.0) - np.float32(2.0)
-    session = open_session(bundle.navigator_graph, threads=0)
-    try:
-        (expected,) = session.run([EMBEDDING], {IMAGE: image})
-    except ORT_ERRORS as error:
-        raise EngineError(f"the reference run of the navigator failed: {error}") from error
-    off = relative_error(runner(image).ravel(), expected.ravel())
-    if not off <= LARGEST_ERROR:
-        raise EngineError(
-            f"the navigator's embedding is off ONNX Runtime's by {off:.2g}, expected at most "
-            f"{LARGEST_ERROR:g}: take navigator_engine 'onnx'"
-        )
-    _LOG.info("the navigator is within %.2g of ONNX Runtime", off)

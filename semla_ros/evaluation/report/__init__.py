@@ -13,6 +13,7 @@ from semla_ros.bundle import ModelBundle
 from semla_ros.evaluation.analysis.gaps import library_gaps
 from semla_ros.evaluation.analysis.rerun import bundle_library
 from semla_ros.evaluation.analysis.summary import ResultTable
+from semla_ros.evaluation.drawing import charted
 from semla_ros.evaluation.page import headlines, page, section, write_page
 from semla_ros.evaluation.report.alarm_sections import family_section, unknown_section
 from semla_ros.evaluation.report.drive_sections import curve_table, drive_sections, drive_tables
@@ -22,7 +23,6 @@ from semla_ros.evaluation.report.sections import (
     class_notes,
     headline_numbers,
     library_sections,
-    optional,
     origin_section,
     page_fills,
     result_sections,
@@ -39,6 +39,7 @@ from semla_ros.evaluation.study.record import Study
 from semla_ros.evaluation.study.store import finite, write_file
 from semla_ros.mask_signals import SIGNALS
 from semla_ros.pipeline.settings import bank_of
+from semla_ros.shown import utf8
 
 PAGE, TABLES, REPORT = "index.html", "tables.md", "report.json"
 
@@ -75,7 +76,7 @@ def write_report(
     }
     if with_latex:
         texts["tables.tex"] = "\n".join(latex(t) for t in tables)
-    files = (write_file(out / name, text.encode()) for name, text in texts.items())
+    files = (write_file(out / name, utf8(text)) for name, text in texts.items())
     return (out / PAGE, *files)
 
 
@@ -97,13 +98,13 @@ def study_page(
         *result_sections(study, found),
         *drive_sections(study),
         *support_sections(found, fills),
-        optional(lambda: unknown_section(study, found.table)),
-        optional(lambda: "" if bundle is None else family_section(study, bundle)),
+        charted(lambda: unknown_section(study, found.table)),
+        charted(lambda: "" if bundle is None else family_section(study, bundle)),
         *library_sections(study, found, bank, fills),
         "" if bundle is None else words_section(bundle.library),
         *timeline_sections(study, found.strategy, fills),
         *worst_section(pictures),
-        optional(lambda: gap_section(study, library_gaps(study))),
+        charted(lambda: gap_section(study, library_gaps(study))),
         origin_section(study, found),
     ]
     names = [r.name for r in study.recordings]

@@ -16,6 +16,7 @@ from semla_ros.evaluation.report.tables import comma_separated, html, latex, mar
 from semla_ros.evaluation.report.verdict import verdict
 from semla_ros.evaluation.study.record import Study
 from semla_ros.evaluation.study.store import finite, write_file
+from semla_ros.shown import utf8
 
 
 def write_comparison(
@@ -46,12 +47,12 @@ def write_comparison(
     }
     files = [
         out / "index.html",
-        write_file(out / "comparison.csv", comma_separated(results).encode()),
-        write_file(out / "tables.md", f"{markdown(results)}\n{markdown(support)}".encode()),
+        write_file(out / "comparison.csv", utf8(comma_separated(results))),
+        write_file(out / "tables.md", utf8(f"{markdown(results)}\n{markdown(support)}")),
         write_file(out / "report.json", (json.dumps(finite(numbers), indent=1) + "\n").encode()),
     ]
     if with_latex:
-        files.append(write_file(out / "comparison.tex", latex(results).encode()))
+        files.append(write_file(out / "comparison.tex", utf8(latex(results))))
     return tuple(files)
 
 

@@ -20,6 +20,7 @@ from semla_ros.evaluation.run import write_image
 from semla_ros.evaluation.study.inputs import InputOptions, open_input
 from semla_ros.evaluation.study.record import RecordingTrack, Study
 from semla_ros.evaluation.study.store import write_file
+from semla_ros.shown import utf8
 from semla_ros.types import UInt8Array
 
 BAG, TABLE, SHEET = "gaps.mcap", "gaps.csv", "contact_sheet.png"
@@ -157,5 +158,5 @@ def export_gaps(study: Study, gaps: Sequence[Gap], out: Path) -> tuple[Path, ...
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_FIELDS)
     writer.writerows(rows)
-    files = (out / BAG, write_file(out / TABLE, text.getvalue().encode()))
+    files = (out / BAG, write_file(out / TABLE, utf8(text.getvalue())))
     return (*files, out / SHEET) if sheet is not None else files

@@ -18,6 +18,7 @@ from semla_ros.evaluation.truth.label_folder import stamp_of
 from semla_ros.folder_walk import files_below
 from semla_ros.image_codec import FULL_BITS
 from semla_ros.image_file import read_image
+from semla_ros.shown import native_path
 from semla_ros.types import Frame
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
@@ -173,6 +174,7 @@ class FolderInput:
     fps: float
     max_pixels: int
     topic: str = ""
+    significant_bits: int = FULL_BITS
 
     @classmethod
     def open(cls, path: Path, options: InputOptions) -> FolderInput:
@@ -188,7 +190,8 @@ class FolderInput:
                 f"expected a recording or images ({', '.join(IMAGE_SUFFIXES)}) in {str(path)!r}, "
                 "found none"
             )
-        return cls(path, files, options.fps, options.max_pixels)
+        bits = options.significant_bits
+        return cls(path, files, options.fps, options.max_pixels, significant_bits=bits)
 
     @property
     def count(self) -> int:
@@ -203,7 +206,9 @@ class FolderInput:
             named = stamp_of(file.stem)
             stamp_ns = _stamp_at(index, self.fps) if named is None else named
             try:
-                frame = Frame(stamp_ns, "", read_image(file, max_pixels=self.max_pixels))
+                bits = self.significant_bits
+                rgb = read_image(file, max_pixels=self.max_pixels, significant_bits=bits)
+                frame = Frame(stamp_ns, "", rgb)
             except FrameError as error:
                 yield Shot(index, file.stem, None, stamp_ns, str(error))
             else:
@@ -227,7 +232,8 @@ class VideoInput:
         Raises:
             EvaluationError: OpenCV cannot read it, or its frames are too large.
         """
-        video = cv2.VideoCapture(str(path))
+        with native_path(path) as name:
+            video = cv2.VideoCapture(name)
         try:
             height, width = (
                 int(video.get(p)) for p in (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH)
@@ -250,7 +256,8 @@ class VideoInput:
 
     def shots(self, *, on_note: NoteSink, keep: Keep | None = None) -> Iterator[Shot]:
         """Yield the frames that are kept."""
-        video = cv2.VideoCapture(str(self.path))
+        with native_path(self.path) as name:
+            video = cv2.VideoCapture(name)
         index = 0
         try:
             while video.grab():

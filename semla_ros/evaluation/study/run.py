@@ -27,6 +27,7 @@ from semla_ros.evaluation.study.store import load_study, save_study, write_file
 from semla_ros.evaluation.study.tasks import TIMINGS, ShardFiles, Task, timings_file
 from semla_ros.evaluation.truth.label_map import read_label_map
 from semla_ros.pipeline import default_bundle
+from semla_ros.shown import utf8
 from semla_ros.timing import StageTimer
 
 FRAMES_CSV = "frames.csv"
@@ -203,7 +204,7 @@ def _saved(
     timer: StageTimer,
 ) -> StudyOutcome:
     files = list(save_study(study, request.out))
-    files.append(write_file(request.out / FRAMES_CSV, frames_table(study).encode()))
+    files.append(write_file(request.out / FRAMES_CSV, utf8(frames_table(study))))
     timings = {
         "total_s": round(timer.durations_ms["total"] * 1e-3, 3),
         "jobs": request.jobs,

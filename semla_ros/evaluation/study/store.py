@@ -23,6 +23,7 @@ from semla_ros.evaluation.study.record import RecordingTrack, StrategyTrack, Stu
 from semla_ros.evaluation.study.summary import summary
 from semla_ros.mask_signals import SIGNALS
 from semla_ros.npz_file import read_arrays
+from semla_ros.shown import utf8
 from semla_ros.structured_text import from_json
 
 FORMAT = "semla-study/2"
@@ -77,7 +78,7 @@ def study_files(study: Study) -> dict[str, bytes]:
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
     # The arrays first: a results.json always has its frames.
-    return {FRAMES: stream.getvalue(), RESULTS: text.encode()}
+    return {FRAMES: stream.getvalue(), RESULTS: utf8(text)}
 
 
 def load_study(path: Path) -> Study:
@@ -99,7 +100,7 @@ def load_study(path: Path) -> Study:
         )
         study = Study(info, recordings, tuple(data["notes"]))
         _check(study)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise EvaluationError(
             f"{str(folder)!r} holds a damaged study ({error!r}): evaluate again"
         ) from error
@@ -191,6 +192,13 @@ def _check(study: Study) -> None:
         odd = shapes - {(frames, 3, classes)} or shares - {(frames, adapters + 1)}
         if odd or signals - {(frames, len(SIGNALS))}:
             raise ValueError(f"tracks of {recording.name!r} of other shapes")
+        if any(
+            t.counts.dtype.kind not in "iu" or t.counts.min(initial=0) < 0
+            for t in recording.tracks.values()
+        ):
+            raise ValueError(f"counts of {recording.name!r} that are no whole numbers from 0")
+        if not all(np.isfinite(t.weights).all() for t in recording.tracks.values()):
+            raise ValueError(f"weights of {recording.name!r} that are not finite")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

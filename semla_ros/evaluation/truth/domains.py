@@ -52,8 +52,7 @@ def read_domains(path: Path, *, recording: str, default: str = "") -> DomainTabl
     Raises:
         EvaluationError: Missing, or not such a table; the line is named.
     """
-    rows = _rows(path)
-    fields = set(rows.fieldnames or ())
+    fields, rows = _rows(path)
     if "domain" not in fields or len(fields & {"stamp_ns", "name"}) != 1:
         raise EvaluationError(
             f"{path.name!r}: expected the columns stamp_ns or name, and domain, got "
@@ -61,9 +60,13 @@ def read_domains(path: Path, *, recording: str, default: str = "") -> DomainTabl
         )
     stamps: dict[int, str] = {}
     names: dict[str, str] = {}
-    for row in rows:
+    for line, row in rows:
         if row.get("recording") not in (None, "", recording):
             continue
+        if not all(isinstance(v, str) for k, v in row.items() if k in fields):
+            raise EvaluationError(
+                f"{path.name!r}, line {line}: expected {len(fields)} values, got fewer"
+            )
         if "name" in fields:
             names[row["name"]] = row["domain"]
             continue
@@ -71,18 +74,20 @@ def read_domains(path: Path, *, recording: str, default: str = "") -> DomainTabl
             stamps[int(row["stamp_ns"])] = row["domain"]
         except (TypeError, ValueError):
             raise EvaluationError(
-                f"{path.name!r}, line {rows.line_num}: expected stamp_ns as a whole number, got "
+                f"{path.name!r}, line {line}: expected stamp_ns as a whole number, got "
                 f"{row['stamp_ns']!r}"
             ) from None
     ordered = sorted(stamps)
     return DomainTable(default, tuple(ordered), tuple(stamps[s] for s in ordered), names)
 
 
-def _rows(path: Path) -> csv.DictReader[str]:
+def _rows(path: Path) -> tuple[set[str], list[tuple[int, dict[str, str]]]]:
+    """Return the names of the columns, and every row with its line."""
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise EvaluationError(f"{path.name!r} is over {MAX_FILE_BYTES} bytes: no domain table")
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        rows = csv.DictReader(io.StringIO(text))
+        return set(rows.fieldnames or ()), [(rows.line_num, row) for row in rows]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise EvaluationError(f"cannot read domains from {str(path)!r}: {error}") from error
-    return csv.DictReader(io.StringIO(text))

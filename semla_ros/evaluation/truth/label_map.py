@@ -120,7 +120,7 @@ def _narrowed(label_map: LabelMap, table: str) -> LabelMap:
 def _map_of(name: str, path: Path, named: Mapping[str, Path]) -> LabelMap:
     data = _read(path)
     where = f"label map {path.name!r}"
-    unknown = sorted(set(data) - {"images", "labels", "tables", "tables_of"})
+    unknown = sorted(map(str, set(data) - {"images", "labels", "tables", "tables_of"}))
     if unknown:
         raise EvaluationError(f"{where}: expected images, labels and tables, got {unknown!r}")
     tables = data.get("tables", {})
@@ -133,7 +133,7 @@ def _map_of(name: str, path: Path, named: Mapping[str, Path]) -> LabelMap:
         parsed = {str(k): _table(v, f"{where}, table {k!r}") for k, v in tables.items()}
         labels = {str(k): str(v) for k, v in data.get("labels", {}).items()}
         images = tuple(str(v) for v in data.get("images", ()))
-    except (AttributeError, TypeError, ValueError, KeyError) as error:
+    except (AttributeError, TypeError, ValueError, KeyError, OverflowError) as error:
         raise EvaluationError(
             f"{where} is malformed ({error}): see config/label_maps/*.yaml"
         ) from error
@@ -182,6 +182,6 @@ def _table(data: Mapping[str, Any], where: str) -> LabelTable:
 
 def _rgb(value: Any, where: str) -> Rgb:  # noqa: ANN401  any YAML value
     numbers = tuple(value)
-    if len(numbers) != 3 or not all(isinstance(v, int) and 0 <= v <= 255 for v in numbers):
+    if len(numbers) != 3 or not all(type(v) is int and 0 <= v <= 255 for v in numbers):
         raise EvaluationError(f"{where}: expected rgb as three of 0 to 255, got {value!r}")
     return numbers[0], numbers[1], numbers[2]

@@ -34,6 +34,8 @@ def test_without_a_table_all_frames_have_one_domain() -> None:
         ("a,b\n1,2\n", "expected the columns"),
         ("", "expected the columns"),
         ("stamp_ns,domain\n1,fog\nsoon,fog\n", "line 3.*'soon'"),
+        ("stamp_ns,domain\n1,fog\n2\n", "line 3: expected 2 values, got fewer"),
+        ("name,domain\n" + "x" * 200_000 + ",fog\n", "field larger than field limit"),
     ],
 )
 def test_an_unusable_table_names_the_line(tmp_path: Path, text: str, message: str) -> None:
