@@ -258,3 +258,18 @@ def test_tensors_go_beside_and_come_back(hand_made, tmp_path):
     path.rename(tmp_path / "other.onnx")
     with pytest.raises(BundleError, match=r"other\.onnx\.data"):
         load_graph(tmp_path / "other.onnx")
+
+
+def test_a_navigator_of_several_images_becomes_one_of_one(demo, tmp_path):
+    model = onnx.load(demo.navigator_graph)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "N"
+    for path in demo.root.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    (tmp_path / demo.navigator_graph.name).unlink()
+    onnx.save(model, tmp_path / demo.navigator_graph.name)
+    wanted = PlanRequest(replace(demo, root=tmp_path), "navigator", "constant", "f16")
+    graph = prepared_graph(wanted)
+    side = demo.manifest.navigator.size
+    assert inputs_of(graph) == {"image": (1, 3, side, side)}
+    assert graph.graph.output[0].type.tensor_type.shape.dim[0].dim_value == 1
