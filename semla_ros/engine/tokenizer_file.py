@@ -86,8 +86,8 @@ def _check_growth(data: Any, name: str) -> None:  # noqa: ANN401  any JSON value
     growth = _growth(normalizer) if normalizer else 1
     if growth > MAX_GROWTH:
         raise BundleError(
-            f"{name}: expected a tokenizer that makes at most {MAX_GROWTH} characters of one, got a "
-            f"normalizer that may make {growth:.3g}: rebuild the bundle"
+            f"{name}: expected a normalizer that makes at most {MAX_GROWTH} characters of one, "
+            f"got one that may make {growth:.3g}: rebuild the bundle"
         )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from semla_ros.answers import SupportReading, SwapEvent, known
 from semla_ros.errors import EvaluationError, SemlaError
 from semla_ros.evaluation.metrics import percentiles
+from semla_ros.evaluation.typed_record import typed
 from semla_ros.structured_text import from_json
 from semla_ros.types import AdapterMix
 from semla_ros.whole_file import write_file
@@ -209,7 +210,7 @@ def load_result(path: Path) -> ReplayResult:
         )
     try:
         return _result_from_json(data)
-    except (KeyError, TypeError, ValueError, AttributeError, SemlaError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, SemlaError) as error:
         raise EvaluationError(f"{str(path)!r} is damaged at {error}: replay again") from error
 
 
@@ -217,11 +218,11 @@ def _result_from_json(data: Mapping[str, Any]) -> ReplayResult:
     info = dict(data["info"])
     info["classes"] = tuple(info["classes"])
     return ReplayResult(
-        info=RunInfo(**info),
+        info=typed(RunInfo(**info)),
         frames=tuple(_frame_from_json(f) for f in data["frames"]),
-        skipped=tuple(SkippedRecord(**s) for s in data["skipped"]),
+        skipped=tuple(typed(SkippedRecord(**s)) for s in data["skipped"]),
         swaps=tuple(_swap_from_json(s) for s in data["swaps"]),
-        notes=tuple(data["notes"]),
+        notes=tuple(map(str, data["notes"])),
         ended_early=str(data["summary"]["ended_early"]),
     )
 
@@ -253,7 +254,7 @@ def _support_from_json(data: Mapping[str, Any] | None) -> SupportReading | None:
     if data is None:
         return None
     known: dict[str, Any] = {k: math.nan if v is None else v for k, v in data.items()}
-    return SupportReading(**known)
+    return typed(SupportReading(**known))
 
 
 def _frame_to_json(frame: FrameRecord) -> dict[str, Any]:
@@ -287,4 +288,4 @@ def _swap_to_json(swap: SwapEvent) -> dict[str, Any]:
 
 def _swap_from_json(data: Mapping[str, Any]) -> SwapEvent:
     mixes = {k: _mix_from_json(data[k]) for k in ("from_mix", "to_mix")}
-    return SwapEvent(**{**data, **mixes})
+    return typed(SwapEvent(**{**data, **mixes}))
