@@ -20,7 +20,7 @@ from semla_ros.bags.mcap_records import (
     RECORD,
     records,
 )
-from semla_ros.bags.reader import image_topics, read_frames
+from semla_ros.bags.reader import SkippedFrame, image_topics, read_frames
 from semla_ros.bags.sqlite_guard import StepBudget
 from semla_ros.errors import BagError
 
@@ -136,3 +136,20 @@ def test_a_ros1_bag_sets_no_more_memory_aside_than_it_has(tmp_path):
     (tmp_path / "a.bag").write_bytes(head.getvalue())
     with pytest.raises(BagError, match="Header could not be read"):
         frames_and_notes(tmp_path / "a.bag")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE messages SET data = 'text' WHERE id = 2",
+        "UPDATE messages SET data = 5 WHERE id = 2",
+    ],
+)
+def test_rows_that_hold_no_message_are_skipped(tmp_path, change):
+    file = next(write_storage(tmp_path / "bag", StoragePlugin.SQLITE3).glob("*.db3"))
+    database = sqlite3.connect(file)
+    database.execute(change)
+    database.commit()
+    database.close()
+    frames, _ = frames_and_notes(file)
+    assert [isinstance(f, SkippedFrame) for f in frames] == [False, True, False]
