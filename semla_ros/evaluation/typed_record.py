@@ -18,11 +18,12 @@ def typed(record: _T) -> _T:
     Raises:
         TypeError: One holds something else.
     """
-    for name, kinds in _kinds(type(record)).items():
+    kind: Any = type(record)
+    for name, kinds in _kinds(kind).items():
         value = getattr(record, name)
         if isinstance(value, kinds) and isinstance(value, bool) <= (bool in kinds):
             continue
-        expected = " or ".join(kind.__name__ for kind in kinds)
+        expected = " or ".join(each.__name__ for each in kinds)
         raise TypeError(f"{name!r}: expected {expected}, got {type(value).__name__}")
     return record
 
