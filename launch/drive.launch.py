@@ -1,11 +1,12 @@
 """Starts the segmenter on a camera topic: `ros2 launch semla_ros drive.launch.py image:=...`."""
 
 import os
+import tempfile
 from pathlib import Path
 
+import yaml
 from ament_index_python.packages import get_package_share_directory
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
-from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
@@ -25,7 +26,7 @@ ARGUMENTS = (
     ("use_sim_time", "false", "Take time from /clock"),
     ("autostart", "true", "Configure and activate without a lifecycle manager"),
     ("respawn", "false", "Start the node again 2 s after it ended by itself"),
-    ("rviz", "false", "Show camera, overlay, mask and legend in RViz"),
+    ("rviz", "false", "Show camera, overlay, mask, status and legend in RViz"),
     ("log_level", "info", "debug, info, warn, error or fatal"),
 )
 
@@ -60,7 +61,7 @@ def _start(context: LaunchContext) -> list:
         respawn=given["respawn"].lower() in ("true", "1", "yes"),
         respawn_delay=2.0,
     )
-    return [*_dds_profile(), node, _rviz(given)]
+    return [*_dds_profile(), node, *_rviz(given)]
 
 
 def _logger(given: dict[str, str]) -> str:
@@ -77,19 +78,39 @@ def _dds_profile() -> list:
     ]
 
 
-def _rviz(given: dict[str, str]) -> Node:
-    prefix = f"/{given['namespace'].strip('/')}" if given["namespace"] else ""
-    image = given["image"]
-    camera = image if image.startswith("/") else f"{prefix}/{image}"
-    outputs = ("mask", "confidence", "overlay", "legend")
-    return Node(
-        package="rviz2",
-        executable="rviz2",
-        arguments=["-d", str(SHARE / "config" / "semla.rviz")],
-        parameters=[{"use_sim_time": given["use_sim_time"].lower() == "true"}],
-        remappings=[
-            ("/image", camera),
-            *((f"/{NODE}/{name}", f"{prefix}/{NODE}/{name}") for name in outputs),
-        ],
-        condition=IfCondition(given["rviz"]),
+def _rviz(given: dict[str, str]) -> list:
+    """Return RViz on a configuration that names this node's topics, nothing where unwanted."""
+    if given["rviz"].lower() not in ("true", "1", "yes"):
+        return []
+    from semla_ros.viz.rviz import rviz_config
+
+    text = rviz_config(
+        (SHARE / "config" / "semla.rviz").read_text(encoding="utf-8"),
+        namespace=given["namespace"],
+        image=given["image"],
+        transport=given["image_transport"] or _transport_in(given["params_file"]),
     )
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="semla-", suffix=".rviz", delete=False, encoding="utf-8"
+    ) as file:
+        file.write(text)
+    return [
+        Node(
+            package="rviz2",
+            executable="rviz2",
+            arguments=["-d", file.name],
+            parameters=[{"use_sim_time": given["use_sim_time"].lower() == "true"}],
+        )
+    ]
+
+
+def _transport_in(params_file: str) -> str:
+    """Return the `image_transport` that a parameter file sets, raw where it sets none."""
+    waiting = [yaml.safe_load(Path(params_file).read_text(encoding="utf-8"))]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, dict):
+            if isinstance(each.get("image_transport"), str):
+                return each["image_transport"]
+            waiting.extend(each.values())
+    return "raw"

@@ -3,7 +3,6 @@
 ros2 launch semla_ros record.launch.py bag:=/data/drive out:=live.mcap
 """
 
-import sys
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
@@ -22,11 +21,9 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
 from launch import LaunchContext, LaunchDescription
+from semla_ros.evaluation.live_result import CAMERA, NODE, RECORDED
 
 SHARE = Path(get_package_share_directory("semla_ros"))
-NODE = "/segmenter"
-CAMERA = "/camera/image_raw"
-OUTPUTS = ("mask", "confidence", "support", "adapters", "swap", "label_info")
 LAST_FRAME_S = 1.0
 """How long the last frame may take on its way through the node."""
 
@@ -56,7 +53,7 @@ def _start(context: LaunchContext) -> list:
     given = {name: LaunchConfiguration(name).perform(context) for name, _, _ in ARGUMENTS}
     topic = CAMERA + "/compressed" if given["image_transport"] == "compressed" else CAMERA
     recorder = [*_module("recorder"), given["out"], topic, "/diagnostics"]
-    recorder += [f"{NODE}/{name}" for name in OUTPUTS]
+    recorder += [f"{NODE}/{name}" for name in RECORDED]
     player = [*_module("player"), given["bag"], "--to", topic, "--speed", given["rate"]]
     player += ["--subscribers", "2", "--wait", "60"]
     player += ["--topic", given["topic"]] if given["topic"] else []
@@ -79,4 +76,4 @@ def _node(given: dict[str, str]) -> IncludeLaunchDescription:
 
 
 def _module(name: str) -> list[str]:
-    return [sys.executable, "-m", f"semla_ros.nodes.{name}"]
+    return ["python3", "-m", f"semla_ros.nodes.{name}"]

@@ -36,11 +36,6 @@ class Prediction:
     logits: Float32Array | None = None
 
 
-FRESH, RECURRING, PREFETCHED = "fresh", "recurring", "prefetched"
-"""Where a published set comes from: made for the request; a mix that served not long ago, whose
-text features were still in memory; prepared, or being prepared, before it was asked for."""
-
-
 @dataclass(frozen=True, slots=True)
 class SwapEvent:
     """One attempt to change the active weights.
@@ -57,9 +52,7 @@ class SwapEvent:
         fuse_ms: LoRA fusion, merge into base weights, text features; in the background.
         load_ms: Filling the engine's idle slot; in the background.
         stall_ms: What the frame loop waited for: the commit.
-        origin: `fresh`, `recurring` or `prefetched`.
-        deviation: Sum |w - w'| between the mix asked for and `to_mix`; 0 where it is `fresh`.
-        ready_ms: From the request until the set could be published; 0 where it lay ready.
+        ready_ms: From the request until the set could be published.
     """
 
     stamp_ns: int
@@ -72,8 +65,6 @@ class SwapEvent:
     fuse_ms: float = 0.0
     load_ms: float = 0.0
     stall_ms: float = 0.0
-    origin: str = FRESH
-    deviation: float = 0.0
     ready_ms: float = 0.0
 
 

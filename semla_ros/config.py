@@ -1,4 +1,4 @@
-"""Every parameter, declared once: default, unit, range, one line of doc, live or read-only.
+"""Every parameter, declared once: default, unit, range, one line of doc, when it can be set.
 
 ROS declarations, the YAML check, `semla` options and the README table are derived from `Config`.
 """
@@ -35,6 +35,7 @@ class Config:
         "auto",
         "What the engine multiplies in; auto takes its fastest proven one, an explicit one fails",
         choices=("auto", "f32", "bf16", "f16"),
+        decides="result",
     )
     device: str = parameter(
         "auto",
@@ -66,6 +67,7 @@ class Config:
         low=0.0,
         high=120.0,
         live=True,
+        decides="result",
     )
     ema_time_s: float = parameter(
         1.0,
@@ -74,6 +76,7 @@ class Config:
         low=0.0,
         high=60.0,
         live=True,
+        decides="result",
     )
     max_gap_s: float = parameter(
         5.0,
@@ -82,6 +85,7 @@ class Config:
         low=0.1,
         high=3600.0,
         live=True,
+        decides="result",
     )
     retrieval_preset: str = parameter(
         "bundle",
@@ -107,7 +111,9 @@ class Config:
         choices=("bundle", "inverse", "neg_distance"),
         live=True,
     )
-    exclude: str = parameter("", "Adapters never used: a, b; unknown ones are refused", live=True)
+    exclude: str = parameter(
+        "", "Adapters never used: a, b; unknown ones are refused", live=True, decides="result"
+    )
     null_distance: float = parameter(
         0.0,
         "Distance at which the base itself joins a mix (null adapter); 0: the bundle's, -1: never",
@@ -120,6 +126,7 @@ class Config:
         "When a wanted mix replaces the active one",
         choices=("debounce", "always", "never"),
         live=True,
+        decides="policy",
     )
     swap_trigger: float = parameter(
         0.3,
@@ -127,6 +134,7 @@ class Config:
         low=0.0,
         high=1.0,
         live=True,
+        decides="policy",
     )
     swap_release: float = parameter(
         0.15,
@@ -134,6 +142,7 @@ class Config:
         low=0.0,
         high=1.0,
         live=True,
+        decides="policy",
     )
     trigger_consecutive: int = parameter(
         3,
@@ -141,6 +150,7 @@ class Config:
         low=1,
         high=1000,
         live=True,
+        decides="policy",
     )
     release_consecutive: int = parameter(
         2,
@@ -148,9 +158,16 @@ class Config:
         low=1,
         high=1000,
         live=True,
+        decides="policy",
     )
     min_dwell_s: float = parameter(
-        1.0, "Shortest sensor time between two swaps", unit="s", low=0.0, high=3600.0, live=True
+        1.0,
+        "Shortest sensor time between two swaps",
+        unit="s",
+        low=0.0,
+        high=3600.0,
+        live=True,
+        decides="policy",
     )
     library_memory_mb: int = parameter(
         512,
@@ -161,18 +178,6 @@ class Config:
     )
     unsealed_adapters: str = parameter(
         "accept", "Adapters without SHA256SUMS serve, or not", choices=("accept", "refuse")
-    )
-    prefetch: bool = parameter(
-        True,
-        "Prepare the likely next mix before the policy asks for it; only in the background",
-        live=True,
-    )
-    prefetch_tolerance: float = parameter(
-        0.25,
-        "A prepared or recent mix serves a request this near to it: summed weight differences",
-        low=0.0,
-        high=2.0,
-        live=True,
     )
     support_low: float = parameter(
         0.0,
@@ -193,6 +198,7 @@ class Config:
         "What serves OUT_OF_LIBRARY: the mix retrieved nevertheless, or the base alone",
         choices=("retrieved", "base"),
         live=True,
+        decides="result",
     )
     stale_timeout_s: float = parameter(
         1.0,
@@ -217,6 +223,7 @@ class Config:
         "single",
         "rclpy executor of the node: one thread, several, or event-driven where rclpy has it",
         choices=("single", "multi", "events"),
+        fixed=True,
     )
     max_image_age: float = parameter(
         0.0,
@@ -249,7 +256,12 @@ class Config:
         high=16,
     )
     diagnostics_period_s: float = parameter(
-        1.0, "Period of /diagnostics and of the stale check", unit="s", low=0.05, high=60.0
+        1.0,
+        "Period of /diagnostics and of the stale check",
+        unit="s",
+        low=0.05,
+        high=60.0,
+        fixed=True,
     )
 
     def __post_init__(self) -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from semla_ros.config import Config, updated
-from semla_ros.errors import EngineUnavailableError
+from semla_ros.errors import ConfigError, EngineUnavailableError
+from semla_ros.shipped import shipped
 
 NODE_MODULE = "semla_ros.nodes.segmenter_node"
 DDS_PROFILE = "FASTDDS_DEFAULT_PROFILES_FILE"
+NODE_PARAMETERS = ("autostart", "use_sim_time")
+"""Parameters that the node has beside `Config`'s; true or false."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,11 @@ def node_command(request: DriveRequest) -> list[str]:
     Raises:
         ConfigError: A parameter is unknown or has a wrong value.
     """
-    updated(Config(), request.changes)
+    own = {name: v for name, v in request.changes.items() if name not in NODE_PARAMETERS}
+    updated(Config(), own)
+    for name in request.changes.keys() - own.keys():
+        if not isinstance(request.changes[name], bool):
+            raise ConfigError(f"parameter {name!r}: expected bool, got {request.changes[name]!r}")
     words = [sys.executable, "-m", NODE_MODULE, "--ros-args"]
     if request.params_file is not None:
         words += ["--params-file", str(request.params_file)]
@@ -72,12 +79,7 @@ def node_environment() -> dict[str, str]:
 
 def dds_profile() -> Path | None:
     """Return the Fast DDS profile that comes with the package, None where it is not installed."""
-    name = "fastdds_large_images.xml"
-    root = Path(__file__).resolve().parents[1]
-    prefixes = [p for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
-    candidates = [root / "config" / name]
-    candidates += [Path(p) / "share" / "semla_ros" / "config" / name for p in prefixes]
-    return next((c for c in candidates if c.is_file()), None)
+    return shipped("config/fastdds_large_images.xml")
 
 
 def require_ros() -> None:
@@ -98,8 +100,8 @@ def require_ros() -> None:
         )
 
 
-def run_node(request: DriveRequest) -> int:
-    """Run the node until it ends or Ctrl-C; return its exit code.
+def run_node(request: DriveRequest) -> NoReturn:
+    """Become the node: whoever signals or kills this process means the node.
 
     Raises:
         ConfigError: A parameter is unknown or has a wrong value.
@@ -107,12 +109,8 @@ def run_node(request: DriveRequest) -> int:
     """
     command = node_command(request)
     require_ros()
-    with subprocess.Popen(command, env=node_environment()) as process:
-        while True:
-            try:
-                return process.wait()
-            except KeyboardInterrupt:
-                continue  # the terminal has sent the signal to the node as well
+    sys.stdout.flush()
+    os.execve(command[0], command, node_environment())
 
 
 def _yaml(value: object) -> str:

@@ -20,15 +20,15 @@ from tqdm import tqdm
 from semla_ros.bags.messages import COMPRESSED_IMAGE
 from semla_ros.bags.reader import choose_topic
 from semla_ros.bags.serialized import read_serialized
+from semla_ros.children import start_child
 from semla_ros.drive import DriveRequest, node_command, node_environment
 from semla_ros.errors import SemlaError
-from semla_ros.evaluation.live_result import CAMERA, NODE
+from semla_ros.evaluation.live_result import CAMERA, NODE, RECORDED
 
 logger = logging.getLogger(__name__)
 
 MASK = f"{NODE}/mask"
 CONFIDENCE = f"{NODE}/confidence"
-_TOPICS = ("mask", "confidence", "support", "adapters", "swap", "label_info")
 GRACE_S = 20.0
 
 
@@ -79,7 +79,7 @@ def play_live(
     request = DriveRequest(changes=transport | dict(changes or {}), image=CAMERA)
     modules = "semla_ros.nodes"
     record = [sys.executable, "-m", f"{modules}.recorder", str(out), published]
-    record += [f"{NODE}/{name}" for name in _TOPICS] + ["/diagnostics"]
+    record += [f"{NODE}/{name}" for name in RECORDED] + ["/diagnostics"]
     play = [sys.executable, "-m", f"{modules}.player", str(camera), "--to", published]
     play += ["--topic", source.name, "--subscribers", "2", "--wait", "60", "--report", str(sent)]
     with (
@@ -121,7 +121,7 @@ def _process(
 ) -> Iterator[subprocess.Popen[bytes]]:
     path = logs / f"{name}.log"
     with path.open("wb") as log:
-        process = subprocess.Popen(
+        process = start_child(
             command, env=dict(environment), stdout=log, stderr=subprocess.STDOUT, cwd=Path.cwd()
         )
     try:

@@ -24,6 +24,9 @@ class ParameterSpec:
         minimum, maximum: Inclusive range of a number, None where open.
         choices: Allowed strings, empty where free.
         live: May change while the node runs.
+        fixed: Read when the process starts, never again; what is neither is read at configure.
+        decides: `policy`: when the adapters are swapped; `result`: other answers to the same
+            frames; empty: neither, or the bundle has a say in it.
     """
 
     name: str
@@ -34,6 +37,13 @@ class ParameterSpec:
     maximum: float | None
     choices: tuple[str, ...]
     live: bool
+    fixed: bool = False
+    decides: str = ""
+
+    @property
+    def when(self) -> str:
+        """When it can be set, in a word for people."""
+        return "live" if self.live else "at start" if self.fixed else "unconfigured"
 
     def checked(self, value: object) -> Value:
         """Return `value` as this parameter's type.
@@ -69,15 +79,14 @@ class ParameterSpec:
 
 def parameter_table(parameters: Iterable[ParameterSpec]) -> str:
     """Return the parameters as a Markdown table; the README holds a copy."""
-    rows = ["| parameter | default | range | live | meaning |", "| --- | --- | --- | --- | --- |"]
+    rows = ["| parameter | default | range | set | meaning |", "| --- | --- | --- | --- | --- |"]
     for spec in parameters:
         low, high = ("" if v is None else f"{v:g}" for v in (spec.minimum, spec.maximum))
         unit = f" {spec.unit}" if spec.unit else ""
         allowed = ", ".join(f"`{c}`" for c in spec.choices)
         allowed = allowed or (f"{low} to {high}{unit}" if low else "")
         shown = f"`{spec.default}`{unit}" if spec.default != "" else "empty"
-        live = "yes" if spec.live else "no"
-        rows.append(f"| `{spec.name}` | {shown} | {allowed} | {live} | {spec.doc} |")
+        rows.append(f"| `{spec.name}` | {shown} | {allowed} | {spec.when} | {spec.doc} |")
     return "\n".join(rows)
 
 
@@ -90,22 +99,23 @@ def parameter(
     high: float | None = None,
     choices: tuple[str, ...] = (),
     live: bool = False,
+    fixed: bool = False,
+    decides: str = "",
 ) -> Any:  # noqa: ANN401  a dataclass field is typed by its annotation
     """Return a dataclass field that declares a parameter, see `ParameterSpec`."""
-    meta = {"doc": doc, "unit": unit, "low": low, "high": high, "choices": choices, "live": live}
+    meta = {
+        "doc": doc,
+        "unit": unit,
+        "minimum": low,
+        "maximum": high,
+        "choices": choices,
+        "live": live,
+        "fixed": fixed,
+        "decides": decides,
+    }
     return field(default=default, metadata=meta)
 
 
 def spec_of(declared: Field[Any]) -> ParameterSpec:
     """Return what `parameter` declared."""
-    meta = declared.metadata
-    return ParameterSpec(
-        declared.name,
-        cast(Value, declared.default),
-        meta["doc"],
-        meta["unit"],
-        meta["low"],
-        meta["high"],
-        meta["choices"],
-        meta["live"],
-    )
+    return ParameterSpec(declared.name, cast(Value, declared.default), **declared.metadata)

@@ -25,7 +25,7 @@ _HEAD = """\
 
 
 def parameter_file() -> str:
-    """Return the YAML text: each parameter with its doc, range, and whether it is live."""
+    """Return the YAML text: each parameter with its doc, range, and when it can be set."""
     return _HEAD + "".join(_entry(spec) for spec in PARAMETERS.values())
 
 
@@ -37,7 +37,7 @@ def _entry(spec: ParameterSpec) -> str:
         low = "" if spec.minimum is None else f"{spec.minimum:g}"
         high = "" if spec.maximum is None else f"{spec.maximum:g}"
         facts.append(f"{low} to {high}")
-    facts.append("live" if spec.live else "read-only")
+    facts.append(spec.when if spec.live or spec.fixed else "while unconfigured")
     words = f"{spec.doc} ({'; '.join(facts)})"
     comment = textwrap.fill(words, 99, initial_indent="    # ", subsequent_indent="    # ")
     value = yaml.safe_dump(spec.default, default_style='"' if spec.default == "" else None)

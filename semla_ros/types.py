@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,42 +125,6 @@ class AdapterMix:
         return ",".join(f"{n}={w:.4g}" for n, w in zip(self.names, self.weights, strict=True))
 
 
-class LazyDistances(ABC):
-    """Distances to K domains in a library's order, each measured when it is asked for."""
-
-    @abstractmethod
-    def __len__(self) -> int:
-        """Return K."""
-
-    @abstractmethod
-    def __getitem__(self, index: int, /) -> float:
-        """Return one."""
-
-    @abstractmethod
-    def nearest(self, count: int, *, skip: Sequence[int] = ()) -> tuple[Indices, Float64Array]:
-        """Return indices and distances of the `count` nearest, in the library's order.
-
-        Args:
-            count: How many; ties go to the earlier one.
-            skip: Indices that take no part.
-        """
-
-    @abstractmethod
-    def values(self) -> Float64Array:
-        """Return all, (K,)."""
-
-    def __iter__(self) -> Iterator[float]:
-        return iter(self.values().tolist())
-
-    def __array__(
-        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
-    ) -> npt.NDArray[np.generic]:
-        return self.values().astype(dtype or np.float64, copy=bool(copy))
-
-
-Distances = Float64Array | LazyDistances
-
-
 @dataclass(frozen=True, slots=True)
 class DomainEstimate:
     """Where the camera is, as seen from the library.
@@ -176,17 +139,15 @@ class DomainEstimate:
         novelties: (K,) float64, distance of `raw_embedding` to each centroid in units of the
             spread within domains; None where the library does not know that spread.
         alarm: From which novelty on the library raises the alarm; None where it has no say.
-
-    In a large library the distances are `LazyDistances`.
     """
 
     stamp_ns: int
     embedding: Float32Array
     raw_embedding: Float32Array
     names: tuple[str, ...]
-    distances: Distances
-    raw_distances: Distances
-    novelties: Distances | None = None
+    distances: Float64Array
+    raw_distances: Float64Array
+    novelties: Float64Array | None = None
     alarm: NoveltyAlarm | None = None
 
     def __post_init__(self) -> None:

@@ -6,8 +6,6 @@ here as text, so recordings are written without ROS.
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -15,24 +13,15 @@ from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typest
 from rosbags.typesys.store import Typestore
 
 from semla_ros.errors import BagError
+from semla_ros.shipped import shipped
 
-SOURCES: Mapping[str, str] = {"semla_ros": "msg", "vision_msgs": "compat/vision_msgs/msg"}
-"""Packages besides ROS 2's common interfaces -> where the source tree keeps their `.msg` files."""
+SOURCES: Mapping[str, str] = {"semla_ros": "msg", "vision_msgs": "vision_msgs/msg"}
+"""Packages besides ROS 2's common interfaces -> where their `.msg` files are shipped."""
 
 
 def message_folder(package: str) -> Path | None:
-    """Return the folder of a package's `.msg` files, None where they are not installed.
-
-    Looked for in the source tree, then in `share/<package>/msg` of every prefix of
-    `AMENT_PREFIX_PATH`, then where `pip install` of this package puts them.
-    """
-    prefixes = [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
-    candidates = [p / "share" / package / "msg" for p in prefixes]
-    if package in SOURCES:
-        own = SOURCES[package]
-        installed = [Path(sys.prefix) / "share" / "semla_ros" / own]
-        candidates = [Path(__file__).resolve().parents[2] / own, *candidates, *installed]
-    return next((c for c in candidates if any(c.glob("*.msg"))), None)
+    """Return the folder of a package's `.msg` files, None where they are not shipped."""
+    return shipped(SOURCES[package]) if package in SOURCES else None
 
 
 def read_definitions(folder: Path, package: str) -> dict[str, str]:

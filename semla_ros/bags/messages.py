@@ -154,7 +154,5 @@ def swap_fields(swap: SwapEvent, *, frame_id: str) -> Fields:
         "fuse_ms": swap.fuse_ms,
         "load_ms": swap.load_ms,
         "stall_ms": swap.stall_ms,
-        "origin": swap.origin,
-        "deviation": swap.deviation,
         "ready_ms": swap.ready_ms,
     }

@@ -18,10 +18,10 @@ from semla_ros.library.memory import bytes_of
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
 from semla_ros.library.statistics import DomainStatistics, write_statistics
 from semla_ros.library.storage import CONFIG_FILE, TENSOR_FILE, read_adapter, write_adapter
-from semla_ros.navigator.distance import CentroidBank, look_up, look_up_novelties
+from semla_ros.navigator.distance import DISTANCES, CentroidBank, novelties
 from semla_ros.navigator.navigator import Navigator
 from semla_ros.timing import now_ms
-from semla_ros.types import Float32Array, LazyDistances, LoraAdapter, LoraLayer, UInt8Array
+from semla_ros.types import Float32Array, LoraAdapter, LoraLayer, UInt8Array
 
 DIM = 768
 CENTROIDS = 10_000
@@ -72,40 +72,27 @@ def library_costs(root: Path, layers: Sequence[GraphWeight], *, domains: int) ->
 
 
 def retrieval_costs(*, repeats: int) -> dict[str, Any]:
-    """Return the milliseconds from an embedding to a mix among 10,000 domains.
-
-    Of two libraries: `grouped`, as embeddings of images are (each direction spreads less than the
-    one before), and `isotropic`, the worst case: no direction tells more than another.
-    """
+    """Return the milliseconds from an embedding to a mix among 10,000 domains."""
     rng = np.random.default_rng(0)
-    shapes = {"grouped": 0.95 ** np.arange(DIM) + 0.02, "isotropic": np.full(DIM, 0.3)}
     axes = rng.standard_normal((DIM, DIM)) * 0.1 + np.eye(DIM)
-    turn = np.linalg.qr(rng.standard_normal((DIM, DIM)))[0]
     names = tuple(f"domain{i:05d}" for i in range(CENTROIDS))
-    found: dict[str, Any] = {"centroids": CENTROIDS, "dim": DIM}
-    for name, lengths in shapes.items():
-        centroids = (rng.standard_normal((CENTROIDS, DIM)) * lengths) @ turn.T
-        bank = CentroidBank(names, centroids, whitening=axes)
-        between = centroids[:3].mean(axis=0) + 0.1 * centroids.std() * rng.standard_normal(DIM)
-        found[name] = _retrieval_costs(bank, between.astype(np.float32), repeats=20 * repeats)
-    return found
+    centroids = 0.3 * rng.standard_normal((CENTROIDS, DIM))
+    bank = CentroidBank(names, centroids, whitening=axes)
+    between = (centroids[:3].mean(axis=0) + 0.03 * rng.standard_normal(DIM)).astype(np.float32)
+    costs = _retrieval_costs(bank, between, repeats=20 * repeats)
+    return {"centroids": CENTROIDS, "dim": DIM, **costs}
 
 
 def _retrieval_costs(
     bank: CentroidBank, point: Float32Array, *, repeats: int
 ) -> dict[str, dict[str, float]]:
-    """Return the costs of one library; `observation` is all that follows an embedding."""
+    """Return the costs of each step; `observation` is all that follows an embedding."""
     settings = RetrievalSettings()
     navigator = Navigator(_Ready(), bank, distance="euclidean", time_constant_s=1.0, max_gap_s=1.0)
     stamps = count(step=200_000_000)
 
     def to_mix(distance: str) -> None:
-        retrieve(bank.names, look_up(point, bank, distance=distance), settings=settings)
-
-    def novelty() -> None:
-        looked = look_up_novelties(point, bank)
-        if isinstance(looked, LazyDistances):
-            looked.nearest(1)
+        retrieve(bank.names, DISTANCES[distance](point, bank), settings=settings)
 
     def observation() -> None:
         estimate = navigator.update(next(stamps), point)
@@ -115,7 +102,7 @@ def _retrieval_costs(
     return {
         "euclidean_to_mix": spread(lambda: to_mix("euclidean"), repeats),
         "cosine_to_mix": spread(lambda: to_mix("cosine"), repeats),
-        "novelty": spread(novelty, repeats),
+        "novelty": spread(lambda: novelties(point, bank), repeats),
         "observation": spread(observation, repeats),
     }
 

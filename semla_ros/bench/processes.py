@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import IO, Any
 
 from semla_ros.bench.frames import CAMERA
+from semla_ros.children import start_child
 from semla_ros.config import PARAMETERS
 from semla_ros.drive import DDS_PROFILE, DriveRequest, node_command, node_environment
 from semla_ros.errors import ConfigError, SemlaError
@@ -32,8 +33,8 @@ MIDDLEWARE: Mapping[str, str] = MappingProxyType(
 )
 _GRACE_S = 20.0
 _LOOK_S = 0.5
-_STOPWATCH = "semla_ros.nodes.stopwatch"
-_RELAY = "semla_ros.nodes.relay"
+_STOPWATCH = "semla_ros.bench.stopwatch"
+_RELAY = "semla_ros.bench.relay"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +193,7 @@ def live_node(
 
 @contextmanager
 def live_relay(camera: Path, middleware: str, *, logs: Path) -> Iterator[LiveNode]:
-    """Run a process that answers raw images at once in the node's place, see `nodes.relay`.
+    """Run a process that answers raw images at once in the node's place, see `bench.relay`.
 
     Raises:
         SemlaError: It does not come up.
@@ -235,7 +236,7 @@ def _process(
 ) -> Iterator[subprocess.Popen[bytes]]:
     pipe = subprocess.PIPE if piped else None
     with log.open("wb") as sink:
-        process = subprocess.Popen(
+        process = start_child(
             command, env=dict(environment), stdin=pipe, stdout=pipe or sink, stderr=sink
         )
     try:

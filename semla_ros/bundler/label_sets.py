@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-import semla_ros
 from semla_ros.errors import VocabularyError
+from semla_ros.shipped import shipped_files
 from semla_ros.structured_text import from_yaml
 from semla_ros.types import Vocabulary
 from semla_ros.viz.palette import vocabulary_of
@@ -53,18 +51,7 @@ def _is_file(path: Path) -> bool:
 
 def label_sets() -> dict[str, Path]:
     """Return name -> file of the class lists that come with the package."""
-    return shipped_files("classes")
-
-
-def shipped_files(folder: str) -> dict[str, Path]:
-    """Return name -> YAML file of `config/<folder>` as it comes with the package."""
-    prefixes = [p for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
-    shares = [Path(p) / "share" / "semla_ros" for p in (*prefixes, sys.prefix)]
-    for root in (*(Path(place).parent for place in semla_ros.__path__), *shares):
-        found = {p.stem: p for p in sorted((root / "config" / folder).glob("*.yaml"))}
-        if found:
-            return found
-    return {}
+    return shipped_files("config/classes")
 
 
 def _read_file(path: Path) -> Vocabulary:

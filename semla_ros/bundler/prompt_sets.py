@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semla_ros.bundler.label_sets import shipped_files
 from semla_ros.errors import TrainingError
 from semla_ros.navigator.prompts import PromptEmbeddings
+from semla_ros.shipped import shipped_files
 from semla_ros.structured_text import from_yaml
 
 DEFAULT_SET = "driving"
@@ -50,7 +50,7 @@ def read_prompt_set(what: str = DEFAULT_SET) -> PromptSet:
     Raises:
         TrainingError: No such list, or a malformed one.
     """
-    named = shipped_files("prompts")
+    named = shipped_files("config/prompts")
     path = named.get(what, Path(what))
     try:
         if path.stat().st_size > _MAX_BYTES:

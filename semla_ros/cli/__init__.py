@@ -9,8 +9,12 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
 
 from semla_ros import __version__
 from semla_ros.cli import (
@@ -21,15 +25,16 @@ from semla_ros.cli import (
     evaluate,
     library,
     live,
+    nav2,
     replay,
     report,
     segment,
 )
-from semla_ros.cli.verb import EXIT_ERROR, EXIT_INTERRUPTED, Verb
+from semla_ros.cli.verb import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED, Verb
 from semla_ros.errors import SemlaError
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in the node, see `semla_ros.nodes`
-_GROUPS = (drive, replay, evaluate, report, live, segment, bundle, library, engine, bench)
+_GROUPS = (drive, replay, evaluate, report, live, segment, bundle, library, nav2, engine, bench)
 VERBS: Mapping[str, Verb] = {name: verb for group in _GROUPS for name, verb in group.VERBS.items()}
 
 
@@ -39,16 +44,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     level = logging.INFO if args.verbose else logging.WARNING
     logging.basicConfig(level=level, format="semla: %(levelname)s: %(message)s")
     try:
-        return VERBS[args.verb].run(args)
+        with _terminable():
+            return VERBS[args.verb].run(args)
     except SemlaError as error:
         print(f"semla: error: {error}", file=sys.stderr)
         return EXIT_ERROR
+    except _Terminated:
+        print("semla: terminated", file=sys.stderr)
+        return EXIT_TERMINATED
     except KeyboardInterrupt:
         print("semla: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM; it ends a command as Ctrl-C does: children stop, what is done is kept."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Raise `_Terminated` inside on SIGTERM, for which Python itself would leave nothing done."""
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -33,7 +33,7 @@ def _drive(args: argparse.Namespace) -> int:
         params_file=args.params_file,
         namespace=args.namespace,
     )
-    return run_node(request)
+    run_node(request)
 
 
 def _demo(args: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from semla_ros.errors import ConfigError
 if TYPE_CHECKING:
     from semla_ros.signature import TrustedKeys
 
-EXIT_ERROR, EXIT_INTERRUPTED = 2, 130
+EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +85,10 @@ def node_changes(args: argparse.Namespace) -> dict[str, object]:
 def _parsed(name: str, text: str) -> object:
     """Return `text` as the type of parameter `name`; left as it is where it does not fit."""
     from semla_ros.config import PARAMETERS
+    from semla_ros.drive import NODE_PARAMETERS
 
     default = PARAMETERS[name].default if name in PARAMETERS else text
-    if isinstance(default, bool):
+    if isinstance(default, bool) or name in NODE_PARAMETERS:
         return {"true": True, "false": False}.get(text.lower(), text)
     if isinstance(default, (int, float)):
         try:

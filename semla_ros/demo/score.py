@@ -12,10 +12,15 @@ from tqdm import tqdm
 
 from semla_ros.config import Config, updated
 from semla_ros.demo.footage import Answers, Footage
-from semla_ros.evaluation.metrics import ConfusionMatrix, harmonic_mean, percentiles
+from semla_ros.evaluation.metrics import (
+    Int64Array,
+    frame_counts,
+    harmonic_mean,
+    mean_iou,
+    percentiles,
+)
 from semla_ros.live import LiveRun
 from semla_ros.pipeline import build_pipeline
-from semla_ros.types import LabelArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +73,8 @@ def score_drive(
     """Return the scores; the base alone segments the very frames that the node answered."""
     changes = {"adaptation": "inline", "swap_policy": "never", "bundle": str(bundle or "")}
     classes = _class_count(footage)
-    live: dict[str, ConfusionMatrix] = {}
-    base: dict[str, ConfusionMatrix] = {}
+    live: dict[str, Int64Array] = {}
+    base: dict[str, Int64Array] = {}
     supports: dict[str, list[float]] = {}
     with build_pipeline(updated(Config(), changes)) as pipeline:
         shots = list(zip(footage.frames, footage.labels, footage.domains, strict=True))
@@ -77,18 +82,20 @@ def score_drive(
             answer = answers.by_stamp.get(frame.stamp_ns)
             if answer is None:
                 continue
-            _update(live, domain, truth, answer.result.labels, classes)
-            _update(base, domain, truth, pipeline.step(frame).labels, classes)
+            alone = pipeline.step(frame).labels
+            for counts, mask in ((live, answer.result.labels), (base, alone)):
+                found = frame_counts(truth, mask, classes=classes)
+                counts[domain] = counts[domain] + found if domain in counts else found
             reading = answer.result.support
             supports.setdefault(domain, []).append(reading.smoothed if reading else math.nan)
     domains = {
         domain: DomainScore(
             len(supports[domain]),
-            100 * base[domain].mean_iou,
-            100 * matrix.mean_iou,
+            100 * float(mean_iou(base[domain])),
+            100 * float(mean_iou(counts)),
             float(np.nanmean(supports[domain])),
         )
-        for domain, matrix in live.items()
+        for domain, counts in live.items()
     }
     latencies = [a.latency_ms for a in answers.by_stamp.values()]
     return DriveScore(len(run.sent), len(answers.by_stamp), percentiles(latencies), domains)
@@ -96,13 +103,3 @@ def score_drive(
 
 def _class_count(footage: Footage) -> int:
     return 1 + max(int(labels.max()) for labels in footage.labels)
-
-
-def _update(
-    matrices: dict[str, ConfusionMatrix],
-    domain: str,
-    truth: LabelArray,
-    predicted: LabelArray,
-    classes: int,
-) -> None:
-    matrices.setdefault(domain, ConfusionMatrix(classes)).update(truth, predicted)

@@ -24,6 +24,17 @@ from semla_ros.types import AdapterMix, LabelArray
 
 CAMERA = "/camera/image_raw"
 NODE = "/segmenter"
+RECORDED = (
+    "mask",
+    "mask_color",
+    "confidence",
+    "support",
+    "adapters",
+    "swap",
+    "label_info",
+    "legend",
+)
+"""The node's topics that a live recording holds, for the comparison and for people."""
 IMAGE = "sensor_msgs/msg/Image"
 _TYPES = {"mono8": np.uint8, "mono16": np.uint16}
 
@@ -185,7 +196,5 @@ def _swap(message: Any) -> SwapEvent:  # noqa: ANN401  a decoded message
         float(message.fuse_ms),
         float(message.load_ms),
         float(message.stall_ms),
-        origin=str(message.origin),
-        deviation=float(message.deviation),
         ready_ms=float(message.ready_ms),
     )

@@ -1,8 +1,9 @@
-"""Segmentation numbers as pure functions of one confusion matrix, and means over domains.
+"""Segmentation numbers: counts of one mask, IoU of sums of counts, means over domains.
 
-mIoU comes from one matrix over a whole data set, never from a mean of per-image values.
-Source: detectron2's SemSegEvaluator and cityscapesScripts (classes without ground truth do not
-count); SemLA (CVPR 2025) for the harmonic mean over domains.
+mIoU comes from one confusion matrix over a whole data set, never from a mean of per-image values.
+Of the matrix only what IoU needs is kept: true positives, false positives and false negatives of
+each class. Source: detectron2's SemSegEvaluator and cityscapesScripts (classes without ground
+truth do not count); SemLA (CVPR 2025) for the harmonic mean over domains.
 """
 
 from __future__ import annotations
@@ -11,47 +12,38 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
+from semla_ros.engine.postprocess import MAX_UINT8_CLASSES
 from semla_ros.errors import EvaluationError
 from semla_ros.types import Float64Array, LabelArray
 
 Int64Array = npt.NDArray[np.int64]
-DEFAULT_IGNORE = 255
+_EXACT_IN_FLOAT32 = 1 << 24
+"""OpenCV counts in float32: beyond so many pixels it may miss some."""
 
 
-def confusion_counts(
-    truth: LabelArray, predicted: LabelArray, *, classes: int, ignore: int = DEFAULT_IGNORE
-) -> Int64Array:
-    """Return how often true class i was predicted as j: (classes, classes + 1) int64.
-
-    The last column counts predictions outside the class list (unlabelled pixels): they are misses
-    of their true class. Pixels whose truth is `ignore` do not count.
+def frame_counts(truth: LabelArray, predicted: LabelArray, *, classes: int) -> Int64Array:
+    """Return true positives, false positives and false negatives of each class, (3, T) int64.
 
     Args:
-        truth: (H, W) class ids.
-        predicted: (H, W) class ids of the same shape.
-        classes: Number of classes, >= 1.
-        ignore: Truth value that is not scored.
+        truth: (H, W) ids of 0..T; T is not scored.
+        predicted: (H, W) ids; those of T and above are in no class: a miss of the true one.
+        classes: T, >= 1.
 
     Raises:
-        EvaluationError: Shapes differ, labels are no integers, or truth holds an id that is
-            neither a class nor `ignore`.
+        EvaluationError: Shapes differ, labels are no integers, or truth holds another id.
     """
     _check_labels(truth, predicted, classes)
-    scored = truth != ignore
-    true = truth[scored].astype(np.int64)
-    chosen = predicted[scored].astype(np.int64)
-    if true.size and (true.max() >= classes or true.min() < 0):
-        outside = sorted({int(v) for v in np.unique(true) if not 0 <= v < classes})
-        raise EvaluationError(
-            f"expected true labels in 0..{classes - 1} or {ignore} (ignored), got {outside!r}: "
-            "map them to the class list first"
-        )
-    chosen[(chosen >= classes) | (chosen < 0)] = classes
-    flat = np.bincount(true * (classes + 1) + chosen, minlength=classes * (classes + 1))
-    return flat.reshape(classes, classes + 1).astype(np.int64)
+    known = classes <= MAX_UINT8_CLASSES and int(predicted.max(initial=0)) <= classes
+    small = truth.dtype == predicted.dtype == np.uint8 and truth.size <= _EXACT_IN_FLOAT32
+    matrix = (_histogram if known and small else _bincount)(truth, predicted, classes)
+    hits = np.diagonal(matrix)
+    false = matrix[:, :classes].sum(axis=0) - hits
+    missed = matrix.sum(axis=1) - hits
+    return np.stack([hits, false, missed]).astype(np.int64)
 
 
 def _check_labels(truth: LabelArray, predicted: LabelArray, classes: int) -> None:
@@ -64,86 +56,55 @@ def _check_labels(truth: LabelArray, predicted: LabelArray, classes: int) -> Non
     kinds = (truth.dtype, predicted.dtype)
     if not all(np.issubdtype(kind, np.integer) for kind in kinds):
         raise EvaluationError(f"expected labels of an integer type, got {kinds!r}")
-
-
-class ConfusionMatrix:
-    """Counts over any number of images; adding is exact (int64) and order does not matter.
-
-    Example: `matrix = ConfusionMatrix(9); matrix.update(truth, predicted); matrix.mean_iou`.
-    """
-
-    def __init__(self, classes: int, *, ignore: int = DEFAULT_IGNORE) -> None:
-        """Start with no pixel counted.
-
-        Raises:
-            EvaluationError: No class.
-        """
-        if classes < 1:
-            raise EvaluationError(f"expected at least one class, got {classes!r}")
-        self.ignore = ignore
-        self.counts: Int64Array = np.zeros((classes, classes + 1), dtype=np.int64)
-
-    def update(self, truth: LabelArray, predicted: LabelArray) -> None:
-        """Add one image, see `confusion_counts`."""
-        self.counts += confusion_counts(
-            truth, predicted, classes=len(self.counts), ignore=self.ignore
+    if truth.size and not (int(truth.min()) >= 0 and int(truth.max()) <= classes):
+        outside = sorted({int(v) for v in np.unique(truth) if not 0 <= v <= classes})
+        raise EvaluationError(
+            f"expected true labels in 0..{classes - 1} or {classes} (not scored), got "
+            f"{outside!r}: map them to the class list first"
         )
 
-    def merge(self, other: ConfusionMatrix) -> None:
-        """Add all that `other` has counted.
 
-        Raises:
-            EvaluationError: It counts another number of classes.
-        """
-        if other.counts.shape != self.counts.shape:
-            raise EvaluationError(
-                f"expected a matrix of {len(self.counts)} classes, got {len(other.counts)}"
-            )
-        self.counts += other.counts
+def _histogram(truth: LabelArray, predicted: LabelArray, classes: int) -> Int64Array:
+    """Return (T, T + 1) counts by OpenCV, which needs no copy of the images."""
+    side = classes + 1
+    joint = cv2.calcHist([truth, predicted], [0, 1], None, [side, side], [0, side, 0, side])
+    return joint.astype(np.int64).reshape(side, side)[:classes]
 
-    @property
-    def pixels(self) -> int:
-        """Number of scored pixels."""
-        return int(self.counts.sum())
 
-    @property
-    def iou(self) -> Float64Array:
-        """IoU of each class, see `class_iou`."""
-        return class_iou(self.counts)
-
-    @property
-    def mean_iou(self) -> float:
-        """Mean IoU over the classes with ground truth, see `mean_iou`."""
-        return mean_iou(self.counts)
+def _bincount(truth: LabelArray, predicted: LabelArray, classes: int) -> Int64Array:
+    """Return (T, T + 1) counts of images of any type and size."""
+    side = classes + 1
+    inside = (predicted >= 0) & (predicted < classes)
+    pairs = truth.astype(np.int64) * side + np.where(inside, predicted, classes)
+    counts = np.bincount(pairs.ravel(), minlength=side * side)
+    return counts.reshape(side, side)[:classes]
 
 
 def class_iou(counts: Int64Array) -> Float64Array:
-    """Return the IoU of each class in [0, 1], (classes,) float64; NaN without ground truth.
+    """Return the IoU of each class in [0, 1], (..., T) float64; NaN without ground truth.
 
     Args:
-        counts: As `confusion_counts` returns.
+        counts: (..., 3, T): true positives, false positives, false negatives.
     """
-    classes = len(counts)
-    hits = np.diagonal(counts[:, :classes]).astype(np.float64)
-    truth = counts.sum(axis=1)
-    union = truth + counts[:, :classes].sum(axis=0) - hits
-    iou = np.full(classes, np.nan)
-    present = truth > 0
-    iou[present] = hits[present] / union[present]
+    hits, false, missed = (counts[..., i, :].astype(np.float64) for i in range(3))
+    union = hits + false + missed
+    present = hits + missed > 0
+    iou: Float64Array = np.where(present, hits / np.where(union > 0, union, 1.0), np.nan)
     return iou
 
 
-def mean_iou(counts: Int64Array) -> float:
-    """Return the mean IoU over the classes with ground truth, in [0, 1]; NaN if there is none."""
+def mean_iou(counts: Int64Array) -> Float64Array:
+    """Return the mean IoU over classes with ground truth, (...,) float64; NaN if there is none.
+
+    Args:
+        counts: (..., 3, T), as `class_iou` takes them.
+    """
     iou = class_iou(counts)
-    present = iou[~np.isnan(iou)]
-    return float(present.mean()) if present.size else math.nan
-
-
-def pixel_accuracy(counts: Int64Array) -> float:
-    """Return the share of scored pixels that are right, in [0, 1]; NaN if none is scored."""
-    total = int(counts.sum())
-    return float(np.trace(counts[:, : len(counts)]) / total) if total else math.nan
+    present = ~np.isnan(iou)
+    number = present.sum(axis=-1)
+    total = np.where(present, iou, 0.0).sum(axis=-1)
+    mean: Float64Array = np.where(number > 0, total / np.maximum(number, 1), np.nan)
+    return mean
 
 
 def harmonic_mean(values: Iterable[float]) -> float:

@@ -110,11 +110,12 @@ def _headlines(result: ReplayResult) -> list[Headline]:
     if levels:
         covered = levels.get("OK", 0) / sum(levels.values())
         lowest = summary["support"]["lowest"]
+        detail = "support was never known" if lowest is None else f"lowest support {lowest:.2f}"
         items.append(
             Headline(
                 f"{100 * covered:.0f} %",
                 "of frames covered by the library",
-                f"lowest support {lowest:.2f}",
+                detail,
             )
         )
     lower = [s.miou_lower for f in result.frames if (s := known(f.support))]

@@ -16,12 +16,13 @@ from semla_ros.evaluation.film import mix_text, support_text
 from semla_ros.evaluation.live_result import NODE
 from semla_ros.evaluation.replay import FrameView
 from semla_ros.types import AdapterMix, UInt8Array, Vocabulary
+from semla_ros.viz.legend import legend
 
 _LOG = logging.getLogger(__name__)
 
 
 class PredictionSink:
-    """Records mask, overlay, support, mix and swaps under the live node's topic names.
+    """Records mask, overlay, legend, support, mix and swaps under the live node's topic names.
 
     So views made for one open the other.
 
@@ -41,9 +42,14 @@ class PredictionSink:
         if result.vocabulary is not self._vocabulary:
             info = messages.label_info_fields(result.vocabulary, stamp_ns=stamp, frame_id=frame_id)
             write(f"{NODE}/label_info", messages.LABEL_INFO, info, stamp)
+            picture = legend(result.vocabulary)
+            key = messages.image_fields(picture, stamp_ns=stamp, frame_id=frame_id)
+            write(f"{NODE}/legend", messages.IMAGE, key, stamp)
             self._vocabulary = result.vocabulary
         mask = messages.image_fields(result.labels, stamp_ns=stamp, frame_id=frame_id)
         write(f"{NODE}/mask", messages.IMAGE, mask, stamp)
+        color = messages.image_fields(view.mask_rgb, stamp_ns=stamp, frame_id=frame_id)
+        write(f"{NODE}/mask_color", messages.IMAGE, color, stamp)
         overlay = messages.jpeg_fields(view.overlay, stamp_ns=stamp, frame_id=frame_id)
         write(f"{NODE}/overlay/compressed", messages.COMPRESSED_IMAGE, overlay, stamp)
         if result.support is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -12,6 +12,7 @@ from semla_ros.evaluation.result import ReplayResult
 from semla_ros.evaluation.svg import (
     INK,
     MUTED,
+    Fill,
     adapter_fills,
     drawing,
     element,
@@ -68,6 +69,7 @@ def timeline(
     swaps: Sequence[SwapEvent] = (),
     stages: Sequence[Stage] = (),
     support_low: float = 0.0,
+    fills: Mapping[str, Fill] | None = None,
 ) -> str:
     """Return the timeline as HTML: a legend and one drawing; empty without points.
 
@@ -76,12 +78,13 @@ def timeline(
         swaps: Drawn as numbered markers, failed ones open.
         stages: Named stretches, drawn above.
         support_low: Threshold of the level LOW, drawn where above 0.
+        fills: How the page draws each adapter; None on a page with one timeline.
     """
     if not points:
         return ""
     axis = Axis(min(p.stamp_ns for p in points), max(p.stamp_ns for p in points))
     names = _by_weight(points)
-    fills = adapter_fills(names)
+    fills = adapter_fills(names) if fills is None else fills
     parts, y = _stages(stages, axis, 22.0)
     parts += weights_row(points, names, fills, axis, top=y, height=150.0)
     y += 150.0 + 26.0

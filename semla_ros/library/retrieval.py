@@ -16,10 +16,8 @@ from semla_ros.types import (
     BASE,
     MIN_DISTANCE,
     AdapterMix,
-    Distances,
     Float64Array,
     Indices,
-    LazyDistances,
 )
 
 
@@ -95,7 +93,7 @@ def settings_from(config: Config, defaults: AdaptationDefaults) -> RetrievalSett
 
 
 def retrieve(
-    names: Sequence[str], distances: Distances, *, settings: RetrievalSettings
+    names: Sequence[str], distances: Float64Array, *, settings: RetrievalSettings
 ) -> AdapterMix:
     """Return the nearest adapters, weighted by softmax(similarity / temperature).
 
@@ -126,23 +124,15 @@ def retrieve(
 
 
 def _candidates(
-    names: Sequence[str], distances: Distances, settings: RetrievalSettings
+    names: Sequence[str], distances: Float64Array, settings: RetrievalSettings
 ) -> tuple[Indices, Float64Array]:
-    """Return places and distances of what may be chosen, or of the nearest of it."""
-    excluded = []
-    if settings.exclude:
-        excluded = [i for i, name in enumerate(names) if name in settings.exclude]
-    if isinstance(distances, LazyDistances):
-        allowed, values = distances.nearest(settings.top_k, skip=excluded)
-        checked = values
-    else:
-        checked = np.asarray(distances, dtype=np.float64)
-        allowed = np.delete(np.arange(len(checked)), excluded)
-        values = checked[allowed]
-    expected = len(distances) == len(names) and checked.ndim == 1
-    if not expected or not np.isfinite(checked).all() or (checked < 0).any():
+    """Return places and distances of what may be chosen."""
+    checked = np.asarray(distances, dtype=np.float64)
+    if checked.shape != (len(names),) or not np.isfinite(checked).all() or (checked < 0).any():
         raise LibraryError(f"expected {len(names)} finite distances >= 0, got {checked!r}")
-    return allowed, values
+    excluded = [i for i, name in enumerate(names) if name in settings.exclude]
+    allowed = np.delete(np.arange(len(names)), excluded)
+    return allowed, checked[allowed]
 
 
 def _largest(values: Float64Array, count: int) -> Indices:

@@ -9,7 +9,6 @@ from statistics import NormalDist
 
 import numpy as np
 
-from semla_ros.navigator.centroids import MANY
 from semla_ros.novelty import EmbeddingSample, NoveltyAlarm
 from semla_ros.types import Float64Array
 
@@ -213,7 +212,7 @@ def library_alarm(
                 f"{min_images}; run `semla library embed` with more",
             )
     distances = held_out_distances(held)
-    widths = domain_widths(distances) if len(held) <= MANY else np.ones(len(held))
+    widths = domain_widths(distances)
     novelties = [(each / widths).min(axis=1) for each in distances]
     return NoveltyAlarm(alarm_threshold(novelties), "", tuple(widths.tolist()))
 

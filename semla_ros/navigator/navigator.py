@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 
 from semla_ros.errors import AdapterMismatchError, ConfigError
-from semla_ros.navigator.distance import DISTANCES, CentroidBank, look_up, look_up_novelties
+from semla_ros.navigator.distance import DISTANCES, CentroidBank, novelties
 from semla_ros.navigator.encoder import ImageEncoder
 from semla_ros.navigator.smoothing import EmbeddingFilter
 from semla_ros.navigator.support import read_support
-from semla_ros.types import Distances, DomainEstimate, Float32Array, Frame
+from semla_ros.types import DomainEstimate, Float32Array, Frame
 
 
 class Navigator:
@@ -78,17 +78,11 @@ class Navigator:
             embedding=smoothed,
             raw_embedding=embedding,
             names=bank.names,
-            distances=look_up(smoothed, bank, distance=distance),
-            raw_distances=look_up(embedding, bank, distance=distance),
-            novelties=look_up_novelties(embedding, bank),
+            distances=DISTANCES[distance](smoothed, bank),
+            raw_distances=DISTANCES[distance](embedding, bank),
+            novelties=novelties(embedding, bank),
             alarm=bank.alarm,
         )
-
-    def measure(self, embedding: Float32Array) -> Distances:
-        """Return the distance of `embedding` to each centroid of `bank`, (K,); no filter."""
-        with self._lock:
-            bank, distance = self._bank, self._distance
-        return look_up(embedding, bank, distance=distance)
 
     read = staticmethod(read_support)
 

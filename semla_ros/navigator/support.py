@@ -16,16 +16,15 @@ from semla_ros.types import (
     BASE,
     MIN_DISTANCE,
     AdapterMix,
-    Distances,
     DomainEstimate,
-    LazyDistances,
+    Float64Array,
 )
 
 
 def support_score(
     mix: AdapterMix,
     names: Sequence[str],
-    distances: Distances,
+    distances: Float64Array,
     *,
     null_distance: float = -1.0,
 ) -> float:
@@ -128,10 +127,8 @@ def nearest_of(estimate: DomainEstimate, *, exclude: Collection[str] = ()) -> Ne
     return Nearest(estimate.names[index], float(estimate.distances[index]), novelty)
 
 
-def _smallest(distances: Distances, closed: Sequence[int]) -> int:
+def _smallest(distances: Float64Array, closed: Sequence[int]) -> int:
     """Return the place of the smallest that is not `closed`."""
-    if isinstance(distances, LazyDistances):
-        return int(distances.nearest(1, skip=closed)[0][0])
     kept = distances.copy()
     kept[closed] = math.inf
     return int(np.argmin(kept))

@@ -32,15 +32,6 @@ class SwapPolicy(Protocol):
         """
         ...
 
-    def due_ns(self, stamp_ns: int, *, period_ns: int) -> int | None:
-        """Return when a swap can be decided at the earliest, None: never.
-
-        Args:
-            stamp_ns: Stamp of the newest observation.
-            period_ns: Time between observations.
-        """
-        ...
-
     def reset(self) -> None:
         """Forget the past: the stream starts anew."""
         ...
@@ -109,13 +100,6 @@ class DebouncePolicy:
         self._last_swap_ns = stamp_ns
         return wanted
 
-    def due_ns(self, stamp_ns: int, *, period_ns: int) -> int | None:
-        """Return when the run can be long enough and the dwell over."""
-        missing = max(1, self._trigger_consecutive - self._wanting)
-        due = stamp_ns + missing * period_ns
-        last = self._last_swap_ns
-        return due if last is None else max(due, last + self._min_dwell_ns)
-
     def _count(self, difference: float, stamp_ns: int) -> bool:
         """Return whether this observation wants a swap, after counting it."""
         if self._wanting == 0:
@@ -156,10 +140,6 @@ class AlwaysPolicy:
         self._since_ns = stamp_ns if wants else None
         return wanted if wants else None
 
-    def due_ns(self, stamp_ns: int, *, period_ns: int) -> int | None:
-        """Return the stamp of the next observation."""
-        return stamp_ns + period_ns
-
 
 class NeverPolicy:
     """Keep what is active: the frozen baseline."""
@@ -173,10 +153,6 @@ class NeverPolicy:
         """Do nothing; there is no past."""
 
     def decide(self, wanted: AdapterMix, active: AdapterMix, stamp_ns: int) -> AdapterMix | None:
-        """Return None."""
-        return None
-
-    def due_ns(self, stamp_ns: int, *, period_ns: int) -> int | None:
         """Return None."""
         return None
 

@@ -202,7 +202,5 @@ def swap_message(header: Header, event: SwapEvent) -> AdapterSwap:
         fuse_ms=float(event.fuse_ms),
         load_ms=float(event.load_ms),
         stall_ms=float(event.stall_ms),
-        origin=event.origin,
-        deviation=float(event.deviation),
         ready_ms=float(event.ready_ms),
     )

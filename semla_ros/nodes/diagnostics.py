@@ -50,6 +50,7 @@ class Snapshot:
         support_max_age_s: From which age on an observation supports nothing.
         values: Numbers of the stream.
         unsealed: Adapters that serve and whose bytes nobody has vouched for.
+        surroundings: What is wrong around the node, see `Surroundings`.
     """
 
     node: str
@@ -74,6 +75,7 @@ class Snapshot:
     support_max_age_s: float
     values: FrameValues = field(repr=False)
     unsealed: Sequence[str] = ()
+    surroundings: Sequence[str] = ()
 
 
 def statuses(snapshot: Snapshot) -> list[DiagnosticStatus]:
@@ -89,8 +91,11 @@ def statuses(snapshot: Snapshot) -> list[DiagnosticStatus]:
 
 def _node(now: Snapshot) -> DiagnosticStatus:
     level, message = DiagnosticStatus.OK, now.state
-    if now.ignored:
-        level, message = DiagnosticStatus.WARN, "; ".join(now.ignored.values())
+    if now.ignored or now.surroundings:
+        level, message = (
+            DiagnosticStatus.WARN,
+            "; ".join((*now.surroundings, *now.ignored.values())),
+        )
     if now.problem:
         level, message = DiagnosticStatus.ERROR, now.problem
     return _status(

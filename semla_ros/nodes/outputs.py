@@ -22,7 +22,7 @@ from semla_ros.nodes import conversions, qos
 from semla_ros.nodes.planner import planner_label_info, planner_labels
 from semla_ros.types import AdapterMix, DomainEstimate, Frame, UInt8Array, Vocabulary
 from semla_ros.viz.legend import legend
-from semla_ros.viz.overlay import lut_of, overlay
+from semla_ros.viz.overlay import colorize, lut_of, overlay
 from semla_ros.viz.status import status
 
 _DEBUG = ("processing_time_ms", "cyclic_time_ms", "pipeline_latency_ms")
@@ -37,6 +37,7 @@ class Outputs:
         self._note = note
         self._all: list[LifecyclePublisher[Any]] = []
         self._mask = self._publisher(Image, "~/mask", qos.output_qos())
+        self._mask_color = self._publisher(Image, "~/mask_color", qos.output_qos())
         self._confidence = self._publisher(Image, "~/confidence", qos.output_qos())
         self._overlay = self._publisher(Image, "~/overlay", qos.output_qos())
         self._status = self._publisher(Image, "~/status", qos.output_qos())
@@ -140,6 +141,9 @@ class Outputs:
         self._all.clear()
 
     def _publish_views(self, header: Header, result: SegmentationResult) -> None:
+        if self._mask_color.get_subscription_count():
+            picture = colorize(result.labels, self._lut)
+            self._mask_color.publish(conversions.image_message(header, picture, "rgb8"))
         if self._planner_mask.get_subscription_count():
             labels = planner_labels(result.labels, result.vocabulary, result.support)
             self._planner_mask.publish(conversions.mask_message(header, labels))

@@ -1,4 +1,4 @@
-"""Every parameter of `config.py` as a ROS parameter: described, ranged, live or read-only.
+"""Every parameter of `config.py` as a ROS parameter: described, ranged, settable or read-only.
 
 A wrong value given at the start does not kill the node: it is remembered, and the node refuses to
 configure until it is right. A wrong value given later is refused with its reason.
@@ -36,7 +36,7 @@ def descriptor(spec: ParameterSpec) -> ParameterDescriptor:
     unit = f" [{spec.unit}]" if spec.unit else ""
     message = ParameterDescriptor(
         description=spec.doc + unit,
-        read_only=not spec.live,
+        read_only=spec.fixed,
         additional_constraints=f"one of: {', '.join(spec.choices)}" if spec.choices else "",
     )
     if spec.minimum is None and spec.maximum is None:

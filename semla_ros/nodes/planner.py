@@ -12,10 +12,10 @@ from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo, VisionClass
 
 from semla_ros.answers import SupportReading
+from semla_ros.nav2_costmap import UNSUPPORTED
 from semla_ros.nodes.conversions import label_info_message
 from semla_ros.types import LabelArray, Vocabulary
 
-UNSUPPORTED = " (unsupported)"
 MAX_MONO8_CLASSES = 127
 """Longest class list whose planner mask is mono8, which costmap layers want."""
 

@@ -27,6 +27,7 @@ from semla_ros.nodes import lifeline
 from semla_ros.nodes.diagnostics import Snapshot, statuses
 from semla_ros.nodes.executors import make_executor
 from semla_ros.nodes.latency import prefer_latency
+from semla_ros.nodes.opened_with import OpenedWith
 from semla_ros.nodes.outputs import Outputs
 from semla_ros.nodes.parameters import NodeParameters
 from semla_ros.nodes.ros_logging import attach, detach
@@ -34,6 +35,7 @@ from semla_ros.nodes.services import OrderServices
 from semla_ros.nodes.signals import ros_process, spin_until
 from semla_ros.nodes.statistics import FrameStatistics
 from semla_ros.nodes.stream import FrameStream
+from semla_ros.nodes.surroundings import Surroundings
 from semla_ros.nodes.transport_loss import LossReport
 from semla_ros.pipeline import AdaptivePipeline, build_pipeline
 from semla_ros.streaks import Streaks
@@ -69,6 +71,8 @@ class SegmenterNode(LifecycleNode):
         self._hangs = False
         self._streaks = Streaks()
         self._settings = NodeParameters(self, on_change=self._reconfigure)
+        self._opened = OpenedWith(self, self._settings)
+        self._surroundings = Surroundings(self)
         self._statistics = FrameStatistics()
         self._orders = OrderServices(self)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -100,6 +104,9 @@ class SegmenterNode(LifecycleNode):
             _log.info("autostart is false: waiting for a lifecycle manager")
         elif self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
+        else:
+            how = " and ".join(self._opened.commands("configure", "activate"))
+            _log.error("the node waits unconfigured: set what is wrong by parameter, then %s", how)
 
     def close(self) -> bool:
         """Release everything, in whatever state the node is; return whether nothing hangs."""
@@ -115,7 +122,8 @@ class SegmenterNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start receiving images."""
-        return self._transition(super().on_activate, state, after=self._run)
+        check = self._opened.require
+        return self._transition(super().on_activate, state, before=check, after=self._run)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop receiving images; the model stays."""
@@ -166,20 +174,17 @@ class SegmenterNode(LifecycleNode):
         try:
             self._outputs = Outputs(self, lambda text: _log.error("%s", text))
             self._pipeline = build_pipeline(self._settings.config)
+            self._opened.renew()
         except BaseException:
             self._release()
             raise
         gc.collect()
         gc.freeze()  # what lives as long as the model need not be looked at again
-        _log.info(
-            "bundle %r with %d adapters, engine %s in %s, %s",
-            self._pipeline.bundle.manifest.name,
-            len(self._pipeline.library.names),
-            self._pipeline.engine.name,
-            self._pipeline.engine.precision,
-            self._pipeline.engine.reason,
-        )
-        for name, reason in self._pipeline.library.problems.items():
+        engine, library = self._pipeline.engine, self._pipeline.library
+        what = (self._pipeline.bundle.manifest.name, len(library.names), engine.name)
+        text = "bundle %r with %d adapters, engine %s in %s, %s"
+        _log.info(text, *what, engine.precision, engine.reason)
+        for name, reason in library.problems.items():
             _log.error("adapter %s does not serve: %s", name, reason)
 
     def _run(self) -> None:
@@ -208,8 +213,9 @@ class SegmenterNode(LifecycleNode):
             self._outputs = None
 
     def _reconfigure(self, config: Config) -> None:
+        served = self._opened.changed(config, active=self._stream is not None)
         if self._pipeline is not None:
-            self._pipeline.configure(config)
+            self._pipeline.configure(served)
 
     def _check(self) -> None:
         try:
@@ -246,6 +252,7 @@ class SegmenterNode(LifecycleNode):
             mix=pipeline.active.identity if pipeline else "",
             library=len(pipeline.library.names) if pipeline else 0,
             unsealed=pipeline.library.unsealed if pipeline else (),
+            surroundings=self._surroundings.look(),
             losses=stream.losses.report() if stream else LossReport(),
             worker=stream.report() if stream else None,
             errors=dict(pipeline.errors) if pipeline else {},

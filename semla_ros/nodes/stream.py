@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode
-from rclpy.subscription import MessageInfo, Subscription
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -26,6 +26,9 @@ from semla_ros.nodes.worker import Worker, WorkerReport
 from semla_ros.pipeline import AdaptivePipeline
 from semla_ros.timing import StageTimer, now_ms
 from semla_ros.types import DomainEstimate, Frame
+
+if TYPE_CHECKING:
+    from rclpy.subscription import MessageInfo  # from Kilted on
 
 _log = logging.getLogger(__name__)
 

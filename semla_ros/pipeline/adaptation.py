@@ -10,7 +10,6 @@ from semla_ros.answers import SupportReading
 from semla_ros.errors import EmptyLibraryError
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.retrieval import retrieve
-from semla_ros.navigator.prediction import extrapolated
 from semla_ros.navigator.swap_policy import SWAP_POLICIES
 from semla_ros.pipeline.clock import FrameClock, Instant, StampReport
 from semla_ros.pipeline.faults import FaultCounter
@@ -58,7 +57,6 @@ class Adaptation:
         self._clock = FrameClock(settings.config.max_gap_s)
         self._now: Instant | None = None
         self._interrupted_ns: int | None = None
-        self._seen: tuple[DomainEstimate | None, DomainEstimate | None] = (None, None)
         self._unknown = UnknownWatch(settings.config)
 
     @property
@@ -101,7 +99,6 @@ class Adaptation:
             return None  # nothing was attempted: that is no success after failures
         estimate = self._faults.attempt("navigator", self.observer.collect)
         if estimate is not None:
-            self._seen = (self._seen[1], estimate)
             self._unknown.look(estimate, self.settings)
         return estimate
 
@@ -136,47 +133,6 @@ class Adaptation:
         since_ns = self._policy.wanted_since_ns
         waited_ns = 0 if since_ns is None else estimate.stamp_ns - since_ns
         return Decision(chosen, waited_ns * _NS_TO_MS, self._reason)
-
-    @property
-    def tolerance(self) -> float:
-        """How far a published mix may be from the one asked for, in sum |w - w'|.
-
-        0 where sets are not prepared ahead: inline, where a replay must give the same bytes, and
-        under policies that do not wait.
-        """
-        config = self.settings.config
-        ahead = config.prefetch and config.adaptation == "background"
-        return config.prefetch_tolerance if ahead and config.swap_policy == "debounce" else 0.0
-
-    def likely(self, target: AdapterMix, *, unusable: Collection[str]) -> AdapterMix | None:
-        """Return the mix that will probably be asked for next, None: `target` goes on.
-
-        The smoothed embedding is extrapolated to when the policy can decide at the earliest.
-
-        Args:
-            target: The mix that serves or is on its way.
-            unusable: Adapters that cannot be loaded.
-        """
-        before, now = self._seen
-        if self.tolerance == 0 or before is None or now is None or self.observer is None:
-            return None
-        period_ns = now.stamp_ns - before.stamp_ns
-        config = self.settings.config
-        if before.names is not now.names or not 0 < period_ns <= config.max_gap_s * 1e9:
-            return None
-        due_ns = self._policy.due_ns(now.stamp_ns, period_ns=period_ns)
-        if due_ns is None:
-            return None
-        ahead = extrapolated(
-            before.embedding,
-            now.embedding,
-            elapsed_s=period_ns * _NS_TO_S,
-            horizon_s=(due_ns - now.stamp_ns) * _NS_TO_S,
-            time_constant_s=config.ema_time_s,
-        )
-        distances = self.observer.navigator.measure(ahead)
-        mix = self.wanted(replace(now, distances=distances), unusable=unusable)
-        return mix if mix.difference(target) >= config.swap_trigger else None
 
     def wanted(self, estimate: DomainEstimate, *, unusable: Collection[str]) -> AdapterMix:
         """Return the mix retrieval asks for; the base where no adapter may or should serve.
@@ -243,7 +199,6 @@ class Adaptation:
     def restart(self) -> None:
         """Forget what was seen; the active mix is not this class's business and stays."""
         self._policy.reset()
-        self._seen = (None, None)
         self._unknown.reset()
         self._interrupted_ns = None
         if self.observer is not None:
@@ -276,7 +231,6 @@ class Adaptation:
     def adopt(self, view: LibraryView) -> None:
         """Choose among the adapters of another library from now on."""
         self.library = view.library
-        self._seen = (None, None)
         self._unknown.reset()
         if self.observer is not None:
             self.observer.estimate = None

@@ -102,7 +102,7 @@ class AdaptivePipeline:
 
     @property
     def errors(self) -> Mapping[str, int]:
-        """Stage -> how often it failed: `navigator`, `retrieval`, `prefetch`, `swap`, `infer`."""
+        """Stage -> how often it failed: `navigator`, `retrieval`, `swap`, `infer`."""
         return self._faults.counts
 
     @property

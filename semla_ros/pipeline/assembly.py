@@ -11,7 +11,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-import semla_ros
 from semla_ros.base_weights import BaseWeights
 from semla_ros.bundle import MANIFEST, ModelBundle, open_bundle
 from semla_ros.config import Config
@@ -28,13 +27,14 @@ from semla_ros.pipeline.engines import open_encoder, open_engine
 from semla_ros.pipeline.observer import Observer
 from semla_ros.pipeline.parts import PipelineParts
 from semla_ros.pipeline.settings import LiveSettings, bank_of, check_excluded
+from semla_ros.shipped import places
 from semla_ros.signature import TrustedKeys, read_trusted_keys
 from semla_ros.swap import AdapterSwapper
 
 _LOG = logging.getLogger(__name__)
 
 BUNDLE_VARIABLE = "SEMLA_BUNDLE"
-_DEMO = Path("models") / "demo"
+_DEMO = "models/demo"
 _ONE_THREAD = 1
 _MEGABYTE = 2**20
 _WARM_UP_FRAMES = 2
@@ -43,8 +43,7 @@ _WARM_UP_FRAMES = 2
 def default_bundle() -> Path:
     """Return the folder of the bundle that comes with the package.
 
-    Looks at the environment variable SEMLA_BUNDLE, beside the package's source, and in the
-    `share/semla_ros` of every prefix in AMENT_PREFIX_PATH; the first one given or found wins.
+    The environment variable SEMLA_BUNDLE comes first, then what is shipped, see `shipped.places`.
 
     Raises:
         BundleError: There is none; the message names every place.
@@ -52,13 +51,11 @@ def default_bundle() -> Path:
     given = os.environ.get(BUNDLE_VARIABLE)
     if given:
         return Path(given)
-    places = [Path(folder).parent / _DEMO for folder in semla_ros.__path__]
-    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
-    places += [Path(prefix) / "share" / "semla_ros" / _DEMO for prefix in prefixes if prefix]
-    for place in places:
-        if (place / MANIFEST).is_file():
-            return place
-    looked = ", ".join(str(place) for place in dict.fromkeys(places))
+    folders = [place / _DEMO for place in places()]
+    for folder in folders:
+        if (folder / MANIFEST).is_file():
+            return folder
+    looked = ", ".join(str(folder) for folder in folders)
     raise BundleError(
         f"expected a model bundle, found none in {looked}: "
         f"set the parameter `bundle` or {BUNDLE_VARIABLE}"

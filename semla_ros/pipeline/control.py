@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from functools import partial
 
@@ -107,15 +107,12 @@ class SwapControl:
         unusable = self._swapper.unusable
         decision = self._adaptation.decide(estimate, self._swapper.target, unusable=unusable)
         if decision is None:
-            self._prefetch(unusable)
             return
         self._swapper.request(
             decision.mix,
             reason=decision.reason,
             stamp_ns=stamp_ns,
             detection_ms=decision.detection_ms,
-            tolerance=self._adaptation.tolerance,
-            without=self._adaptation.banned(unusable),
         )
 
     def advance(self, stamp_ns: int) -> None:
@@ -156,19 +153,6 @@ class SwapControl:
             lost = unknown_of(self._adaptation.settings.config.excluded, self._reloaded.library)
             if lost:
                 _LOG.warning("excluded and not in the library: %s: correct `exclude`", lost)
-
-    def _prefetch(self, unusable: Collection[str]) -> None:
-        """Have the mix prepared that will probably be asked for; nothing waits for it."""
-        likely = self._faults.attempt(
-            "prefetch",
-            partial(self._adaptation.likely, self._swapper.target, unusable=unusable),
-        )
-        if likely is not None:
-            self._swapper.prefetch(
-                likely,
-                tolerance=self._adaptation.tolerance,
-                without=self._adaptation.banned(unusable),
-            )
 
     def _order(self, start: Callable[[int], Future[SwapEvent]]) -> Future[SwapEvent]:
         return self._commands.put(start)

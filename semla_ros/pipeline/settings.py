@@ -25,14 +25,7 @@ from semla_ros.support_calibration import SupportCalibration
 from semla_ros.types import AdapterMix, DomainEstimate, Float64Array
 
 _LOG = logging.getLogger(__name__)
-_POLICY_FIELDS = (
-    "swap_policy",
-    "swap_trigger",
-    "swap_release",
-    "trigger_consecutive",
-    "release_consecutive",
-    "min_dwell_s",
-)
+_POLICY = tuple(spec.name for spec in PARAMETERS.values() if spec.decides == "policy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,19 +146,30 @@ def _valid(
 
 def same_policy(one: Config, other: Config) -> bool:
     """Return whether both ask for the same swap policy, settings included."""
-    return all(getattr(one, name) == getattr(other, name) for name in _POLICY_FIELDS)
+    return all(getattr(one, name) == getattr(other, name) for name in _POLICY)
+
+
+def not_live(before: Config, after: Config) -> list[str]:
+    """Return the parameters that differ and that a running pipeline cannot take over."""
+    changed = [f.name for f in fields(Config) if getattr(before, f.name) != getattr(after, f.name)]
+    return [name for name in changed if not PARAMETERS[name].live]
+
+
+def with_live_of(before: Config, after: Config) -> Config:
+    """Return `before` with the live parameters of `after`."""
+    live = [name for name, spec in PARAMETERS.items() if spec.live]
+    return replace(before, **{name: getattr(after, name) for name in live})
 
 
 def check_live(before: Config, after: Config) -> None:
     """Check that only live parameters differ.
 
     Raises:
-        ConfigError: A read-only parameter differs; it is named.
+        ConfigError: Another parameter differs; it is named.
     """
-    changed = [f.name for f in fields(Config) if getattr(before, f.name) != getattr(after, f.name)]
-    fixed = [name for name in changed if not PARAMETERS[name].live]
-    if fixed:
-        raise ConfigError(f"expected only live parameters to change, got {fixed!r}: restart")
+    names = not_live(before, after)
+    if names:
+        raise ConfigError(f"expected only live parameters to change, got {names!r}: restart")
 
 
 def check_excluded(names: Collection[str], library: AdapterLibrary) -> None:

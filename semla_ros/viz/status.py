@@ -11,14 +11,15 @@ import numpy as np
 from semla_ros.answers import SupportReading
 from semla_ros.types import AdapterMix, UInt8Array
 
-SIZE = (480, 160)
+SIZE = (480, 270)
 """Width and height, px."""
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-_SCALE = 0.45
-_ROW = 21
-_TOP = 50
-_BAR_LEFT, _BAR_RIGHT = 190, 430
+_LARGE, _SMALL = 0.95, 0.55
+_LINE = 25
+_ROW = 26
+_TOP = 138
+_BAR_LEFT, _BAR_RIGHT = 200, 420
 _MAX_ROWS = 5
 _BACK, _INK, _FAINT, _BAR = (24, 27, 32), (235, 235, 235), (70, 75, 82), (86, 180, 233)
 _LEVEL: Mapping[str, tuple[int, int, int]] = {
@@ -31,7 +32,7 @@ _LEVEL: Mapping[str, tuple[int, int, int]] = {
 
 
 def status(mix: AdapterMix, support: SupportReading | None) -> UInt8Array:
-    """Return a picture (160, 480, 3) uint8 RGB: support level and figures, the mix as bars.
+    """Return a picture (270, 480, 3) uint8 RGB: support level and figures, the mix as bars.
 
     Args:
         mix: What made the mask; the five heaviest are shown.
@@ -40,22 +41,27 @@ def status(mix: AdapterMix, support: SupportReading | None) -> UInt8Array:
     width, height = SIZE
     image: UInt8Array = np.full((height, width, 3), _BACK, np.uint8)
     level = support.level if support is not None else "no support reading"
-    color = _LEVEL.get(level, _FAINT)
+    color = _LEVEL.get(level, _LEVEL["STALE"])
     cv2.rectangle(image, (0, 0), (8, height), color, -1)
-    _text(image, level.replace("_", " "), (18, 20), color)
-    if support is not None:
-        _text(image, _figures(support), (18, 40), _INK)
+    _text(image, level.replace("_", " "), (20, 34), color, scale=_LARGE)
+    for row, line in enumerate(_figures(support)):
+        _text(image, line, (20, 64 + row * _LINE), _INK)
     shares = sorted(zip(mix.weights, mix.names, strict=True), reverse=True)[:_MAX_ROWS]
     for row, (weight, name) in enumerate(shares):
         _bar(image, _TOP + row * _ROW, name, weight)
     return image
 
 
-def _figures(support: SupportReading) -> str:
-    parts = [f"support {support.smoothed:.3g}", f"nearest {support.nearest}"]
+def _figures(support: SupportReading | None) -> list[str]:
+    """Return what a reading says, at most three lines; STALE knows no adapter."""
+    if support is None:
+        return []
+    if support.level == "STALE":
+        return ["no usable image: nothing is known", "of what the camera sees now"]
+    lines = [f"support {support.smoothed:.3g}", f"nearest adapter {support.nearest}"]
     if math.isfinite(support.miou_lower):
-        parts.append(f"mIoU >= {support.miou_lower:.2f}")
-    return "   ".join(parts)
+        lines.append(f"mIoU is meant to stay above {support.miou_lower:.2f}")
+    return lines
 
 
 def _bar(image: UInt8Array, top: int, name: str, weight: float) -> None:
@@ -63,12 +69,18 @@ def _bar(image: UInt8Array, top: int, name: str, weight: float) -> None:
     filled = _BAR_LEFT + round((_BAR_RIGHT - _BAR_LEFT) * min(1.0, max(0.0, weight)))
     cv2.rectangle(image, (_BAR_LEFT, top), (_BAR_RIGHT, bottom), _FAINT, -1)
     cv2.rectangle(image, (_BAR_LEFT, top), (filled, bottom), _BAR, -1)
-    _text(image, name[:20], (18, bottom), _INK)
+    _text(image, name[:18], (20, bottom), _INK)
     _text(image, f"{weight:.2f}", (_BAR_RIGHT + 8, bottom), _INK)
 
 
 def _text(
-    image: UInt8Array, text: str, where: tuple[int, int], color: tuple[int, int, int]
+    image: UInt8Array,
+    text: str,
+    where: tuple[int, int],
+    color: tuple[int, int, int],
+    *,
+    scale: float = _SMALL,
 ) -> None:
     printable = text.encode("ascii", "replace").decode()
-    cv2.putText(image, printable, where, _FONT, _SCALE, color, 1, cv2.LINE_AA)
+    thickness = 2 if scale > _SMALL else 1
+    cv2.putText(image, printable, where, _FONT, scale, color, thickness, cv2.LINE_AA)

@@ -4,21 +4,23 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import torch
-from fakes import tiny_config, with_taps
-from torch.nn import functional
 
-from semla_ros.bundler import onnx_export
-from semla_ros.bundler.onnx_export import (
+torch = pytest.importorskip("torch", reason="needs torch: scripts/setup --dev")
+
+from fakes import tiny_config, with_taps  # noqa: E402
+from torch.nn import functional  # noqa: E402
+
+from semla_ros.bundler import onnx_export  # noqa: E402
+from semla_ros.bundler.onnx_export import (  # noqa: E402
     OPSET,
     export_segmentation,
     export_text_encoder,
     save_graph,
 )
-from semla_ros.errors import TrainingError
-from semla_ros.network.catseg import ABSENT_LOGIT
-from semla_ros.network.checkpoint import create_catseg
-from semla_ros.network.layers import adaptable_layers
+from semla_ros.errors import TrainingError  # noqa: E402
+from semla_ros.network.catseg import ABSENT_LOGIT  # noqa: E402
+from semla_ros.network.checkpoint import create_catseg  # noqa: E402
+from semla_ros.network.layers import adaptable_layers  # noqa: E402
 
 TOLERANCE = 1e-4
 

@@ -42,6 +42,7 @@ class Model:
 
 @pytest.fixture
 def transformers(monkeypatch):
+    pytest.importorskip("torch", reason="captions need torch: scripts/setup --dev")
     stub = SimpleNamespace(AutoProcessor=Processor, Blip2ForConditionalGeneration=Model)
     monkeypatch.setitem(sys.modules, "transformers", stub)
 

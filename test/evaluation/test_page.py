@@ -1,6 +1,7 @@
 """Pages need nothing but themselves, escape what they are given, and draw what is there."""
 
 import base64
+import dataclasses
 import math
 import re
 import xml.etree.ElementTree as ET
@@ -9,7 +10,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from semla_ros.answers import SwapEvent
+from semla_ros.answers import SupportReading, SwapEvent
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation import page as p
 from semla_ros.evaluation.bars import BarRow, grouped_bars
@@ -96,6 +97,14 @@ def test_the_page_says_what_happened(replayed):
 def test_a_replay_without_frames_has_a_page(support):
     empty = support.result(0)
     assert "frames segmented" in " ".join(Balanced(replay_page(empty)).words)
+
+
+def test_a_replay_whose_support_was_never_known_has_a_page(support):
+    whole = support.result()
+    stale = SupportReading.stale()
+    unknown = [dataclasses.replace(f, support=stale) for f in whole.frames]
+    page = replay_page(dataclasses.replace(whole, frames=tuple(unknown)))
+    assert "support was never known" in " ".join(Balanced(page).words)
 
 
 def test_what_comes_from_outside_is_escaped():

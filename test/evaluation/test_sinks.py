@@ -23,6 +23,8 @@ def test_predictions_carry_the_frames_stamps_and_labels(support, tmp_path):
     counts = {topic: len(messages) for topic, messages in topics.items()}
     assert counts == {
         "/segmenter/mask": 4,
+        "/segmenter/mask_color": 4,
+        "/segmenter/legend": 1,
         "/segmenter/overlay/compressed": 4,
         "/segmenter/support": 3,
         "/segmenter/adapters": 2,
@@ -35,6 +37,11 @@ def test_predictions_carry_the_frames_stamps_and_labels(support, tmp_path):
         assert header.sec * 10**9 + header.nanosec == stamp
         labels = mask.data.reshape(mask.height, mask.width)
         np.testing.assert_array_equal(labels, view.result.labels)
+    colors = topics["/segmenter/mask_color"]
+    for view, (stamp, picture) in zip(views, colors, strict=True):
+        assert (stamp, picture.encoding) == (view.frame.stamp_ns, "rgb8")
+        rgb = picture.data.reshape(picture.height, picture.width, 3)
+        np.testing.assert_array_equal(rgb, view.mask_rgb)
     assert topics["/segmenter/adapters"][1][1].names == ["fog", "rain"]
 
 

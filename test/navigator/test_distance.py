@@ -160,3 +160,15 @@ def test_a_domain_that_does_not_know_its_spread_takes_that_of_the_others():
     of_two = pooled_whitening(known, counts=[300, 500])
     of_four = pooled_whitening([known[0], None, known[1], np.eye(2)], counts=[300, 90, 500, None])
     np.testing.assert_array_equal(of_four, of_two)
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 400])
+def test_many_domains_are_measured_as_few_are(count):
+    rng = np.random.default_rng(count)
+    places, root = rng.normal(5, 0.4, (count, 12)), rng.standard_normal((12, 12))
+    point = rng.normal(5, 0.4, 12).astype(np.float32)
+    bank = CentroidBank(tuple(map(str, range(count))), places, whitening=root)
+    one_by_one = [math.dist(place, point) for place in places]
+    np.testing.assert_allclose(euclidean(point, bank), one_by_one, rtol=1e-12)
+    turned = [math.dist(place @ root, point.astype(np.float64) @ root) for place in places]
+    np.testing.assert_allclose(novelties(point, bank), turned, rtol=1e-9)

@@ -76,13 +76,6 @@ def test_embedding_changes_nothing(navigator):
     np.testing.assert_allclose(observe(navigator, 2, 0).embedding, 0)
 
 
-def test_measuring_knows_no_past_and_leaves_none(navigator):
-    observe(navigator, 0, 0)
-    point = np.full(3, 200, np.float32)
-    np.testing.assert_allclose(navigator.measure(point), [np.sqrt(3) * 200, 1e-6])
-    np.testing.assert_allclose(observe(navigator, 1, 0).embedding, 0)
-
-
 def test_another_library_keeps_the_filter(navigator):
     observe(navigator, 0, 0)
     other = CentroidBank(("grey",), np.full((1, 3), 100.0))

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from fakes import tiny_config
 
-from semla_ros.network.catseg import CatSeg
-from semla_ros.network.checkpoint import catseg_from_state, create_catseg
+torch = pytest.importorskip("torch", reason="needs torch: scripts/setup --dev")
+
+from fakes import tiny_config  # noqa: E402
+
+from semla_ros.network.catseg import CatSeg  # noqa: E402
+from semla_ros.network.checkpoint import catseg_from_state, create_catseg  # noqa: E402
 
 DATA = Path(__file__).parent / "data"
 

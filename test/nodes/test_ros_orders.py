@@ -3,8 +3,10 @@
 import shutil
 
 import pytest
+import rclpy
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rosgraph_msgs.msg import Clock
 from semla_ros.msg import AdapterMixture, AdapterSwap
 from semla_ros.srv import SelectAdapters, SetVocabulary
 from sensor_msgs.msg import Image
@@ -67,7 +69,8 @@ def test_parameters_are_live_or_refused_with_a_reason(robot):
         for name, value, says in (
             ("temperature", -1.0, "range"),
             ("temperature", "hot", "type"),
-            ("engine", "onnx", "read-only"),
+            ("executor", "multi", "read-only"),
+            ("engine", "onnx", "`ros2 lifecycle set /segmenter deactivate`"),
             ("swap_policy", "sometimes", "expected one of ('debounce', 'always', 'never')"),
             ("swap_release", 0.9, "at most swap_trigger 0.3, got 0.9"),
             ("distance", "mahalanobis", "at least 500"),
@@ -97,6 +100,60 @@ def test_a_wrong_start_value_is_named_and_can_be_set_right(robot):
         assert "'temperature': expected 0.0 to 1000000.0, got -3.0" in status.message
         assert it.set_parameter("temperature", 0.5) == (True, "")
         assert it.transition("configure")
+
+
+def test_a_wrong_bundle_is_mended_by_parameter_and_configure(robot, tiny, make_image, scene):
+    with robot(active=False, bundle="/nowhere") as it:
+        it.diagnosed("node", lambda s, _: "/nowhere" in s.message, "the wrong bundle is named")
+        assert it.set_parameter("bundle", str(tiny.root)) == (True, "")
+        assert it.transition("configure")
+        assert it.transition("activate")
+        it.wait_until_active()
+        masks = it.listen("mask", Image)
+        it.send(make_image(scene), lambda: masks, "mask")
+
+
+def test_what_configure_reads_waits_for_the_next_configure(robot, wait):
+    with robot() as it:
+        done, reason = it.set_parameter("output_size", "model")
+        assert not done
+        assert "'output_size': read at configure" in reason
+        assert "cleanup`, set it, then" in reason
+        assert it.node.get_parameter("output_size").value == "input"
+
+        assert it.transition("deactivate")
+        assert it.set_parameter("output_size", "model") == (True, "")
+        assert it.set_parameter("temperature", 0.03) == (True, "")
+        assert not it.transition("activate")
+        assert it.node.state == "inactive"
+        said = "'output_size': set since configure, not in force"
+        it.diagnosed("node", lambda s, _: said in s.message, "why it is not activated")
+
+        assert it.transition("cleanup")
+        assert it.transition("configure")
+        assert it.transition("activate")
+        it.wait_until_active()
+
+
+def test_a_second_node_of_the_name_is_told_and_forgotten(robot):
+    with robot() as it:
+        it.diagnosed("node", lambda s, _: s.level == b"\x00", "OK alone")
+        twin = rclpy.create_node("segmenter", use_global_arguments=False)
+        status, _ = it.diagnosed("node", lambda s, _: s.level == b"\x01", "WARN beside another")
+        assert "another node is named /segmenter" in status.message
+        twin.destroy_node()
+        it.received["/diagnostics"].clear()
+        it.diagnosed("node", lambda s, _: s.level == b"\x00", "OK alone again")
+
+
+def test_simulated_time_without_a_clock_is_told(robot):
+    with robot(use_sim_time=True) as it:
+        status, _ = it.diagnosed("node", lambda s, _: s.level == b"\x01", "WARN without a clock")
+        assert (
+            "time stands still: use_sim_time is true and nobody publishes /clock" in status.message
+        )
+        it.peer.create_publisher(Clock, "/clock", 1)
+        it.diagnosed("node", lambda s, _: s.level == b"\x00", "OK with a clock")
 
 
 def test_an_unknown_parameter_is_told_with_what_was_meant(robot):

@@ -5,9 +5,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from semla_ros.bench.drill.probe_camera import Script, message_of
 from semla_ros.errors import FrameError, SemlaError
 from semla_ros.nodes.conversions import frame_from_compressed, frame_from_image
-from semla_ros.nodes.probe_camera import Script, message_of
 
 S = 10**9
 COUNTS = {"day": 3, "night": 2}

@@ -1,7 +1,9 @@
 """The status picture: one size, the level's colour, bars as long as their weights."""
 
 import math
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -31,7 +33,7 @@ def test_every_level_has_a_stripe_of_its_own_colour(level):
 
 
 def test_bars_are_as_long_as_the_weights():
-    assert bar_lengths(status(MIX, reading())) == pytest.approx([61, 181], abs=1)
+    assert bar_lengths(status(MIX, reading())) == pytest.approx([56, 166], abs=1)
 
 
 def test_it_needs_no_reading_and_bounds_what_it_shows():
@@ -39,6 +41,29 @@ def test_it_needs_no_reading_and_bounds_what_it_shows():
     image = status(many, None)
     assert image.shape == (SIZE[1], SIZE[0], 3)
     assert len(bar_lengths(image)) == 1
+
+
+def texts(monkeypatch, support):
+    """What the picture says, line by line."""
+    said = []
+    monkeypatch.setattr(cv2, "putText", lambda image, text, *rest: said.append(text))
+    status(MIX, support)
+    return said
+
+
+def test_stale_names_no_adapter_and_says_why(monkeypatch):
+    said = texts(monkeypatch, SupportReading.stale())
+    assert said[0] == "STALE"
+    assert not any("nearest" in line or "support" in line for line in said)
+    assert "no usable image: nothing is known" in said
+
+
+def test_what_is_said_fits_the_picture(monkeypatch):
+    longest = replace(reading("OUT_OF_LIBRARY", lower=0.25), nearest="heavy-snow-at-dawn")
+    for index, line in enumerate(texts(monkeypatch, longest)):
+        scale, thickness = (0.95, 2) if index == 0 else (0.55, 1)
+        (width, _), _ = cv2.getTextSize(line, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
+        assert 20 + width < SIZE[0], line
 
 
 def test_the_bound_is_shown_where_it_is_known():

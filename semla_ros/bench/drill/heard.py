@@ -1,4 +1,4 @@
-"""What the probe sent and heard (`semla_ros.nodes.probe`), read from its file; pure."""
+"""What the probe sent and heard (`semla_ros.bench.drill.probe`), read from its file; pure."""
 
 from __future__ import annotations
 

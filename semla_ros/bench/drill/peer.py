@@ -1,4 +1,4 @@
-"""The probe (`semla_ros.nodes.probe`) as a process."""
+"""The probe (`semla_ros.bench.drill.probe`) as a process."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from semla_ros.bench.processes import stop_process
+from semla_ros.children import start_child
 from semla_ros.errors import SemlaError
 
-_PROBE = "semla_ros.nodes.probe"
+_PROBE = "semla_ros.bench.drill.probe"
 _MARGIN_S = 60.0
 
 
@@ -37,7 +38,7 @@ class Peer:
         command = [sys.executable, "-m", _PROBE, str(pictures), str(heard), *words]
         pipe = subprocess.PIPE
         with log.open("ab") as sink:
-            self.process = subprocess.Popen(
+            self.process = start_child(
                 command, env=dict(environment), stdin=pipe, stdout=pipe, stderr=sink
             )
         self._log = log
@@ -49,7 +50,7 @@ class Peer:
         return self.process.pid
 
     def camera(self, **script: object) -> int:
-        """Let the camera work so, see `nodes.probe.Script`; return its subscribers."""
+        """Let the camera work so, see `probe_camera.Script`; return its subscribers."""
         return int(self._ask({"do": "camera", **script})["subscribers"])
 
     def call(

@@ -22,6 +22,7 @@ from semla_ros.bench.drill.scene import SIZE
 from semla_ros.bench.drill.small_disk import mount_small, size_mib
 from semla_ros.bench.frames import CAMERA
 from semla_ros.bench.processes import stop_process
+from semla_ros.children import start_child
 from semla_ros.drive import NODE_MODULE, DriveRequest, node_command, node_environment
 from semla_ros.errors import SemlaError
 from semla_ros.evaluation.live_result import NODE
@@ -146,9 +147,7 @@ class Session:
             places = {"ROS_LOG_DIR": "ros", "XDG_CACHE_HOME": "cache", "TMPDIR": "tmp"}
             environment |= {name: str(self._disk / place) for name, place in places.items()}
         with log:
-            self._node = subprocess.Popen(
-                self.command(setup), env=environment, stdout=log, stderr=log
-            )
+            self._node = start_child(self.command(setup), env=environment, stdout=log, stderr=log)
 
     def command(self, setup: Setup, *, namespace: str | None = None) -> list[str]:
         """Return the command line of a node."""
@@ -173,7 +172,7 @@ class Session:
     def spawn(self, words: list[str], *, log: str = "other") -> subprocess.Popen[bytes]:
         """Start any other process in the drill's environment; the caller ends it."""
         with (self._root / f"{log}.log").open("ab") as sink:
-            process = subprocess.Popen(words, env=self._environment, stdout=sink, stderr=sink)
+            process = start_child(words, env=self._environment, stdout=sink, stderr=sink)
         self._others.append(process)
         return process
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from semla_ros.demo.model.runner import Runner
 from semla_ros.demo.model.scenes import DomainScenes
 from semla_ros.demo.world import CLASSES
-from semla_ros.evaluation.metrics import ConfusionMatrix, harmonic_mean
+from semla_ros.evaluation.metrics import class_iou, frame_counts, harmonic_mean, mean_iou
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
 from semla_ros.types import AdapterMix, UInt8Array
 
@@ -77,13 +77,14 @@ def score(
     with tqdm(total=total, desc=title, mininterval=5.0) as bar:
         for strategy in strategies:
             for domain in scenes:
-                matrix = ConfusionMatrix(len(CLASSES))
+                counts = np.zeros((3, len(CLASSES)), np.int64)
                 for rgb, labels in zip(domain.images.rgb, domain.images.labels, strict=True):
                     mix = mix_of[strategy](domain.domain, rgb)
-                    matrix.update(labels, runner.segment(rgb, mix))
+                    mask = runner.segment(rgb, mix)
+                    counts += frame_counts(labels, mask, classes=len(CLASSES))
                     bar.update()
-                miou[strategy][domain.domain] = 100 * matrix.mean_iou
-                iou[strategy][domain.domain] = tuple(float(100 * v) for v in matrix.iou)
+                miou[strategy][domain.domain] = 100 * float(mean_iou(counts))
+                iou[strategy][domain.domain] = tuple(float(100 * v) for v in class_iou(counts))
     return SeedScores(miou, iou)
 
 

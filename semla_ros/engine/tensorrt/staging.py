@@ -171,7 +171,12 @@ def _by_opencv(wide: Float32Array) -> npt.NDArray[np.float16]:
 
 @functools.lru_cache(maxsize=1)
 def _opencv_rounds() -> bool:
-    """Return whether this OpenCV rounds as numpy does; those before 5 cannot at all."""
+    """Return whether this OpenCV rounds as numpy does; those before 5 cannot at all.
+
+    Ubuntu 24.04's (4.6) does not even have the type's name in Python.
+    """
+    if not hasattr(cv2, "CV_16F"):
+        return False
     steps: Float32Array = np.arange(-4096, 4096, dtype=np.float32).reshape(64, 128)
     trial = steps * np.float32(1.0003) ** np.abs(steps)
     try:

@@ -16,8 +16,8 @@ import numpy as np
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.analysis.gaps import kmeans
 from semla_ros.evaluation.analysis.mix_sweep import sampled
-from semla_ros.evaluation.study.record import Int64Array
-from semla_ros.evaluation.study.scores import means_over, miou_of
+from semla_ros.evaluation.metrics import Int64Array, mean_iou
+from semla_ros.evaluation.study.scores import means_over
 from semla_ros.evaluation.study.scoring import score_frame
 from semla_ros.evaluation.study.session import Session
 from semla_ros.evaluation.study.tasks import Task
@@ -138,6 +138,6 @@ def _counts(session: Session, rgb: UInt8Array, truth: LabelArray, mix: AdapterMi
 def _h_mean(counts: Int64Array, domains: Sequence[str], session: Session) -> float:
     names = np.array(domains, dtype=np.str_)
     scores = {
-        str(d): 100 * float(miou_of(counts[names == d].sum(axis=0))) for d in np.unique(names)
+        str(d): 100 * float(mean_iou(counts[names == d].sum(axis=0))) for d in np.unique(names)
     }
     return means_over(scores, session.settings.excluded)["h_mean"]

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from semla_ros.errors import EvaluationError
+from semla_ros.evaluation.metrics import mean_iou
 from semla_ros.evaluation.study.record import (
     GATED,
     SEMLA,
@@ -18,7 +19,6 @@ from semla_ros.evaluation.study.record import (
     Study,
     StudyInfo,
 )
-from semla_ros.evaluation.study.scores import miou_of
 from semla_ros.evaluation.study.strategies import left_out
 from semla_ros.mask_signals import SIGNALS as MASK_SIGNALS
 from semla_ros.navigator.support import support_level
@@ -173,7 +173,7 @@ def _rows(recording: RecordingTrack, strategy: str, block: str, info: StudyInfo)
         novelty=recording.novelty,
         nearest_distance=nearest,
         mix_entropy=_entropy(track.weights.astype(np.float64)),
-        miou=np.where(recording.scored, miou_of(track.counts), np.nan),
+        miou=np.where(recording.scored, mean_iou(track.counts), np.nan),
         domain=np.array(domains, dtype=np.str_),
         block=_blocks(block, domains),
         level=np.array(_levels(recording, strategy, nearest, info), dtype=np.str_),

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semla_ros.evaluation.study.record import Int64Array, Study
-from semla_ros.evaluation.study.scores import means_over, miou_of
+from semla_ros.evaluation.metrics import Int64Array, mean_iou
+from semla_ros.evaluation.study.record import Study
+from semla_ros.evaluation.study.scores import means_over
 
 CHUNK = 20
 """Consecutive frames that are drawn together: neighbours resemble each other."""
@@ -46,7 +47,7 @@ def gain(study: Study, strategy: str, reference: str, *, seed: int = 0) -> Gain 
     if not chunks:
         return None
     whole = {d: each.sum(axis=0) for d, each in chunks.items()}
-    scores = {d: 100 * miou_of(each) for d, each in whole.items()}  # (2,) each
+    scores = {d: 100 * mean_iou(each) for d, each in whole.items()}  # (2,) each
     change = {d: float(s[0] - s[1]) for d, s in scores.items()}
     rng = np.random.default_rng(seed)
     drawn = []
@@ -70,7 +71,7 @@ def gain(study: Study, strategy: str, reference: str, *, seed: int = 0) -> Gain 
 
 
 def _difference(counts: dict[str, Int64Array], excluded: tuple[str, ...]) -> float:
-    scores = {d: 100 * miou_of(each) for d, each in counts.items()}
+    scores = {d: 100 * mean_iou(each) for d, each in counts.items()}
     pair = [means_over({d: float(s[i]) for d, s in scores.items()}, excluded) for i in (0, 1)]
     return pair[0]["h_mean"] - pair[1]["h_mean"]
 

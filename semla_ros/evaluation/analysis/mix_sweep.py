@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from semla_ros.errors import EmptyLibraryError, EvaluationError, LibraryError
+from semla_ros.evaluation.metrics import Int64Array, mean_iou
 from semla_ros.evaluation.study.inputs import Shot
-from semla_ros.evaluation.study.record import Int64Array
-from semla_ros.evaluation.study.scores import means_over, miou_of
+from semla_ros.evaluation.study.scores import means_over
 from semla_ros.evaluation.study.scoring import score_frame
 from semla_ros.evaluation.study.session import Session
 from semla_ros.evaluation.study.strategies import left_out
@@ -220,7 +220,7 @@ def _scores(tally: _Tally, choices: Sequence[Choice], session: Session) -> tuple
     found = []
     for choice in choices:
         domains = {
-            d: 100 * float(miou_of(counts))
+            d: 100 * float(mean_iou(counts))
             for (c, d), counts in sorted(tally.counts.items(), key=lambda item: item[0][1])
             if c == choice
         }

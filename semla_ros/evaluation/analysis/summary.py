@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from semla_ros.errors import EvaluationError
+from semla_ros.evaluation.metrics import class_iou, mean_iou
 from semla_ros.evaluation.study.record import FIXED, ORACLE, SEMLA, ZERO_SHOT, Study
-from semla_ros.evaluation.study.scores import domain_counts, iou_of, means_over, miou_of
+from semla_ros.evaluation.study.scores import domain_counts, means_over
 from semla_ros.types import Float64Array
 
 Cell = str | int | float | None
@@ -46,7 +47,7 @@ class ResultTable:
 def strategy_miou(study: Study, strategy: str) -> dict[str, float]:
     """Return domain -> mIoU in percent; NaN where no class has truth."""
     counts = domain_counts(study, strategy)
-    return {domain: 100 * float(miou_of(each)) for domain, each in counts.items()}
+    return {domain: 100 * float(mean_iou(each)) for domain, each in counts.items()}
 
 
 def means(study: Study, strategy: str) -> tuple[float, float]:
@@ -86,7 +87,7 @@ def total_iou(study: Study, strategy: str) -> Float64Array:
     counts = domain_counts(study, strategy)
     if not counts:
         return np.full(len(study.info.classes), np.nan)
-    total: Float64Array = iou_of(np.sum([*counts.values()], axis=0))
+    total: Float64Array = class_iou(np.sum([*counts.values()], axis=0))
     return total
 
 
@@ -123,7 +124,7 @@ def contribution_table(study: Study) -> ResultTable | None:
             columns[strategy.removeprefix(FIXED)] = gain
     for domain, counts in domain_counts(study, ORACLE).items():
         if domain in study.info.adapters and domain not in columns and domain in base:
-            columns[domain] = iou_of(counts) - iou_of(base[domain])
+            columns[domain] = class_iou(counts) - class_iou(base[domain])
     if not columns:
         return None
     rows: list[tuple[Cell, ...]] = [

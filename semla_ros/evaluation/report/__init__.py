@@ -19,10 +19,12 @@ from semla_ros.evaluation.report.drive_sections import curve_table, drive_sectio
 from semla_ros.evaluation.report.findings import Findings, findings
 from semla_ros.evaluation.report.gap_files import gap_section
 from semla_ros.evaluation.report.sections import (
+    class_notes,
     headline_numbers,
     library_sections,
     optional,
     origin_section,
+    page_fills,
     result_sections,
     result_tables,
     support_sections,
@@ -88,17 +90,18 @@ def study_page(
     bank = None
     if bundle is not None:
         bank = bank_of(bundle_library(bundle), distance="euclidean")
+    fills = page_fills(study)
     words = "".join(f"<li>{escape(line)}</li>" for line in verdict(study, found))
     sections = [
         section("Verdict", f'<ul class="verdict">{words}</ul>'),
         *result_sections(study, found),
         *drive_sections(study),
-        *support_sections(found),
+        *support_sections(found, fills),
         optional(lambda: unknown_section(study, found.table)),
         optional(lambda: "" if bundle is None else family_section(study, bundle)),
-        *library_sections(study, found, bank),
+        *library_sections(study, found, bank, fills),
         "" if bundle is None else words_section(bundle.library),
-        *timeline_sections(study, found.strategy),
+        *timeline_sections(study, found.strategy, fills),
         *worst_section(pictures),
         optional(lambda: gap_section(study, library_gaps(study))),
         origin_section(study, found),
@@ -110,7 +113,7 @@ def study_page(
         f"{study.info.bundle} on the {study.info.engine} engine, strategies "
         f"{', '.join(study.info.strategies)}.",
         sections,
-        top=headlines(headline_numbers(study, found)),
+        top=headlines(headline_numbers(study, found)) + class_notes(study),
         footer="Made by semla report from saved results; the same results give the same page.",
     )
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from semla_ros.evaluation.analysis.extra import evaluate_extra
 from semla_ros.evaluation.analysis.frames import FrameTable
+from semla_ros.evaluation.svg import Fill
 from semla_ros.types import Float64Array
 
 PALETTE = (
@@ -48,8 +49,8 @@ class Projection:
     names: tuple[str, ...]
 
 
-def support_scatter(table: FrameTable) -> str:
-    """Return frame mIoU over support by domain (SemLA's Figure 9).
+def support_scatter(table: FrameTable, fills: Mapping[str, Fill]) -> str:
+    """Return frame mIoU over support by domain (SemLA's Figure 9), coloured by `fills`.
 
     Raises:
         MissingExtraError: matplotlib is missing.
@@ -57,17 +58,15 @@ def support_scatter(table: FrameTable) -> str:
     judged = table.judged
     figure, axes = _figure()
     domains = np.unique(judged.domain)
-    for style, domain in zip(_styles(len(domains)), domains, strict=True):
+    for index, domain in enumerate(domains):
         inside = judged.domain == domain
         axes.scatter(
             judged.support[inside],
             100 * judged.miou[inside],
-            s=16,
-            alpha=0.5,
-            linewidths=0,
+            s=18,
             label=str(domain),
             rasterized=int(inside.sum()) > 400,
-            **style,
+            **_marks(fills, str(domain), index),
         )
     axes.set_xlabel("support score")
     axes.set_ylabel("frame mIoU, %")
@@ -139,8 +138,8 @@ def heatmap(
     return _svg(figure, f"{ylabel} over {xlabel}, best {values[best]:.1f}")
 
 
-def projection_plot(points: Projection) -> str:
-    """Return frames and library centroids in the plane (SemLA's Figure 7).
+def projection_plot(points: Projection, fills: Mapping[str, Fill]) -> str:
+    """Return frames and library centroids in the plane (SemLA's Figure 7), coloured by `fills`.
 
     Raises:
         MissingExtraError: matplotlib is missing.
@@ -148,11 +147,9 @@ def projection_plot(points: Projection) -> str:
     figure, axes = _figure(height=5.4)
     domains = np.array(points.domains)
     distinct = list(dict.fromkeys(sorted(points.domains)))
-    for style, domain in zip(_styles(len(distinct)), distinct, strict=True):
+    for index, domain in enumerate(distinct):
         inside = domains == domain
-        axes.scatter(
-            *points.frames[inside].T, s=16, alpha=0.6, linewidths=0, label=domain, **style
-        )
+        axes.scatter(*points.frames[inside].T, s=18, label=domain, **_marks(fills, domain, index))
     axes.scatter(*points.centroids.T, s=90, marker="*", color=INK, zorder=5, label="library")
     for (x, y), name in zip(points.centroids, points.names, strict=True):
         axes.annotate(
@@ -208,6 +205,17 @@ def _figure(*, width: float = _WIDTH, height: float = _HEIGHT) -> tuple[Any, Any
         figsize=(width, height), layout="constrained"
     )
     return figure, figure.subplots()
+
+
+def _marks(fills: Mapping[str, Fill], domain: str, index: int) -> dict[str, Any]:
+    """Return how the frames of a domain are marked: its adapter's colour, a dark edge."""
+    return {
+        "color": fills[domain].color,
+        "marker": MARKERS[index % len(MARKERS)],
+        "edgecolors": INK,
+        "linewidths": 0.35,
+        "alpha": 0.8,
+    }
 
 
 def _styles(count: int) -> list[dict[str, str]]:

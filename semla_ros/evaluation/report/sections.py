@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 
 import numpy as np
@@ -18,6 +19,7 @@ from semla_ros.evaluation.analysis.summary import (
     means,
     miou_table,
     swap_table,
+    total_iou,
     weights_by_domain,
 )
 from semla_ros.evaluation.page import Headline, section, table, warning
@@ -28,6 +30,7 @@ from semla_ros.evaluation.report.tables import html
 from semla_ros.evaluation.report.weights import weight_bars
 from semla_ros.evaluation.report.worst import BadFrame, worst_grid
 from semla_ros.evaluation.study.record import SEMLA, ZERO_SHOT, RecordingTrack, Study
+from semla_ros.evaluation.svg import Fill, adapter_fills
 from semla_ros.evaluation.timeline import Stage, timeline
 from semla_ros.evaluation.timeline_rows import TimelinePoint
 from semla_ros.navigator.distance import CentroidBank
@@ -35,6 +38,23 @@ from semla_ros.navigator.distance import CentroidBank
 MAX_TIMELINES = 4
 TIMELINE_SHARE = 0.02
 """Shares below are drawn as part of nothing: hundreds of slivers tell nobody anything."""
+_CLASS_NOTE = re.compile(r"(\d+ of \d+ )?classes (of|that) the ")
+
+
+def page_fills(study: Study) -> dict[str, Fill]:
+    """Return how the page draws each adapter and the domain of its name, on every chart."""
+    domains = {d or r.name for r in study.recordings for d in r.domains}
+    return adapter_fills({*study.info.adapters, *domains})
+
+
+def class_notes(study: Study) -> str:
+    """Return what of the classes no headline counts, to stand below the headlines."""
+    return "".join(warning(note) for note in _notes(study) if _CLASS_NOTE.match(note))
+
+
+def _notes(study: Study) -> list[str]:
+    notes = [n for r in study.recordings for n in r.notes] + list(study.notes)
+    return list(dict.fromkeys(notes))
 
 
 def headline_numbers(study: Study, found: Findings) -> list[Headline]:
@@ -43,7 +63,9 @@ def headline_numbers(study: Study, found: Findings) -> list[Headline]:
     for name, label in ((found.strategy, "mIoU (h-mean) with adaptation"), (ZERO_SHOT, "without")):
         if name in study.info.strategies and found.scored:
             h_mean, mean = means(study, name)
-            items.append(Headline(f"{h_mean:.1f} %", label, f"{name}, mean {mean:.1f} %"))
+            counted = int(np.isfinite(total_iou(study, name)).sum())
+            detail = f"{name}, mean {mean:.1f} %, {counted} of {len(study.info.classes)} classes"
+            items.append(Headline(f"{h_mean:.1f} %", label, detail))
     if found.calibration is not None:
         items.append(
             Headline(
@@ -74,12 +96,12 @@ def result_sections(study: Study, found: Findings) -> list[str]:
     return [section(t.title, html(t), note=t.note) for t in result_tables(study, found)]
 
 
-def support_sections(found: Findings) -> list[str]:
+def support_sections(found: Findings, fills: Mapping[str, Fill]) -> list[str]:
     """Return what support is worth: scatter, calibration, held-out domains, signals."""
     if not found.scored or not len(found.table.judged):
         return []
     report = found.calibration
-    body = optional(lambda: support_scatter(found.table))
+    body = optional(lambda: support_scatter(found.table, fills))
     note = "One mark a frame (SemLA's Figure 9)."
     sections = [section("Support score and mIoU", body, note=note)]
     if report is not None:
@@ -143,15 +165,17 @@ def _signals(found: Findings) -> str:
     return section("Which signal tells", table(header, rows, digits=2, sortable=True), note=note)
 
 
-def library_sections(study: Study, found: Findings, bank: CentroidBank | None) -> list[str]:
+def library_sections(
+    study: Study, found: Findings, bank: CentroidBank | None, fills: Mapping[str, Fill]
+) -> list[str]:
     """Return the weights of each domain and the map of library and frames."""
     sections = []
     for strategy in dict.fromkeys((SEMLA, found.strategy)):
         weights = weights_by_domain(study, strategy)
         if weights:
             title = f"Who makes the masks: mean weights of {strategy}"
-            sections.append(section(title, weight_bars(weights)))
-    points = optional(lambda: _map(study, bank))
+            sections.append(section(title, weight_bars(weights, fills)))
+    points = optional(lambda: _map(study, bank, fills))
     if points:
         note = (
             "Frames and centroids of the library, drawn so that neighbours stay neighbours "
@@ -161,12 +185,12 @@ def library_sections(study: Study, found: Findings, bank: CentroidBank | None) -
     return sections
 
 
-def _map(study: Study, bank: CentroidBank | None) -> str:
+def _map(study: Study, bank: CentroidBank | None, fills: Mapping[str, Fill]) -> str:
     points = library_map(study, bank)
-    return "" if points is None else projection_plot(points)
+    return "" if points is None else projection_plot(points, fills)
 
 
-def timeline_sections(study: Study, strategy: str) -> list[str]:
+def timeline_sections(study: Study, strategy: str, fills: Mapping[str, Fill]) -> list[str]:
     """Return the timelines of the first recordings."""
     sections = []
     for recording in study.recordings[:MAX_TIMELINES]:
@@ -176,6 +200,7 @@ def timeline_sections(study: Study, strategy: str) -> list[str]:
             _points(recording, strategy, study.info.adapters),
             stages=_stages(recording),
             support_low=study.info.support_low,
+            fills=fills,
         )
         sections.append(section(f"Mix and support over {recording.name}", drawing))
     if len(study.recordings) > MAX_TIMELINES and sections:
@@ -248,7 +273,7 @@ def origin_section(study: Study, found: Findings) -> str:
         ("parameters", ", ".join(f"{k} = {_short(v)}" for k, v in info.parameters.items())),
         ("versions", ", ".join(f"{k} {v}" for k, v in info.versions.items())),
     ]
-    notes = [n for r in study.recordings for n in r.notes] + list(study.notes)
+    notes = [note for note in _notes(study) if not _CLASS_NOTE.match(note)]
     body = table(("", ""), rows)
     body += "".join(warning(note) for note in dict.fromkeys((*notes, *found.missing)))
     return section("How this was made", body)

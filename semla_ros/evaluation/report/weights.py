@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from semla_ros.evaluation.svg import INK, adapter_fills, drawing, element, legend, text, titled
+from semla_ros.evaluation.svg import INK, Fill, drawing, element, legend, text, titled
 
 WIDTH, LEFT, BAR, GAP = 1000.0, 150.0, 24.0, 8.0
 
 
-def weight_bars(weights: Mapping[str, Mapping[str, float]]) -> str:
+def weight_bars(weights: Mapping[str, Mapping[str, float]], fills: Mapping[str, Fill]) -> str:
     """Return one stacked bar a domain as HTML, with a legend; empty without domains.
 
     Args:
         weights: Domain -> adapter -> mean weight, sum 1.
+        fills: How the page draws each adapter.
     """
     if not weights:
         return ""
@@ -22,7 +23,6 @@ def weight_bars(weights: Mapping[str, Mapping[str, float]]) -> str:
         for name, share in row.items():
             totals[name] = totals.get(name, 0.0) + share
     names = [n for n in totals if totals[n] > 0]
-    fills = adapter_fills(totals)  # an adapter keeps its colour whoever else is shown
     parts: list[str] = []
     for index, (domain, row) in enumerate(weights.items()):
         y = index * (BAR + GAP)

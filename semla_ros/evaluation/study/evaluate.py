@@ -210,12 +210,17 @@ def _note_truth(subject: Subject, run: _Run) -> None:
         run.note(gaps)
     for mapping in subject.truth.mappings():
         if mapping.ignored:
+            counted = len(mapping.assigned)
             run.note(
-                f"classes of the truth without a counterpart, not scored: "
-                f"{', '.join(mapping.ignored)}"
+                f"{counted} of {counted + len(mapping.ignored)} classes of the truth are counted; "
+                f"without a counterpart, not scored: {', '.join(mapping.ignored)}"
             )
         if mapping.uncovered:
-            run.note(f"classes that the truth never shows: {', '.join(mapping.uncovered)}")
+            total = len(mapping.classes)
+            run.note(
+                f"{total - len(mapping.uncovered)} of {total} classes of the bundle are counted; "
+                f"the truth never shows: {', '.join(mapping.uncovered)}"
+            )
 
 
 def _track(session: Session, subject: Subject, passes: list[Pass], *, run: _Run) -> RecordingTrack:

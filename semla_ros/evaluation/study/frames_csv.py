@@ -6,8 +6,8 @@ import csv
 import io
 import math
 
+from semla_ros.evaluation.metrics import mean_iou
 from semla_ros.evaluation.study.record import RecordingTrack, Study
-from semla_ros.evaluation.study.scores import miou_of
 
 _HEAD = ("recording", "frame", "stamp_ns", "domain", "strategy", "miou", "confidence")
 
@@ -25,7 +25,7 @@ def frames_table(study: Study) -> str:
 
 def _lines(recording: RecordingTrack, strategy: str) -> list[tuple[object, ...]]:
     track = recording.tracks[strategy]
-    miou, confidence = miou_of(track.counts).tolist(), track.confidence.tolist()
+    miou, confidence = mean_iou(track.counts).tolist(), track.confidence.tolist()
     support, weights = recording.support.tolist(), track.weights.tolist()
     return [
         (

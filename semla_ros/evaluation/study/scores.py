@@ -7,38 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from semla_ros.evaluation.metrics import arithmetic_mean, harmonic_mean
-from semla_ros.evaluation.study.record import Int64Array, Study
-from semla_ros.types import Float64Array
-
-_TP, _FP, _FN = range(3)
-
-
-def iou_of(counts: Int64Array) -> Float64Array:
-    """Return the IoU of each class in [0, 1], (..., T) float64; NaN without ground truth.
-
-    Args:
-        counts: (..., 3, T): true positives, false positives, false negatives.
-    """
-    hits, false, missed = (counts[..., i, :].astype(np.float64) for i in (_TP, _FP, _FN))
-    union = hits + false + missed
-    present = hits + missed > 0
-    iou: Float64Array = np.where(present, hits / np.where(union > 0, union, 1.0), np.nan)
-    return iou
-
-
-def miou_of(counts: Int64Array) -> Float64Array:
-    """Return the mean IoU over classes with ground truth, (...,) float64; NaN if there is none.
-
-    Args:
-        counts: (..., 3, T), as `iou_of` takes them.
-    """
-    iou = iou_of(counts)
-    present = ~np.isnan(iou)
-    number = present.sum(axis=-1)
-    total = np.where(present, iou, 0.0).sum(axis=-1)
-    mean: Float64Array = np.where(number > 0, total / np.maximum(number, 1), np.nan)
-    return mean
+from semla_ros.evaluation.metrics import Int64Array, arithmetic_mean, harmonic_mean
+from semla_ros.evaluation.study.record import Study
 
 
 def domain_counts(study: Study, strategy: str) -> dict[str, Int64Array]:

@@ -15,8 +15,8 @@ from itertools import pairwise
 import numpy as np
 
 from semla_ros.errors import EvaluationError
+from semla_ros.evaluation.metrics import mean_iou
 from semla_ros.evaluation.study.record import RecordingTrack, StrategyTrack
-from semla_ros.evaluation.study.scores import miou_of
 from semla_ros.evaluation.study.stages import Stage, stages_of
 from semla_ros.types import BASE
 
@@ -209,7 +209,7 @@ def _seconds(recording: RecordingTrack, start: int, frames: int) -> float:
 
 
 def _pooled(track: StrategyTrack, start: int, stop: int) -> float:
-    return float(miou_of(track.counts[start:stop].sum(axis=0)))
+    return float(mean_iou(track.counts[start:stop].sum(axis=0)))
 
 
 def _settle(

@@ -10,7 +10,7 @@ from typing import Any
 
 from semla_ros.answers import Prediction
 from semla_ros.bundle import ModelBundle, file_sha256
-from semla_ros.config import Config, updated
+from semla_ros.config import PARAMETERS, Config, updated
 from semla_ros.errors import ConfigError, EngineError
 from semla_ros.evaluation.run import versions
 from semla_ros.evaluation.study.gate import GateReplay, with_trigger
@@ -31,22 +31,6 @@ from semla_ros.navigator.distance import CentroidBank
 from semla_ros.pipeline import AdaptivePipeline, open_parts
 from semla_ros.pipeline.settings import LiveSettings, bank_of
 from semla_ros.types import AdapterMix, UInt8Array
-
-_DECIDING = (
-    "precision",
-    "navigator_rate_hz",
-    "ema_time_s",
-    "max_gap_s",
-    "swap_policy",
-    "swap_trigger",
-    "swap_release",
-    "trigger_consecutive",
-    "release_consecutive",
-    "min_dwell_s",
-    "exclude",
-    "out_of_library_mix",
-)
-"""Parameters that decide results and that the bundle has no say in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +108,11 @@ class Session:
     def info(self) -> StudyInfo:
         """Return what the study says about itself."""
         manifest = self.parts.bundle.manifest
-        parameters = {name: getattr(self.config, name) for name in _DECIDING}
+        parameters = {
+            spec.name: getattr(self.config, spec.name)
+            for spec in PARAMETERS.values()
+            if spec.decides
+        }
         retrieval = asdict(self.live.retrieval)
         del retrieval["exclude"]
         return StudyInfo(

@@ -8,14 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from semla_ros.evaluation.metrics import class_iou, mean_iou
 from semla_ros.evaluation.study.record import RecordingTrack, Study
-from semla_ros.evaluation.study.scores import (
-    domain_counts,
-    iou_of,
-    means_over,
-    miou_of,
-    scored_domains,
-)
+from semla_ros.evaluation.study.scores import domain_counts, means_over, scored_domains
 from semla_ros.evaluation.study.sequence import sequence_metrics
 
 
@@ -35,14 +30,14 @@ def _strategy(study: Study, name: str) -> dict[str, Any]:
     counts = domain_counts(study, name)
     domains = scored_domains(study)
     miou = dict.fromkeys(domains, math.nan) | {
-        domain: float(miou_of(each)) for domain, each in counts.items()
+        domain: float(mean_iou(each)) for domain, each in counts.items()
     }
     tracks = [r.tracks[name] for r in study.recordings if name in r.tracks]
     total = np.sum([*counts.values()], axis=0) if counts else None
-    iou = [] if total is None else iou_of(total).tolist()
+    iou = [] if total is None else class_iou(total).tolist()
     return {
         **means_over(miou, study.info.excluded),
-        "pooled_miou": math.nan if total is None else float(miou_of(total)),
+        "pooled_miou": math.nan if total is None else float(mean_iou(total)),
         "domains": miou,
         "classes": dict(zip(study.info.classes, iou, strict=False)),
         "swaps": int(sum(t.swapped.sum() for t in tracks)),

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from semla_ros.engine.postprocess import restore
+from semla_ros.evaluation.metrics import mean_iou
 from semla_ros.evaluation.report.worst import IGNORED, WorstFrames
 from semla_ros.evaluation.study.inputs import Shot
 from semla_ros.evaluation.study.record import GATED, SEMLA, RecordingTrack, Study
-from semla_ros.evaluation.study.scores import miou_of
 from semla_ros.evaluation.study.session import Session, StudySettings
 from semla_ros.evaluation.study.tasks import Task, subject_of
 from semla_ros.evaluation.truth.source import TruthSource
@@ -51,7 +51,7 @@ def find_worst(study: Study, strategy: str, *, count: int = DEFAULT_COUNT) -> li
         WorstFrame(recording.name, int(row), float(miou[row]))
         for recording in study.recordings
         if strategy in recording.tracks
-        for miou in [miou_of(recording.tracks[strategy].counts)]
+        for miou in [mean_iou(recording.tracks[strategy].counts)]
         for row in np.flatnonzero(recording.scored & ~np.isnan(miou))
     ]
     stamps = {r.name: r.stamps_ns for r in study.recordings}

@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from semla_ros.bundler.label_sets import shipped_files
 from semla_ros.errors import EvaluationError
+from semla_ros.shipped import shipped_files
 from semla_ros.structured_text import from_yaml
 
 IDENTITY = "identity"
@@ -74,7 +74,7 @@ class LabelMap:
 
 def label_maps() -> dict[str, Path]:
     """Return name -> file of the maps that come with the package."""
-    files = shipped_files("label_maps")
+    files = shipped_files("config/label_maps")
     return {name: path for name, path in files.items() if name not in _NOT_MAPS}
 
 

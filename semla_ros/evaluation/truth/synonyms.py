@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from semla_ros.bundler.label_sets import shipped_files
 from semla_ros.errors import EvaluationError
+from semla_ros.shipped import shipped_files
 from semla_ros.structured_text import from_yaml
 
 
@@ -25,7 +25,7 @@ class Synonyms:
     @classmethod
     def shipped(cls) -> Synonyms:
         """Return those of `config/label_maps/synonyms.yaml`; none where it is not installed."""
-        path = shipped_files("label_maps").get("synonyms")
+        path = shipped_files("config/label_maps").get("synonyms")
         if path is None:
             return cls()
         try:

@@ -92,6 +92,17 @@ def test_a_value_beyond_fp16_is_refused_by_name():
     np.testing.assert_array_equal(block.arrays["plain"], BASE["plain"].astype("f2"))
 
 
+def test_an_opencv_that_does_not_know_float16_leaves_it_to_numpy(monkeypatch):
+    monkeypatch.delattr(staging.cv2, "CV_16F", raising=False)  # Ubuntu 24.04's 4.6 has none
+    staging._opencv_rounds.cache_clear()
+    out = np.zeros((1, 2), np.float16)
+    try:
+        staging.to_half(np.float32([[1.5, -2.25]]), out=out)
+    finally:
+        staging._opencv_rounds.cache_clear()
+    assert out.tolist() == [[1.5, -2.25]]
+
+
 @pytest.mark.parametrize("opencv", [True, False])
 def test_rounding_is_to_the_nearest_half_ties_to_even(opencv, monkeypatch):
     if opencv and not staging._opencv_rounds():

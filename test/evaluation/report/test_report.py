@@ -15,9 +15,9 @@ from semla_ros.evaluation.analysis import extra
 from semla_ros.evaluation.analysis.detection import BadMasks
 from semla_ros.evaluation.analysis.frames import SIGNALS
 from semla_ros.evaluation.analysis.summary import ResultTable
-from semla_ros.evaluation.report import PAGE, write_report
+from semla_ros.evaluation.report import PAGE, study_page, write_report
 from semla_ros.evaluation.report.findings import findings
-from semla_ros.evaluation.report.sections import support_sections
+from semla_ros.evaluation.report.sections import page_fills, support_sections
 from semla_ros.evaluation.report.tables import comma_separated, latex, markdown
 from semla_ros.evaluation.report.verdict import verdict
 from semla_ros.evaluation.report.worst import WorstFrames, worst_grid
@@ -160,5 +160,34 @@ def test_a_signal_worse_than_chance_is_said_to_point_the_wrong_way(study):
 def test_a_caption_names_only_lines_that_are_drawn(study):
     found = findings(study)
     for calibration in (found.calibration, None):
-        scatter, *_ = support_sections(replace(found, calibration=calibration))
+        scatter, *_ = support_sections(replace(found, calibration=calibration), page_fills(study))
         assert "line" not in re.search(r'class="note">([^<]*)', scatter)[1]
+
+
+def colour_of(svg, name):
+    """The colours in which matplotlib drew the series `name`: those of its legend entry."""
+    marks = re.findall(r'style="fill: (#[0-9a-f]{6})[^"]*stroke: #1f2933', svg)
+    return dict(zip(sorted(name), dict.fromkeys(marks), strict=False))
+
+
+def test_an_adapter_has_one_colour_on_every_chart(study):
+    fills = page_fills(study)
+    drawn = study_page(study, findings(study))
+    domains = sorted({d for r in study.recordings for d in r.domains})
+    assert set(domains) <= set(fills)
+    for name in domains:
+        swatch = re.findall(rf'background-color:(#[0-9a-f]{{6}})"></i>{re.escape(name)}<', drawn)
+        assert set(swatch) <= {fills[name].color}
+    scatter = colour_of(support_sections(findings(study), fills)[0], domains)
+    assert scatter == {name: fills[name].color for name in domains}
+
+
+def test_classes_that_do_not_count_stand_beside_the_headline(study):
+    note = "2 of 3 classes of the truth are counted; without a counterpart, not scored: kerb"
+    other = "damaged: 3 frames"
+    noted = replace(study, notes=(note, other))
+    page = study_page(noted, findings(noted))
+    assert page.count(note) == page.count(other) == 1
+    assert page.index("headline") < page.index(note) < page.index("Verdict")
+    assert page.index(other) > page.index("How this was made")
+    assert f"{len(study.info.classes)} of {len(study.info.classes)} classes" in page

@@ -4,49 +4,7 @@ import numpy as np
 import pytest
 
 from semla_ros.errors import EvaluationError
-from semla_ros.evaluation.metrics import class_iou, confusion_counts, mean_iou
-from semla_ros.evaluation.study.scores import iou_of, miou_of
-from semla_ros.evaluation.study.scoring import check_truth_size, frame_counts, score_frame
-
-
-@pytest.mark.parametrize("classes", [1, 4, 9, 150, 254, 255, 300])
-def test_counts_are_those_of_the_confusion_matrix(classes: int) -> None:
-    rng = np.random.default_rng(classes)
-    kind = np.uint8 if classes < 256 else np.uint16
-    truth = rng.integers(0, classes + 1, (40, 50)).astype(kind)
-    predicted = rng.integers(0, classes, (40, 50)).astype(kind)
-    predicted[:3] = np.iinfo(kind).max
-    counts = frame_counts(truth, predicted, classes=classes)
-    matrix = confusion_counts(truth, predicted, classes=classes, ignore=classes)
-    hits = np.diagonal(matrix)
-    assert counts.dtype == np.int64
-    assert np.array_equal(counts[0], hits)
-    assert np.array_equal(counts[1], matrix[:, :classes].sum(axis=0) - hits)
-    assert np.array_equal(counts[2], matrix.sum(axis=1) - hits)
-    np.testing.assert_allclose(iou_of(counts), class_iou(matrix), equal_nan=True)
-    assert miou_of(counts) == pytest.approx(mean_iou(matrix))
-
-
-def test_both_ways_of_counting_agree() -> None:
-    rng = np.random.default_rng(1)
-    truth = rng.integers(0, 10, (90, 70), dtype=np.uint8)
-    predicted = rng.integers(0, 9, (90, 70), dtype=np.uint8)
-    predicted[5:9] = 9
-    one, other = (frame_counts(t, predicted, classes=9) for t in (truth, truth.astype(np.uint16)))
-    assert np.array_equal(one, other)
-
-
-def test_nothing_scored_has_no_iou() -> None:
-    counts = np.zeros((2, 3, 4), np.int64)
-    assert np.isnan(iou_of(counts)).all()
-    assert np.isnan(miou_of(counts)).all()
-
-
-def test_a_class_that_is_only_predicted_does_not_count() -> None:
-    counts = np.array([[4, 0], [0, 2], [2, 0]])
-    assert iou_of(counts)[0] == pytest.approx(4 / 6)
-    assert np.isnan(iou_of(counts)[1])
-    assert miou_of(counts) == pytest.approx(4 / 6)
+from semla_ros.evaluation.study.scoring import check_truth_size, score_frame
 
 
 def test_a_mask_is_scored_at_the_size_of_its_truth() -> None:

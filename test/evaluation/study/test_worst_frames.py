@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from semla_ros.evaluation.metrics import mean_iou
 from semla_ros.evaluation.study.run import StudyRequest, run_study
-from semla_ros.evaluation.study.scores import miou_of
 from semla_ros.evaluation.study.session import StudySettings
 from semla_ros.evaluation.study.tasks import tasks_of
 from semla_ros.evaluation.study.worst_frames import find_worst, shown_strategy, worst_frames
@@ -19,7 +19,7 @@ def test_the_worst_frames_are_apart_and_in_order() -> None:
     study = fake_study(fake_recording(domains=("fog-day",) * 60))
     track = study.recordings[0].tracks["semla"]
     found = find_worst(study, "semla", count=2)
-    miou = miou_of(track.counts)
+    miou = mean_iou(track.counts)
     assert found[0].row == int(miou.argmin())
     assert found[0].score <= found[1].score
     assert abs(found[0].row - found[1].row) >= 20

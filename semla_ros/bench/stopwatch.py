@@ -1,6 +1,6 @@
 """Plays images into the running node on command and takes the time of every answer.
 
-    python -m semla_ros.nodes.stopwatch camera.mcap --to /camera/image_raw --node /segmenter
+    python -m semla_ros.bench.stopwatch camera.mcap --to /camera/image_raw --node /segmenter
 
 Reads one JSON order a line from stdin and answers each with one line on stdout. The images are
 those of the recording, over and over, each stamped with the moment at which it is due, so that
@@ -199,7 +199,7 @@ class Stopwatch(Node):
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="semla_ros.nodes.stopwatch", description=__doc__)
+    parser = argparse.ArgumentParser(prog="semla_ros.bench.stopwatch", description=__doc__)
     parser.add_argument("recording", type=Path, help="rosbag2 folder, .mcap or .db3")
     parser.add_argument("--topic", help="image topic of the recording (default: the only one)")
     parser.add_argument("--to", required=True, help="topic to publish on")

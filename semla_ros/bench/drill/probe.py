@@ -1,6 +1,6 @@
 """A camera that misbehaves on command, and an ear for everything that the node says.
 
-    python -m semla_ros.nodes.probe pictures.npz heard.jsonl --to /camera/image_raw
+    python -m semla_ros.bench.drill.probe pictures.npz heard.jsonl --to /camera/image_raw
 
 Reads one JSON order a line from stdin and answers each with one line on stdout. Everything sent
 and heard goes to the second file as it happens, one JSON array a line: kind, time (ns, the
@@ -35,12 +35,12 @@ from std_srvs.srv import Trigger
 from vision_msgs.msg import LabelInfo
 
 from semla_ros.answers import SUPPORT_LEVELS
+from semla_ros.bench.drill.probe_camera import Picture, Script, message_of
 from semla_ros.errors import SemlaError
 from semla_ros.msg import AdapterSwap, SupportScore
 from semla_ros.nodes.conversions import stamp_ns
 from semla_ros.nodes.executors import fastest_executor
 from semla_ros.nodes.player import with_stamp
-from semla_ros.nodes.probe_camera import Picture, Script, message_of
 from semla_ros.nodes.signals import ros_process, spin_until
 from semla_ros.npz_file import read_arrays
 from semla_ros.srv import SelectAdapters, SetVocabulary
@@ -185,7 +185,7 @@ def _said(response: Any) -> tuple[bool, str]:  # noqa: ANN401  one of five gener
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="semla_ros.nodes.probe", description=__doc__)
+    parser = argparse.ArgumentParser(prog="semla_ros.bench.drill.probe", description=__doc__)
     parser.add_argument("pictures", type=Path, help="npz: name -> (N, H, W, 3) uint8 RGB")
     parser.add_argument("heard", type=Path, help="the .jsonl to write")
     parser.add_argument("--to", required=True, help="topic to publish on")

@@ -1,6 +1,6 @@
 """Answers each image with an empty mask at once: what transport and stopwatch take by themselves.
 
-    python -m semla_ros.nodes.relay --ros-args -r image:=/camera/image_raw
+    python -m semla_ros.bench.relay --ros-args -r image:=/camera/image_raw
 
 Has the topics that the stopwatch waits for, with the node's quality of service.
 """

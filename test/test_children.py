@@ -1,0 +1,40 @@
+"""Children end with the process that started them."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PARENT = """
+import sys, time
+from semla_ros.children import start_child
+child = start_child([sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"])
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def runs(pid):
+    """Return whether process `pid` lives; a zombie whose parent is gone does not count."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def test_sigkill_of_the_parent_ends_the_child():
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    said = {parent.stdout.readline().strip(), parent.stdout.readline().strip()}
+    (pid,) = said - {"up"}
+    assert runs(pid)
+    parent.send_signal(signal.SIGKILL)
+    parent.communicate()
+    end = time.monotonic() + 30
+    while runs(pid) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not runs(pid)
