@@ -22,8 +22,7 @@ from semla_ros.evaluation.page import (
     table,
 )
 from semla_ros.evaluation.replay import FrameView
-from semla_ros.evaluation.timeline import Stage, timeline
-from semla_ros.evaluation.timeline_rows import TimelinePoint
+from semla_ros.evaluation.timeline import Stage, TimelinePoint, timeline
 from semla_ros.viz.palette import vocabulary_of
 
 FILM_MOMENTS = 96

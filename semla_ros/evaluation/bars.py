@@ -1,17 +1,25 @@
-"""Grouped horizontal bars as inline SVG: one row a domain, one bar a strategy."""
+"""Horizontal bars: values side by side, and weights stacked (SemLA's Figure 8)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 
 from semla_ros.errors import EvaluationError
-from semla_ros.evaluation.svg import GRID, INK, MUTED, drawing, element, nice_ticks, text, titled
+from semla_ros.evaluation.drawing import (
+    ALERT,
+    INK,
+    MUTED,
+    Fill,
+    charted,
+    figure,
+    key,
+    legend,
+    plot,
+)
 
 SERIES_COLORS = ("#b9c2cd", "#1f4e79", "#d98e04", "#44aa99")
-WIDTH, LEFT, RIGHT, BAR, GAP, TOP = 1000.0, 150.0, 120.0, 13.0, 12.0, 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,70 +52,72 @@ def grouped_bars(
         )
     if not rows:
         return ""
-    finite = [v for r in rows for v in r.values if math.isfinite(v)]
-    top = max(finite, default=1.0) or 1.0
-    pitch = BAR * len(series) + GAP
-    height = TOP + pitch * len(rows)
-    scale = (WIDTH - LEFT - RIGHT) / (top * 1.04)
-    parts = _grid(top, scale, height, unit)
-    for index, row in enumerate(rows):
-        parts += _row(row, TOP + index * pitch, scale, series, unit)
-        if difference and len(row.values) > 1:
-            parts.append(_difference(row, TOP + index * pitch, len(series), unit))
-    label = f"Bars of {', '.join(series)} for {len(rows)} rows"
-    keys = "".join(
-        f'<span class="key"><i class="swatch" style="background-color:{color}"></i>'
-        f"{escape(name)}</span>"
-        for name, color in zip(series, SERIES_COLORS, strict=False)
-    )
-    shown = drawing(parts, width=WIDTH, height=height + 24.0, label=label)
-    return f'<div class="bars"><div class="legend">{keys}</div>{shown}</div>'
+    keys = "".join(key(n, c) for n, c in zip(series, SERIES_COLORS, strict=False))
+    drawn = charted(lambda: _grouped(rows, series, unit, difference))
+    return f'<div class="bars"><div class="legend">{keys}</div>{drawn}</div>'
 
 
-def _grid(top: float, scale: float, height: float, unit: str) -> list[str]:
-    parts = []
-    for tick in nice_ticks(0.0, top, count=5):
-        x = LEFT + tick * scale
-        parts.append(element("line", x1=x, x2=x, y1=0.0, y2=height, stroke=GRID))
-        parts.append(
-            text(x, height + 16, f"{tick:g}{unit}", text_anchor="middle", font_size=11, fill=MUTED)
-        )
-    return parts
+def _grouped(rows: Sequence[BarRow], series: Sequence[str], unit: str, difference: bool) -> str:
+    made, (axes,) = figure((0.5 + (0.16 * len(series) + 0.14) * len(rows),), width=10.0)
+    height = 0.8 / len(series)
+    for number in range(len(series)):
+        for place, row in enumerate(rows):
+            value, y = row.values[number], place - 0.4 + height * (number + 0.5)
+            if math.isfinite(value):
+                axes.barh(y, value, 0.92 * height, color=SERIES_COLORS[number])
+            text = f" {value:.1f}{unit}" if math.isfinite(value) else " not scored"
+            color = INK if math.isfinite(value) else MUTED
+            axes.text(
+                max(value, 0.0) if math.isfinite(value) else 0.0, y, text, va="center",
+                fontsize=8, color=color,
+            )  # fmt: skip
+    for place, row in enumerate(rows if difference and len(series) > 1 else ()):
+        change = row.values[1] - row.values[0]
+        if math.isfinite(change):
+            axes.text(
+                1.08, place, f"{change:+.1f}{unit}", transform=axes.get_yaxis_transform(),
+                ha="right", va="center", fontweight="bold", color=INK if change >= 0 else ALERT,
+            )  # fmt: skip
+    axes.margins(x=0.06)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_yticks(range(len(rows)), [row.label for row in rows])
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel(unit.strip())
+    return plot(made, f"Bars of {', '.join(series)} for {len(rows)} rows")
 
 
-def _row(row: BarRow, y: float, scale: float, series: Sequence[str], unit: str) -> list[str]:
-    middle = y + BAR * len(series) / 2 + 4
-    parts = [text(LEFT - 10, middle, row.label, text_anchor="end", font_size=13, fill=INK)]
-    for index, value in enumerate(row.values):
-        top = y + index * BAR
-        if not math.isfinite(value):
-            parts.append(text(LEFT + 6, top + 10.5, "not scored", font_size=11, fill=MUTED))
-            continue
-        width = max(0.5, value * scale)
-        body = element(
-            "rect",
-            x=LEFT,
-            y=top + 0.5,
-            width=width,
-            height=BAR - 1,
-            fill=SERIES_COLORS[index],
-            rx=1.5,
-        )
-        body += text(LEFT + width + 5, top + 10.5, f"{value:.1f}{unit}", font_size=11, fill=INK)
-        parts.append(titled(body, f"{row.label}, {series[index]}: {value:.2f}{unit}"))
-    return parts
+def weight_bars(weights: Mapping[str, Mapping[str, float]], fills: Mapping[str, Fill]) -> str:
+    """Return the mean adapter weights of each domain as HTML, with a legend; empty without any.
 
-
-def _difference(row: BarRow, y: float, bars: int, unit: str) -> str:
-    change = row.values[1] - row.values[0]
-    if not math.isfinite(change):
+    Args:
+        weights: Domain -> adapter -> mean weight, sum 1.
+        fills: How the page draws each adapter.
+    """
+    if not weights:
         return ""
-    return text(
-        WIDTH - 6,
-        y + BAR * bars / 2 + 4,
-        f"{change:+.1f}{unit}",
-        text_anchor="end",
-        font_size=13,
-        font_weight=600,
-        fill=INK if change >= 0 else "#b5432e",
-    )
+    names = [n for row in weights.values() for n, share in row.items() if share > 0]
+    names = list(dict.fromkeys(names))
+    drawn = charted(lambda: _stacked(weights, names, fills))
+    return f'<div class="bars">{legend(fills, names)}{drawn}</div>'
+
+
+def _stacked(
+    weights: Mapping[str, Mapping[str, float]], names: Sequence[str], fills: Mapping[str, Fill]
+) -> str:
+    made, (axes,) = figure((0.5 + 0.3 * len(weights),), width=10.0)
+    floor = [0.0] * len(weights)
+    for name in names:
+        shares = [100 * row.get(name, 0.0) for row in weights.values()]
+        axes.barh(range(len(weights)), shares, 0.76, left=floor, **fills[name].style)
+        for place, (left, share) in enumerate(zip(floor, shares, strict=True)):
+            if share > 0.95 * len(name):
+                axes.text(left + share / 2, place, name, ha="center", va="center", fontsize=8)
+        floor = [left + share for left, share in zip(floor, shares, strict=True)]
+    axes.set_xlim(0, 100)
+    axes.set_ylim(len(weights) - 0.5, -0.5)
+    axes.set_yticks(range(len(weights)), list(weights))
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+    axes.grid(visible=False)
+    axes.set_xlabel("%")
+    return plot(made, f"Mean adapter weights of {len(weights)} domains")

@@ -59,7 +59,9 @@ th[aria-sort="descending"]::after { content: " \\2193"; }
   border: 1px solid #b8c2cc; background: #fff; cursor: pointer; }
 .film-caption { margin: 10px 0 0; font-variant-numeric: tabular-nums; min-height: 1.5em; }
 .strip { margin: 14px 0 0; } .strip img { max-width: 100%; border: 1px solid var(--line); }
-.cursor { stroke: #b5432e; stroke-width: 1.4; visibility: hidden; }
+.chart { position: relative; }
+.cursor { position: absolute; top: 0; bottom: 0; width: 1.5px; background: #b5432e;
+  visibility: hidden; }
 .plot { margin: 0 auto 0 0; }
 .verdict { margin: 0; padding-left: 20px; font-size: 16.5px; max-width: 82ch; }
 .verdict li { margin: 7px 0; }
@@ -104,7 +106,7 @@ document.querySelectorAll(".film").forEach((film) => {
       const span = Number(line.dataset.seconds) || 1;
       const share = Math.min(1, Math.max(0, frame.seconds / span));
       const x = Number(line.dataset.left) + Number(line.dataset.width) * share;
-      line.setAttribute("x1", x); line.setAttribute("x2", x);
+      line.style.left = `${100 * x}%`;
       line.style.visibility = "visible";
     });
   };

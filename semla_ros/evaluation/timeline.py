@@ -1,40 +1,56 @@
-"""The timeline of a drive as inline SVG: adapter weights, support score, levels, swaps."""
+"""The timeline of a drive: adapter weights, support score, levels, swaps."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
+from typing import Any, TypeVar
 
 from semla_ros.answers import SwapEvent, known
-from semla_ros.evaluation.result import ReplayResult
-from semla_ros.evaluation.svg import (
+from semla_ros.evaluation.drawing import (
+    ALERT,
     INK,
     MUTED,
     Fill,
     adapter_fills,
-    drawing,
-    element,
+    charted,
+    figure,
+    key,
     legend,
-    nice_ticks,
-    number,
-    text,
-    titled,
+    svg,
 )
-from semla_ros.evaluation.timeline_rows import (
-    LEFT,
-    LEVEL_FILLS,
-    RIGHT,
-    WIDTH,
-    Axis,
-    TimelinePoint,
-    levels_row,
-    row_label,
-    support_row,
-    weights_row,
-)
+from semla_ros.evaluation.result import ReplayResult
 from semla_ros.types import BASE
+
+MAX_POINTS = 900
+LEVEL_FILLS: Mapping[str, tuple[str, str, str]] = {
+    "OK": ("#bfe3dc", "", ""),
+    "LOW": ("#e9a13b", "///", " hatched"),
+    "OUT_OF_LIBRARY": ("#b5432e", "xxx", " crossed"),
+    "STALE": ("#8a939e", "///", " hatched"),
+}
+"""Level -> colour, hatch in the drawing, class of its swatch in the legend."""
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class TimelinePoint:
+    """One frame of the timeline.
+
+    Attributes:
+        stamp_ns: Its stamp.
+        weights: Adapter -> weight of the active mix, sum 1.
+        score, smoothed: Support score of the frame and filtered; NaN where unknown.
+        level: Support level, empty where unknown.
+    """
+
+    stamp_ns: int
+    weights: Mapping[str, float]
+    score: float = math.nan
+    smoothed: float = math.nan
+    level: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +60,6 @@ class Stage:
     name: str
     start_ns: int
     end_ns: int
-
-
-_SWATCHES = {"": "", "hatch": "hatched", "cross": "crossed"}
 
 
 def points_of(result: ReplayResult) -> tuple[TimelinePoint, ...]:
@@ -82,41 +95,78 @@ def timeline(
     """
     if not points:
         return ""
-    axis = Axis(min(p.stamp_ns for p in points), max(p.stamp_ns for p in points))
     names = _by_weight(points)
-    fills = adapter_fills(names) if fills is None else fills
-    parts, y = _stages(stages, axis, 22.0)
-    parts += weights_row(points, names, fills, axis, top=y, height=150.0)
-    y += 150.0 + 26.0
-    parts += support_row(points, axis, top=y, height=110.0, support_low=support_low)
-    y += 110.0 + 8.0
-    parts += levels_row(points, axis, top=y)
-    y += 16.0
-    parts += _time_axis(axis, y)
-    parts += _swaps(swaps, axis, bottom=y)
-    parts.append(_cursor(axis, y))
-    shown = drawing(parts, width=WIDTH, height=y + 34.0, label=_described(points, swaps))
-    return f'<div class="timeline">{legend(fills, names)}{shown}{_level_legend(points)}</div>'
-
-
-def _level_legend(points: Sequence[TimelinePoint]) -> str:
-    """Return the names of the support levels that occur."""
-    present = {p.level for p in points}
+    chosen = adapter_fills(names) if fills is None else fills
+    drawn = charted(lambda: _drawing(points, names, chosen, swaps, stages, support_low))
+    levels = {p.level for p in points}
     keys = "".join(
-        f'<span class="key"><i class="swatch {_SWATCHES[pattern]}" '
-        f'style="background-color:{color}"></i>{level.replace("_", " ").lower()}</span>'
-        for level, (color, pattern) in LEVEL_FILLS.items()
-        if level in present
+        key(_spoken(level), color, swatch)
+        for level, (color, _, swatch) in LEVEL_FILLS.items()
+        if level in levels
     )
-    return f'<div class="legend">support level: {keys}</div>' if keys else ""
+    below = f'<div class="legend">support level: {keys}</div>' if keys else ""
+    return f'<div class="timeline">{legend(chosen, names)}{drawn}{below}</div>'
 
 
-def _described(points: Sequence[TimelinePoint], swaps: Sequence[SwapEvent]) -> str:
-    span = (points[-1].stamp_ns - points[0].stamp_ns) * 1e-9
-    return (
-        f"Timeline of {len(points)} frames over {span:.1f} seconds: adapter weights, support "
+def _drawing(
+    points: Sequence[TimelinePoint],
+    names: Sequence[str],
+    fills: Mapping[str, Fill],
+    swaps: Sequence[SwapEvent],
+    stages: Sequence[Stage],
+    support_low: float,
+) -> str:
+    start_ns = min(p.stamp_ns for p in points)
+    end_s = (max(p.stamp_ns for p in points) - start_ns) * 1e-9
+    made, axes = figure((*([0.3] if stages else []), 2.0, 1.5, 0.3), width=11.0, sharex=True)
+    if stages:
+        _stages(axes[0], stages, start_ns, end_s)
+    weights, support, levels = axes[-3:]
+    _weights(weights, points, names, fills)
+    _support(support, points, support_low)
+    _levels(levels, points)
+    _swaps(axes, swaps, start_ns, end_s)
+    levels.set_xlim(0.0, end_s or 1.0)
+    levels.set_xlabel("s")
+    label = (
+        f"Timeline of {len(points)} frames over {end_s:.1f} seconds: adapter weights, support "
         f"score and {len(swaps)} swaps"
     )
+    shown = svg(made, label)
+    place = levels.get_position()
+    return (
+        f'<div class="chart">{shown}<i class="cursor" data-left="{place.x0:.5f}" '
+        f'data-width="{place.width:.5f}" data-seconds="{end_s:.6f}"></i></div>'
+    )
+
+
+def runs(
+    points: Sequence[TimelinePoint], of: Callable[[TimelinePoint], _T]
+) -> list[tuple[_T, float, float]]:
+    """Return (value, start, length) in s of the stretches on which `of` is constant."""
+    zero = points[0].stamp_ns
+    starts = [(value, next(group).stamp_ns) for value, group in groupby(points, of)]
+    if len(starts) > MAX_POINTS:
+        starts = starts[:: math.ceil(len(starts) / MAX_POINTS)]
+    ends = [start for _, start in starts[1:]] + [points[-1].stamp_ns]
+    return [
+        (value, (start - zero) * 1e-9, (end - start) * 1e-9)
+        for (value, start), end in zip(starts, ends, strict=True)
+    ]
+
+
+def thinned(series: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return at most about `MAX_POINTS` of (x, y), extremes kept; NaN leaves a gap."""
+    step = max(1, math.ceil(2 * len(series) / MAX_POINTS))
+    kept: list[tuple[float, float]] = []
+    for first in range(0, len(series), step):
+        block = [s for s in series[first : first + step] if math.isfinite(s[1])]
+        if not block:
+            kept.append((series[first][0], math.nan))
+            continue
+        extremes = {min(block, key=lambda s: s[1]), max(block, key=lambda s: s[1])}
+        kept += sorted(extremes)
+    return kept
 
 
 def _by_weight(points: Sequence[TimelinePoint]) -> list[str]:
@@ -128,69 +178,121 @@ def _by_weight(points: Sequence[TimelinePoint]) -> list[str]:
     return sorted(sums, key=lambda n: (n == BASE, -sums[n], n))
 
 
-def _stages(stages: Sequence[Stage], axis: Axis, top: float) -> tuple[list[str], float]:
-    parts: list[str] = []
-    if not stages:
-        return parts, top
-    parts.append(row_label("scene", top + 14.0))
+def _spoken(level: str) -> str:
+    return level.replace("_", " ").lower()
+
+
+def _band(axes: Any, label: str) -> None:  # noqa: ANN401  a matplotlib object
+    """Make of `axes` a band that holds names alone."""
+    axes.set_ylim(0, 1)
+    axes.set_yticks([0.5], [label])
+    axes.tick_params(left=False)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+
+
+def _stages(axes: Any, stages: Sequence[Stage], start_ns: int, end_s: float) -> None:  # noqa: ANN401
+    _band(axes, "scene")
     for index, stage in enumerate(stages):
-        x0, x1 = axis.x(stage.start_ns), axis.x(stage.end_ns)
-        fill = "#eef1f5" if index % 2 else "#dfe5ec"
-        body = element("rect", x=x0, y=top, width=max(0.0, x1 - x0), height=20.0, fill=fill)
-        if x1 - x0 > 6.2 * len(stage.name):
-            body += text(
-                (x0 + x1) / 2, top + 14.0, stage.name, text_anchor="middle", font_size=11, fill=INK
-            )
-        parts.append(titled(body, stage.name))
-    return parts, top + 30.0
+        left, right = ((t - start_ns) * 1e-9 for t in (stage.start_ns, stage.end_ns))
+        axes.axvspan(left, right, color="#eef1f5" if index % 2 else "#dfe5ec", lw=0)
+        if right - left > 0.009 * len(stage.name) * end_s:
+            axes.text((left + right) / 2, 0.45, stage.name, ha="center", va="center", fontsize=8.5)
 
 
-def _time_axis(axis: Axis, y: float) -> list[str]:
-    parts = []
-    end = axis.seconds(axis.end_ns)
-    for tick in nice_ticks(0.0, end, count=10):
-        x = axis.x(axis.start_ns + round(tick * 1e9))
-        parts.append(element("line", x1=x, x2=x, y1=y + 3, y2=y + 8, stroke=MUTED))
-        parts.append(
-            text(x, y + 22, f"{tick:g} s", text_anchor="middle", font_size=11, fill=MUTED)
+def _weights(
+    axes: Any,  # noqa: ANN401
+    points: Sequence[TimelinePoint],
+    names: Sequence[str],
+    fills: Mapping[str, Fill],
+) -> None:
+    """Stack the weights; a mix holds until the next, so bands are steps."""
+    mixes = runs(points, lambda p: tuple(sorted(p.weights.items())))
+    least = 0.008 * (points[-1].stamp_ns - points[0].stamp_ns) * 1e-9
+    floor = [0.0] * len(mixes)
+    for name in names:
+        bands = [
+            (left, width, floor[i], 100 * share)
+            for i, (mix, left, width) in enumerate(mixes)
+            if (share := dict(mix).get(name, 0.0)) > 0
+        ]
+        lefts, widths, lows, shares = zip(*bands, strict=True)
+        axes.bar(lefts, shares, widths, bottom=lows, align="edge", **fills[name].style)
+        for left, width, low, share in bands:
+            if share > 9 and width > least * len(name):
+                place = (left + width / 2, low + share / 2)
+                axes.text(*place, name, ha="center", va="center", fontsize=8.5)
+        floor = [
+            low + 100 * dict(m[0]).get(name, 0.0) for low, m in zip(floor, mixes, strict=True)
+        ]
+    axes.set_ylim(0, 100)
+    axes.set_yticks([0, 50, 100], ["0 %", "50 %", "100 %"])
+    axes.grid(visible=False)
+
+
+def _support(axes: Any, points: Sequence[TimelinePoint], support_low: float) -> None:  # noqa: ANN401
+    """Draw the support score per frame (thin) and filtered (thick), over its threshold."""
+    axes.set_ylabel("support")
+    seconds = [(p.stamp_ns - points[0].stamp_ns) * 1e-9 for p in points]
+    found = False
+    for scores, style in (
+        ([p.score for p in points], {"color": "#9fb3c8", "lw": 0.8}),
+        ([p.smoothed for p in points], {"color": "#1f4e79", "lw": 1.8}),
+    ):
+        line = thinned(list(zip(seconds, scores, strict=True)))
+        found = found or any(math.isfinite(y) for _, y in line)
+        axes.plot([x for x, _ in line], [y for _, y in line], solid_joinstyle="round", **style)
+    if not found:
+        axes.set_yticks([])
+        note = "no support score: the bundle has no navigator"
+        axes.text(0.01, 0.5, note, transform=axes.transAxes, color=MUTED, fontsize=9)
+        return
+    axes.set_ylim(bottom=0)
+    if support_low > 0:
+        axes.axhline(support_low, color="#b26a00", lw=1, ls=(0, (5, 4)))
+        place = {"xy": (1.0, support_low), "xycoords": axes.get_yaxis_transform()}
+        offset = {"xytext": (-4, 3), "textcoords": "offset points", "ha": "right"}
+        text = f"low below {support_low:.3g}"
+        axes.annotate(text, **place, **offset, fontsize=8.5, color="#8a5200")
+
+
+def _levels(axes: Any, points: Sequence[TimelinePoint]) -> None:  # noqa: ANN401
+    """Draw the levels as a band, told apart by pattern and name as well as by colour."""
+    _band(axes, "level")
+    least = 0.009 * (points[-1].stamp_ns - points[0].stamp_ns) * 1e-9
+    for level, left, width in runs(points, lambda p: p.level):
+        if not level:
+            continue
+        color, hatch, _ = LEVEL_FILLS[level]
+        axes.bar(
+            [left], [1.0], [width], align="edge", color=color, hatch=hatch, ec="#ffffff", lw=0
         )
-    return parts
+        name = _spoken(level)
+        if width > least * (len(name) + 2):
+            box = {"boxstyle": "round,pad=0.15", "fc": "#ffffff", "ec": "none"}
+            middle = (left + width / 2, 0.45)
+            axes.text(*middle, name, ha="center", va="center", fontsize=7.5, bbox=box)
 
 
-def _swaps(swaps: Sequence[SwapEvent], axis: Axis, *, bottom: float) -> list[str]:
-    """Return the swap markers, their numbers spread so that neighbours can be read."""
-    parts = []
-    inside = [s for s in swaps if axis.start_ns <= s.stamp_ns <= axis.end_ns]
-    xs = [axis.x(s.stamp_ns) for s in inside]
-    crowded = any(b - a < 16 for a, b in pairwise(xs))
-    for index, (swap, x) in enumerate(zip(inside, xs, strict=True), start=1):
-        color = INK if swap.committed else "#b5432e"
-        y = 10.0 if not crowded else (7.0 if index % 2 else 16.0)
-        body = element(
-            "line",
-            x1=x,
-            x2=x,
-            y1=y,
-            y2=bottom,
-            stroke=color,
-            stroke_width=1,
-            stroke_dasharray="2 3",
+def _swaps(axes: Sequence[Any], swaps: Sequence[SwapEvent], start_ns: int, end_s: float) -> None:
+    """Number the swaps above the drawing, neighbours at two heights so that they can be read."""
+    seconds = [(s.stamp_ns - start_ns) * 1e-9 for s in swaps]
+    inside = [(x, s) for x, s in zip(seconds, swaps, strict=True) if 0 <= x <= end_s]
+    crowded = any(b - a < 0.016 * end_s for (a, _), (b, _) in pairwise(inside))
+    for index, (x, swap) in enumerate(inside, start=1):
+        color = INK if swap.committed else ALERT
+        for each in axes:
+            each.axvline(x, color=color, lw=0.8, ls=(0, (2, 3)))
+        box = {"boxstyle": "circle,pad=0.25", "fc": color if swap.committed else "#ffffff"}
+        axes[0].annotate(
+            str(index),
+            xy=(x, 1.0),
+            xycoords=axes[0].get_xaxis_transform(),
+            xytext=(0, 17 if crowded and index % 2 else 7),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="#ffffff" if swap.committed else color,
+            bbox=box | {"ec": color},
         )
-        body += element(
-            "circle", cx=x, cy=y, r=6.5, fill=color if swap.committed else "#fff", stroke=color
-        )
-        digit = "#fff" if swap.committed else color
-        body += text(x, y + 3.2, str(index), text_anchor="middle", font_size=9, fill=digit)
-        state = "" if swap.committed else " (failed)"
-        parts.append(titled(body, f"swap {index}{state}: {swap.to_mix.identity}"))
-    return parts
-
-
-def _cursor(axis: Axis, bottom: float) -> str:
-    """Return the line that follows the film; the page's script moves it."""
-    return (
-        f'<line class="cursor" x1="{number(LEFT)}" x2="{number(LEFT)}" y1="20" '
-        f'y2="{number(bottom)}" data-left="{number(LEFT)}" '
-        f'data-width="{number(WIDTH - LEFT - RIGHT)}" '
-        f'data-seconds="{axis.seconds(axis.end_ns):.6f}"/>'
-    )

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semla_ros.evaluation.analysis.extra import evaluate_extra
 from semla_ros.evaluation.analysis.frames import QUALITY, FrameTable
+from semla_ros.evaluation.extra import evaluate_extra
 from semla_ros.types import Float64Array
 
 MIN_FRAMES = 3

@@ -15,9 +15,9 @@ import numpy as np
 
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.analysis.conformal import conformal_offset, coverage
-from semla_ros.evaluation.analysis.extra import evaluate_extra
 from semla_ros.evaluation.analysis.frames import FrameTable
 from semla_ros.evaluation.analysis.line import Line, fit_line, held_out
+from semla_ros.evaluation.extra import evaluate_extra
 from semla_ros.mask_signals import SIGNALS
 from semla_ros.support_calibration import SignalTerm, SupportCalibration, SupportSettings
 from semla_ros.types import Float64Array

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semla_ros.evaluation.analysis.extra import evaluate_extra
+from semla_ros.evaluation.extra import evaluate_extra
 from semla_ros.evaluation.metrics import Int64Array
 from semla_ros.evaluation.study.record import BoolArray, RecordingTrack, Study
 from semla_ros.types import Float64Array

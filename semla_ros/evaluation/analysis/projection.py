@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from semla_ros.errors import EvaluationError
-from semla_ros.evaluation.analysis.extra import evaluate_extra
+from semla_ros.evaluation.extra import evaluate_extra
 from semla_ros.types import Float32Array, Float64Array
 
 MAX_FRAMES = 1500

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from semla_ros.errors import EvaluationError
-from semla_ros.evaluation.analysis.extra import evaluate_extra
 from semla_ros.evaluation.analysis.rerun import rerun
+from semla_ros.evaluation.extra import evaluate_extra
 from semla_ros.evaluation.study.record import BoolArray, Study
 from semla_ros.evaluation.study.strategies import named_like
 from semla_ros.library.library import AdapterLibrary

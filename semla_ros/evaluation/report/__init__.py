@@ -13,6 +13,7 @@ from semla_ros.bundle import ModelBundle
 from semla_ros.evaluation.analysis.gaps import library_gaps
 from semla_ros.evaluation.analysis.rerun import bundle_library
 from semla_ros.evaluation.analysis.summary import ResultTable
+from semla_ros.evaluation.drawing import charted
 from semla_ros.evaluation.page import headlines, page, section, write_page
 from semla_ros.evaluation.report.alarm_sections import family_section, unknown_section
 from semla_ros.evaluation.report.drive_sections import curve_table, drive_sections, drive_tables
@@ -22,7 +23,6 @@ from semla_ros.evaluation.report.sections import (
     class_notes,
     headline_numbers,
     library_sections,
-    optional,
     origin_section,
     page_fills,
     result_sections,
@@ -97,13 +97,13 @@ def study_page(
         *result_sections(study, found),
         *drive_sections(study),
         *support_sections(found, fills),
-        optional(lambda: unknown_section(study, found.table)),
-        optional(lambda: "" if bundle is None else family_section(study, bundle)),
+        charted(lambda: unknown_section(study, found.table)),
+        charted(lambda: "" if bundle is None else family_section(study, bundle)),
         *library_sections(study, found, bank, fills),
         "" if bundle is None else words_section(bundle.library),
         *timeline_sections(study, found.strategy, fills),
         *worst_section(pictures),
-        optional(lambda: gap_section(study, library_gaps(study))),
+        charted(lambda: gap_section(study, library_gaps(study))),
         origin_section(study, found),
     ]
     names = [r.name for r in study.recordings]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from semla_ros.evaluation.analysis.summary import Cell, ResultTable, means
+from semla_ros.evaluation.drawing import charted
 from semla_ros.evaluation.page import section
 from semla_ros.evaluation.report.plots import lines
-from semla_ros.evaluation.report.sections import optional
 from semla_ros.evaluation.report.tables import html
 from semla_ros.evaluation.study.gate_curve import gate_curve
 from semla_ros.evaluation.study.record import (
@@ -31,7 +31,7 @@ def drive_sections(study: Study) -> list[str]:
     rows = [row for row in curve.rows if isinstance(row[1], float) and isinstance(row[2], float)]
     series = {str(row[0]): [(float(str(row[1])), float(str(row[2])))] for row in rows}
     labels = {"xlabel": "fusions saved, %", "ylabel": "mIoU points lost"}
-    drawn = optional(lambda: lines(series, **labels))
+    drawn = charted(lambda: lines(series, **labels))
     return [*sections, section(curve.title, drawn + html(curve), note=curve.note)]
 
 

@@ -1,35 +1,17 @@
-"""Figures of a report as inline SVG, drawn by matplotlib; the same data gives the same bytes."""
+"""Figures of a report as inline SVG; the same data gives the same bytes."""
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import numpy as np
 
-from semla_ros.evaluation.analysis.extra import evaluate_extra
 from semla_ros.evaluation.analysis.frames import FrameTable
-from semla_ros.evaluation.svg import Fill
+from semla_ros.evaluation.drawing import INK, LINE_COLORS, MARKERS, MUTED, Fill, figure, plot
+from semla_ros.evaluation.extra import evaluate_extra
 from semla_ros.types import Float64Array
-
-PALETTE = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#cc79a7",
-    "#e69f00",
-    "#56b4e9",
-    "#7a5c00",
-    "#332288",
-)
-"""Source: Okabe and Ito (2008), with two dark tones of Tol (2021) after them."""
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-INK, MUTED = "#1f2933", "#66727f"
-_WIDTH, _HEIGHT = 9.0, 4.4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +38,7 @@ def support_scatter(table: FrameTable, fills: Mapping[str, Fill]) -> str:
         MissingExtraError: matplotlib is missing.
     """
     judged = table.judged
-    figure, axes = _figure()
+    made, (axes,) = figure()
     domains = np.unique(judged.domain)
     for index, domain in enumerate(domains):
         inside = judged.domain == domain
@@ -72,7 +54,7 @@ def support_scatter(table: FrameTable, fills: Mapping[str, Fill]) -> str:
     axes.set_ylabel("frame mIoU, %")
     axes.set_ylim(bottom=0)
     _legend(axes)
-    return _svg(figure, "Frame mIoU over support score, one mark a frame")
+    return plot(made, "Frame mIoU over support score, one mark a frame")
 
 
 def reliability_plot(bins: Sequence[tuple[float, float, int]]) -> str:
@@ -81,14 +63,14 @@ def reliability_plot(bins: Sequence[tuple[float, float, int]]) -> str:
     Raises:
         MissingExtraError: matplotlib is missing.
     """
-    figure, axes = _figure(width=4.4, height=4.0)
+    made, (axes,) = figure((4.0,), width=4.4)
     top = 100 * max([max(b[0], b[1]) for b in bins], default=1.0) * 1.1
     axes.plot([0, top], [0, top], color=MUTED, lw=1, ls=(0, (4, 3)))
     axes.plot(
         [100 * b[0] for b in bins],
         [100 * b[1] for b in bins],
         "o",
-        color=PALETTE[0],
+        color=LINE_COLORS[0],
         ms=8,
         alpha=0.8,
     )
@@ -96,7 +78,7 @@ def reliability_plot(bins: Sequence[tuple[float, float, int]]) -> str:
     axes.set_ylim(0, top)
     axes.set_xlabel("expected mIoU, %")
     axes.set_ylabel("true mIoU, %")
-    return _svg(figure, "True over expected mIoU")
+    return plot(made, "True over expected mIoU")
 
 
 def heatmap(
@@ -114,7 +96,8 @@ def heatmap(
     Raises:
         MissingExtraError: matplotlib is missing.
     """
-    figure, axes = _figure(width=min(9.0, 2.0 + 0.95 * len(columns)), height=1.2 + 0.5 * len(rows))
+    wide = min(9.0, 2.0 + 0.95 * len(columns))
+    made, (axes,) = figure((1.2 + 0.5 * len(rows),), width=wide)
     image = axes.imshow(values, cmap="cividis", aspect="auto")
     axes.set_xticks(range(len(columns)), columns)
     axes.set_yticks(range(len(rows)), rows)
@@ -131,11 +114,11 @@ def heatmap(
     best = np.unravel_index(int(np.nanargmax(values)), values.shape)
     patch = evaluate_extra("matplotlib.patches").Rectangle
     axes.add_patch(
-        patch((best[1] - 0.5, best[0] - 0.5), 1, 1, fill=False, edgecolor=PALETTE[1], lw=3)
+        patch((best[1] - 0.5, best[0] - 0.5), 1, 1, fill=False, edgecolor=LINE_COLORS[1], lw=3)
     )
-    figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
+    made.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
     axes.grid(visible=False)
-    return _svg(figure, f"{ylabel} over {xlabel}, best {values[best]:.1f}")
+    return plot(made, f"{ylabel} over {xlabel}, best {values[best]:.1f}")
 
 
 def projection_plot(points: Projection, fills: Mapping[str, Fill]) -> str:
@@ -144,7 +127,7 @@ def projection_plot(points: Projection, fills: Mapping[str, Fill]) -> str:
     Raises:
         MissingExtraError: matplotlib is missing.
     """
-    figure, axes = _figure(height=5.4)
+    made, (axes,) = figure((5.4,))
     domains = np.array(points.domains)
     distinct = list(dict.fromkeys(sorted(points.domains)))
     for index, domain in enumerate(distinct):
@@ -159,7 +142,7 @@ def projection_plot(points: Projection, fills: Mapping[str, Fill]) -> str:
     axes.set_xticks([])
     axes.set_yticks([])
     _legend(axes)
-    return _svg(figure, "t-SNE of frames and library centroids")
+    return plot(made, "t-SNE of frames and library centroids")
 
 
 def lines(
@@ -173,38 +156,14 @@ def lines(
     Raises:
         MissingExtraError: matplotlib is missing.
     """
-    figure, axes = _figure(height=4.2)
+    made, (axes,) = figure((4.2,))
     for style, (name, points) in zip(_styles(len(series)), series.items(), strict=True):
         axes.plot([p[0] for p in points], [p[1] for p in points], ms=7, label=name, **style)
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     axes.set_ylim(bottom=min(0.0, *(p[1] for s in series.values() for p in s)))
     _legend(axes)
-    return _svg(figure, f"{ylabel} over {xlabel}")
-
-
-def _figure(*, width: float = _WIDTH, height: float = _HEIGHT) -> tuple[Any, Any]:
-    evaluate_extra("matplotlib").rcParams.update(
-        {
-            "svg.fonttype": "none",
-            "font.family": "sans-serif",
-            "font.size": 10,
-            "axes.edgecolor": MUTED,
-            "axes.labelcolor": INK,
-            "text.color": INK,
-            "xtick.color": MUTED,
-            "ytick.color": MUTED,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "grid.color": "#e4e8ee",
-            "axes.axisbelow": True,
-        }
-    )
-    figure = evaluate_extra("matplotlib.figure").Figure(
-        figsize=(width, height), layout="constrained"
-    )
-    return figure, figure.subplots()
+    return plot(made, f"{ylabel} over {xlabel}")
 
 
 def _marks(fills: Mapping[str, Fill], domain: str, index: int) -> dict[str, Any]:
@@ -222,8 +181,8 @@ def _styles(count: int) -> list[dict[str, str]]:
     """Return how each of `count` groups is marked: colour and shape change together."""
     return [
         {
-            "color": PALETTE[i % len(PALETTE)],
-            "marker": MARKERS[(i + i // len(PALETTE)) % len(MARKERS)],
+            "color": LINE_COLORS[i % len(LINE_COLORS)],
+            "marker": MARKERS[(i + i // len(LINE_COLORS)) % len(MARKERS)],
         }
         for i in range(count)
     ]
@@ -238,21 +197,3 @@ def _legend(axes: Any) -> None:  # noqa: ANN401  a matplotlib object
         borderaxespad=0,
         markerscale=1.6,
     )
-
-
-def _svg(figure: Any, label: str) -> str:  # noqa: ANN401  a matplotlib object
-    """Return the figure as one `<svg>` whose ids are its own and whose size is the page's."""
-    plain = evaluate_extra("matplotlib").rc_context({"svg.hashsalt": label})
-    out = io.BytesIO()
-    with plain:
-        figure.savefig(out, format="svg", dpi=130, metadata={"Date": None, "Creator": None})
-    text = out.getvalue().decode("utf-8")
-    body = text[text.index("<svg") :]
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', body))
-    body = re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in used else "", body)
-    width = float(re.search(r'width="([\d.]+)pt"', body)[1])  # type: ignore[index]
-    body = re.sub(r'(<svg[^>]*?) (?:width|height)="[\d.]+pt"', r"\1", body, count=1)
-    body = re.sub(r'(<svg[^>]*?) (?:width|height)="[\d.]+pt"', r"\1", body, count=1)
-    shown = f'<svg role="img" aria-label="{escape(label, quote=True)}"' + body.removeprefix("<svg")
-    return f'<div class="plot" style="max-width:{width * 1.5:.0f}px">{shown}</div>'

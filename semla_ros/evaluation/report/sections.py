@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 import numpy as np
 
 from semla_ros.evaluation.analysis.calibration import TO_BEAT, CalibrationReport, reliability
-from semla_ros.evaluation.analysis.extra import MissingExtraError
 from semla_ros.evaluation.analysis.frames import OUT_OF_LIBRARY, FrameTable
 from semla_ros.evaluation.analysis.summary import (
     Cell,
@@ -22,17 +21,16 @@ from semla_ros.evaluation.analysis.summary import (
     total_iou,
     weights_by_domain,
 )
+from semla_ros.evaluation.bars import weight_bars
+from semla_ros.evaluation.drawing import Fill, adapter_fills, charted
 from semla_ros.evaluation.page import Headline, section, table, warning
 from semla_ros.evaluation.report.findings import Findings
 from semla_ros.evaluation.report.library_map import library_map
 from semla_ros.evaluation.report.plots import projection_plot, reliability_plot, support_scatter
 from semla_ros.evaluation.report.tables import html
-from semla_ros.evaluation.report.weights import weight_bars
 from semla_ros.evaluation.report.worst import BadFrame, worst_grid
 from semla_ros.evaluation.study.record import SEMLA, ZERO_SHOT, RecordingTrack, Study
-from semla_ros.evaluation.svg import Fill, adapter_fills
-from semla_ros.evaluation.timeline import Stage, timeline
-from semla_ros.evaluation.timeline_rows import TimelinePoint
+from semla_ros.evaluation.timeline import Stage, TimelinePoint, timeline
 from semla_ros.navigator.distance import CentroidBank
 
 MAX_TIMELINES = 4
@@ -101,7 +99,7 @@ def support_sections(found: Findings, fills: Mapping[str, Fill]) -> list[str]:
     if not found.scored or not len(found.table.judged):
         return []
     report = found.calibration
-    body = optional(lambda: support_scatter(found.table, fills))
+    body = charted(lambda: support_scatter(found.table, fills))
     note = "One mark a frame (SemLA's Figure 9)."
     sections = [section("Support score and mIoU", body, note=note)]
     if report is not None:
@@ -140,7 +138,7 @@ def _promise(frames: FrameTable, report: CalibrationReport) -> str:
     )
     if report.refusal:
         note += f" Not to be published: {report.refusal}."
-    body = table(header, rows, sortable=True) + optional(lambda: reliability_plot(bins))
+    body = table(header, rows, sortable=True) + charted(lambda: reliability_plot(bins))
     return section("The promise, tested on domains it has not seen", body, note=note)
 
 
@@ -175,7 +173,7 @@ def library_sections(
         if weights:
             title = f"Who makes the masks: mean weights of {strategy}"
             sections.append(section(title, weight_bars(weights, fills)))
-    points = optional(lambda: _map(study, bank, fills))
+    points = charted(lambda: _map(study, bank, fills))
     if points:
         note = (
             "Frames and centroids of the library, drawn so that neighbours stay neighbours "
@@ -281,11 +279,3 @@ def origin_section(study: Study, found: Findings) -> str:
 
 def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, (float, np.floating)) else str(value)
-
-
-def optional(draw: Callable[[], str]) -> str:
-    """Return what `draw` returns, or a note where a library of the extra is missing."""
-    try:
-        return draw()
-    except MissingExtraError as error:
-        return warning(str(error))

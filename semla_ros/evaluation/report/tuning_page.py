@@ -18,9 +18,9 @@ from semla_ros.evaluation.analysis.gate_sweep import GateScore
 from semla_ros.evaluation.analysis.mix_sweep import Choice, MixSweep
 from semla_ros.evaluation.analysis.summary import MEANS, Cell, ResultTable
 from semla_ros.evaluation.analysis.thresholds import Thresholds
+from semla_ros.evaluation.drawing import charted
 from semla_ros.evaluation.page import page, section, table, write_page
 from semla_ros.evaluation.report.plots import heatmap, lines
-from semla_ros.evaluation.report.sections import optional
 from semla_ros.evaluation.report.tables import html
 from semla_ros.evaluation.study.store import finite, write_file
 
@@ -83,7 +83,7 @@ def _retrieval(sweep: MixSweep, current: Choice) -> list[str]:
         f"{current.temperature:.4g}, top_k {current.top_k}, {current.distance}. SemLA's Figure 10."
     )
     sections = [
-        section(f"Temperature and top_k, {d}", optional(lambda d=d: _map(sweep, d)), note=note)  # type: ignore[misc]
+        section(f"Temperature and top_k, {d}", charted(lambda d=d: _map(sweep, d)), note=note)  # type: ignore[misc]
         for d in distances
     ]
     best = distance_table(sweep)
@@ -144,7 +144,7 @@ def _gate(tuned: Tuned) -> str:
         ]
         for time in dict.fromkeys(s.ema_time_s for s in tuned.gate)
     }
-    body = optional(lambda: lines(series, xlabel="swaps per 1,000 frames", ylabel="mismatch"))
+    body = charted(lambda: lines(series, xlabel="swaps per 1,000 frames", ylabel="mismatch"))
     return section(
         "Filter and debounce", body + table(header, rows, digits=2, sortable=True), note=note
     )
