@@ -25,6 +25,7 @@ _MAX_SCANS = 100
 _PNG_CHANNELS = frozenset({0, 2, 3, 4, 6})
 _ANIMATION = frozenset({b"acTL", b"fcTL", b"fdAT"})
 _MAX_CHUNKS = 100_000
+_FREE_BYTES = 1 << 16
 _WEBP_SIZES = frozenset({b"VP8 ", b"VP8L", b"VP8X"})
 _EXIF = b"Exif\x00\x00"
 _ORIENTATION = 0x0112
@@ -102,7 +103,8 @@ def png_header(data: bytes) -> ImageHeader:
     width, height = struct.unpack(">II", data[16:24])
     if height < 1 or width < 1 or data[25] not in _PNG_CHANNELS:
         raise FrameError(f"damaged PNG: {width} x {height} of colour type {data[25]}")
-    at, orientation = len(PNG_SIGNATURE), 1
+    at, orientation, packed = len(PNG_SIGNATURE), 1, 0
+    most = 2 * height * (8 * width + 1) + _FREE_BYTES
     view = memoryview(data)
     while at + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, at)
@@ -114,6 +116,9 @@ def png_header(data: bytes) -> ImageHeader:
         kind = data[at + 4 : at + 8]
         if kind in _ANIMATION or (kind == b"IHDR" and at > len(PNG_SIGNATURE)):
             raise FrameError("expected a PNG of one picture, got several or an animation (APNG)")
+        packed += length if kind == b"IDAT" else 0
+        if packed > most:
+            raise FrameError(f"expected at most {most} packed bytes of {width} x {height} pixels")
         if kind == b"eXIf":
             orientation = exif_orientation(data[at + 8 : end])
         if kind == b"IEND":

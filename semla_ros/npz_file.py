@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -142,7 +142,7 @@ def _info(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> ArrayInfo:
         return _header(stream, member)[0]
 
 
-def _header(stream: BinaryIO, member: zipfile.ZipInfo) -> tuple[ArrayInfo, bool]:
+def _header(stream: IO[bytes], member: zipfile.ZipInfo) -> tuple[ArrayInfo, bool]:
     """Return what a member's header says, and whether its values are in Fortran's order."""
     version = np.lib.format.read_magic(stream)
     if version not in _HEADERS:
@@ -164,13 +164,13 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
     with archive.open(member) as stream:
         info, fortran = _header(stream, member)
         flat = np.empty(math.prod(info.shape), info.dtype)
-        view = memoryview(flat.view(np.uint8))
+        raw = flat.view(np.uint8)
         at = 0
-        while at < len(view):
-            piece = stream.read(min(_PIECE, len(view) - at))
+        while at < len(raw):
+            piece = stream.read(min(_PIECE, len(raw) - at))
             if not piece:
                 raise ValueError(f"{member.filename!r} was cut after {at} bytes")
-            view[at : at + len(piece)] = piece
+            raw[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
             at += len(piece)
         stream.read(1)  # at its end the checksum is compared
     return flat.reshape(info.shape, order="F" if fortran else "C")

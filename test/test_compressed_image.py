@@ -1,5 +1,8 @@
 """compressed_image: mosaics, what follows a picture, orientation, and what is no picture."""
 
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -167,3 +170,97 @@ def test_a_git_lfs_pointer_is_named():
     data = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n"
     with pytest.raises(FrameError, match="git lfs pull"):
         decode_file(data, "a.png", max_pixels=MAX)
+
+
+def segment(marker, body):
+    return b"\xff" + bytes((marker,)) + struct.pack(">H", len(body) + 2) + body
+
+
+def frame_header(jpeg, height, width):
+    """Return the frame header of a baseline JPEG with another size."""
+    at = jpeg.index(b"\xff\xc0")
+    return jpeg[at : at + 5] + struct.pack(">HH", height, width) + jpeg[at + 9 : at + 19]
+
+
+def hostile_jpegs():
+    plain = encoded(PICTURE, ".jpg")
+    at = plain.index(b"\xff\xc0")
+    head, own, rest = plain[:at], plain[at : at + 19], plain[at + 19 :]
+    large = frame_header(plain, 32000, 32000)
+    thumbnail = plain[:2] + segment(0xE2, plain[:600])
+    restarted = encoded(PICTURE, ".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    scan = restarted[restarted.rindex(b"\xff\xda") : -2]
+    return {
+        "its size": (head + large + rest, "at most 1000000 pixels"),
+        "after a thumbnail": (thumbnail + head[2:] + large + rest, "at most 1000000 pixels"),
+        "after a hidden one": (
+            head[:2] + b"\xff\x00" + own[2:] + head[2:] + large + rest,
+            "at most",
+        ),
+        "first of two": (head + large + own + rest, "at most 1000000 pixels"),
+        "second of two": (head + own + large + rest, "decoded nothing"),
+        "after the scan": (plain[:-2] + large + plain[-2:], "truncated"),
+        "in a DNL": (head + frame_header(plain, 0, 64) + rest, "64 x 0"),
+        "a segment without length": (head + b"\xff\xfe\x00\x00" + large + rest, "damaged"),
+        "scans without end": (restarted[:-2] + scan[:14] * 200 + restarted[-2:], "100 scans"),
+    }
+
+
+@pytest.mark.parametrize("kind", hostile_jpegs())
+def test_a_jpeg_of_another_size_than_it_seems_is_refused(kind):
+    data, message = hostile_jpegs()[kind]
+    with pytest.raises(FrameError, match=message):
+        decode_compressed(data, "jpeg", max_pixels=MAX)
+
+
+def chunk(kind, body):
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def hostile_pngs():
+    png = encoded(PICTURE, ".png")
+    head, rest = png[:33], png[33:]
+    large = chunk(b"IHDR", struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0))
+    endless = chunk(b"IDAT", zlib.compress(np.random.default_rng(0).bytes(300_000)))
+    return {
+        "two headers": (head + large + rest, "several"),
+        "animated": (head + chunk(b"acTL", bytes(8)) + rest, "animation"),
+        "frame": (head + chunk(b"fcTL", bytes(26)) + rest, "animation"),
+        "a chunk of 4 GB": (head + b"\xff\xff\xff\xf0IDAT" + rest, "truncated"),
+        "more than its pixels": (head + endless + rest, "packed bytes"),
+        "large": (png[:8] + large + rest, "at most 1000000 pixels"),
+    }
+
+
+@pytest.mark.parametrize("kind", hostile_pngs())
+def test_a_png_of_more_than_one_picture_is_refused(kind):
+    data, message = hostile_pngs()[kind]
+    with pytest.raises(FrameError, match=message):
+        decode_compressed(data, "png", max_pixels=MAX)
+
+
+def riff(*chunks):
+    body = b"WEBP" + b"".join(
+        k + struct.pack("<I", len(b)) + b + b"\0" * (len(b) % 2) for k, b in chunks
+    )
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def test_a_webp_has_one_picture_of_the_canvas_s_size():
+    plain = encoded(PICTURE, ".webp", cv2.IMWRITE_WEBP_QUALITY, 50)
+    picture = (plain[12:16], plain[20 : 20 + struct.unpack("<I", plain[16:20])[0]])
+
+    def canvas(width, height, flags=0):
+        sizes = struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
+        return b"VP8X", bytes((flags, 0, 0, 0)) + sizes
+
+    got = decode_compressed(riff(canvas(64, 48), picture), "webp", max_pixels=MAX)
+    assert got.shape == PICTURE.shape
+    for chunks, message in (
+        ((canvas(16000, 16000), picture), "of one size"),
+        ((canvas(64, 48), picture, picture), "several"),
+        ((canvas(64, 48, 2), (b"ANIM", bytes(6)), picture), "animation"),
+        ((canvas(64, 48),), "truncated|of one size"),
+    ):
+        with pytest.raises(FrameError, match=message):
+            decode_compressed(riff(*chunks), "webp", max_pixels=MAX)

@@ -193,7 +193,12 @@ def _entered(reader: _Reader, stack: ExitStack) -> _Reader:
 
 def _entered_sqlite(path: Any, stack: ExitStack) -> Ros2Reader:  # noqa: ANN401  path or view
     with guarded_sqlite(path.stat().st_size):
-        return _entered(Ros2Reader(path), stack)
+        reader = _entered(Ros2Reader(path), stack)
+    if not all(
+        isinstance(c.topic, str) and isinstance(c.msgtype, str) for c in reader.connections
+    ):
+        raise BagError("its table of topics names none")
+    return reader
 
 
 def _is_open(reader: AnyReader) -> bool:

@@ -162,8 +162,11 @@ def stored_messages(
             ros1 = isinstance(reader, Ros1Bag) or any(getattr(c, "ros1", False) for c in wanted)
             messages = reader.messages(connections=wanted)
             for _, recorded_ns, data in _until_damage(messages, path, on_note):
-                content = data if ros1 else unpacked_message(data)
-                yield StoredMessage(topic.msgtype, recorded_ns, content, ros1)
+                # A row of a database may hold anything.
+                whole = data if isinstance(data, bytes | memoryview) else b""
+                stamp_ns = recorded_ns if isinstance(recorded_ns, int) else 0
+                content = whole if ros1 else unpacked_message(bytes(whole))
+                yield StoredMessage(topic.msgtype, stamp_ns, content, ros1)
 
 
 def _until_damage(messages: Iterator[_T], path: Path, on_note: NoteSink) -> Iterator[_T]:

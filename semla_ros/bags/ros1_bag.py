@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Collection, Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from rosbags.interfaces import Connection
 from rosbags.rosbag1 import Reader
@@ -17,11 +18,40 @@ _ENTRY_BYTES = 12
 _NAMES = {function: name for name, function in decompressors.items()}
 
 
+class _WholeFile(io.BufferedReader):
+    """A file that sets no more memory aside for a record than it has bytes."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path.open("rb", buffering=0))
+        self._size = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = max(0, self._size - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left))
+
+
+class _Place:
+    """What rosbags needs of a path."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __str__(self) -> str:
+        return str(self._path)
+
+    def exists(self) -> bool:
+        return True
+
+    def open(self, _: str) -> BinaryIO:
+        return _WholeFile(self._path)
+
+
 class Ros1Bag(Reader):
     """rosbags' reader; chunks are unpacked within bounds, its index is no larger than the file."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path)
+        place: Any = _Place(path)
+        super().__init__(place)
         self._size = path.stat().st_size
         self._entries = 0
         self._allowance = Allowance(self._size)

@@ -12,8 +12,8 @@ from semla_ros.bundler.pickle_scan import scan
 _MAX_PICKLE_BYTES = 200_000_000
 _MAX_MEMBERS = 200_000
 _PICKLE = "/data.pkl"
-_HEADERS = 3
-"""Pickles before that of the tensors, in files older than PyTorch 1.6."""
+_PICKLES = 5
+"""Of files older than PyTorch 1.6: three heads, the tensors, the keys of the storages."""
 
 
 def check_archive(path: Path) -> None:
@@ -63,7 +63,7 @@ def check_old_format(path: Path) -> None:
 
     # A memory map gives no more than it has, however much the pickle says comes next.
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as stream:
-        for _ in range(_HEADERS + 1):
+        for _ in range(_PICKLES):
             scan(stream, check)
 
 

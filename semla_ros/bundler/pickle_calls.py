@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,7 +94,7 @@ def called(name: str, arguments: tuple[Any, ...]) -> object:
         return str(text).encode("latin1")
     if short == "_rebuild_parameter" and isinstance(arguments[0], Made):
         return arguments[0]
-    checks = {
+    checks: dict[str, Callable[..., object]] = {
         "Counter": lambda counts={}: isinstance(counts, dict),
         "Size": lambda sizes: all(type(n) is int for n in sizes),
         "_rebuild_tensor": _inside,

@@ -45,7 +45,8 @@ def scan(stream: IO[bytes] | mmap, check: StorageCheck) -> object:
     """
     machine = _Machine(check)
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+        source: Any = stream
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(source)):
             if count > MAX_OPERATIONS:
                 raise ValueError(f"more than {MAX_OPERATIONS} operations")
             machine.step(opcode.name, argument)

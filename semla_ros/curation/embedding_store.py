@@ -21,6 +21,7 @@ from typing import BinaryIO
 import numpy as np
 
 from semla_ros.errors import LibraryError
+from semla_ros.structured_text import from_json
 from semla_ros.types import Float32Array
 
 _LOG = logging.getLogger(__name__)
@@ -159,7 +160,10 @@ class EmbeddingStore:
         rows, notes = self._file.read(size), self._file.read(length)
         if zlib.crc32(notes, zlib.crc32(rows)) != crc:
             return None
-        left_out = tuple(LeftOut(name, reason) for name, reason in json.loads(notes))
+        try:
+            left_out = tuple(LeftOut(name, reason) for name, reason in from_json(notes))
+        except (ValueError, TypeError):
+            return None
         table = np.frombuffer(rows, dtype="<f4").astype(np.float32).reshape(count, self._dim)
         return Block(number, table, left_out)
 

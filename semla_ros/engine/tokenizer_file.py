@@ -33,7 +33,7 @@ def open_tokenizer(path: Path) -> Tokenizer:
         raise BundleError(f"expected {path.name!r} in {str(path.parent)!r}, found none: rebuild")
     try:
         content = _content(path)
-        _check_growth(from_json(content))
+        _check_growth(from_json(content), path.name)
         tokenizer = Tokenizer.from_str(content.decode("utf-8-sig"))
         tokenizer.no_truncation()
         tokenizer.no_padding()
@@ -81,13 +81,13 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _check_growth(data: Any) -> None:  # noqa: ANN401  any JSON value
+def _check_growth(data: Any, name: str) -> None:  # noqa: ANN401  any JSON value
     normalizer = data.get("normalizer")
     growth = _growth(normalizer) if normalizer else 1
     if growth > MAX_GROWTH:
         raise BundleError(
-            f"expected a tokenizer that makes at most {MAX_GROWTH} characters of one, got a "
-            f"normalizer that may make {growth:.3g}: rebuild the bundle"
+            f"{name}: expected a normalizer that makes at most {MAX_GROWTH} characters of one, "
+            f"got one that may make {growth:.3g}: rebuild the bundle"
         )
 
 

@@ -211,7 +211,7 @@ def load_result(path: Path) -> ReplayResult:
     try:
         check_result(data, "")
         return _result_from_json(data)
-    except (ValueError, SemlaError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, SemlaError) as error:
         raise EvaluationError(f"{str(path)!r} is damaged at {error}: replay again") from error
 
 
@@ -223,7 +223,7 @@ def _result_from_json(data: Mapping[str, Any]) -> ReplayResult:
         frames=tuple(_frame_from_json(f) for f in data["frames"]),
         skipped=tuple(SkippedRecord(**s) for s in data["skipped"]),
         swaps=tuple(_swap_from_json(s) for s in data["swaps"]),
-        notes=tuple(data["notes"]),
+        notes=tuple(map(str, data["notes"])),
         ended_early=str(data["summary"]["ended_early"]),
     )
 
@@ -289,4 +289,7 @@ def _swap_to_json(swap: SwapEvent) -> dict[str, Any]:
 
 def _swap_from_json(data: Mapping[str, Any]) -> SwapEvent:
     mixes = {k: _mix_from_json(data[k]) for k in ("from_mix", "to_mix")}
-    return SwapEvent(**{**data, **mixes})
+    stored = {
+        k: v for k, v in data.items() if k not in ("origin", "deviation")
+    }  # older results hold them
+    return SwapEvent(**{**stored, **mixes})

@@ -196,13 +196,13 @@ def _check_sizes(arrays: Mapping[str, ArrayInfo]) -> None:
         raise AdapterError(f"expected a centroid (D,), D up to {MAX_DIM}, got {centroid}")
     most = {
         "covariance": dim * dim,
-        "sample": dim * MAX_SAMPLE,
-        "sample_blocks": MAX_SAMPLE,
+        "sample": 2 * dim * MAX_SAMPLE,
+        "sample_blocks": 2 * MAX_SAMPLE,
         "quantiles": _MAX_QUANTILES,
         "quantile_levels": _MAX_QUANTILES,
     }
     for key, info in arrays.items():
-        wanted = 1 if key == "encoder" else most.get(key, dim)
+        wanted = most.get(key, dim)
         if math.prod(info.shape) > wanted or (
             info.dtype.kind == "U" and info.nbytes > _MAX_NAME_BYTES
         ):

@@ -34,6 +34,7 @@ MEMORY_BYTES = 3 << 29
 CASE_S = 30
 REPORT = "report"
 MAX_WORDS = 4000
+_ROUND = 20
 _EXHAUSTED = ("nsufficient memory", "bad_alloc", "Cannot allocate", "MemoryError", "out of memory")
 _LIMITS = settings(
     deadline=None,
@@ -67,13 +68,13 @@ def mutants(reader: Reader, contents: Any, number: int) -> Iterator[bytes]:
     """Yield damaged files without end; of a format of documents every other one parses."""
     rng = random.Random(number)
     while True:
-        for _ in range(50):
+        for _ in range(_ROUND):
             yield mutated(rng, contents, reader.words)
         if reader.dump is not None:
             yield from _documents(reader, contents, rng.getrandbits(32))
 
 
-def _documents(reader: Reader, contents: Any, number: int, count: int = 50) -> list[bytes]:
+def _documents(reader: Reader, contents: Any, number: int, count: int = _ROUND) -> list[bytes]:
     found: list[bytes] = []
     dump = reader.dump
     assert dump is not None

@@ -225,7 +225,7 @@ _PICKLE = (b"R", b"b", b"Q", b"\x85", b"\x86", b"(", b"t", b"q\x00", b"h\x00", b
 READERS: Mapping[str, Reader] = {
     "jpeg": Reader("x.jpg", seeds.jpegs, _image, _JPEG),
     "png": Reader("x.png", seeds.pngs, _image, _PNG),
-    "webp": Reader("x.webp", seeds.webps, _image, (b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM")),
+    "webp": Reader("x.webp", seeds.webps, _image, (b"VP8X", b"VP8 ", b"VP8L", b"EXIF", b"ANIM")),
     "label": Reader("x.png", seeds.labels, _label, _PNG),
     "statistics": Reader("fog_statistics.npz", seeds.statistics, _statistics, _NPY),
     "prompts": Reader("navigator_prompts.npz", seeds.prompts, _prompts, _NPY),

@@ -206,3 +206,23 @@ def test_a_sample_is_read_as_it_was_written(tmp_path):
     np.testing.assert_array_equal(read.embeddings, rows)
     np.testing.assert_array_equal(read.blocks, sample.blocks)
     assert path.stat().st_size < MAX_SAMPLE * (5 * 4 + 8) + 2000
+
+
+def test_arrays_that_do_not_go_together_are_refused_before_they_are_unpacked(tmp_path):
+    centroid = np.ones(3)
+    for key, array in (
+        ("covariance", np.zeros((4, 4))),
+        ("sample", np.zeros((513, 3))),
+        ("quantiles", np.zeros(10_001)),
+        ("encoder", np.asarray("a" * 2000)),
+        ("count", np.zeros(4)),
+    ):
+        write_npz(tmp_path, train_average_embedding=centroid, **{key: array})
+        with pytest.raises(AdapterError, match=f"{key!r} to have at most"):
+            read_statistics(tmp_path, "fog")
+
+
+def test_a_git_lfs_pointer_in_place_of_statistics_says_so(tmp_path):
+    statistics_path(tmp_path, "fog").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(AdapterError, match=r"git lfs pull` in its repository$"):
+        read_statistics(tmp_path, "fog")
