@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+from scripted_gpu import Gpu, install
 
 from semla_ros.engine.tensorrt.build import build_plan
 from semla_ros.engine.tensorrt.plans import PlanRequest
@@ -21,7 +22,7 @@ TYPING = {  # network flags, builder flags in f16
 def build(hand_made):
     """Return a function that builds a plan of the hand-made bundle."""
 
-    def made(mode="inputs", precision="f16", tell=None, **changes):
+    def made(mode="inputs", precision="f16", tell=None):
         wanted = PlanRequest.segmentation(hand_made.bundle, mode, precision)
         toolkit = Toolkit.open()
         try:
@@ -57,8 +58,6 @@ def test_how_far_it_is_is_told_and_can_be_stopped(gpu, build):
 
 
 def test_an_old_tensorrt_does_not_tell(monkeypatch, tmp_path, build):
-    from scripted_gpu import install
-
     install(monkeypatch, tmp_path, "8.5.3.1")
     build(tell=lambda *step: pytest.fail("it has no progress monitor"))
 
@@ -97,3 +96,12 @@ def test_without_onnx_a_plan_cannot_be_built(gpu, build, monkeypatch):
     monkeypatch.setitem(sys.modules, "semla_ros.engine.tensorrt.graph", None)
     with pytest.raises(EngineUnavailableError, match=r"needs the Python package.*pip install"):
         build()
+
+
+def test_the_script_has_no_name_that_the_real_bindings_lack():
+    old, new = Gpu("8.5.3.1").trt, Gpu("11.4.0.106").trt
+    assert not hasattr(old, "IProgressMonitor")
+    assert not hasattr(old.Refitter, "refit_cuda_engine_async")
+    assert not hasattr(old.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
+    assert not hasattr(new.BuilderFlag, "FP16")
+    assert not hasattr(new.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH")
