@@ -35,10 +35,8 @@ def build_plan(wanted: PlanRequest, toolkit: Toolkit, tell: Tell | None = None) 
         raise EngineUnavailableError(
             f"TensorRT: building a plan needs the Python package {error.name!r}: pip install onnx"
         ) from error
-    trt = toolkit.trt
-    known = hasattr(
-        trt.INetworkDefinition, "add_normalization"
-    )  # the layer the parser makes of it
+    # The parser makes that layer of it: who has the one knows the other.
+    known = hasattr(toolkit.trt.INetworkDefinition, "add_normalization")
     with tempfile.TemporaryDirectory(prefix="semla-plan-") as folder:
         graph = Path(folder) / wanted.path.name
         save_graph(prepared_graph(wanted, layer_normalization=known), graph)

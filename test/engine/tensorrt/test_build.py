@@ -1,10 +1,12 @@
 """What the builder is asked for, on each version of the bindings."""
 
 import sys
+from pathlib import Path
 
 import pytest
 from scripted_gpu import Gpu, install
 
+from semla_ros.bundle import open_bundle
 from semla_ros.engine.tensorrt.build import build_plan
 from semla_ros.engine.tensorrt.plans import PlanRequest
 from semla_ros.engine.tensorrt.toolkit import Toolkit
@@ -96,6 +98,20 @@ def test_without_onnx_a_plan_cannot_be_built(gpu, build, monkeypatch):
     monkeypatch.setitem(sys.modules, "semla_ros.engine.tensorrt.graph", None)
     with pytest.raises(EngineUnavailableError, match=r"needs the Python package.*pip install"):
         build()
+
+
+@pytest.mark.parametrize(("version", "kept"), [("8.5.3.1", False), ("10.2.0", True)])
+def test_layer_norms_are_spelt_out_where_the_parser_does_not_know_them(
+    monkeypatch, tmp_path, version, kept
+):
+    demo = Path(__file__).parents[3] / "models" / "demo"
+    if not (demo / "segmentation.onnx").is_file():
+        pytest.skip("needs models/demo/segmentation.onnx")
+    gpu = install(monkeypatch, tmp_path, version)
+    bundle = open_bundle(demo, verify=False)
+    build_plan(PlanRequest.segmentation(bundle, "inputs", "f16"), Toolkit.open())
+    ((_, _, model),) = gpu.networks
+    assert ("LayerNormalization" in {node.op_type for node in model.graph.node}) == kept
 
 
 def test_the_script_has_no_name_that_the_real_bindings_lack():
