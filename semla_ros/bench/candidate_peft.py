@@ -1,8 +1,10 @@
-"""PEFT on the torch network: as SemLA uses it, and merged into the weights."""
+"""PEFT: as SemLA uses it and merged, on the torch network; and its merge of layers alone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,12 +34,12 @@ class PeftUnmerged(Candidate):
         Raises:
             EngineUnavailableError: torch or PEFT is missing, or the adapters differ in rank.
         """
-        self._torch, self._peft = _modules()
+        self._torch, peft = _modules()
         self._torch.set_num_threads(cpu_threads(material.threads))
         self._input = InputBuffer(material.bundle.manifest.segmentation.size)
         tokens = TextEncoder(material.bundle).tokens(material.bundle.manifest.vocabulary)
         self._tokens = self._torch.tensor(tokens)
-        self._model = _wrapped(self._peft, _network(material), material.adapters)
+        self._model = _wrapped(peft, _network(material), material.adapters.values())
         self._features: Any = None
         self._wanted = AdapterMix.base_only()
         self._serving = ""
@@ -91,6 +93,57 @@ class PeftMerged(PeftUnmerged):
         self._model.merge_adapter()
 
 
+class PeftMerge:
+    """A module with one linear layer for each weight, wrapped by PEFT, all adapters loaded."""
+
+    def __init__(
+        self, weights: Mapping[str, Float32Array], adapters: Sequence[LoraAdapter]
+    ) -> None:
+        """Build it of layer name -> (out, in) and adapters of one rank and scaling."""
+        torch, peft = _modules()
+        self._places = {name: f"layer{i}" for i, name in enumerate(weights)}
+        container = torch.nn.Module()
+        for name, weight in weights.items():
+            linear = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+            linear.weight.data = torch.from_numpy(weight.copy())
+            container.add_module(self._places[name], linear)
+        moved = [
+            replace(each, layers={self._places[n]: x for n, x in each.layers.items()})
+            for each in adapters
+        ]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._model = _wrapped(peft, container, moved)
+        self._merged = False
+
+    def merge(self, mix: AdapterMix) -> None:
+        """Go from the merged state of one mix to that of `mix`, as SemLA goes from mix to mix.
+
+        Unmerge the old mix and delete it, combine the new one (`cat`), activate and merge it.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if self._merged:
+                self._model.unmerge_adapter()
+                self._model.delete_adapter("mix")
+            self._model.add_weighted_adapter(
+                list(mix.names), list(mix.weights), "mix", combination_type="cat"
+            )
+            self._model.set_adapter("mix")
+            self._model.merge_adapter()
+        self._merged = True
+
+    def difference(self, weights: Mapping[str, Float32Array]) -> float:
+        """Return the largest |difference| between the merged state and `weights` (out, in)."""
+        modules = dict(self._model.named_modules())
+
+        def merged(name: str) -> Float32Array:
+            layer = modules[f"base_model.model.{self._places[name]}"].base_layer
+            return np.asarray(layer.weight.detach().numpy())
+
+        return max(float(np.abs(merged(name) - weights[name]).max()) for name in weights)
+
+
 def _modules() -> tuple[Any, Any]:
     try:
         import torch
@@ -120,10 +173,11 @@ def _network(material: Material) -> Any:  # noqa: ANN401  a torch module
     ).requires_grad_(requires_grad=False)
 
 
-def _wrapped(peft: Any, model: Any, adapters: Mapping[str, LoraAdapter]) -> Any:  # noqa: ANN401
+def _wrapped(peft: Any, model: Any, adapters: Iterable[LoraAdapter]) -> Any:  # noqa: ANN401
     """Return `model` with all adapters loaded into PEFT."""
     wrapped: Any = None
-    for name, adapter in adapters.items():
+    for adapter in adapters:
+        name = adapter.name
         rank, scaling = _uniform(adapter)
         config = peft.LoraConfig(
             r=rank,
@@ -146,7 +200,7 @@ def _state(adapter: LoraAdapter) -> dict[str, Any]:
     for layer, factors in adapter.layers.items():
         stem = f"base_model.model.{layer}"
         state[f"{stem}.lora_A.weight"] = torch.from_numpy(np.array(factors.lora_a))
-        state[f"{stem}.lora_B.weight"] = torch.from_numpy(np.array(factors.lora_b))
+        state[f"{stem}.lora_B.weight"] = torch.from_numpy(np.ascontiguousarray(factors.lora_b))
     return state
 
 

@@ -95,7 +95,6 @@ def run_floor(request: FloorRequest, *, command: str) -> BenchRecord:
             "gflop_clip": work.gflop_clip,
             "weight_gb": work.weight_gb,
             "copy_gb_s": processor.copy_gb_s,
-            "frame_ms": {name: times[name]["frame"] for name in opened},
         },
     )
 

@@ -1,15 +1,11 @@
-"""What fusing, loading and retrieving cost, beside the floor and beside PEFT.
+"""`semla bench fusion`: what fusing, loading and retrieving cost, beside the floor and PEFT.
 
-`python -m semla_ros.bench.fusion` prints JSON. The ways of one case take turns in one process, mix
-by mix, on one thread and then on all cores; no round is left out.
+The ways of one case take turns in one process, mix by mix, on one thread and then on all cores;
+no round is left out.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from semla_ros.base_weights import BaseWeights
-from semla_ros.bench.fusion_peft import PeftMerge
+from semla_ros.bench.candidate_peft import PeftMerge
 from semla_ros.bench.library_scale import library_costs, retrieval_costs
-from semla_ros.bench.machine import machine_facts
+from semla_ros.bench.record import BenchRecord, Row
 from semla_ros.bundle import GraphWeight, open_bundle
 from semla_ros.engine.slot_buffers import SlotBuffers
 from semla_ros.executors import use_one_blas_thread
@@ -41,7 +37,6 @@ _WIDTH, _BLOCKS = 768, 12
 
 Case = tuple[GraphWeight, ...]
 Way = Callable[[AdapterMix], object]
-Row = Mapping[str, str | int | float]
 
 
 def vit_b_linears() -> Case:
@@ -92,35 +87,35 @@ CASES: Mapping[str, Callable[[], Case]] = {
 }
 
 
-def run(
-    cases: Sequence[str], *, repeats: int, threads: Sequence[int], peft: bool, domains: int
-) -> dict[str, Any]:
-    """Return every figure, durations in milliseconds.
+def run_fusion(
+    cases: Sequence[str], *, repeats: int, threads: Sequence[int], domains: int, command: str
+) -> BenchRecord:
+    """Return the record, durations in milliseconds.
 
     Args:
         cases: Names of `CASES`.
         repeats: Of every measurement.
         threads: How many, one measurement after the other.
-        peft: Whether PEFT is measured, too.
         domains: Size of the library that is opened; 0 leaves library and retrieval out.
+        command: Measures it again.
     """
     use_one_blas_thread()
     rows: list[Row] = []
     for name in cases:
         inert = INERT[name]() if name in INERT else ()
-        for row in fusion_costs(CASES[name](), repeats, threads=threads, peft=peft, inert=inert):
+        for row in fusion_costs(CASES[name](), repeats, threads=threads, peft=True, inert=inert):
             rows.append({"case": name, **row})
-    found: dict[str, Any] = {
-        "machine": machine_facts(),
-        "rank": RANK,
-        "members": MEMBERS,
-        "fusion": rows,
-    }
+    tables = {"fusion": rows}
     if domains:
-        found["retrieval"] = retrieval_costs(repeats=repeats)
+        tables["retrieval"] = retrieval_costs(repeats=repeats)
         with tempfile.TemporaryDirectory() as folder:
-            found["library"] = library_costs(Path(folder), vit_b_linears(), domains=domains)
-    return found
+            tables["library"] = library_costs(Path(folder), vit_b_linears(), domains=domains)
+    return BenchRecord(
+        "Fusion",
+        command,
+        ({"rank": RANK, "members": MEMBERS},),
+        extra={"tables": [{"title": title, "rows": found} for title, found in tables.items()]},
+    )
 
 
 def fusion_costs(
@@ -141,7 +136,7 @@ def fusion_costs(
     merging = None
     if peft:
         whole = [_with_zeros(adapter, inert) for adapter in adapters]
-        merging = PeftMerge(weights | _weights(inert), whole, scaling=SCALING)
+        merging = PeftMerge(weights | _weights(inert), whole)
     values = sum(weight.size for weight in weights.values())
     rows: list[Row] = []
     for count in threads:
@@ -273,26 +268,3 @@ def _weights(layers: Case) -> dict[str, Float32Array]:
 def _mix(seed: int) -> AdapterMix:
     shares = np.random.default_rng(seed).dirichlet(np.ones(MEMBERS))
     return AdapterMix.from_weights({f"domain{i}": float(s) for i, s in enumerate(shares)})
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--cases", nargs="+", choices=tuple(CASES), default=list(CASES))
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--threads", nargs="+", type=int, default=sorted({1, os.cpu_count() or 1}))
-    parser.add_argument("--no-peft", action="store_true")
-    parser.add_argument("--domains", type=int, default=2000, help="0: no library, no retrieval")
-    return parser.parse_args()
-
-
-if __name__ == "__main__":
-    given = _arguments()
-    figures = run(
-        given.cases,
-        repeats=given.repeats,
-        threads=given.threads,
-        peft=not given.no_peft,
-        domains=given.domains,
-    )
-    json.dump(figures, sys.stdout, indent=1)
-    sys.stdout.write("\n")

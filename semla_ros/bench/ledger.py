@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
@@ -14,24 +14,27 @@ from semla_ros.answers import SwapEvent
 from semla_ros.swap import AdapterSwapper
 
 REQUESTED, COMMITTED, FAILED, SUPERSEDED = "requested", "committed", "failed", "superseded"
-_LOGGER = "semla_ros.swap"
+LOGGED = "logged"
 
 
 class SwapLedger:
-    """Counts the requests to a swapper and their outcomes; thread-safe.
-
-    Attributes:
-        logged: How many attempts the swapper wrote to its log.
-    """
+    """Counts the requests to a swapper, their outcomes and the lines of its log; thread-safe."""
 
     def __init__(self) -> None:
-        self.logged = 0
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
 
     def watch(self, swapper: AdapterSwapper) -> None:
         """Count what is asked of `swapper` from now on."""
-        swapper.request = self._counted(swapper.request)  # type: ignore[method-assign]
+        request = swapper.request
+
+        def counted(*args: Any, **named: Any) -> Future[SwapEvent]:  # noqa: ANN401  passed on
+            self._count(REQUESTED)
+            future = request(*args, **named)
+            future.add_done_callback(lambda done: self._count(_outcome(done)))
+            return future
+
+        swapper.request = counted  # type: ignore[method-assign]
 
     def count(self, kind: str) -> int:
         """Return how many requests were, or ended as, `kind`."""
@@ -48,43 +51,26 @@ class SwapLedger:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Count what the swapper logs while the context is open, instead of showing it."""
-        logger = logging.getLogger(_LOGGER)
+        logger, handler = logging.getLogger("semla_ros.swap"), logging.Handler(logging.INFO)
+        handler.emit = self._logged  # type: ignore[method-assign]
         level, shown = logger.level, logger.propagate
-        counter = _Counter(self)
-        logger.addHandler(counter)
+        logger.addHandler(handler)
         logger.setLevel(logging.INFO)
         logger.propagate = False
         try:
             yield
         finally:
-            logger.removeHandler(counter)
+            logger.removeHandler(handler)
             logger.setLevel(level)
             logger.propagate = shown
 
-    def _counted(self, request: Callable[..., Future[SwapEvent]]) -> Callable[..., Any]:
-        def counted(*args: Any, **named: Any) -> Future[SwapEvent]:  # noqa: ANN401  passed on
-            self._count(REQUESTED)
-            future = request(*args, **named)
-            future.add_done_callback(lambda done: self._count(_outcome(done)))
-            return future
-
-        return counted
+    def _logged(self, record: logging.LogRecord) -> None:
+        if str(record.msg).startswith("swap to "):
+            self._count(LOGGED)
 
     def _count(self, kind: str) -> None:
         with self._lock:
             self._counts[kind] += 1
-
-
-class _Counter(logging.Handler):
-    """Counts the lines about swaps."""
-
-    def __init__(self, ledger: SwapLedger) -> None:
-        super().__init__(logging.INFO)
-        self._ledger = ledger
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Count one line."""
-        self._ledger.logged += str(record.msg).startswith("swap to ")
 
 
 def _outcome(done: Future[SwapEvent]) -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 
+from semla_ros.bench.record import Row
 from semla_ros.bundle import GraphWeight
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.memory import bytes_of
@@ -20,7 +19,7 @@ from semla_ros.library.statistics import DomainStatistics, write_statistics
 from semla_ros.library.storage import CONFIG_FILE, TENSOR_FILE, read_adapter, write_adapter
 from semla_ros.navigator.distance import DISTANCES, CentroidBank, novelties
 from semla_ros.navigator.navigator import Navigator
-from semla_ros.timing import now_ms
+from semla_ros.timing import now_ms, processor_ms
 from semla_ros.types import Float32Array, LoraAdapter, LoraLayer, UInt8Array
 
 DIM = 768
@@ -29,7 +28,7 @@ _RANK = 8
 _MEMORY = 512 * 2**20
 
 
-def library_costs(root: Path, layers: Sequence[GraphWeight], *, domains: int) -> dict[str, Any]:
+def library_costs(root: Path, layers: Sequence[GraphWeight], *, domains: int) -> list[Row]:
     """Return what opening a library of `domains` adapters costs, and reading one from it.
 
     The adapters' tensor files are links to one, so all of it is in the page cache.
@@ -50,7 +49,7 @@ def library_costs(root: Path, layers: Sequence[GraphWeight], *, domains: int) ->
             os.link(root / "domain0000" / file, folder / file)
         centroid = rng.standard_normal(DIM).astype(np.float32)
         write_statistics(folder, name, DomainStatistics(centroid, count=500, encoder="bench"))
-    started, cpu_s = now_ms(), time.process_time()
+    started, cpu_ms = now_ms(), processor_ms()
     library = AdapterLibrary.open(
         root,
         layers=layers,
@@ -59,19 +58,20 @@ def library_costs(root: Path, layers: Sequence[GraphWeight], *, domains: int) ->
         dim=DIM,
         memory_bytes=_MEMORY,
     )
-    opened_ms, opened_cpu_ms = now_ms() - started, (time.process_time() - cpu_s) * 1e3
-    return {
+    opened_ms, opened_cpu_ms = now_ms() - started, processor_ms() - cpu_ms
+    figures = {
         "domains": len(library.names),
         "open_ms": opened_ms,
         "open_cpu_ms": opened_cpu_ms,
         "memory_limit_mib": _MEMORY / 2**20,
         "memory_used_mib": library.memory_bytes / 2**20,
         "adapter_mib": bytes_of(first) / 2**20,
-        "read_warm": spread(lambda: read_adapter(root / "domain0000", name="domain0000"), 9),
+        **spread("read_warm", lambda: read_adapter(root / "domain0000", name="domain0000"), 9),
     }
+    return [{"figure": name, "value": value} for name, value in figures.items()]
 
 
-def retrieval_costs(*, repeats: int) -> dict[str, Any]:
+def retrieval_costs(*, repeats: int) -> list[Row]:
     """Return the milliseconds from an embedding to a mix among 10,000 domains."""
     rng = np.random.default_rng(0)
     axes = rng.standard_normal((DIM, DIM)) * 0.1 + np.eye(DIM)
@@ -79,32 +79,28 @@ def retrieval_costs(*, repeats: int) -> dict[str, Any]:
     centroids = 0.3 * rng.standard_normal((CENTROIDS, DIM))
     bank = CentroidBank(names, centroids, whitening=axes)
     between = (centroids[:3].mean(axis=0) + 0.03 * rng.standard_normal(DIM)).astype(np.float32)
-    costs = _retrieval_costs(bank, between, repeats=20 * repeats)
-    return {"centroids": CENTROIDS, "dim": DIM, **costs}
-
-
-def _retrieval_costs(
-    bank: CentroidBank, point: Float32Array, *, repeats: int
-) -> dict[str, dict[str, float]]:
-    """Return the costs of each step; `observation` is all that follows an embedding."""
     settings = RetrievalSettings()
     navigator = Navigator(_Ready(), bank, distance="euclidean", time_constant_s=1.0, max_gap_s=1.0)
     stamps = count(step=200_000_000)
 
     def to_mix(distance: str) -> None:
-        retrieve(bank.names, DISTANCES[distance](point, bank), settings=settings)
+        retrieve(bank.names, DISTANCES[distance](between, bank), settings=settings)
 
     def observation() -> None:
-        estimate = navigator.update(next(stamps), point)
+        estimate = navigator.update(next(stamps), between)
         mix = retrieve(estimate.names, estimate.distances, settings=settings)
         navigator.read(estimate, mix, low=0.1, out_of_library=9.0)
 
-    return {
-        "euclidean_to_mix": spread(lambda: to_mix("euclidean"), repeats),
-        "cosine_to_mix": spread(lambda: to_mix("cosine"), repeats),
-        "novelty": spread(lambda: novelties(point, bank), repeats),
-        "observation": spread(observation, repeats),
+    ways: dict[str, Callable[[], object]] = {
+        "euclidean_to_mix": lambda: to_mix("euclidean"),
+        "cosine_to_mix": lambda: to_mix("cosine"),
+        "novelty": lambda: novelties(between, bank),
+        "observation": observation,  # all that follows an embedding
     }
+    figures: dict[str, float] = {"centroids": CENTROIDS, "dim": DIM}
+    for name, way in ways.items():
+        figures |= spread(name, way, 20 * repeats)
+    return [{"figure": name, "value": value} for name, value in figures.items()]
 
 
 class _Ready:
@@ -118,18 +114,19 @@ class _Ready:
         return np.zeros(DIM, np.float32)
 
 
-def spread(call: Callable[[], object], repeats: int) -> dict[str, float]:
-    """Return `min` and `median` of the milliseconds that `call` takes, and `cpu_min`.
+def spread(name: str, call: Callable[[], object], repeats: int) -> dict[str, float]:
+    """Return least and median of the milliseconds that `call` takes, and the least of the CPU.
 
     The last one is the time of the processor, in all threads: it knows nothing of other programs.
     """
     taken, busy = [], []
     for _ in range(repeats):
-        started, cpu_s = now_ms(), time.process_time()
+        started, cpu_ms = now_ms(), processor_ms()
         call()
         taken.append(now_ms() - started)
-        busy.append((time.process_time() - cpu_s) * 1e3)
-    return {"min": min(taken), "median": median(taken), "cpu_min": min(busy)}
+        busy.append(processor_ms() - cpu_ms)
+    least, middle = min(taken), median(taken)
+    return {f"{name} min": least, f"{name} median": middle, f"{name} cpu_min": min(busy)}
 
 
 def _adapter(layers: Sequence[GraphWeight], rng: np.random.Generator) -> LoraAdapter:

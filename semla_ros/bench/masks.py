@@ -1,22 +1,18 @@
-"""Labels at the camera's size: strips and classes that can win, beside whole planes, in turns.
+"""`semla bench masks`: labels at the camera's size, in strips and as whole planes, in turns.
 
-`python -m semla_ros.bench.masks --out FILE` writes the record. Whole planes are how it was done
-before: every class enlarged to the image, compared with the best so far.
+Whole planes are how it was done before: every class enlarged to the image, compared with the best
+so far; strips know which classes can win there.
 """
 
 from __future__ import annotations
 
-import argparse
-import shlex
-import sys
 import tracemalloc
 from collections.abc import Callable
-from pathlib import Path
 
 import cv2
 import numpy as np
 
-from semla_ros.bench.record import BenchRecord, Row, save_record
+from semla_ros.bench.record import BenchRecord, Row
 from semla_ros.engine.postprocess import LabelBuffers, Labels
 from semla_ros.errors import EvaluationError
 from semla_ros.timing import processor_ms
@@ -36,7 +32,7 @@ _NOTES = (
 )
 
 
-def run(*, rounds: int, command: str) -> BenchRecord:
+def run_masks(*, rounds: int, command: str) -> BenchRecord:
     """Return the record.
 
     Raises:
@@ -121,17 +117,3 @@ def _peak_mib(call: Callable[[], object]) -> float:
         return tracemalloc.get_traced_memory()[1] / _MIB
     finally:
         tracemalloc.stop()
-
-
-def main() -> None:
-    """Measure what the command line asks for."""
-    parser = argparse.ArgumentParser(description="labels at the camera's size")
-    parser.add_argument("--out", type=Path, required=True, help="the .json to write")
-    parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
-    command = "python -m semla_ros.bench.masks " + shlex.join(sys.argv[1:])
-    save_record(run(rounds=given.rounds, command=command), given.out)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,14 +1,11 @@
-"""What an embedding costs: CLIP ViT-L/14 in each runtime and as SemLA computes it, in turns.
+"""`semla bench navigator`: what embedding with CLIP ViT-L/14 costs in each runtime and in SemLA.
 
-`python -m semla_ros.bench.navigator --out FILE` writes the record. Weights are random: times are
-those of the published encoder, errors are those of this network.
+Ways take turns. Weights are random: times are those of the published encoder, errors are those of
+this network.
 """
 
 from __future__ import annotations
 
-import argparse
-import shlex
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -16,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from semla_ros.bench.record import BenchRecord, Row, save_record
+from semla_ros.bench.record import BenchRecord, Row
 from semla_ros.bench.resources import resident_mib
 from semla_ros.bundle import ModelBundle, NavigatorSpec, open_bundle
 from semla_ros.engine.openvino_runner import OpenVinoRunner
@@ -39,7 +36,7 @@ _NOTES = (
 )
 
 
-def run(*, threads: int, rounds: int, command: str) -> BenchRecord:
+def run_navigator(*, threads: int, rounds: int, command: str) -> BenchRecord:
     """Return the record of every way that works here; the others are named in the notes.
 
     Raises:
@@ -159,18 +156,3 @@ def _row(
 def _image(seed: int) -> Float32Array:
     rng = np.random.default_rng(seed)
     return rng.standard_normal((1, 3, _SIDE, _SIDE)).astype(np.float32)
-
-
-def main() -> None:
-    """Measure what the command line asks for."""
-    parser = argparse.ArgumentParser(description="what an embedding costs")
-    parser.add_argument("--out", type=Path, required=True, help="the .json to write")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=5)
-    given = parser.parse_args()
-    command = "python -m semla_ros.bench.navigator " + shlex.join(sys.argv[1:])
-    save_record(run(threads=given.threads, rounds=given.rounds, command=command), given.out)
-
-
-if __name__ == "__main__":
-    main()

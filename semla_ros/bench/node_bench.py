@@ -14,10 +14,9 @@ from tqdm import tqdm
 from semla_ros.bench.bare import Bare, bare_engine
 from semla_ros.bench.frames import Film, film, write_camera
 from semla_ros.bench.measures import summary
-from semla_ros.bench.node_run import NodeRun, run_of
+from semla_ros.bench.node_run import NodeRun, keeps_up, run_of
 from semla_ros.bench.processes import LiveNode, Setup, live_node, live_relay
 from semla_ros.bench.resources import Sampler, Usage
-from semla_ros.bench.ros2_metrics import basic_metrics, sustainable
 from semla_ros.drive import require_ros
 from semla_ros.errors import ConfigError
 
@@ -204,19 +203,16 @@ class _Session:
     def _one(self, live: LiveNode, hz: float, phase: str) -> tuple[NodeRun, Usage, list[float]]:
         """Return one run, with the network alone measured right before it."""
         seconds = self._request.seconds
-        bare = (
-            []
-            if phase == SWAPPING
-            else self._bare.durations_ms(
-                self._film.frames, hz=min(hz, 1e3), seconds=min(seconds, 5.0)
-            )
-        )
+        bare: list[float] = []
         mixes = self._mixes if phase == SWAPPING else ()
-        with Sampler(live.pid) as sampler:
-            run = run_of(live.play(hz=hz, seconds=seconds, mixes=mixes))
+        if phase == QUIET:
+            frames, length = self._film.frames, min(seconds, 5.0)
+            bare = self._bare.durations_ms(frames, hz=min(hz, 1e3), seconds=length)
+        sampler = Sampler(live.pid)
+        run, usage = run_of(live.play(hz=hz, seconds=seconds, mixes=mixes)), sampler.usage()
         if mixes:
             live.follow()
-        return run, sampler.usage(), bare
+        return run, usage, bare
 
     def _search(self, live: LiveNode) -> float:
         """Return the highest rate in Hz that the node keeps up, found by bisection."""
@@ -224,31 +220,30 @@ class _Session:
         alone = summary(self._bare.durations_ms(frames, hz=_FLAT_OUT_HZ, seconds=0.02))["p50"]
         seconds = min(self._request.seconds, _SEARCH_S)
 
-        def keeps_up(hz: float) -> bool:
-            run = run_of(live.play(hz=hz, seconds=seconds))
-            kept = sustainable(basic_metrics(run.sent_ns, run.arrived), loss=self._request.loss)
+        def keeps(hz: float) -> bool:
+            kept = keeps_up(run_of(live.play(hz=hz, seconds=seconds)), loss=self._request.loss)
             self.probes.append((hz, kept))
             _LOG.info("peak search: %.1f Hz %s", hz, "kept up" if kept else "too fast")
             return kept
 
-        return search_peak(keeps_up, high=1.2e3 / alone)
+        return search_peak(keeps, high=1.2e3 / alone)
 
 
 def search_peak(
-    keeps_up: Callable[[float], bool], *, high: float, width: float = _SEARCH_WIDTH
+    keeps: Callable[[float], bool], *, high: float, width: float = _SEARCH_WIDTH
 ) -> float:
-    """Return the highest rate in Hz that `keeps_up`, by bisection below `high`; 0 if none does.
+    """Return the highest rate in Hz that `keeps` up, by bisection below `high`; 0 if none does.
 
     As ros2_benchmark's search, which bisects and then climbs in steps of 5 Hz; steps of that
     size say nothing about a network of some ten frames a second, so the bisection here goes on
     until the interval is `width` times the rate. A rate that was kept up was measured as such.
     """
-    if keeps_up(high):
+    if keeps(high):
         return high
     low = 0.0
     while high - low > width * high and high > _SLOWEST_HZ:
         probed = (low + high) / 2
-        if keeps_up(probed):
+        if keeps(probed):
             low = probed
         else:
             high = probed
@@ -256,13 +251,7 @@ def search_peak(
 
 
 def _measured(
-    setup: Setup, hz: float, phase: str, runs: Sequence[tuple[NodeRun, Usage, list[float]]]
+    setup: Setup, hz: float, phase: str, found: Sequence[tuple[NodeRun, Usage, list[float]]]
 ) -> Measured:
-    return Measured(
-        setup,
-        hz,
-        phase,
-        tuple(run for run, _, _ in runs),
-        tuple(usage for _, usage, _ in runs),
-        tuple(bare for _, _, bare in runs),
-    )
+    runs, usages, bare_ms = zip(*found, strict=True)
+    return Measured(setup, hz, phase, runs, usages, bare_ms)

@@ -1,17 +1,20 @@
-"""The record of `semla bench node`: tables, pictures' series, and ros2_benchmark's keys."""
+"""The record of `semla bench node`: tables, notes and the series behind the pictures."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from semla_ros.bench.measures import slope, spread, summary
 from semla_ros.bench.node_bench import QUIET, SWAPPING, Measured, NodeBench, NodeBenchRequest
-from semla_ros.bench.node_notes import node_notes
 from semla_ros.bench.node_run import (
+    HANDOVER_MS,
+    LATE_MS,
+    STALL_MS,
     figures,
     overheads,
     pooled,
@@ -19,68 +22,59 @@ from semla_ros.bench.node_run import (
     timeline,
 )
 from semla_ros.bench.record import BenchRecord, Row
-from semla_ros.bench.ros2_metrics import basic_metrics, conclude
 
 _CURVE_POINTS = 101
 
 
 def node_record(request: NodeBenchRequest, bench: NodeBench, *, command: str) -> BenchRecord:
-    """Return everything that was measured as one record.
-
-    Besides the record's own keys the JSON has those of ros2_benchmark: the metrics at the peak
-    (without a peak: at the highest rate) at the top, those of fixed rates under `10.0fps`.
-    """
+    """Return everything that was measured as one record."""
     first = request.setups[0]
     main = [m for m in bench.measured if m.setup == first]
-    quiet = [m for m in main if m.phase == QUIET]
-    extra = {
-        "tables": [
-            {
-                "title": "Where the time of a frame goes (p50 over all frames, ms)",
-                "rows": _stages(quiet),
-            },
-            {"title": "Swapping without a pause against quiet", "rows": _swaps(main)},
-            {"title": "What the node uses", "rows": _resources(main)},
-            {"title": "Memory of the node over all its runs", "rows": _memory(main)},
-            {"title": "Transports and executors", "rows": _setups(bench)},
-        ],
-        "series": [_series(m) for m in main],
-        "peak": {"hz": bench.peak_hz, "probes": [list(p) for p in bench.probes]},
-        **_ros2(quiet, bench),
+    quiet = {m.hz: m for m in main if m.phase == QUIET}
+    swaps = [_swaps(m, quiet.get(m.hz)) for m in main if m.phase == SWAPPING]
+    tables = {
+        "Where the time of a frame goes (p50 over all frames, ms)": list(
+            map(_stages, quiet.values())
+        ),
+        "Swapping without a pause against quiet": swaps,
+        "What the node uses": [_resources(m) for m in main],
+        "Memory of the node over all its runs": _memory(main),
+        "Transports and executors": _setups(bench),
     }
-    rows = tuple(_row(m, bench) for m in main)
-    title = f"The live node over ROS 2 (engine {bench.engine}, {first})"
-    return BenchRecord(title, command, rows, notes=node_notes(request, bench), extra=extra)
+    return BenchRecord(
+        f"The live node over ROS 2 (engine {bench.engine}, {first})",
+        command,
+        tuple(_row(m, bench) for m in main),
+        notes=_notes(request, bench),
+        extra={
+            "tables": [{"title": title, "rows": rows} for title, rows in tables.items()],
+            "series": [_series(m) for m in main],
+            "peak": {"hz": bench.peak_hz, "probes": [list(p) for p in bench.probes]},
+        },
+    )
 
 
 def _row(measured: Measured, bench: NodeBench) -> Row:
     runs = [figures(run) for run in measured.runs]
     latency = summary(pooled(measured.runs))
     over = spread([each.get("latency_p50", math.nan) for each in runs])
+    relay = bench.relayed.get(measured.hz) if measured.phase == QUIET else None
+    peak = " (peak)" if measured.hz == bench.peak_hz else ""
     return {
-        "rate_hz": _shown_rate(measured, bench),
+        "rate_hz": f"{measured.hz:.4g}{peak}",
         "phase": measured.phase,
-        "sent": int(sum(r["sent"] for r in runs)),
-        "missed": int(sum(r["missed"] for r in runs)),
-        "stale": int(sum(r["stale"] for r in runs)),
+        **{key: _sum(runs, key) for key in ("sent", "missed", "stale")},
         "p50_ms": latency.get("p50", math.nan),
         "p50_repeats": f"{over.low:.1f} to {over.high:.1f}",
-        "p95_ms": latency.get("p95", math.nan),
-        "p99_ms": latency.get("p99", math.nan),
-        "max_ms": latency.get("max", math.nan),
+        **{f"{key}_ms": latency.get(key, math.nan) for key in ("p95", "p99", "max")},
         "age_p50_ms": _median(runs, "age_p50"),
         "jitter_mean_ms": _median(runs, "jitter_mean"),
-        "overhead_least_ms": _least(measured),
+        # the least of any frame: what other programs have not spoiled
+        "overhead_least_ms": min(chain(*map(overheads, measured.runs)), default=math.nan),
         "overhead_p50_ms": _median(runs, "node_overhead_p50"),
         "over_bare_p50_ms": _over_bare(measured),
-        "relay_p50_ms": _relay(measured, bench),
+        "relay_p50_ms": relay and summary(relay.latency_ms).get("p50", math.nan),
     }
-
-
-def _relay(measured: Measured, bench: NodeBench) -> float | None:
-    """Return p50 of the latency of a process that only relays, None where it was not taken."""
-    run = bench.relayed.get(measured.hz) if measured.phase == QUIET else None
-    return None if run is None else summary(run.latency_ms).get("p50", math.nan)
 
 
 def _over_bare(measured: Measured) -> float:
@@ -93,75 +87,58 @@ def _over_bare(measured: Measured) -> float:
     return spread(differences).median
 
 
-def _least(measured: Measured) -> float:
-    """Return the least overhead of any frame: what other programs have not spoiled."""
-    return min((ms for run in measured.runs for ms in overheads(run)), default=math.nan)
+def _stages(measured: Measured) -> Row:
+    splits = [stage_split(run) for run in measured.runs]
+    names = list(dict.fromkeys(chain(*splits)))
+    medians = {n: spread([s[n]["p50"] for s in splits if n in s]).median for n in names}
+    return {"rate_hz": round(measured.hz, 1), **medians}
 
 
-def _stages(quiet: Sequence[Measured]) -> list[Row]:
-    rows: list[Row] = []
-    for measured in quiet:
-        splits = [stage_split(run) for run in measured.runs]
-        names = list(dict.fromkeys(name for split in splits for name in split))
-        medians = {n: spread([s[n]["p50"] for s in splits if n in s]).median for n in names}
-        rows.append({"rate_hz": round(measured.hz, 1), **medians})
-    return rows
-
-
-def _swaps(main: Sequence[Measured]) -> list[Row]:
-    rows: list[Row] = []
-    quiet = {m.hz: summary(pooled(m.runs)) for m in main if m.phase == QUIET}
-    still = {
-        m.hz: int(sum(figures(run)["stalled"] for run in m.runs)) for m in main if m.phase == QUIET
+def _swaps(measured: Measured, quiet: Measured | None) -> Row:
+    runs = [figures(run) for run in measured.runs]
+    calm = quiet.runs if quiet else ()
+    busy, still = summary(pooled(measured.runs)), summary(pooled(calm))
+    orders = [(b - a) * 1e-6 for run in measured.runs for a, b, ok, _ in run.orders if ok]
+    made = [s["fuse_ms"] + s["load_ms"] for r in measured.runs for s in r.swaps if s["committed"]]
+    timed = {"order_to_service": summary(orders), "prepare": summary(made)}
+    ratios = {
+        f"frame_{key}_over_quiet": busy[key] / still[key]
+        if key in busy and still.get(key)
+        else math.nan
+        for key in ("p50", "p99")
     }
-    for measured in (m for m in main if m.phase == SWAPPING):
-        runs = [figures(run) for run in measured.runs]
-        busy, calm = summary(pooled(measured.runs)), quiet.get(measured.hz, {})
-        orders = [(b - a) * 1e-6 for run in measured.runs for a, b, ok, _ in run.orders if ok]
-        prepared = [
-            s["fuse_ms"] + s["load_ms"] for r in measured.runs for s in r.swaps if s["committed"]
-        ]
-        served, made = summary(orders), summary(prepared)
-        rows.append(
-            {
-                "rate_hz": round(measured.hz, 1),
-                "swaps": int(sum(r["swaps"] for r in runs)),
-                "failed": int(sum(r["failed_swaps"] for r in runs)),
-                "order_to_service_p50_ms": served.get("p50", math.nan),
-                "order_to_service_p99_ms": served.get("p99", math.nan),
-                "prepare_p50_ms": made.get("p50", math.nan),
-                "prepare_p99_ms": made.get("p99", math.nan),
-                "frame_p50_over_quiet": _ratio(busy, calm, "p50"),
-                "frame_p99_over_quiet": _ratio(busy, calm, "p99"),
-                "stall_max_ms": max((r["stall_max"] for r in runs), default=math.nan),
-                "frames_stalled": int(sum(r["stalled"] for r in runs)),
-                "of_frames": int(sum(r["answered"] for r in runs)),
-                "stalled_while_quiet": still.get(measured.hz, 0),
-            }
-        )
-    return rows
+    return {
+        "rate_hz": round(measured.hz, 1),
+        "swaps": _sum(runs, "swaps"),
+        "failed": _sum(runs, "failed_swaps"),
+        **{
+            f"{name}_{key}_ms": found.get(key, math.nan)
+            for name, found in timed.items()
+            for key in ("p50", "p99")
+        },
+        **ratios,
+        "stall_max_ms": max((r["stall_max"] for r in runs), default=math.nan),
+        "frames_stalled": _sum(runs, "stalled"),
+        "of_frames": _sum(runs, "answered"),
+        "stalled_while_quiet": _sum([figures(run) for run in calm], "stalled"),
+    }
 
 
-def _resources(main: Sequence[Measured]) -> list[Row]:
-    rows: list[Row] = []
-    for measured in main:
-        runs, usages = [figures(r) for r in measured.runs], measured.usages
-        false = [r["domain_swaps"] for r in runs] if measured.phase == QUIET else []
-        rows.append(
-            {
-                "rate_hz": round(measured.hz, 1),
-                "phase": measured.phase,
-                "cpu_percent": spread([u.cpu_percent for u in usages]).median,
-                "rss_mib": max(u.rss_mib for u in usages),
-                "threads": max(u.threads for u in usages),
-                "forced_switches_per_s": _per_second(measured),
-                "player_late_p50_ms": _median(runs, "player_late_p50"),
-                "dropped_by_node": int(sum(r["dropped_by_node"] for r in runs)),
-                "older_than_100_ms": int(sum(r["late"] for r in runs)),
-                "false_swaps": int(sum(false)) if measured.phase == QUIET else None,
-            }
-        )
-    return rows
+def _resources(measured: Measured) -> Row:
+    runs, usages = [figures(r) for r in measured.runs], measured.usages
+    seconds = sum((r.sent_ns[-1] - r.sent_ns[0]) * 1e-9 for r in measured.runs)
+    return {
+        "rate_hz": round(measured.hz, 1),
+        "phase": measured.phase,
+        "cpu_percent": spread([u.cpu_percent for u in usages]).median,
+        "rss_mib": max(u.rss_mib for u in usages),
+        "threads": max(u.threads for u in usages),
+        "forced_switches_per_s": sum(u.forced for u in usages) / seconds if seconds else math.nan,
+        "player_late_p50_ms": _median(runs, "player_late_p50"),
+        "dropped_by_node": _sum(runs, "dropped_by_node"),
+        "older_than_100_ms": _sum(runs, "late"),
+        "false_swaps": _sum(runs, "domain_swaps") if measured.phase == QUIET else None,
+    }
 
 
 def _memory(main: Sequence[Measured]) -> list[Row]:
@@ -180,22 +157,13 @@ def _memory(main: Sequence[Measured]) -> list[Row]:
     ]
 
 
-def _per_second(measured: Measured) -> float:
-    spans = [(r.sent_ns[-1] - r.sent_ns[0]) * 1e-9 for r in measured.runs]
-    forced = sum(u.switches[1] for u in measured.usages)
-    return forced / sum(spans) if sum(spans) > 0 else math.nan
-
-
 def _setups(bench: NodeBench) -> list[Row]:
-    setups = list(dict.fromkeys(m.setup for m in bench.measured))
-    rates = [
-        {m.hz for m in bench.measured if m.setup == setup and m.phase == QUIET} for setup in setups
-    ]
-    common = sorted(set.intersection(*rates)) if rates else []
+    """Return the quiet runs at the rates that every setup had."""
+    quiet = [m for m in bench.measured if m.phase == QUIET]
+    rates = [{m.hz for m in quiet if m.setup == setup} for setup in {m.setup for m in quiet}]
+    common = set.intersection(*rates) if rates else set()
     rows: list[Row] = []
-    for measured in bench.measured:
-        if measured.phase != QUIET or measured.hz not in common:
-            continue
+    for measured in (m for m in quiet if m.hz in common):
         runs = [figures(run) for run in measured.runs]
         latency = summary(pooled(measured.runs))
         rows.append(
@@ -204,8 +172,7 @@ def _setups(bench: NodeBench) -> list[Row]:
                 "executor": measured.setup.executor,
                 "middleware": measured.setup.middleware,
                 "rate_hz": round(measured.hz, 1),
-                "missed": f"{int(sum(r['missed'] for r in runs))} of "
-                f"{int(sum(r['sent'] for r in runs))}",
+                "missed": f"{_sum(runs, 'missed')} of {_sum(runs, 'sent')}",
                 "p50_ms": latency.get("p50", math.nan),
                 "p99_ms": latency.get("p99", math.nan),
                 "overhead_p50_ms": _median(runs, "node_overhead_p50"),
@@ -227,34 +194,56 @@ def _series(measured: Measured) -> dict[str, Any]:
     }
 
 
-def _ros2(quiet: Sequence[Measured], bench: NodeBench) -> dict[str, Any]:
-    sections: dict[str, dict[str, float]] = {}
-    for measured in quiet:
-        runs = [basic_metrics(r.sent_ns, r.arrived) for r in measured.runs]
-        machine = conclude([u.ros2 for u in measured.usages])
-        sections[f"{float(measured.hz)}fps"] = {**conclude(runs), **machine}
-    top = sections.get(f"{float(bench.peak_hz)}fps") or list(sections.values())[-1]
-    metadata = {
-        "BenchmarkMetadata.NAME": "semla_ros segmenter node",
-        "BenchmarkMetadata.BENCHMARK_MODE": "LOOPING",
-        "BenchmarkMetadata.PEAK_THROUGHPUT_PREDICTION": bench.peak_hz,
-        "BenchmarkMetadata.INPUT_DATA_HASH": bench.film.sha256,
-        "BenchmarkMetadata.DATA_RESOLUTION": "x".join(
-            str(n) for n in bench.film.frames[0].shape[1::-1]
-        ),
-    }
-    fixed = {k: v for k, v in sections.items() if k != f"{float(bench.peak_hz)}fps"}
-    return {**top, **fixed, "metadata": metadata}
-
-
-def _shown_rate(measured: Measured, bench: NodeBench) -> str:
-    rate = f"{measured.hz:.4g}"
-    return f"{rate} (peak)" if measured.hz == bench.peak_hz else rate
-
-
 def _median(runs: Sequence[Mapping[str, float]], key: str) -> float:
     return spread([run.get(key, math.nan) for run in runs]).median
 
 
-def _ratio(one: Mapping[str, float], other: Mapping[str, float], key: str) -> float:
-    return one[key] / other[key] if key in one and other.get(key) else math.nan
+def _sum(runs: Sequence[Mapping[str, float]], key: str) -> int:
+    return int(sum(run[key] for run in runs))
+
+
+_ON_EVENTS = (
+    "`events`, rclpy's experimental executor, ends the process where a publisher is destroyed "
+    "while one of its events waits (rclpy issue 1644), as a lifecycle cleanup can: it is not "
+    "the default. The stopwatch, which destroys nothing, uses it where there is one."
+)
+_ON_MIDDLEWARE = (
+    "A camera is best effort: what the middleware loses stays lost (column `missed`). The "
+    "package's profile gives Fast DDS 32 MiB of shared memory instead of 0.5, less than one "
+    "raw image of this size. Where the profile cannot be set, a reliable subscription "
+    "(`qos_overrides.<topic>.subscription.reliability: reliable`) asks again for what is lost."
+)
+
+
+def _notes(request: NodeBenchRequest, bench: NodeBench) -> tuple[str, ...]:
+    """Return how the figures were taken and what they mean."""
+    runs = [run for m in bench.measured for run in m.runs]
+    on_peak = (
+        f"The peak is the highest rate at which at most {request.loss:.0%} of the frames are "
+        "lost, found by bisection until the interval is 3 % of the rate; runs there are as long "
+        "as the others."
+    )
+    return (
+        f"Played: {bench.film.source} (sha256 {bench.film.sha256[:12]}), {request.seconds:g} s "
+        f"a run, {request.repeats} repeats, interleaved; percentiles are over all frames of all "
+        "repeats, nothing is trimmed.",
+        "Latency is from when an image is due to the arrival of its mask in another process, "
+        "matched by header stamp; `overhead` is that less the frame's own time in the network, "
+        "`over_bare` is p50 less p50 of the network alone in a process without ROS at the same "
+        "pace. `relay` is the p50 of a process that answers each image at once with an empty mask "
+        "of its size: what two messages of that size and the stopwatch take by themselves; it is "
+        "part of the overhead and not taken off.",
+        f"Stale are masks that were begun while a newer image had been waiting for over "
+        f"{HANDOVER_MS:g} ms, came twice or out of order; masks older than {LATE_MS:g} ms at "
+        "publication are counted beside.",
+        f"A frame is stalled by a swap if the frame loop waited over {STALL_MS:g} ms for the "
+        "commit (a busy machine can do that to any frame: compare with those while quiet); while "
+        "swapping, mixes are pinned in turns, each once the one before serves.",
+        "CPU is in percent of one core; the processor is that of the whole node, navigator and "
+        "swaps included.",
+        "False swaps are swaps of the node's own accord while one weather is played.",
+        *((_ON_EVENTS,) if any(s.executor == "events" for s in request.setups) else ()),
+        *((_ON_MIDDLEWARE,) if any(s.middleware != "shm" for s in request.setups) else ()),
+        *((on_peak,) if request.peak else ()),
+        f"{len(runs)} runs, {sum(len(r.sent_ns) for r in runs)} frames in all.",
+    )

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from semla_ros.bench.adopted import adopted, is_plain
 from semla_ros.bench.pictures import latency_curves, memory_curve, swap_timeline
-from semla_ros.bench.record import BenchRecord, Row, read_json, record_of
+from semla_ros.bench.record import BenchRecord, Row, read_record
 from semla_ros.errors import EvaluationError
 
 BUSY_PER_CORE = 0.3
@@ -23,7 +22,7 @@ def write_report(paths: Sequence[Path], out: Path, *, command: str) -> None:
     Raises:
         EvaluationError: A record cannot be read, or the page not be written.
     """
-    records = [(path, _record(path)) for path in paths]
+    records = [(path, read_record(path)) for path in paths]
     pictures: dict[str, str] = {}
     parts = [_head(command), _machine([record for _, record in records])]
     for path, record in records:
@@ -37,13 +36,6 @@ def write_report(paths: Sequence[Path], out: Path, *, command: str) -> None:
         out.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     except OSError as error:
         raise EvaluationError(f"cannot write {str(out)!r}: {error}") from error
-
-
-def _record(path: Path) -> BenchRecord:
-    content = read_json(path)
-    if is_plain(content):
-        return adopted(content, name=path.stem)
-    return record_of(content, path)
 
 
 def markdown_table(rows: Sequence[Row]) -> str:
@@ -104,24 +96,14 @@ def _section(record: BenchRecord, pictures: Sequence[str]) -> str:
     if record.rows:
         parts.append(markdown_table(record.rows))
     parts += [f"![{_alt(name)}]({_IMAGES}/{name})" for name in pictures]
-    for table in _tables(record):
-        if table["rows"]:
-            parts.append(f"### {table['title']}\n\n{markdown_table(table['rows'])}")
+    parts += [
+        f"### {table['title']}\n\n{markdown_table(table['rows'])}"
+        for table in record.extra.get("tables", [])
+        if table["rows"]
+    ]
     if record.notes:
         parts.append("\n".join(f"- {note}" for note in record.notes))
     return "\n\n".join(parts)
-
-
-def _tables(record: BenchRecord) -> list[dict[str, Any]]:
-    tables = record.extra.get("tables", [])
-    fits = isinstance(tables, list) and all(
-        isinstance(t, dict) and isinstance(t.get("rows"), list) and "title" in t for t in tables
-    )
-    if not fits:
-        raise EvaluationError(
-            f"record {record.title!r}: expected 'tables' with title and rows, got {tables!r}"
-        )
-    return list(tables)
 
 
 def _pictures(stem: str, record: BenchRecord) -> dict[str, str]:
@@ -167,7 +149,7 @@ def _cell(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return _number(value)
-    return str(value).replace("|", "\\|").replace("\n", " ")
+    return " ".join(str(value).replace("|", "\\|").split())
 
 
 def _number(value: float) -> str:

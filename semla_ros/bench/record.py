@@ -1,24 +1,74 @@
-"""What every benchmark writes: title, command, machine, rows of figures, notes."""
+"""What every benchmark writes: title, command, machine, rows of figures, more tables, notes."""
 
 from __future__ import annotations
 
 import json
+import os
+import platform
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from semla_ros.bench.machine import Machine, machine_facts
+import psutil
+
 from semla_ros.errors import EvaluationError
+from semla_ros.evaluation.run import versions
 from semla_ros.evaluation.study.store import finite, write_file
 from semla_ros.structured_text import from_json
 
 Cell = str | int | float | bool | None
 Row = Mapping[str, Cell]
+Machine = Mapping[str, str | int | float]
 
 MAX_RECORD_BYTES = 64_000_000
 _REQUIRED = {"title": str, "command": str, "rows": list}
 _KNOWN = (*_REQUIRED, "machine", "notes")
+_EXTRA_PACKAGES = ("openvino", "peft", "ros-rclpy", "rclpy")
+_GIB = 2**30
+
+
+def machine_facts() -> dict[str, str | int | float]:
+    """Return processor, cores, memory, system, versions and load; no host name, no path.
+
+    `load_before` is the load average when the benchmark began: above 0.3 a core, other programs
+    may have been at work, or it is the trace of the benchmark before.
+    """
+    facts: dict[str, str | int | float] = {
+        "processor": _processor(),
+        "cores": os.cpu_count() or 1,
+        "usable_cores": len(psutil.Process().cpu_affinity()),
+        "memory_gib": round(psutil.virtual_memory().total / _GIB, 1),
+        "system": f"{_distribution()}, {platform.system()} {platform.release()}",
+        "load_before": round(psutil.getloadavg()[0], 2),
+    }
+    found = versions()
+    found.pop("machine", None)
+    for name in _EXTRA_PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return facts | {f"version.{name}": text for name, text in found.items()}
+
+
+def _processor() -> str:
+    """Return the processor's name, which `platform` does not know on Linux."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return found.group(1).strip() if found else platform.processor() or platform.machine()
+
+
+def _distribution() -> str:
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except OSError:
+        return platform.system()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +81,7 @@ class BenchRecord:
         rows: The table; the keys of a row are its columns, units in their names.
         machine: Where it was measured, see `machine_facts`.
         notes: What a reader must know to take the figures right, one sentence each.
-        extra: Anything else, such as the series behind a picture.
+        extra: Anything else: `tables` (title and rows each), the series behind a picture.
     """
 
     title: str
@@ -60,11 +110,11 @@ def save_record(record: BenchRecord, path: Path) -> None:
     write_file(path, (text + "\n").encode())
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in `path`.
+def read_record(path: Path) -> BenchRecord:
+    """Return the record in `path`.
 
     Raises:
-        EvaluationError: Missing, too large, or no JSON object.
+        EvaluationError: Missing, too large, or no record.
     """
     try:
         size = path.stat().st_size
@@ -75,35 +125,22 @@ def read_json(path: Path) -> dict[str, Any]:
         content = from_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise EvaluationError(f"{str(path)!r} is no benchmark record: {error}") from error
-    if not isinstance(content, dict):
-        raise EvaluationError(f"{str(path)!r}: expected an object, got {type(content).__name__}")
-    return content
-
-
-def record_of(content: Mapping[str, Any], path: Path) -> BenchRecord:
-    """Return the record that `content` is; `path` is where it came from.
-
-    Raises:
-        EvaluationError: It is none.
-    """
     for key, kind in _REQUIRED.items():
-        if not isinstance(content.get(key), kind):
+        found = content.get(key) if isinstance(content, dict) else content
+        if not isinstance(found, kind):
             raise EvaluationError(
-                f"{str(path)!r}: expected {key!r} of type {kind.__name__}, got "
-                f"{content.get(key)!r}: write it with `semla bench`"
+                f"{str(path)!r}: expected {key!r} of type {kind.__name__}, got {found!r}: "
+                "write it with `semla bench`"
             )
+    tables = content.get("tables", [])
+    for rows in (content["rows"], *(t.get("rows") if isinstance(t, dict) else t for t in tables)):
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise EvaluationError(f"{str(path)!r}: expected tables of objects, got {rows!r}")
     return BenchRecord(
         content["title"],
         content["command"],
-        tuple(_rows(path, content["rows"])),
+        tuple(content["rows"]),
         content.get("machine") or {},
         tuple(str(note) for note in content.get("notes") or ()),
         {key: value for key, value in content.items() if key not in _KNOWN},
     )
-
-
-def _rows(path: Path, rows: list[Any]) -> list[Row]:
-    for row in rows:
-        if not isinstance(row, dict):
-            raise EvaluationError(f"{str(path)!r}: expected rows of objects, got {row!r}")
-    return rows

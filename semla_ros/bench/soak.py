@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from tqdm import tqdm
 
-from semla_ros.bench.ledger import SwapLedger
+from semla_ros.bench.ledger import COMMITTED, FAILED, LOGGED, REQUESTED, SUPERSEDED, SwapLedger
 from semla_ros.bench.measures import Slope, slope, summary
+from semla_ros.bench.record import BenchRecord, Row
 from semla_ros.bench.resources import resident_mib
 from semla_ros.config import Config, updated
 from semla_ros.demo.world import DOMAINS, Drive
@@ -58,20 +59,14 @@ class SoakRequest:
         if self.probes < 1:
             raise ConfigError(f"expected at least one probe, got {self.probes!r}")
 
-    @property
-    def most(self) -> int:
-        """How many frames there can be."""
-        return self.frames or math.ceil(self.minutes * 60 * _MOST_HZ)
 
-
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Soak:
     """What happened.
 
     Attributes:
         engine: Its name.
         latencies_ms: Of every step.
-        seconds: How long it took.
         memory: (frames, seconds, resident MiB) at regular intervals.
         changes: How often the weather changed.
         ledger: Requests and outcomes.
@@ -83,14 +78,13 @@ class Soak:
 
     engine: str
     latencies_ms: Float64Array
-    seconds: float
-    memory: tuple[tuple[int, float, float], ...]
-    changes: int
-    ledger: SwapLedger
-    events: int
-    probes: int
-    drifted: int
-    errors: Mapping[str, int]
+    memory: Sequence[tuple[int, float, float]] = ()
+    changes: int = 0
+    ledger: SwapLedger = field(default_factory=SwapLedger)
+    events: int = 0
+    probes: int = 0
+    drifted: int = 0
+    errors: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def growth(self) -> Slope:
@@ -98,9 +92,13 @@ class Soak:
         half = self.memory[len(self.memory) // 2 :]
         return slope([s for _, s, _ in half], [m * 3600 for _, _, m in half])
 
-    def tenth(self, number: int) -> dict[str, float]:
-        """Return the summary of a tenth of the latencies, 0 to 9."""
-        return summary(np.array_split(self.latencies_ms, 10)[number])
+    @property
+    def held(self) -> bool:
+        """Whether memory did not certainly grow, no mask drifted and no swap got lost."""
+        ledger = self.ledger
+        ended = ledger.count(COMMITTED) + ledger.count(FAILED)
+        told = ended == self.events == ledger.count(LOGGED)
+        return not self.growth.grows and not self.drifted and ledger.balanced and told
 
 
 def run_soak(request: SoakRequest) -> Soak:
@@ -113,10 +111,11 @@ def run_soak(request: SoakRequest) -> Soak:
     scenes = _scenes(request.size)
     config = updated(Config(), {"adaptation": "background", **request.changes})
     parts = open_parts(config)
-    ledger = SwapLedger()
-    ledger.watch(parts.swapper)
-    with AdaptivePipeline(parts, config) as pipeline, ledger.listening():
-        return _Run(request, pipeline, scenes, ledger).run()
+    with AdaptivePipeline(parts, config) as pipeline:
+        run = _Run(request, pipeline, scenes)
+        run.soak.ledger.watch(parts.swapper)
+        with run.soak.ledger.listening():
+            return run.run()
 
 
 class _Run:
@@ -127,7 +126,6 @@ class _Run:
         request: SoakRequest,
         pipeline: AdaptivePipeline,
         scenes: Mapping[str, Sequence[UInt8Array]],
-        ledger: SwapLedger,
     ) -> None:
         names = pipeline.library.names
         if len(names) < 2:
@@ -136,101 +134,80 @@ class _Run:
         self._request = request
         self._pipeline = pipeline
         self._scenes = scenes
-        self._ledger = ledger
         self._rng = np.random.default_rng(_SEED)
         self._domain = DOMAINS[0]
-        self._changes = 0
         self._stamp_ns = 0
-        self._events = 0
-        self._latencies = np.full(request.most, np.nan)  # written once now, so it cannot grow
-        self._memory = np.full((2 * _SAMPLES + 2, 3), np.nan)
+        most = request.frames or math.ceil(request.minutes * 60 * _MOST_HZ)
+        # both arrays are written once now, so that they cannot grow
+        self.soak = Soak(pipeline.engine.name, np.full(most, np.nan))
+        self._memory = np.full((_SAMPLES + 2, 3), np.nan)
         self._samples = 0
         self._first: dict[str, int] = {}
-        self._probes = self._drifted = 0
 
     def run(self) -> Soak:
         """Return what happened."""
         gc.collect()
-        request, start = self._request, time.monotonic()
-        limit = start + request.minutes * 60 if request.minutes else math.inf
-        count = self._frames(start, limit)
+        soak, start = self.soak, time.monotonic()
+        count = self._frames(start)
         self._sample(count, start)
-        self._settle()
-        taken = time.monotonic() - start
-        memory = tuple((int(f), float(s), float(m)) for f, s, m in self._memory[: self._samples])
-        return Soak(
-            self._pipeline.engine.name,
-            self._latencies[:count],
-            taken,
-            memory,
-            self._changes,
-            self._ledger,
-            self._events,
-            self._probes,
-            self._drifted,
-            dict(self._pipeline.errors),
-        )
+        self._wait(lambda: not self._pipeline.busy, "the last swap")  # so that all balances
+        soak.latencies_ms = soak.latencies_ms[:count]
+        soak.memory = [(int(f), float(s), float(m)) for f, s, m in self._memory[: self._samples]]
+        soak.errors = dict(self._pipeline.errors)
+        return soak
 
-    def _frames(self, start: float, limit: float) -> int:
+    def _frames(self, start: float) -> int:
         """Run frames, samples and probes; return how many frames there were."""
-        most = self._request.most
-        hint = most if self._request.frames else None
-        samples, probes = _Ticks(_SAMPLES), _Ticks(self._request.probes)
-        with tqdm(total=hint, desc="soak", unit="frame", mininterval=5.0) as bar:
-            for number in range(most):
-                now = time.monotonic()
-                if now > limit:
+        request, latencies = self._request, self.soak.latencies_ms
+        seconds = request.minutes * 60 or math.inf
+        probes = 0
+        bar = tqdm(total=request.frames or None, desc="soak", unit="frame", mininterval=5.0)
+        with bar:
+            for number in range(len(latencies)):
+                elapsed = time.monotonic() - start
+                if elapsed > seconds:
                     return number
-                done = max(number / most if hint else 0.0, (now - start) / (limit - start))
-                if samples.due(done):
+                share = number / len(latencies) if request.frames else 0.0
+                done = max(share, elapsed / seconds)
+                if self._samples <= _SAMPLES and done >= self._samples / _SAMPLES:
                     self._sample(number, start)
-                if probes.due(done):
+                if probes < request.probes and done >= probes / request.probes:
                     self._probe()
+                    probes += 1
                 if number and number % DWELL == 0:
                     self._change()
+                views = self._scenes[self._domain]
                 before = now_ms()
-                self._step(self._rgb(number))
-                self._latencies[number] = now_ms() - before
+                self._step(views[number % len(views)])
+                latencies[number] = now_ms() - before
                 bar.update()
-        return most
-
-    def _rgb(self, number: int) -> UInt8Array:
-        views = self._scenes[self._domain]
-        return views[number % len(views)]
+        return len(latencies)
 
     def _change(self) -> None:
         others = [name for name in DOMAINS if name != self._domain]
         self._domain = others[int(self._rng.integers(len(others)))]
-        self._changes += 1
+        self.soak.changes += 1
 
     def _step(self, rgb: UInt8Array) -> int:
         """Segment one image; return the checksum of mask and confidence."""
         self._stamp_ns += _SENSOR_NS
         result = self._pipeline.step(Frame(self._stamp_ns, "camera", rgb))
-        self._events += len(result.swaps)
+        self.soak.events += len(result.swaps)
         return zlib.crc32(result.confidence.tobytes(), zlib.crc32(result.labels.tobytes()))
 
     def _probe(self) -> None:
         """Segment the same image with A, B and A again; every mask must be that mix's first."""
-        self._probes += 1
+        self.soak.probes += 1
         one, other = self._mixes
         for mix in (one, other, one):
-            self._pin(mix)
+            order = self._pipeline.pin(mix)
+            self._wait(order.done, f"pin {mix.identity}")
+            event = order.result()
+            if not event.committed or self._pipeline.active != mix:
+                raise EvaluationError(f"pinning {mix.identity} failed: {event.error}")
             seen = self._step(self._scenes[DOMAINS[0]][0])
-            self._drifted += seen != self._first.setdefault(mix.identity, seen)
-        order = self._pipeline.unpin()
-        self._wait(order.done, "unpin")
-
-    def _pin(self, mix: AdapterMix) -> None:
-        order = self._pipeline.pin(mix)
-        self._wait(order.done, f"pin {mix.identity}")
-        event = order.result()
-        if not event.committed or self._pipeline.active != mix:
-            raise EvaluationError(f"pinning {mix.identity} failed: {event.error}")
-
-    def _settle(self) -> None:
-        """Let the last swap end, so that the ledger can balance."""
-        self._wait(lambda: not self._pipeline.busy, "the last swap")
+            self.soak.drifted += seen != self._first.setdefault(mix.identity, seen)
+        self._wait(self._pipeline.unpin().done, "unpin")
 
     def _wait(self, done: Callable[[], bool], what: str) -> None:
         """Poll until `done`.
@@ -241,29 +218,13 @@ class _Run:
         for _ in range(_PATIENCE):
             if done():
                 return
-            self._events += len(self._pipeline.poll(self._stamp_ns))
+            self.soak.events += len(self._pipeline.poll(self._stamp_ns))
             time.sleep(0.01)
         raise EvaluationError(f"expected {what} to be through within 20 s")
 
     def _sample(self, frames: int, start: float) -> None:
-        if self._samples < len(self._memory):
-            self._memory[self._samples] = (frames, time.monotonic() - start, resident_mib())
-            self._samples += 1
-
-
-class _Ticks:
-    """Is due `count` times, evenly over a share that grows from 0 to 1."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._next = 0
-
-    def due(self, done: float) -> bool:
-        """Return whether the next tick has come."""
-        if self._next >= self._count or done < self._next / self._count:
-            return False
-        self._next += 1
-        return True
+        self._memory[self._samples] = (frames, time.monotonic() - start, resident_mib())
+        self._samples += 1
 
 
 def _scenes(size: tuple[int, int]) -> dict[str, list[UInt8Array]]:
@@ -273,3 +234,55 @@ def _scenes(size: tuple[int, int]) -> dict[str, list[UInt8Array]]:
         drive = Drive(_SEED, fps=2.0, segments=((domain, _PER_DOMAIN / 2.0),), size=size)
         scenes[domain] = [drive.frame(i).image.rgb for i in range(len(drive))]
     return scenes
+
+
+def soak_record(request: SoakRequest, soak: Soak, *, command: str) -> BenchRecord:
+    """Return what happened as one record."""
+    ledger, growth = soak.ledger, soak.growth
+    tenths = np.array_split(soak.latencies_ms, 10)
+    first, last = summary(tenths[0]), summary(tenths[9])
+    answers = {
+        "frames": len(soak.latencies_ms),
+        "minutes": soak.memory[-1][1] / 60,
+        "changes of the weather": soak.changes,
+        "swaps requested": ledger.count(REQUESTED),
+        **{f"of these {kind}": ledger.count(kind) for kind in (COMMITTED, FAILED, SUPERSEDED)},
+        "every request ended in one way": ledger.balanced,
+        "swaps told with the frames": soak.events,
+        "swaps in the log": ledger.count(LOGGED),
+        "A, B, A tried": soak.probes,
+        "masks that differed from their mix's first": soak.drifted,
+        "failures by stage": ", ".join(f"{k}: {n}" for k, n in soak.errors.items() if n) or "none",
+        "memory at the start [MiB]": soak.memory[0][2],
+        "memory at the end [MiB]": soak.memory[-1][2],
+        "growth over the second half [MiB/h]": growth.per_s,
+        "its 95 % interval": f"{growth.low:.2f} to {growth.high:.2f}",
+        **{
+            f"{key} of the first and the last tenth [ms]": f"{first[key]:.1f} and {last[key]:.1f}"
+            for key in ("p50", "p95", "p99", "max")
+            if key in first and key in last
+        },
+        "no growth, no drift, every swap accounted for": soak.held,
+    }
+    rows: list[Row] = [{"question": key, "answer": value} for key, value in answers.items()]
+    return BenchRecord(
+        f"Soak: weather that never stops changing (engine {soak.engine})",
+        command,
+        tuple(rows),
+        notes=_notes(request),
+        extra={"memory_mib": [[frames, round(mib, 2)] for frames, _, mib in soak.memory]},
+    )
+
+
+def _notes(request: SoakRequest) -> tuple[str, ...]:
+    return (
+        f"Frames of {request.size[1]}x{request.size[0]} from the demo world, one after the other "
+        f"without a pause, another weather every {DWELL} frames; navigator and swaps in the "
+        "background, as on a robot.",
+        "Memory is judged over the second half, when the caches of adapters, text features and "
+        "recent mixes are full; the interval is that of a line through the means of 20 "
+        "stretches. The picture shows all of it.",
+        "Latencies are of the pipeline's step, without ROS.",
+        "Requests are counted where they are made, outcomes where they are answered, and both are "
+        "compared with the swaps that came with the frames and with the log.",
+    )

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import gc
-import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import cycle, islice
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from semla_ros.bench.candidate_openvino import CompiledAnew
 from semla_ros.bench.candidate_peft import PeftMerged, PeftUnmerged
 from semla_ros.bench.candidates import Candidate, HotLoading, Material, SessionAnew
-from semla_ros.bench.resources import peak_growth, resident_mib
-from semla_ros.errors import EvaluationError, SemlaError
-from semla_ros.executors import BackgroundExecutor
-from semla_ros.timing import now_ms, processor_ms
-from semla_ros.types import AdapterMix, Float64Array, UInt8Array
+from semla_ros.bench.frames import film
+from semla_ros.bench.made_bundle import BUNDLE, VIT_B, bundle_of
+from semla_ros.bench.measures import summary
+from semla_ros.bench.record import BenchRecord, Row
+from semla_ros.bench.swap_session import Measures, SwapSession
+from semla_ros.errors import ConfigError, EvaluationError
+from semla_ros.library.storage import read_adapter
+from semla_ros.types import AdapterMix, UInt8Array
 
-_LOG = logging.getLogger(__name__)
-
-_MIXES = 3
+EQUAL = 1e-3
+_MOST_ADAPTERS = 3
 
 CANDIDATES: Mapping[str, Callable[[Material], Candidate]] = {
     "semla-onnx": lambda material: HotLoading(material, engine="onnx"),
@@ -36,221 +35,134 @@ CANDIDATES: Mapping[str, Callable[[Material], Candidate]] = {
 }
 
 
-@dataclass(slots=True)
-class Measures:
-    """What one candidate did, over all rounds.
-
-    Attributes:
-        ready_ms: From asking for a mix to serving it, nothing else running.
-        ready_cpu_ms: The same in processor time, which other programs do not spoil.
-        commit_ms: What frames had to wait for, of the same swaps.
-        quiet_ms: Frames without a swap.
-        during_ms: Frames that overlap a swap, the wait for it included.
-        stall_ms: Waits for commits while frames flowed.
-        swaps: Swaps while frames flowed.
-        difference: Largest |logit - logit of ours| over mixes.
-        held_mib: Resident memory that opening it and serving two mixes added.
-        peak_mib: More than that at most while swapping.
-    """
-
-    ready_ms: list[float] = field(default_factory=list)
-    ready_cpu_ms: list[float] = field(default_factory=list)
-    commit_ms: list[float] = field(default_factory=list)
-    quiet_ms: list[float] = field(default_factory=list)
-    during_ms: list[float] = field(default_factory=list)
-    stall_ms: list[float] = field(default_factory=list)
-    swaps: int = 0
-    difference: float = math.nan
-    held_mib: float = math.nan
-    peak_mib: float = 0.0
-
-
 @dataclass(frozen=True, slots=True)
-class SwapBench:
-    """All candidates.
+class SwapRequest:
+    """What `semla bench swap` was asked for.
 
     Attributes:
-        names: Key -> what the table calls it, and its runtime.
-        measures: By key, in the order of the table.
-        skipped: Key -> why it could not be measured.
-        mixes: What was swapped between.
+        bundle: Model bundle, None for the demo bundle.
+        shapes: `bundle`, or `vit-b` for a network of the published size with random weights.
+        rounds: How often each candidate has its turn.
+        frames: Frames without, and frames with swaps, in one turn.
+        keys: Of `CANDIDATES`; the first one is what the others' logits are compared with.
+        threads: CPU threads; 0: all cores but one.
     """
 
-    names: Mapping[str, tuple[str, str]]
-    measures: Mapping[str, Measures]
-    skipped: Mapping[str, str]
-    mixes: tuple[AdapterMix, ...]
+    bundle: Path | None = None
+    shapes: str = BUNDLE
+    rounds: int = 5
+    frames: int = 30
+    keys: Sequence[str] = tuple(CANDIDATES)
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        unknown = [key for key in self.keys if key not in CANDIDATES]
+        if unknown:
+            raise ConfigError(f"expected candidates of {tuple(CANDIDATES)!r}, got {unknown!r}")
+        if self.rounds < 1 or self.frames < 2 or self.shapes not in (BUNDLE, VIT_B):
+            raise ConfigError(
+                "expected rounds >= 1, frames >= 2 and shapes 'bundle' or 'vit-b', got "
+                f"{self.rounds!r}, {self.frames!r} and {self.shapes!r}"
+            )
 
 
-def run_swap_bench(
-    material: Material,
-    frames: Sequence[UInt8Array],
-    *,
-    rounds: int,
-    count: int,
-    keys: Sequence[str] = tuple(CANDIDATES),
-    together: bool = True,
-) -> SwapBench:
-    """Return what each candidate did.
+def run_swaps(request: SwapRequest, *, command: str) -> BenchRecord:
+    """Return the record of all candidates.
 
-    Args:
-        material: The same weights for all.
-        frames: The same images for all.
-        rounds: How often each candidate has its turn.
-        count: Frames without, and frames with swaps, in one turn.
-        keys: Of `CANDIDATES`; the first one is what the others' logits are compared with.
-        together: Keep all open; otherwise each is opened for its turn and closed again, which
-            needs the memory of one.
+    Raises:
+        SemlaError: No bundle, or no candidate can be opened.
+    """
+    with bundle_of(request.shapes, request.bundle) as bundle:
+        folders = sorted(p for p in bundle.library.iterdir() if p.is_dir())[:_MOST_ADAPTERS]
+        adapters = {folder.name: read_adapter(folder, name=folder.name) for folder in folders}
+        material = Material(bundle, adapters, request.threads)
+        return compared(request, material, film().frames, command=command)
+
+
+def compared(
+    request: SwapRequest, material: Material, frames: Sequence[UInt8Array], *, command: str
+) -> BenchRecord:
+    """Return one row for each candidate; ratios are to the first one of the same table.
+
+    Every candidate stays open, except with `vit-b`: there each is opened for its turn and closed
+    again, which needs the memory of one.
 
     Raises:
         EvaluationError: Fewer than two adapters, or no candidate can be opened.
     """
-    session = _Session(material, frames, _mixes(tuple(material.adapters)), count)
-    order = [key for _ in range(rounds) for key in keys]
+    session = SwapSession(
+        CANDIDATES, material, frames, _mixes(tuple(material.adapters)), request.frames
+    )
     try:
-        for key in tqdm(order, desc="swap", unit="turn"):
+        for key in tqdm([*request.keys] * request.rounds, desc="swap", unit="turn"):
             session.turn(key)
-            if not together:
+            if request.shapes == VIT_B:
                 session.close()
     finally:
         session.close()
     if not session.names:
         raise EvaluationError(f"expected one candidate at least, refused were {session.skipped}")
-    found = {key: session.measures[key] for key in session.names}
-    return SwapBench(session.names, found, session.skipped, session.mixes)
+    measures = {key: session.measures[key] for key in session.names}
+    first = next(iter(measures.values()))
+    return BenchRecord(
+        f"Swapping adapters, side by side ({material.bundle.manifest.name})",
+        command,
+        tuple(_row(*session.names[key], each, first) for key, each in measures.items()),
+        notes=_notes(request, session.mixes, session.skipped),
+    )
 
 
-class _Session:
-    """Candidates that are open, and what they did so far."""
+def _row(name: str, runtime: str, each: Measures, first: Measures) -> Row:
+    ready, quiet, during = summary(each.ready_ms), summary(each.quiet_ms), summary(each.during_ms)
+    cpu_ms, stall = summary(each.ready_cpu_ms)["p50"], summary(each.stall_ms)
+    return {
+        "way": name,
+        "runtime": runtime,
+        "ready_p50_ms": ready["p50"],
+        "ready_max_ms": ready["max"],
+        "ready_processor_ms": cpu_ms,
+        "processor_over_first": cpu_ms / summary(first.ready_cpu_ms)["p50"],
+        "frame_waits_p50_ms": stall.get("p50", math.nan),
+        "frame_waits_max_ms": stall.get("max", math.nan),
+        "frame_quiet_p50_ms": quiet["p50"],
+        "frame_swapping_p50_ms": during["p50"],
+        "swapping_over_quiet": during["p50"] / quiet["p50"],
+        "frame_swapping_max_ms": during["max"],
+        "swaps_while_frames_flow": each.swaps,
+        "held_mib": each.held_mib,
+        "peak_mib": each.peak_mib,
+        "difference": each.difference,
+        "equal": each.difference <= EQUAL,
+    }
 
-    def __init__(
-        self,
-        material: Material,
-        frames: Sequence[UInt8Array],
-        mixes: tuple[AdapterMix, ...],
-        count: int,
-    ) -> None:
-        self.mixes = mixes
-        self.names: dict[str, tuple[str, str]] = {}
-        self.measures: dict[str, Measures] = {}
-        self.skipped: dict[str, str] = {}
-        self._material = material
-        self._frames = frames
-        self._count = count
-        self._open: dict[str, Candidate] = {}
-        self._reference: list[Float64Array] = []
 
-    def turn(self, key: str) -> None:
-        """Let candidate `key` have its turn, unless it was refused before."""
-        if key in self.skipped:
-            return
-        measures = self.measures.setdefault(key, Measures())
-        if key not in self._open:
-            try:
-                self._open[key] = self._opened(key, measures)
-            except (SemlaError, ImportError) as error:
-                self.skipped[key] = str(error)
-                _LOG.warning("%s is left out: %s", key, error)
-                return
-        candidate = self._open[key]
-        if key not in self.names:
-            self.names[key] = (candidate.name, candidate.runtime)
-            self._compare(candidate, measures)
-        self._turn(candidate, measures)
-
-    def close(self) -> None:
-        """Close what is open."""
-        for each in self._open.values():
-            each.close()
-        self._open.clear()
-        gc.collect()
-
-    def _opened(self, key: str, measures: Measures) -> Candidate:
-        gc.collect()
-        before = resident_mib()
-        candidate = CANDIDATES[key](self._material)
-        for mix in self.mixes[:2]:
-            candidate.prepare(mix)
-            candidate.commit()
-            candidate.logits(self._frames[0])
-        gc.collect()
-        measures.held_mib = float(np.fmax(measures.held_mib, resident_mib() - before))
-        return candidate
-
-    def _compare(self, candidate: Candidate, measures: Measures) -> None:
-        """Note how far the logits are from those of the first candidate."""
-        found = []
-        for mix in self.mixes:
-            candidate.prepare(mix)
-            candidate.commit()
-            found.append(np.array(candidate.logits(self._frames[0]), np.float64))
-        self._reference = self._reference or found
-        pairs = zip(found, self._reference, strict=True)
-        measures.difference = max(float(np.abs(a - b).max()) for a, b in pairs)
-
-    def _turn(self, candidate: Candidate, measures: Measures) -> None:
-        for mix in self.mixes:
-            started, busy = now_ms(), processor_ms()
-            candidate.prepare(mix)
-            prepared = now_ms()
-            candidate.commit()
-            done = now_ms()
-            measures.ready_ms.append(done - started)
-            measures.ready_cpu_ms.append(processor_ms() - busy)
-            measures.commit_ms.append(done - prepared)
-        for rgb in self._film():
-            started = now_ms()
-            candidate.logits(rgb)
-            measures.quiet_ms.append(now_ms() - started)
-        with peak_growth() as peak:
-            if candidate.aside:
-                self._swap_aside(candidate, measures)
-            else:
-                self._swap_between(candidate, measures)
-        measures.peak_mib = max(measures.peak_mib, peak[0])
-
-    def _film(self) -> Iterator[UInt8Array]:
-        """Return the frames of one part of a turn."""
-        return islice(cycle(self._frames), self._count)
-
-    def _swap_aside(self, candidate: Candidate, measures: Measures) -> None:
-        """Run frames while a niced thread prepares one mix after the other."""
-        wanted = cycle(self.mixes)
-        with BackgroundExecutor("bench-swap") as executor:
-            job = executor.submit(candidate.prepare, next(wanted))
-            for rgb in self._film():
-                started = now_ms()
-                if job.done():
-                    job.result()
-                    candidate.commit()
-                    measures.stall_ms.append(now_ms() - started)
-                    measures.swaps += 1
-                    job = executor.submit(candidate.prepare, next(wanted))
-                candidate.logits(rgb)
-                measures.during_ms.append(now_ms() - started)
-            job.result()
-        candidate.commit()
-
-    def _swap_between(self, candidate: Candidate, measures: Measures) -> None:
-        """Swap before every other frame; the frame waits for it."""
-        wanted = cycle(self.mixes)
-        for index, rgb in enumerate(self._film()):
-            started = now_ms()
-            if index % 2 == 0:
-                candidate.prepare(next(wanted))
-                candidate.commit()
-                measures.stall_ms.append(now_ms() - started)
-                measures.swaps += 1
-            candidate.logits(rgb)
-            if index % 2 == 0:
-                measures.during_ms.append(now_ms() - started)
+def _notes(
+    request: SwapRequest, mixes: Sequence[AdapterMix], skipped: Mapping[str, str]
+) -> tuple[str, ...]:
+    told = "; ".join(mix.identity for mix in mixes)
+    return (
+        f"One process, {request.rounds} interleaved rounds; in each every candidate swaps "
+        f"{len(mixes)} times undisturbed, then segments {request.frames} frames without and "
+        f"{request.frames} frames with swaps. Mixes: {told}. All text features are computed anew.",
+        "`ready` is from asking for a mix to serving it with nothing else running, also in "
+        "processor time, which other programs do not spoil; `frame "
+        "waits` is the part of it that frames cannot run beside. What may be prepared aside "
+        "is prepared by a niced thread without a pause; the others swap before every other "
+        "frame, and `frame swapping` counts the frames that overlap a swap.",
+        "`held` is the resident memory that opening the candidate and serving two mixes "
+        "added, `peak` what swapping added to that at most, for a moment; what candidates "
+        "share (libraries, base weights) is held by the first one.",
+        f"`difference` is the largest |logit - logit of the first row| over all mixes: up to "
+        f"{EQUAL:g} is rounding of float32; bfloat16 differs by its own rounding.",
+        *(f"{key} was left out: {reason}" for key, reason in skipped.items()),
+    )
 
 
 def _mixes(names: Sequence[str]) -> tuple[AdapterMix, ...]:
     if len(names) < 2:
         raise EvaluationError(f"expected two adapters or more, got {tuple(names)!r}")
     one, other = names[:2]
-    blend = {name: 1.0 / (rank + 1) for rank, name in enumerate(names[:_MIXES])}
+    blend = {name: 1.0 / (rank + 1) for rank, name in enumerate(names[:_MOST_ADAPTERS])}
     return (
         AdapterMix.from_weights({one: 1.0}),
         AdapterMix.from_weights(blend),

@@ -1,6 +1,6 @@
 """Is a weight set fit to serve? Held against what served before, on one and the same image.
 
-`python -m semla_ros.bench.collapse` measures both limits; docs/hotloading.md has its table.
+`semla bench proof` measures both limits; docs/hotloading.md has its table.
 """
 
 from __future__ import annotations

@@ -47,7 +47,8 @@ def test_without_peft_nothing_of_it_is_measured():
 
 
 def test_a_library_of_links_opens(tmp_path):
-    found = library_scale.library_costs(tmp_path, SMALL, domains=7)
+    rows = library_scale.library_costs(tmp_path, SMALL, domains=7)
+    found = {row["figure"]: row["value"] for row in rows}
     assert found["domains"] == 7
     assert found["memory_used_mib"] == pytest.approx(7 * found["adapter_mib"])
     assert found["open_ms"] > 0
@@ -55,6 +56,7 @@ def test_a_library_of_links_opens(tmp_path):
 
 def test_retrieval_is_measured_to_the_mix(monkeypatch):
     monkeypatch.setattr(library_scale, "CENTROIDS", 400)
-    found = library_scale.retrieval_costs(repeats=1)
+    found = {row["figure"]: row["value"] for row in library_scale.retrieval_costs(repeats=1)}
     assert found["centroids"] == 400
-    assert {"euclidean_to_mix", "cosine_to_mix", "novelty", "observation"} < set(found)
+    for way in ("euclidean_to_mix", "cosine_to_mix", "novelty", "observation"):
+        assert 0 < found[f"{way} min"] <= found[f"{way} median"]

@@ -6,6 +6,7 @@ import pytest
 from semla_ros.bench.node_bench import search_peak
 from semla_ros.bench.node_run import (
     figures,
+    keeps_up,
     overheads,
     run_of,
     stage_split,
@@ -58,7 +59,6 @@ def test_an_even_run_is_what_it_is():
     assert found["age_p50"] == pytest.approx(38)
     assert found["node_overhead_p50"] == pytest.approx(10)
     assert found["stale"] == found["late"] == found["stalled"] == 0
-    assert found["played_hz"] == pytest.approx(20 / 1.9)
     assert found["jitter_max"] == pytest.approx(200)
 
 
@@ -149,3 +149,17 @@ def test_the_peak_is_found_within_three_percent_and_was_measured(limit):
 def test_a_peak_above_or_below_everything():
     assert search_peak(lambda _: True, high=40.0) == 40.0
     assert search_peak(lambda _: False, high=40.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("lost", "loss", "kept"),
+    [((), 0.0, True), ((5,), 0.0, False), ((5,), 0.05, True), ((5, 6), 0.05, False)],
+)
+def test_a_rate_is_kept_up_within_the_loss(lost, loss, kept):
+    assert keeps_up(run_of(record(lost=lost)), loss=loss) is kept
+
+
+def test_answers_that_fall_behind_are_not_kept_up():
+    given = record()
+    given["masks"] = [[s, s + (i + 1) * 50 * MS] for i, s in enumerate(given["sent_ns"])]
+    assert not keeps_up(run_of(given), loss=0.01)

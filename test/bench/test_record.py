@@ -6,9 +6,8 @@ import re
 
 import pytest
 
-from semla_ros.bench.machine import machine_facts
 from semla_ros.bench.page import busy, markdown_table, write_report
-from semla_ros.bench.record import BenchRecord, read_json, record_of, save_record
+from semla_ros.bench.record import BenchRecord, machine_facts, read_record, save_record
 from semla_ros.errors import EvaluationError
 
 SERIES = [
@@ -45,7 +44,7 @@ def record(**changes):
 def test_a_record_survives_the_disk(tmp_path):
     path = tmp_path / "deep" / "x.json"
     save_record(record(), path)
-    back = record_of(read_json(path), path)
+    back = read_record(path)
     assert back.rows[0] == dict(record().rows[0])
     assert back.rows[1] == {"p50_ms": None}
     assert back.extra["series"][0]["hz"] == 5.0
@@ -64,7 +63,7 @@ def test_what_is_no_record_is_refused(tmp_path, content):
     path = tmp_path / "x.json"
     path.write_text(content)
     with pytest.raises(EvaluationError, match=re.escape("x.json")):
-        record_of(read_json(path), path)
+        read_record(path)
 
 
 def test_a_record_of_another_room_is_printed_as_it_is(tmp_path):
@@ -73,22 +72,6 @@ def test_a_record_of_another_room_is_printed_as_it_is(tmp_path):
     path.write_text(json.dumps({"title": "Other", "command": "do", "rows": [{"layer": "fc"}]}))
     write_report([path], tmp_path / "page.md", command="report")
     assert "| layer |" in (tmp_path / "page.md").read_text()
-
-
-def test_plain_nested_figures_become_tables(tmp_path):
-    path = tmp_path / "fusion.json"
-    figures = {
-        "machine": {"processor": "P"},
-        "rank": 8,
-        "fusion": {"demo": {"ours": {"min": 1.5}}, "vit": {"ours": {"min": 20.0}}},
-        "swaps": [{"fuse_ms": 2.0}, {"fuse_ms": 3.0}],
-    }
-    path.write_text(json.dumps(figures))
-    write_report([path], tmp_path / "page.md", command="report")
-    text = (tmp_path / "page.md").read_text()
-    assert "python -m semla_ros.bench.fusion" in text
-    for line in ("| rank |", "| demo ours min | 1.5 |", "| vit ours min | 20 |", "| fuse [ms] |"):
-        assert line in text
 
 
 def test_the_page_holds_tables_pictures_commands_and_notes(tmp_path):

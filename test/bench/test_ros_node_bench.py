@@ -56,9 +56,6 @@ def test_the_live_node_is_measured(tiny, images, tmp_path):
     record = node_record(request, bench, command="semla bench node")
     save_record(record, tmp_path / "node.json")
     content = json.loads((tmp_path / "node.json").read_text())
-    assert content["BasicPerformanceMetrics.NUM_FRAMES_SENT"] == 15
-    assert content["5.0fps"]["BasicPerformanceMetrics.MEAN_LATENCY"] > 0
-    assert content["metadata"]["BenchmarkMetadata.DATA_RESOLUTION"] == "64x48"
     assert [row["stale"] for row in content["rows"]] == [0, 0]
     relayed = bench.relayed[5.0]
     assert len(relayed.arrived) >= 5

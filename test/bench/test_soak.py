@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from semla_ros.answers import SwapEvent
-from semla_ros.bench.ledger import COMMITTED, FAILED, REQUESTED, SUPERSEDED, SwapLedger
+from semla_ros.bench.ledger import COMMITTED, FAILED, LOGGED, REQUESTED, SUPERSEDED, SwapLedger
 from semla_ros.bench.measures import Slope
 from semla_ros.bench.record import save_record
-from semla_ros.bench.soak import Soak, SoakRequest, run_soak
-from semla_ros.bench.soak_record import held, soak_record
+from semla_ros.bench.soak import Soak, SoakRequest, run_soak, soak_record
 from semla_ros.errors import ConfigError
 from semla_ros.types import AdapterMix
 
@@ -63,7 +62,7 @@ def test_a_short_soak_holds(tiny, tmp_path):
     assert soak.probes == 4
     assert soak.drifted == 0
     assert soak.ledger.balanced
-    assert soak.ledger.count(COMMITTED) == soak.events == soak.ledger.logged
+    assert soak.ledger.count(COMMITTED) == soak.events == soak.ledger.count(LOGGED)
     assert soak.ledger.count(COMMITTED) >= 4 * 3
     assert soak.ledger.count(FAILED) == 0
     assert not soak.errors.get("infer")
@@ -71,17 +70,17 @@ def test_a_short_soak_holds(tiny, tmp_path):
 
 
 def soak_of(*, drifted=0, events=0, memory=((0, 0.0, 100.0), (1, 1.0, 100.0))):
-    return Soak("onnx", np.array([1.0] * 20), 1.0, memory, 0, SwapLedger(), events, 1, drifted, {})
+    return Soak("onnx", np.array([1.0] * 20), memory, events=events, probes=1, drifted=drifted)
 
 
 def test_drift_a_lost_swap_or_growth_is_not_held():
-    assert held(soak_of())
-    assert not held(soak_of(drifted=1))
-    assert not held(soak_of(events=1))
+    assert soak_of().held
+    assert not soak_of(drifted=1).held
+    assert not soak_of(events=1).held
     leak = tuple((i, float(i), 100.0 + i) for i in range(200))
-    assert not held(soak_of(memory=leak))
+    assert not soak_of(memory=leak).held
     settled = tuple((i, float(i), 100.0 + min(i, 90)) for i in range(200))
-    assert held(soak_of(memory=settled))
+    assert soak_of(memory=settled).held
     assert soak_of(memory=settled).growth == Slope(0.0, 0.0, 0.0)
 
 

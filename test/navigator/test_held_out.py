@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from alarm_law import SCENARIOS, run
 
-from semla_ros.bench.alarm_law import SCENARIOS, run
 from semla_ros.navigator.held_out import (
     MIN_IMAGES,
     alarm_threshold,

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from semla_ros.bench.record import BenchRecord, read_json, record_of
+from semla_ros.bench.page import markdown_table
+from semla_ros.bench.record import BenchRecord, Row, read_record
 from semla_ros.evaluation.study.store import write_file
 
-_COLUMNS = {
+_OUTCOME = {
     "fault": "fault",
     "published": "published meanwhile",
-    "wrong_masks": "wrong masks",
-    "old_called_fresh": "old called fresh",
+    "wrong_masks": "wrong_masks",
+    "old_called_fresh": "old_called_fresh",
     "diagnostics": "diagnostics",
-    "recovery_s": "recovery [s]",
+    "recovery_s": "recovery_s",
     "verdict": "verdict",
 }
+_DONE = {"fault": "fault", "does": "what is done", "expected": "expected besides"}
+_HUMAN = {"fault": "fault", "human": "what to do"}
 _HEAD = """# Reliability
 
 Generated from `{record}`, which `{command}` writes; do not edit. The drill starts the real
@@ -64,8 +66,7 @@ def write_page(record: Path, page: Path) -> None:
     Raises:
         EvaluationError: The record cannot be read or the page not be written.
     """
-    found = record_of(read_json(record), record)
-    write_file(page, page_of(found, f"{record.parent.name}/{record.name}").encode())
+    write_file(page, page_of(read_record(record), f"{record.parent.name}/{record.name}").encode())
 
 
 def page_of(record: BenchRecord, name: str) -> str:
@@ -82,30 +83,18 @@ def page_of(record: BenchRecord, name: str) -> str:
             minutes=record.extra.get("minutes", "some"),
         ),
         f"**{len(record.rows) - len(failed)} of {len(record.rows)} rows are as expected.**\n",
-        _table(_COLUMNS, record.rows),
+        _table(_OUTCOME, record.rows),
         "## What is done, and what is expected besides\n",
-        _table(
-            {"fault": "fault", "does": "what is done", "expected": "expected besides"}, record.rows
-        ),
+        _table(_DONE, record.rows),
         "## What a person has to do\n",
         "Rows that are not here need nobody.\n",
-        _table({"fault": "fault", "human": "what to do"}, [r for r in record.rows if r["human"]]),
+        _table(_HUMAN, [row for row in record.rows if row["human"]]),
         _BEYOND,
     ]
     return "\n".join(parts)
 
 
-def _table(columns: Mapping[str, str], rows: Any) -> str:  # noqa: ANN401  rows of a record
-    lines = [_line(columns.values()), _line(["---"] * len(columns))]
-    lines += [_line(_cell(row.get(key)) for key in columns) for row in rows]
-    return "\n".join(lines) + "\n"
-
-
-def _line(cells: Any) -> str:  # noqa: ANN401  strings
-    return "| " + " | ".join(cells) + " |"
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    return " ".join(str(value).replace("|", "\\|").split())
+def _table(columns: Mapping[str, str], rows: Sequence[Row]) -> str:
+    """Return some columns of the record under other names."""
+    shown = [{name: row.get(key) for key, name in columns.items()} for row in rows]
+    return markdown_table(shown) + "\n"

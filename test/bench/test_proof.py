@@ -3,19 +3,18 @@
 import numpy as np
 import pytest
 
-from semla_ros.bench import proof_cost
-from semla_ros.bench.collapse import CONSTANTS, Stand, damages, run
+from semla_ros.bench.proof import CONSTANTS, damages, run_proof
 from semla_ros.library.storage import read_adapter
 
 
 def test_sound_and_damaged_adapters_are_counted(small):
-    figures = run(small, images=1, foreign=None, positions=1)
-    sound = figures["sound"]
+    record = run_proof(small, images=1, foreign=None, positions=1, command="c")
+    (sound,) = record.extra["tables"][0]["rows"]
     assert sound["sets"] == 1 + 3 + 3
     assert sound["images"] == 2
     assert sound["swaps"] == 7 * 6 * 2
-    assert len(figures["damaged"]) == len(CONSTANTS) + 5
-    for row in figures["damaged"].values():
+    assert len(record.rows) == len(CONSTANTS) + 5
+    for row in record.rows:
         assert row["adapters"] == 3
         assert max(row["refused_by_weights"], row["refused_by_picture"]) <= row["refused"] <= 1
 
@@ -32,17 +31,3 @@ def test_damages_are_what_they_are_called(small):
         noise = made["random factors of equal norm"].layers[name]
         assert np.linalg.norm(noise.lora_a) == pytest.approx(np.linalg.norm(layer.lora_a), 1e-5)
         np.testing.assert_array_equal(made["14 kB of 10"].layers[name].lora_a, np.float32(10))
-
-
-def test_the_cost_of_a_proof_is_told(small):
-    figures = proof_cost.run(small, blocks=1, engine="onnx")
-    assert figures["with"]["count"] == figures["without"]["count"] == 20
-    assert figures["proof"]["count"] >= 1
-
-
-def test_a_stand_answers_for_the_base(small):
-    image = np.full((40, 50, 3), 90, np.uint8)
-    stand = Stand(small, [image])
-    with stand.engine:
-        answers = stand.answers()
-    assert answers.shares.sum() == pytest.approx(1.0)

@@ -1,6 +1,6 @@
 """How often a library's own threshold calls new frames of known domains unknown, simulated.
 
-`python -m semla_ros.bench.alarm_law` prints the table of docs/library.md.
+`python test/alarm_law.py` prints the table of docs/library.md.
 """
 
 from __future__ import annotations
