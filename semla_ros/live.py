@@ -6,12 +6,10 @@ import json
 import logging
 import math
 import random
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +18,7 @@ from tqdm import tqdm
 from semla_ros.bags.messages import COMPRESSED_IMAGE
 from semla_ros.bags.reader import choose_topic
 from semla_ros.bags.serialized import read_serialized
-from semla_ros.children import start_child
+from semla_ros.children import Processes
 from semla_ros.drive import DriveRequest, node_command, node_environment
 from semla_ros.errors import SemlaError
 from semla_ros.evaluation.live_result import CAMERA, NODE, RECORDED
@@ -74,7 +72,6 @@ def play_live(
     environment = node_environment() | {"ROS_DOMAIN_ID": str(random.randint(10, 100))}
     environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     logs = out.parent / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
     sent = logs / "player.json"
     request = DriveRequest(changes=transport | dict(changes or {}), image=CAMERA)
     modules = "semla_ros.nodes"
@@ -82,13 +79,21 @@ def play_live(
     record += [f"{NODE}/{name}" for name in RECORDED] + ["/diagnostics"]
     play = [sys.executable, "-m", f"{modules}.player", str(camera), "--to", published]
     play += ["--topic", source.name, "--subscribers", "2", "--wait", "60", "--report", str(sent)]
-    with (
-        _process("node", node_command(request), environment, logs),
-        _process("recorder", record, environment, logs),
-        _process("player", play, environment, logs) as player,
-    ):
-        _wait(player, seconds)
+    with Processes(logs, environment) as processes:
+        node = processes.start("node", node_command(request))
+        recorder = processes.start("recorder", record)
+        player = processes.start("player", play)
+        try:
+            _wait(player, seconds)
+        except SemlaError as error:
+            raise SemlaError(f"{error}; {processes.said()}") from error
         time.sleep(1.0)  # the last frame is still on its way through the node
+    for name, process in (("node", node), ("recorder", recorder)):
+        if process.returncode:
+            raise SemlaError(
+                f"the {name} process ended with code {process.returncode}: "
+                f"{processes.last_words(name)}"
+            )
     stamps = json.loads(sent.read_text(encoding="utf-8"))["stamps_ns"]
     return LiveRun(out, tuple(int(s) for s in stamps))
 
@@ -113,36 +118,3 @@ def _wait(player: subprocess.Popen[bytes], seconds: float) -> None:
             bar.update(1)
     if player.returncode:
         raise SemlaError(f"the camera process ended with code {player.returncode}: see logs/")
-
-
-@contextmanager
-def _process(
-    name: str, command: Sequence[str], environment: Mapping[str, str], logs: Path
-) -> Iterator[subprocess.Popen[bytes]]:
-    path = logs / f"{name}.log"
-    with path.open("wb") as log:
-        process = start_child(
-            command, env=dict(environment), stdout=log, stderr=subprocess.STDOUT, cwd=Path.cwd()
-        )
-    try:
-        yield process
-    except SemlaError as error:
-        tail = path.read_text(encoding="utf-8", errors="replace").splitlines()[-8:]
-        raise SemlaError(f"{error}; {name} says: {' / '.join(tail)}") from error
-    finally:
-        _stop(process)
-    if process.returncode:
-        tail = path.read_text(encoding="utf-8", errors="replace").splitlines()[-8:]
-        raise SemlaError(
-            f"the {name} process ended with code {process.returncode}: {' / '.join(tail)}"
-        )
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-    try:
-        process.wait(GRACE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

@@ -6,6 +6,8 @@ import sys
 import time
 from pathlib import Path
 
+from semla_ros.children import Processes
+
 PARENT = """
 import sys, time
 from semla_ros.children import start_child
@@ -38,3 +40,24 @@ def test_sigkill_of_the_parent_ends_the_child():
     while runs(pid) and time.monotonic() < end:
         time.sleep(0.05)
     assert not runs(pid)
+
+
+def test_processes_end_with_their_context_and_their_last_words_are_kept(tmp_path):
+    speaks = "print('one'); print('two', flush=True); import time; time.sleep(60)"
+    with Processes(tmp_path / "logs", {"PATH": "", "A": "1"}) as processes:
+        quiet = processes.start("quiet", [sys.executable, "-c", speaks])
+        asked = processes.start(
+            "asked",
+            [sys.executable, "-c", "import os; print(input(), os.environ['A'], os.environ['B'])"],
+            piped=True,
+            changes={"B": "2"},
+        )
+        asked.stdin.write(b"hello\n")
+        asked.stdin.flush()
+        assert asked.stdout.readline() == b"hello 1 2\n"
+        while "two" not in processes.last_words("quiet"):
+            time.sleep(0.02)
+        assert "quiet says: one / two" in processes.said()
+    assert quiet.returncode is not None
+    assert asked.returncode == 0
+    assert processes.last_words("never started") == ""

@@ -48,11 +48,6 @@ class Spread:
     low: float
     high: float
 
-    @property
-    def share(self) -> float:
-        """Half the range over the median: 0.1 means +- 10 %."""
-        return (self.high - self.low) / (2 * self.median) if self.median else math.nan
-
 
 def summary(values: Sequence[float] | Float64Array) -> dict[str, float]:
     """Return count, p50, p95, p99, max, mean of `values`; only the count without any.

@@ -73,7 +73,7 @@ def _row(measured: Measured, bench: NodeBench) -> Row:
         "overhead_least_ms": min(chain(*map(overheads, measured.runs)), default=math.nan),
         "overhead_p50_ms": _median(runs, "node_overhead_p50"),
         "over_bare_p50_ms": _over_bare(measured),
-        "relay_p50_ms": relay and summary(relay.latency_ms).get("p50", math.nan),
+        "relay_p50_ms": summary(relay.latency_ms).get("p50", math.nan) if relay else None,
     }
 
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from semla_ros.bench.ledger import COMMITTED, FAILED, LOGGED, REQUESTED, SUPERSEDED, SwapLedger
 from semla_ros.bench.measures import Slope, slope, summary
-from semla_ros.bench.record import BenchRecord, Row
+from semla_ros.bench.record import BenchRecord, Cell, Row
 from semla_ros.bench.resources import resident_mib
 from semla_ros.config import Config, updated
 from semla_ros.demo.world import DOMAINS, Drive
@@ -241,7 +241,7 @@ def soak_record(request: SoakRequest, soak: Soak, *, command: str) -> BenchRecor
     ledger, growth = soak.ledger, soak.growth
     tenths = np.array_split(soak.latencies_ms, 10)
     first, last = summary(tenths[0]), summary(tenths[9])
-    answers = {
+    answers: dict[str, Cell] = {
         "frames": len(soak.latencies_ms),
         "minutes": soak.memory[-1][1] / 60,
         "changes of the weather": soak.changes,

@@ -2,18 +2,15 @@
 
     python -m semla_ros.bench.stopwatch camera.mcap --to /camera/image_raw --node /segmenter
 
-Reads one JSON order a line from stdin and answers each with one line on stdout. The images are
-those of the recording, over and over, each stamped with the moment at which it is due, so that
-answers are matched by their headers and all times are of one clock.
+Takes orders, see `bench.orders`. The images are those of the recording, over and over, each
+stamped with the moment at which it is due, so that answers are matched by their headers and all
+times are of one clock.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import logging
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,16 +24,13 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
 from semla_ros.bags.serialized import SerializedMessage, read_serialized
+from semla_ros.bench.orders import Action, Order, serve
 from semla_ros.errors import BagError, SemlaError
 from semla_ros.msg import AdapterSwap
 from semla_ros.nodes.conversions import stamp_ns
-from semla_ros.nodes.executors import fastest_executor
 from semla_ros.nodes.latency import prefer_latency
 from semla_ros.nodes.player import header_stamp_ns, with_stamp
-from semla_ros.nodes.signals import ros_process, spin_until
 from semla_ros.srv import SelectAdapters
-
-_log = logging.getLogger(__name__)
 
 _TYPES = {"sensor_msgs/msg/Image": Image, "sensor_msgs/msg/CompressedImage": CompressedImage}
 _DEPTH = 200
@@ -68,12 +62,13 @@ class Stopwatch(Node):
         self._dropped = 0
         self._forget()
 
-    def connect(self, timeout_s: float) -> None:
+    def connect(self, order: Order) -> Order:
         """Wait until the node takes images and its answers come here.
 
         Raises:
-            SemlaError: Not in `timeout_s` s.
+            SemlaError: Not in the order's `timeout_s`.
         """
+        timeout_s = float(order["timeout_s"])
         end = time.monotonic() + timeout_s
         while not self._connected():
             if time.monotonic() > end:
@@ -83,12 +78,13 @@ class Stopwatch(Node):
                     f"{self._camera.get_subscription_count()} subscribers: see the node's log"
                 )
             time.sleep(0.02)
+        return {}
 
     def _connected(self) -> bool:
         there = (self.count_publishers(each.topic_name) for each in self._answers)
         return bool(self._camera.get_subscription_count()) and all(there)
 
-    def play(self, order: Mapping[str, Any]) -> dict[str, Any]:
+    def play(self, order: Order) -> dict[str, Any]:
         """Return what was sent and what came back.
 
         Args:
@@ -103,7 +99,7 @@ class Stopwatch(Node):
         record, self._record = self._record, {}
         return record | {"dropped_by_node": self._dropped - dropped}
 
-    def select(self, order: Mapping[str, Any]) -> dict[str, Any]:
+    def select(self, order: Order) -> dict[str, Any]:
         """Return the node's answer to choosing `mode` (2: base, 0: follow the scene)."""
         request = SelectAdapters.Request(mode=int(order["mode"]))
         future = self._select.call_async(request)
@@ -204,54 +200,22 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--topic", help="image topic of the recording (default: the only one)")
     parser.add_argument("--to", required=True, help="topic to publish on")
     parser.add_argument("--node", default="/segmenter", help="full name of the node")
-    parser.add_argument("--wait", type=float, default=60.0, help="for the node, at most [s]")
     return parser.parse_args(argv)
-
-
-def _watch(args: argparse.Namespace) -> None:
-    """Carry out orders, with the callbacks in a thread of their own."""
-    images = list(read_serialized(args.recording, topic=args.topic))
-    if not images:
-        raise BagError(f"recording {str(args.recording)!r} holds no image to play")
-    executor, ended = fastest_executor(), threading.Event()
-    executor.add_node(watch := Stopwatch(images, topic=args.to, node=args.node))
-    spinning = threading.Thread(target=spin_until, args=(ended.is_set, executor))
-    spinning.start()
-    try:
-        _serve(watch, args.wait)
-    finally:
-        ended.set()
-        spinning.join()
-        executor.shutdown()
-
-
-def _serve(watch: Stopwatch, wait_s: float) -> None:
-    """Carry out orders until stdin ends."""
-    watch.connect(wait_s)
-    _say({"ready": True})
-    actions = {"play": watch.play, "select": watch.select}
-    for line in sys.stdin:
-        order = json.loads(line)
-        _say(actions[order["do"]](order))
-
-
-def _say(answer: Mapping[str, Any]) -> None:
-    sys.stdout.write(json.dumps(answer) + "\n")
-    sys.stdout.flush()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve orders; return the exit code."""
     prefer_latency()
     args = _arguments(argv)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
-    try:
-        with ros_process():  # Ctrl-C is for whoever gives the orders: it closes stdin
-            _watch(args)
-    except SemlaError as error:
-        _log.error("%s", error)
-        return 1
-    return 0
+
+    def made() -> tuple[Stopwatch, Mapping[str, Action]]:
+        images = list(read_serialized(args.recording, topic=args.topic))
+        if not images:
+            raise BagError(f"recording {str(args.recording)!r} holds no image to play")
+        watch = Stopwatch(images, topic=args.to, node=args.node)
+        return watch, {"connect": watch.connect, "play": watch.play, "select": watch.select}
+
+    return serve(made)
 
 
 if __name__ == "__main__":

@@ -17,10 +17,9 @@ from types import FrameType
 
 from semla_ros.bench.drill.page import write_page
 from semla_ros.bench.drill.run import FAILED, FAULTS, Outcome, chosen, drill, row_of
-from semla_ros.bench.drill.scene import rendered
+from semla_ros.bench.drill.scratch import rendered
 from semla_ros.bench.drill.session import Session
-from semla_ros.bench.machine import machine_facts
-from semla_ros.bench.record import BenchRecord, save_record
+from semla_ros.bench.record import BenchRecord, machine_facts, save_record
 from semla_ros.drive import require_ros
 from semla_ros.errors import SemlaError
 from semla_ros.pipeline.assembly import default_bundle

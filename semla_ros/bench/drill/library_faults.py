@@ -112,9 +112,7 @@ DAMAGED = (
     _damage("missing centroid", "an adapter's statistics are missing", no_centroid),
     _damage("constant in adapter", "14 kB of an adapter are a finite constant", constant),
     _damage(
-        "constant, unsealed",
-        "the same in an adapter that has no checksums",
-        constant_unsealed,
+        "constant, unsealed", "the same in an adapter that has no checksums", constant_unsealed
     ),
     Fault(
         "adapters unreadable",

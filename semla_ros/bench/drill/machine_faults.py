@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
+
+import psutil
 
 from semla_ros.bench.drill.fault import PLAIN, SMALL, TURNS, Fault, camera
 from semla_ros.bench.drill.heard import Heard
@@ -95,15 +95,14 @@ def _active(heard: Heard) -> set[str]:
 
 def short_memory(session: Session) -> Iterator[None]:
     """Forbid the node's process any more memory than it has, and ask for other adapters."""
-    status = Path(f"/proc/{session.pid}/status").read_text(encoding="ascii")
-    kib = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmSize"))
-    hard = resource.prlimit(session.pid, resource.RLIMIT_AS)[1]
-    resource.prlimit(session.pid, resource.RLIMIT_AS, (kib * 1024, hard))
+    node = psutil.Process(session.pid)
+    hard = node.rlimit(psutil.RLIMIT_AS)[1]
+    node.rlimit(psutil.RLIMIT_AS, (node.memory_info().vms, hard))
     session.camera(**TURNS)
     session.order("pin, memory short", "select_adapters", mode=1, names=["fog-night"])
     session.order("reload, memory short", "reload_library")
     yield
-    resource.prlimit(session.pid, resource.RLIMIT_AS, (hard, hard))
+    node.rlimit(psutil.RLIMIT_AS, (hard, hard))
     session.camera()
     session.order("reload", "reload_library")
     session.order("follow", "select_adapters", mode=0)

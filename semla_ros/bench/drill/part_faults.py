@@ -11,6 +11,7 @@ from semla_ros.bench.drill.heard import ERROR
 from semla_ros.bench.drill.library_faults import OTHER
 from semla_ros.bench.drill.session import Session
 from semla_ros.bench.drill.verdicts import (
+    Expectation,
     answers,
     either,
     goes_on,
@@ -104,59 +105,56 @@ _STOPS = (goes_stale(), silent(), tells("inference", least=ERROR))
 _REPORT = "report it, with the node's log: this is a defect of the node or its engine"
 _FAILED = tuple(answers(f"pin, {s} fails", success=False) for s in STEPS)
 
+
+def _part(
+    name: str,
+    does: str,
+    script: Script,
+    expects: tuple[Expectation, ...],
+    seconds: float = 4.0,
+    human: str = _REPORT,
+) -> Fault:
+    return Fault(name, does, script, expects, SWITCHES, seconds, human)
+
+
 PARTS = (
-    Fault(
+    _part(
         "navigator raises",
         "the navigator raises on every image, then of pure noise",
         broken("navigator", "raise", pictures=["clear-day", "noise"], turn_s=4.0),
         (goes_on(), goes_stale(6.0), _NAVIGATOR),
-        setup=SWITCHES,
         seconds=9.0,
-        human=_REPORT,
     ),
-    Fault(
+    _part(
         "navigator hangs",
         "the navigator hangs, then the camera shows pure noise",
         broken("navigator", "hang", pictures=["clear-day", "noise"], turn_s=4.0),
         (goes_on(), goes_stale(6.0), _NAVIGATOR),
-        setup=SWITCHES,
         seconds=12.0,
-        human=_REPORT,
     ),
-    Fault(
-        "inference raises",
-        "the network raises on every image",
-        broken("infer", "raise"),
-        _STOPS,
-        setup=SWITCHES,
-        human=_REPORT,
+    _part(
+        "inference raises", "the network raises on every image", broken("infer", "raise"), _STOPS
     ),
-    Fault(
+    _part(
         "inference hangs",
         "the network hangs in one image",
         broken("infer", "hang"),
         (goes_stale(), silent(), tells("inference", least=ERROR, words=("hang", "hung"))),
-        setup=SWITCHES,
         seconds=10.0,
-        human=_REPORT,
     ),
-    Fault(
+    _part(
         "worker raises",
         "the frame loop raises what nobody expects",
         broken("step", "raise"),
         _STOPS,
-        setup=SWITCHES,
-        human=_REPORT,
     ),
-    Fault(
+    _part(
         "swap fails at each step",
         f"an adapter is pinned while {', '.join(STEPS)} fail one by one",
         steps_fail,
         (goes_on(), tells("adapters"), *_FAILED, answers("pin, nothing fails", success=True)),
-        setup=SWITCHES,
-        human=_REPORT,
     ),
-    Fault(
+    _part(
         "refused orders",
         "a class list is ordered before and after a deactivation, then the node is activated",
         refused_order,
@@ -166,10 +164,9 @@ PARTS = (
             answers("activate", success=True),
             sees("class list", "as before", "refused means gone"),
         ),
-        setup=SWITCHES,
         human="order again once the node is active",
     ),
-    Fault(
+    _part(
         "misspelt exclude",
         "the parameter `exclude` names no adapter",
         misspelt,
@@ -181,29 +178,27 @@ PARTS = (
             ),
             goes_on(),
         ),
-        setup=SWITCHES,
         human="spell the name as the library does",
     ),
-    Fault(
+    _part(
         "hung navigator, SIGTERM",
         "the navigator hangs and the node is told to end by SIGTERM",
         told_to_end("navigator", signal.SIGTERM),
         (sees("ends", "yes", "ends within 25 s"),),
-        setup=SWITCHES,
+        human="",
     ),
-    Fault(
+    _part(
         "hung inference, SIGINT",
         "the network hangs and the node is told to end by SIGINT",
         told_to_end("infer", signal.SIGINT),
         (sees("ends", "yes", "ends within 25 s"),),
-        setup=SWITCHES,
+        human="",
     ),
-    Fault(
+    _part(
         "kill -9 during a swap",
         "the node is killed in the middle of a swap and started again",
         killed,
         (silent(),),
-        setup=SWITCHES,
         human="nothing, where a supervisor (launch, systemd) starts it again",
     ),
 )

@@ -2,16 +2,15 @@
 
     python -m semla_ros.bench.drill.probe pictures.npz heard.jsonl --to /camera/image_raw
 
-Reads one JSON order a line from stdin and answers each with one line on stdout. Everything sent
-and heard goes to the second file as it happens, one JSON array a line: kind, time (ns, the
-system's steady clock, which all processes share), facts. `semla_ros.bench.drill.heard` reads it.
+Takes orders, see `bench.orders`. Everything sent and heard goes to the second file as it happens,
+one JSON array a line: kind, time (ns, the system's steady clock, which all processes share) and
+facts. `semla_ros.bench.drill.heard` reads it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
 import threading
 import time
@@ -36,16 +35,12 @@ from vision_msgs.msg import LabelInfo
 
 from semla_ros.answers import SUPPORT_LEVELS
 from semla_ros.bench.drill.probe_camera import Picture, Script, message_of
-from semla_ros.errors import SemlaError
+from semla_ros.bench.orders import Action, Order, serve
 from semla_ros.msg import AdapterSwap, SupportScore
 from semla_ros.nodes.conversions import stamp_ns
-from semla_ros.nodes.executors import fastest_executor
 from semla_ros.nodes.player import with_stamp
-from semla_ros.nodes.signals import ros_process, spin_until
 from semla_ros.npz_file import read_arrays
 from semla_ros.srv import SelectAdapters, SetVocabulary
-
-_log = logging.getLogger(__name__)
 
 _DEPTH = 50
 _MAX_PICTURES = 500_000_000
@@ -97,12 +92,10 @@ class Probe(Node):
         ):
             self.create_subscription(message, topic, heard, profile)
 
-    def order(self, order: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Carry out one order and return the answer."""
-        if order["do"] == "camera":
-            self._script = Script(order)
-            return {"subscribers": self._camera.get_subscription_count()}
-        return self._call(order)
+    def camera(self, order: Order) -> Order:
+        """Let the camera work so, see `probe_camera.Script`."""
+        self._script = Script(order)
+        return {}
 
     def run_camera(self, ended: threading.Event) -> None:
         """Send images as the script in force says until `ended`."""
@@ -130,7 +123,7 @@ class Probe(Node):
         self._note("sent", stamp, picture.group, picture.number, *picture.size, picture.broken)
         self._camera.publish(with_stamp(data, stamp))
 
-    def _call(self, order: Mapping[str, Any]) -> Mapping[str, Any]:
+    def call(self, order: Order) -> Order:
         """Return the answer of a service within `timeout_s`; one that comes later is a note."""
         name, timeout_s = str(order["service"]), float(order.get("timeout_s", 30.0))
         kind, request = SERVICES[name]
@@ -194,38 +187,15 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _serve(args: argparse.Namespace) -> None:
-    """Carry out orders until stdin ends; camera and callbacks have threads of their own."""
-    executor, ended = fastest_executor(), threading.Event()
-    executor.add_node(probe := Probe(args))
-    threads = [
-        threading.Thread(target=spin_until, args=(ended.is_set, executor)),
-        threading.Thread(target=probe.run_camera, args=(ended,)),
-    ]
-    for thread in threads:
-        thread.start()
-    try:
-        for line in sys.stdin:
-            sys.stdout.write(json.dumps(probe.order(json.loads(line))) + "\n")
-            sys.stdout.flush()
-    finally:
-        ended.set()
-        for thread in threads:
-            thread.join()
-        executor.shutdown()
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve orders; return the exit code."""
     args = _arguments(argv)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
-    try:
-        with ros_process():  # Ctrl-C is for whoever gives the orders: it closes stdin
-            _serve(args)
-    except SemlaError as error:
-        _log.error("%s", error)
-        return 1
-    return 0
+
+    def made() -> tuple[Probe, Mapping[str, Action]]:
+        probe = Probe(args)
+        return probe, {"camera": probe.camera, "call": probe.call}
+
+    return serve(made, Probe.run_camera)
 
 
 if __name__ == "__main__":

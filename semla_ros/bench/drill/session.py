@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -16,13 +17,10 @@ from typing import Any
 import numpy as np
 
 from semla_ros.bench.drill.heard import Answer, Heard, heard_of
-from semla_ros.bench.drill.leftovers import Leftovers
-from semla_ros.bench.drill.peer import Peer
-from semla_ros.bench.drill.scene import SIZE
-from semla_ros.bench.drill.small_disk import mount_small, size_mib
+from semla_ros.bench.drill.scratch import SIZE, mapped, mount_small, remove_shared
 from semla_ros.bench.frames import CAMERA
-from semla_ros.bench.processes import stop_process
-from semla_ros.children import start_child
+from semla_ros.bench.orders import Peer
+from semla_ros.children import Processes, stop_process
 from semla_ros.drive import NODE_MODULE, DriveRequest, node_command, node_environment
 from semla_ros.errors import SemlaError
 from semla_ros.evaluation.live_result import NODE
@@ -31,6 +29,7 @@ LAUNCHER = "semla_ros.bench.drill.faulty_node"
 HEALTHY: Mapping[str, Any] = MappingProxyType({"hz": 5.0, "pictures": ["clear-day"]})
 START_S = 90.0
 _LOOK_S = 0.05
+_MARGIN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +64,13 @@ class Session:
         self._source = bundle
         self._engine = engine
         self._root = Path(tempfile.mkdtemp(prefix="semla-drill-"))
-        self._environment = node_environment() | {"ROS_LOG_DIR": str(self._root / "ros")}
         # never the domain of a robot that runs: what is sent is broken
-        self._environment["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
-        self._environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+        private = {
+            "ROS_LOG_DIR": str(self._root / "ros"),
+            "ROS_DOMAIN_ID": str(1 + os.getpid() % 100),
+            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        }
+        self._processes = Processes(self._root / "logs", node_environment() | private)
         self.pictures = self._root / "pictures.npz"
         np.savez(self.pictures, **groups)
         self._heard_path = self._root / "heard.jsonl"
@@ -77,8 +79,7 @@ class Session:
         self._node: subprocess.Popen[bytes] | None = None
         self._setup: Setup | None = None
         self._disk: Path | None = None
-        self._others: list[subprocess.Popen[bytes]] = []
-        self._leftovers = Leftovers()
+        self._shared: set[str] = set()
         self.bundle = self._root / "bundle"
         self.forget()
 
@@ -87,7 +88,7 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        self._leftovers.remove()
+        remove_shared(self._shared)
         shutil.rmtree(self._root, ignore_errors=True)
 
     def forget(self) -> None:
@@ -128,7 +129,7 @@ class Session:
         place = self._root
         if setup.small_disk:
             self._disk = place = self._root / "disk"
-            mount_small(place, mib=size_mib(self._source) + 4)
+            mount_small(place, holding=self._source, spare_mib=4)
         self.bundle = place / "bundle"
         shutil.copytree(self._source, self.bundle)
         (self._root / "switches").mkdir()
@@ -141,13 +142,11 @@ class Session:
     def start_node(self) -> None:
         """Start the node of the setup in force."""
         setup = self._setup or Setup("none")
-        log = (self._root / "node.log").open("ab")
-        environment = dict(self._environment)
+        changes = {}
         if self._disk is not None:
             places = {"ROS_LOG_DIR": "ros", "XDG_CACHE_HOME": "cache", "TMPDIR": "tmp"}
-            environment |= {name: str(self._disk / place) for name, place in places.items()}
-        with log:
-            self._node = start_child(self.command(setup), env=environment, stdout=log, stderr=log)
+            changes = {name: str(self._disk / place) for name, place in places.items()}
+        self._node = self._processes.start("node", self.command(setup), changes=changes)
 
     def command(self, setup: Setup, *, namespace: str | None = None) -> list[str]:
         """Return the command line of a node."""
@@ -163,22 +162,20 @@ class Session:
         """Return another camera and ear; it sends nothing until told to."""
         heard = heard or self._root / f"{name}.jsonl"
         topic = CAMERA + ("/compressed" if compressed else "")
-        words = ["--to", topic, "--node", NODE] + (["--compressed"] if compressed else [])
-        log = self._root / f"{name}.log"
-        peer = Peer(self.pictures, heard, words, environment=self._environment, log=log)
-        self._others.append(peer.process)
+        words = [sys.executable, "-m", "semla_ros.bench.drill.probe", str(self.pictures)]
+        words += [str(heard), "--to", topic, "--node", NODE]
+        words += ["--compressed"] if compressed else []
+        peer = Peer(self._processes, name, words)
+        _ask(peer, {"do": "camera", "hz": 0})
         return peer
 
     def spawn(self, words: list[str], *, log: str = "other") -> subprocess.Popen[bytes]:
         """Start any other process in the drill's environment; the caller ends it."""
-        with (self._root / f"{log}.log").open("ab") as sink:
-            process = start_child(words, env=self._environment, stdout=sink, stderr=sink)
-        self._others.append(process)
-        return process
+        return self._processes.start(log, words)
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
         """Kill a process without a word and remember what it leaves behind."""
-        self._leftovers.note(process.pid)
+        self._shared |= mapped(process.pid)
         process.kill()
         process.wait()
 
@@ -188,7 +185,7 @@ class Session:
         node = self._node
         if node is None:
             return True
-        self._leftovers.note(node.pid)
+        self._shared |= mapped(node.pid)
         node.send_signal(number)
         try:
             node.wait(within_s)
@@ -200,21 +197,17 @@ class Session:
 
     def stop(self) -> None:
         """End node and probe, remove the bundle's copy."""
-        if self._peer is not None:
-            self._peer.camera(hz=0)
-            self._leftovers.note(self._peer.pid)
-        if self._node is not None:
-            self._leftovers.note(self._node.pid)
+        peer, node = self._peer, self._node
+        if peer is not None:
+            _ask(peer, {"do": "camera", "hz": 0})
+            self._shared |= mapped(peer.process.pid)
+        if node is not None:
+            self._shared |= mapped(node.pid)
             for switch in (self._root / "switches").glob("*"):
                 switch.unlink(missing_ok=True)
-            if self._node.poll() is None:
-                stop_process(self._node)
-        if self._peer is not None:
-            self._peer.close()
-        for each in self._others:
-            if each.poll() is None:
-                self.kill(each)
-        self._others.clear()
+            if node.poll() is None:
+                stop_process(node)
+        self._processes.stop()
         self._node = self._peer = self._setup = None
         if self._disk is not None:
             subprocess.run(["umount", str(self._disk)], check=False)
@@ -225,7 +218,7 @@ class Session:
     def camera(self, **script: object) -> None:
         """Let the camera send so from now on; what is not said is as in `HEALTHY`."""
         if self._peer is not None:
-            self._peer.camera(**{"sizes": [SIZE], **HEALTHY, **script})
+            _ask(self._peer, {"do": "camera", "sizes": [SIZE], **HEALTHY, **script})
 
     def order(
         self, name: str, service: str, *, timeout_s: float = 20.0, **request: object
@@ -233,7 +226,9 @@ class Session:
         """Call a service, keep the answer as `name`, return whether it is yes."""
         if self._peer is None:
             raise SemlaError("expected a probe that was started")
-        success, message = self._peer.call(service, request, timeout_s=timeout_s)
+        order = {"do": "call", "service": service, "request": request, "timeout_s": timeout_s}
+        found = _ask(self._peer, order)
+        success, message = found["success"], str(found["message"])
         self.answers[name] = Answer(time.monotonic_ns(), service, success, message)
         return bool(success)
 
@@ -268,6 +263,10 @@ class Session:
 
     def said(self) -> str:
         """Return the last lines of the node's log."""
-        path = self._root / "node.log"
-        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-        return " / ".join(text.splitlines()[-6:])
+        return self._processes.last_words("node")
+
+
+def _ask(peer: Peer, order: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the probe's answer; whether the node lives is for the trial to say."""
+    timeout_s = _MARGIN_S + float(order.get("timeout_s", 0.0))
+    return peer.ask(order, while_=lambda: True, timeout_s=timeout_s)

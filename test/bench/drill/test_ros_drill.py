@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semla_ros.bench.drill.leftovers import mapped
 from semla_ros.bench.drill.run import PASSED, chosen, drill, row_of
-from semla_ros.bench.drill.scene import SIZE
+from semla_ros.bench.drill.scratch import SIZE, mapped
 from semla_ros.bench.drill.session import Session
 from semla_ros.bench.drill.verdicts import silent
 
