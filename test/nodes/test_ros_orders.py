@@ -89,8 +89,8 @@ def test_a_live_parameter_reaches_the_pipeline(robot, make_image, scene, wait):
         assert it.set_parameter("swap_policy", "always")[0]
         it.send(make_image(scene), lambda: any(s.reason == "domain" for s in swaps))
     assert swaps[0].committed
-    assert swaps[0].from_mix == "base=1"
-    assert sum(swaps[0].to_weights) == pytest.approx(1.0)
+    assert swaps[0].from_mix.id == "base=1"
+    assert sum(a.weight for a in swaps[0].to_mix.adapters) == pytest.approx(1.0)
 
 
 def test_a_wrong_start_value_is_named_and_can_be_set_right(robot):
