@@ -246,11 +246,10 @@ def test_the_engine_is_told_with_precision_and_reason():
     ("state", "level", "message"),
     [
         ("building", b"\x01", "building, onnx serves: tensorrt: tactics 3/9"),
-        ("frozen", b"\x02", "adaptation is frozen: tensorrt: tactics 3/9"),
         ("ready", b"\x00", "onnx"),
     ],
 )
-def test_an_engine_that_is_built_or_frozen_is_told(state, level, message):
+def test_an_engine_that_is_built_is_told(state, level, message):
     engine = EngineStatus(state, "onnx", "tensorrt: tactics 3/9")
     (status,) = [s for s in statuses(snapshot(engine=engine)) if "inference" in s.name]
     assert (status.level, status.message) == (level, message)
