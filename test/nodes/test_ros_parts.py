@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from rcl_interfaces.msg import ParameterDescriptor
-from semla_ros.msg import SupportScore
+from semla_ros.msg import AdapterSwap, SupportScore
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -93,15 +93,19 @@ def test_numbers_of_any_type_become_message_fields():
     again = deserialize_message(serialize_message(support), SupportScore)
     assert (again.expected_miou, again.miou_lower) == (0.5, 0.0)
     event = SwapEvent(7, AdapterMix.base_only(), MIX, "domain", True, "", 1, 2, np.float32(3), 4)
-    serialize_message(conversions.swap_message(Header(), event))
+    swap = deserialize_message(
+        serialize_message(conversions.swap_message(Header(), event)), AdapterSwap
+    )
+    assert (swap.detection_s, swap.reason) == (pytest.approx(1e-3), AdapterSwap.DOMAIN)
     zeros = np.zeros(2)
     estimate = DomainEstimate(
         1, np.zeros(3, np.float32), np.zeros(3, np.float32), ("rain", "fog"), zeros + 2, zeros
     )
-    message = conversions.mixture_message(Header(), MIX, estimate, state=1, since_ns=3)
+    message = conversions.mix_state_message(Header(), MIX, estimate, state=1, since_ns=3)
     serialize_message(message)
-    assert message.distances[0] == 2.0
-    assert math.isnan(message.distances[1])
+    first, second = message.mix.adapters
+    assert first.distance == 2.0
+    assert math.isnan(second.distance)
 
 
 def test_stale_says_nothing_about_support():
