@@ -157,7 +157,7 @@ def _report(study: Study, request: StudyRequest) -> None:
     from semla_ros.evaluation.study.worst_frames import worst_frames
     from semla_ros.pipeline import default_bundle
 
-    pictures = worst_frames(study, request.tasks, request.settings).frames
+    pictures = worst_frames(study, request.tasks, request.settings)
     bundle = open_bundle(request.settings.bundle or default_bundle(), verify=False)
     for path in write_report(study, request.out, pictures=pictures, bundle=bundle):
         print(f"wrote {path}")

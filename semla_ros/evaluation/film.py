@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 
 from semla_ros.answers import SupportReading
-from semla_ros.bags.messages import encoded
-from semla_ros.evaluation.page import FilmFrame, Picture
+from semla_ros.evaluation.page import FilmFrame, picture_of
 from semla_ros.evaluation.replay import FrameView
 from semla_ros.types import AdapterMix, UInt8Array, Vocabulary
 
@@ -134,12 +133,8 @@ def _film_frame(moment: Moment, words: str, start_ns: int, quality: int) -> Film
     seconds = (moment.stamp_ns - start_ns) * 1e-9
     pieces = [f"{seconds:.1f} s", words, mix_text(moment.mix), support_text(moment.support)]
     pictures = (
-        Picture(
-            encoded(moment.camera[..., ::-1], ".jpg", quality=quality).tobytes(), "image/jpeg"
-        ),
-        Picture(encoded(moment.mask[..., ::-1], ".png").tobytes(), "image/png"),
-        Picture(
-            encoded(moment.overlay[..., ::-1], ".jpg", quality=quality).tobytes(), "image/jpeg"
-        ),
+        picture_of(moment.camera, ".jpg", quality=quality),
+        picture_of(moment.mask, ".png"),
+        picture_of(moment.overlay, ".jpg", quality=quality),
     )
     return FilmFrame(seconds, " · ".join(p for p in pieces if p), pictures)

@@ -181,10 +181,10 @@ def _write_pictures(out: Path, result: ReplayResult, film: FilmSink) -> tuple[st
     strip: UInt8Array | None = None
     if film.moments and film.vocabulary is not None:
         strip = film_strip(film.moments, film.vocabulary)
-    page = replay_page(result, moments=film.moments, strip=strip, vocabulary=film.vocabulary)
     try:
         if strip is not None:
             write_image(out / STRIP, strip)
+        page = replay_page(result, moments=film.moments, strip=strip, vocabulary=film.vocabulary)
         write_page(out / PAGE, page)
     except EvaluationError as error:
         return (str(error),)

@@ -127,23 +127,11 @@ def kmeans(points: Float64Array, count: int, *, seed: int = 0) -> Int64Array:
     return labels
 
 
-def frame_indices(recording: RecordingTrack) -> list[int]:
-    """Return the place in the stream of each row: skipped frames have a place but no row."""
-    skipped = {s.index for s in recording.skipped}
-    found: list[int] = []
-    index = 0
-    while len(found) < recording.frames:
-        if index not in skipped:
-            found.append(index)
-        index += 1
-    return found
-
-
 def _low_frames(recording: RecordingTrack, study: Study) -> list[GapFrame]:
     if not recording.embeddings.shape[1]:
         return []
     low = _is_low(recording, study)
-    indices = frame_indices(recording)
+    indices = recording.indices
     return [
         GapFrame(
             recording=recording.name,

@@ -4,44 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.metrics import class_iou, mean_iou
 from semla_ros.evaluation.study.record import FIXED, ORACLE, SEMLA, ZERO_SHOT, Study
 from semla_ros.evaluation.study.scores import domain_counts, means_over
+from semla_ros.evaluation.table import Cell, ResultTable
 from semla_ros.types import Float64Array
 
-Cell = str | int | float | None
 MEANS = ("h-mean", "mean")
-
-
-@dataclass(frozen=True, slots=True)
-class ResultTable:
-    """One table.
-
-    Attributes:
-        name: Of its files.
-        title: Over it.
-        header: Column names.
-        rows: As many cells each; NaN and None mean not scored.
-        note: What a reader should know.
-        best: `column` or `row`: where the largest number is marked; empty: nowhere.
-    """
-
-    name: str
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    note: str = ""
-    best: str = ""
-
-    def __post_init__(self) -> None:
-        wrong = [row for row in self.rows if len(row) != len(self.header)]
-        if wrong:
-            raise EvaluationError(f"expected rows of {len(self.header)} cells, got {wrong[0]!r}")
 
 
 def strategy_miou(study: Study, strategy: str) -> dict[str, float]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from semla_ros.evaluation.analysis.summary import Cell, ResultTable, means
+from semla_ros.evaluation.analysis.summary import means
 from semla_ros.evaluation.drawing import charted
-from semla_ros.evaluation.page import section
+from semla_ros.evaluation.page import table_section
 from semla_ros.evaluation.report.plots import lines
-from semla_ros.evaluation.report.tables import html
 from semla_ros.evaluation.study.gate_curve import gate_curve
 from semla_ros.evaluation.study.record import (
     GATED,
@@ -19,12 +18,13 @@ from semla_ros.evaluation.study.record import (
     Study,
 )
 from semla_ros.evaluation.study.sequence import SequenceMetrics, sequence_metrics
+from semla_ros.evaluation.table import Cell, ResultTable
 
 
 def drive_sections(study: Study) -> list[str]:
     """Return the tables of drives through several domains, and the curve over triggers."""
     tables = [t for r in study.recordings for t in drive_tables(study, r)]
-    sections = [section(t.title, html(t), note=t.note) for t in tables]
+    sections = [table_section(t) for t in tables]
     curve = curve_table(study)
     if curve is None:
         return sections
@@ -32,7 +32,7 @@ def drive_sections(study: Study) -> list[str]:
     series = {str(row[0]): [(float(str(row[1])), float(str(row[2])))] for row in rows}
     labels = {"xlabel": "fusions saved, %", "ylabel": "mIoU points lost"}
     drawn = charted(lambda: lines(series, **labels))
-    return [*sections, section(curve.title, drawn + html(curve), note=curve.note)]
+    return [*sections, table_section(curve, chart=drawn)]
 
 
 def drive_tables(study: Study, recording: RecordingTrack) -> tuple[ResultTable, ...]:

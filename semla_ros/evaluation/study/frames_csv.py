@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 
 from semla_ros.evaluation.metrics import mean_iou
 from semla_ros.evaluation.study.record import RecordingTrack, Study
+from semla_ros.evaluation.table import csv_text
 
 _HEAD = ("recording", "frame", "stamp_ns", "domain", "strategy", "miou", "confidence")
 
 
 def frames_table(study: Study) -> str:
     """Return the CSV: mIoU and confidence in [0, 1], support, and the share of each adapter."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow((*_HEAD, "support", "level", "swapped", *study.info.adapters, "base"))
-    for recording in study.recordings:
-        for strategy in recording.tracks:
-            writer.writerows(_lines(recording, strategy))
-    return stream.getvalue()
+    return csv_text(
+        (*_HEAD, "support", "level", "swapped", *study.info.adapters, "base"),
+        (
+            line
+            for recording in study.recordings
+            for strategy in recording.tracks
+            for line in _lines(recording, strategy)
+        ),
+    )
 
 
 def _lines(recording: RecordingTrack, strategy: str) -> list[tuple[object, ...]]:

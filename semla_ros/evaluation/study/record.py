@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,13 @@ class RecordingTrack:
     def frames(self) -> int:
         """Number of frames F."""
         return len(self.stamps_ns)
+
+    @property
+    def indices(self) -> list[int]:
+        """Place in the input of each row: skipped frames have a place but no row."""
+        skipped = {s.index for s in self.skipped}
+        places = (i for i in range(self.frames + len(skipped)) if i not in skipped)
+        return list(islice(places, self.frames))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from semla_ros.engine.postprocess import restore
 from semla_ros.evaluation.metrics import mean_iou
-from semla_ros.evaluation.report.worst import IGNORED, WorstFrames
+from semla_ros.evaluation.page import BadFrame, Picture, picture_of
 from semla_ros.evaluation.study.inputs import Shot
-from semla_ros.evaluation.study.record import GATED, SEMLA, RecordingTrack, Study
+from semla_ros.evaluation.study.record import (
+    GATED,
+    SEMLA,
+    RecordingTrack,
+    StrategyTrack,
+    Study,
+)
 from semla_ros.evaluation.study.session import Session, StudySettings
 from semla_ros.evaluation.study.tasks import Task, subject_of
 from semla_ros.evaluation.truth.source import TruthSource
-from semla_ros.types import BASE, AdapterMix, Float32Array, LabelArray
+from semla_ros.types import BASE, AdapterMix, Float32Array, LabelArray, UInt8Array
 
 DEFAULT_COUNT = 12
+IGNORED = 255
+ERROR_RGB = (213, 94, 0)
+"""Vermilion of Okabe and Ito: told from grey by everybody."""
 _APART_NS = 2_000_000_000
 """Two frames of one recording nearer than this show the same."""
 
@@ -68,7 +78,7 @@ def find_worst(study: Study, strategy: str, *, count: int = DEFAULT_COUNT) -> li
 
 def worst_frames(
     study: Study, tasks: Sequence[Task], settings: StudySettings, *, count: int = DEFAULT_COUNT
-) -> WorstFrames:
+) -> tuple[BadFrame, ...]:
     """Return pictures of the worst frames, their masks made once more with the recorded mixes.
 
     Args:
@@ -80,37 +90,36 @@ def worst_frames(
     Raises:
         SemlaError: The bundle or an input cannot be opened any more.
     """
-    pictures = WorstFrames(study.info.colors, count=count)
     strategy = shown_strategy(study)
     found = [] if strategy is None else find_worst(study, strategy, count=count)
     if strategy is None or not found:
-        return pictures
+        return ()
+    pictures: list[BadFrame] = []
     session = Session(settings)
     try:
         for task in tasks:
             rows = {f.row: f.score for f in found if f.recording == task.name}
             recording = next((r for r in study.recordings if r.name == task.name), None)
             if rows and recording is not None:
-                _add(pictures, session, task, recording=recording, strategy=strategy, rows=rows)
+                pictures += _pictured(
+                    session, task, recording, track=recording.tracks[strategy], rows=rows
+                )
     finally:
         session.close()
-    return pictures
+    return tuple(sorted(pictures, key=lambda frame: frame.score))
 
 
-def _add(
-    pictures: WorstFrames,
+def _pictured(
     session: Session,
     task: Task,
-    *,
     recording: RecordingTrack,
-    strategy: str,
+    *,
+    track: StrategyTrack,
     rows: Mapping[int, float],
-) -> None:
+) -> Iterator[BadFrame]:
     subject = subject_of(session, task)
-    track = recording.tracks[strategy]
-    skipped = {s.index for s in recording.skipped}
-    places = [i for i in range(recording.frames + len(skipped)) if i not in skipped]
-    wanted = {places[row]: row for row in rows}
+    indices = recording.indices
+    wanted = {indices[row]: row for row in rows}
     for shot in subject.frames.shots(on_note=lambda _: None, keep=wanted.__contains__):
         row = wanted[shot.index]
         truth = _truth(subject.truth, shot, ignore=len(session.classes))
@@ -121,7 +130,45 @@ def _add(
         seconds = (shot.stamp_ns - int(recording.stamps_ns[0])) * 1e-9
         parts = (recording.name, shot.name or f"{seconds:.1f} s", recording.domains[row])
         caption = ", ".join(dict.fromkeys(p for p in parts if p))
-        pictures.add(shot.frame.rgb, truth, labels, rows[row], caption)
+        made = error_pictures(shot.frame.rgb, truth, labels, session.info().colors)
+        yield BadFrame(rows[row], caption, made)
+
+
+def error_pictures(
+    rgb: UInt8Array,
+    truth: LabelArray,
+    labels: LabelArray,
+    colors: Sequence[tuple[int, int, int]],
+    *,
+    width: int = 280,
+) -> tuple[Picture, ...]:
+    """Return camera, truth, prediction and error of one frame.
+
+    Args:
+        rgb: (H, W, 3) camera image.
+        truth: (H, W) class ids, `IGNORED` where not scored.
+        labels: (H, W) class ids predicted.
+        colors: RGB of each class.
+        width: Of each picture, pixels.
+    """
+    lut = np.full((256, 3), 60, np.uint8)
+    lut[: len(colors)] = np.asarray(colors, np.uint8).reshape(-1, 3)
+    size = (width, max(1, round(rgb.shape[0] * width / rgb.shape[1])))
+    camera = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
+    wanted, got = (
+        cv2.resize(np.minimum(x, IGNORED).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+        for x in (truth, labels)
+    )
+    gray = cv2.cvtColor(cv2.cvtColor(camera, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    error = (gray.astype(np.float32) * 0.6 + 90).astype(np.uint8)
+    wrong = (wanted != got) & (wanted != IGNORED)
+    error[wrong] = (0.25 * error[wrong] + 0.75 * np.array(ERROR_RGB)).astype(np.uint8)
+    return (
+        picture_of(camera, ".jpg", quality=78),
+        picture_of(lut[wanted], ".png"),
+        picture_of(lut[got], ".png"),
+        picture_of(error, ".jpg", quality=78),
+    )
 
 
 def _truth(source: TruthSource, shot: Shot, *, ignore: int) -> LabelArray | None:

@@ -10,17 +10,16 @@ import pytest
 pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'semla-ros[evaluate]'")
 pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'semla-ros[evaluate]'")
 
-from semla_ros.errors import EvaluationError
 from semla_ros.evaluation import extra
 from semla_ros.evaluation.analysis.detection import BadMasks
 from semla_ros.evaluation.analysis.frames import SIGNALS
-from semla_ros.evaluation.analysis.summary import ResultTable
+from semla_ros.evaluation.page import BadFrame, worst_grid
 from semla_ros.evaluation.report import PAGE, study_page, write_report
 from semla_ros.evaluation.report.findings import findings
 from semla_ros.evaluation.report.sections import page_fills, support_sections
-from semla_ros.evaluation.report.tables import comma_separated, latex, markdown
 from semla_ros.evaluation.report.verdict import verdict
-from semla_ros.evaluation.report.worst import WorstFrames, worst_grid
+from semla_ros.evaluation.study.worst_frames import error_pictures
+from semla_ros.evaluation.table import ResultTable, comma_separated, latex, markdown
 
 TABLE = ResultTable(
     "t",
@@ -121,31 +120,20 @@ def test_tables_in_every_dress():
     assert comma_separated(TABLE) == "who,a_b,c\nx|y,1.25,\nz,3.0,\n"
 
 
-def test_the_worst_frames_are_kept_in_order():
-    worst = WorstFrames([(255, 0, 0), (0, 255, 0)], count=2, width=16)
-    rgb = np.zeros((8, 16, 3), np.uint8)
-    labels = np.zeros((8, 16), np.uint8)
-    for score in (0.5, 0.1, np.nan, 0.9, 0.3):
-        worst.add(rgb, labels, labels, score, f"<frame> {score}")
-    assert [f.score for f in worst.frames] == [0.1, 0.3]
-    shown = worst_grid(worst.frames)
-    assert shown.count("<img") == 8
-    assert "&lt;frame&gt; 0.1" in shown
-    with pytest.raises(EvaluationError, match="one size"):
-        worst.add(rgb, labels[:4], labels, 0.0, "cut")
-
-
 def test_wrong_pixels_are_orange_and_ignored_ones_are_not():
     import cv2
 
-    worst = WorstFrames([(0, 0, 0)] * 2, count=1, width=20)
     truth = np.zeros((20, 20), np.uint8)
     truth[:, 10:15], truth[:, 15:] = 1, 255
-    worst.add(np.full((20, 20, 3), 90, np.uint8), truth, np.zeros_like(truth), 0.2, "x")
-    error = cv2.imdecode(np.frombuffer(worst.frames[0].pictures[3].data, np.uint8), 1)[10]
+    rgb = np.full((20, 20, 3), 90, np.uint8)
+    pictures = error_pictures(rgb, truth, np.zeros_like(truth), [(0, 0, 0)] * 2, width=20)
+    error = cv2.imdecode(np.frombuffer(pictures[3].data, np.uint8), 1)[10]
     assert error[12, 2] > error[12, 0] + 60, "wrong: red over blue"
     assert abs(int(error[3, 2]) - int(error[3, 0])) < 30
     assert abs(int(error[18, 2]) - int(error[18, 0])) < 30
+    shown = worst_grid([BadFrame(0.1, "<frame>", pictures)])
+    assert shown.count("<img") == 4
+    assert "mIoU 10.0 %: &lt;frame&gt;" in shown
 
 
 def test_a_signal_worse_than_chance_is_said_to_point_the_wrong_way(study):

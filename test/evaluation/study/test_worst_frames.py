@@ -39,7 +39,7 @@ def test_pictures_are_made_of_the_frames_that_were_found(
     tasks = tasks_of([str(drive.bag)], labels=["/truth"], domains=drive.domains)
     settings = StudySettings(bundle=bundle, changes=SETTINGS, strategies=("semla-gated",))
     study = run_study(StudyRequest(tasks, tmp_path, settings)).study
-    shown = worst_frames(study, tasks, settings, count=3).frames
+    shown = worst_frames(study, tasks, settings, count=3)
     found = find_worst(study, "semla-gated", count=3)
     assert [f.score for f in shown] == [f.score for f in found]
     assert all(len(f.pictures) == 4 for f in shown)
