@@ -15,8 +15,8 @@ ROSDEP = {"cv2": "python3-opencv", "yaml": "python3-yaml"} | {
 """Python module -> the rosdep key that installs it."""
 PIP_NAME = {"backports": "backports.zstd"}
 OPTIONAL = {
-    *("google", "jinja2", "matplotlib", "onnx", "onnxscript", "open_clip", "openvino", "peft", "PIL"),
-    *("psutil", "ray", "scipy", "sklearn", "tensorrt", "timm", "torch", "torchvision"),
+    *("google", "jinja2", "matplotlib", "onnx", "onnxscript", "open_clip", "openvino", "peft"),
+    *("PIL", "psutil", "ray", "scipy", "sklearn", "tensorrt", "timm", "torch", "torchvision"),
     *("transformers", "typing_extensions"),
 }
 """Modules of pyproject.toml's extras and of what they install: imported where they are used."""

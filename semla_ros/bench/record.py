@@ -10,7 +10,7 @@ from typing import Any
 
 from semla_ros.bench.machine import Machine, machine_facts
 from semla_ros.errors import EvaluationError
-from semla_ros.evaluation.study.store import finite, write_file
+from semla_ros.evaluation.files import finite, write_file
 from semla_ros.structured_text import from_json
 
 Cell = str | int | float | bool | None

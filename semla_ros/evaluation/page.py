@@ -18,10 +18,10 @@ import numpy as np
 from semla_ros.bags.messages import encoded
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.extra import evaluate_extra
+from semla_ros.evaluation.files import write_file
 from semla_ros.evaluation.table import DIGITS, Cell, ResultTable, shown
 from semla_ros.shown import utf8
 from semla_ros.types import UInt8Array, Vocabulary
-from semla_ros.whole_file import write_file
 
 MAX_PAGE_BYTES = 8_000_000
 WORST_COLUMNS = ("camera", "truth", "prediction", "error")
@@ -98,7 +98,9 @@ class Key:
 @cache
 def _environment() -> Any:  # noqa: ANN401  a Jinja2 environment
     jinja2 = evaluate_extra("jinja2")
-    return jinja2.Environment(loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True)
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, keep_trailing_newline=True
+    )
 
 
 def _block(name: str, *given: object) -> str:
@@ -246,4 +248,4 @@ def write_page(path: Path, html: str) -> None:
             f"expected a page of at most {MAX_PAGE_BYTES} bytes, got {len(data)}: "
             "give the film fewer or smaller frames"
         )
-    write_file(path, data, error=EvaluationError)
+    write_file(path, data)

@@ -18,6 +18,7 @@ from semla_ros.bags.reader import choose_topic, read_frames
 from semla_ros.bags.writer import BagWriter
 from semla_ros.config import Config, updated
 from semla_ros.errors import EvaluationError
+from semla_ros.evaluation.files import write_file
 from semla_ros.evaluation.film import FilmSink
 from semla_ros.evaluation.page import write_page
 from semla_ros.evaluation.replay import Progress, replay, with_notes
@@ -27,7 +28,6 @@ from semla_ros.evaluation.sinks import FileSink, PredictionSink, VideoSink
 from semla_ros.evaluation.strip import film_strip
 from semla_ros.pipeline import AdaptivePipeline, build_pipeline
 from semla_ros.types import UInt8Array
-from semla_ros.whole_file import write_file
 
 RESULTS, PAGE, STRIP = "results.json", "index.html", "strip.png"
 VIDEO, PREDICTIONS = "overlay.mp4", "predictions.mcap"
@@ -203,4 +203,4 @@ def write_image(path: Path, rgb: UInt8Array) -> None:
         raise EvaluationError(f"cannot write {str(path)!r}: {error}") from error
     if not done:
         raise EvaluationError(f"expected an image that {path.suffix} can hold, got {rgb.shape}")
-    write_file(path, content.tobytes(), error=EvaluationError)
+    write_file(path, content.tobytes())

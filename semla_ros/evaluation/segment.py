@@ -29,8 +29,7 @@ from semla_ros.engine.windows import (
 )
 from semla_ros.errors import ConfigError, EvaluationError
 from semla_ros.evaluation.mixes import mix_of
-from semla_ros.evaluation.segment_files import write_results
-from semla_ros.evaluation.segment_result import SegmentedImage
+from semla_ros.evaluation.segment_files import SegmentedImage, write_results
 from semla_ros.executors import use_one_blas_thread
 from semla_ros.image_file import read_image
 from semla_ros.library.library import AdapterLibrary

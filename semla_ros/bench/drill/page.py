@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from semla_ros.bench.record import BenchRecord, read_json, record_of
-from semla_ros.evaluation.study.store import write_file
+from semla_ros.evaluation.files import write_file
 
 _COLUMNS = {
     "fault": "fault",

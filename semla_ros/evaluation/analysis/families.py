@@ -13,7 +13,7 @@ from semla_ros.errors import EmptyLibraryError
 from semla_ros.evaluation.analysis.detection import Alarm, alarms, families, rates
 from semla_ros.evaluation.analysis.frames import FrameTable
 from semla_ros.evaluation.analysis.rerun import without
-from semla_ros.evaluation.study.record import BoolArray, RecordingTrack, Study
+from semla_ros.evaluation.study.study import BoolArray, SequenceResult, Study
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
 from semla_ros.mask_signals import SIGNALS
 from semla_ros.navigator.distance import DISTANCES, CentroidBank, novelties
@@ -85,7 +85,7 @@ def family_alarms(
 
 def strangers(
     known: Study,
-    unknown: Sequence[RecordingTrack],
+    unknown: Sequence[SequenceResult],
     bank: CentroidBank,
     *,
     settings: RetrievalSettings,

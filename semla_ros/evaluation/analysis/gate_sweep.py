@@ -11,7 +11,7 @@ from semla_ros.bundle import AdaptationDefaults
 from semla_ros.config import Config, updated
 from semla_ros.evaluation.analysis.rerun import rerun
 from semla_ros.evaluation.study.gate import with_trigger
-from semla_ros.evaluation.study.record import RecordingTrack
+from semla_ros.evaluation.study.study import SequenceResult
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.distance import CentroidBank
 from semla_ros.pipeline.settings import LiveSettings
@@ -36,7 +36,7 @@ class GateScore:
 
 
 def gate_sweep(
-    recordings: Sequence[RecordingTrack],
+    recordings: Sequence[SequenceResult],
     library: AdapterLibrary,
     bank: CentroidBank,
     *,

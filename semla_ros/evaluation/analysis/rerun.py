@@ -10,8 +10,8 @@ import numpy as np
 from semla_ros.bundle import ModelBundle
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.study.gate import GateReplay, gated_mixes
-from semla_ros.evaluation.study.record import BoolArray, RecordingTrack
 from semla_ros.evaluation.study.strategies import mix_row
+from semla_ros.evaluation.study.study import BoolArray, SequenceResult
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.retrieval import retrieve
 from semla_ros.navigator.distance import DISTANCES, CentroidBank
@@ -41,7 +41,7 @@ class Rerun:
 
 
 def rerun(
-    recording: RecordingTrack,
+    recording: SequenceResult,
     library: AdapterLibrary,
     bank: CentroidBank,
     *,

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from semla_ros.evaluation.metrics import class_iou, mean_iou
-from semla_ros.evaluation.study.record import FIXED, ORACLE, SEMLA, ZERO_SHOT, Study
 from semla_ros.evaluation.study.scores import domain_counts, means_over
+from semla_ros.evaluation.study.study import FIXED, ORACLE, SEMLA, ZERO_SHOT, Study
 from semla_ros.evaluation.table import Cell, ResultTable
 from semla_ros.types import Float64Array
 
@@ -68,7 +68,7 @@ def swap_table(study: Study) -> ResultTable:
     reference, _ = means(study, SEMLA) if SEMLA in study.info.strategies else (math.nan, 0.0)
     rows: list[tuple[Cell, ...]] = []
     for strategy in study.info.strategies:
-        tracks = [r.tracks[strategy] for r in study.recordings if strategy in r.tracks]
+        tracks = [r.results[strategy] for r in study.recordings if strategy in r.results]
         frames = sum(len(t.swapped) for t in tracks)
         if not frames:
             continue
@@ -117,13 +117,13 @@ def weights_by_domain(study: Study, strategy: str) -> dict[str, dict[str, float]
     sums: dict[str, Float64Array] = {}
     frames: dict[str, int] = {}
     for recording in study.recordings:
-        track = recording.tracks.get(strategy)
-        if track is None:
+        result = recording.results.get(strategy)
+        if result is None:
             continue
         domains = np.array([d or recording.name for d in recording.domains], dtype=np.str_)
         for domain in map(str, np.unique(domains)):
             chosen = domains == domain
-            total = track.weights[chosen].astype(np.float64).sum(axis=0)
+            total = result.weights[chosen].astype(np.float64).sum(axis=0)
             sums[domain] = sums.get(domain, np.zeros(len(names))) + total
             frames[domain] = frames.get(domain, 0) + int(chosen.sum())
     return {

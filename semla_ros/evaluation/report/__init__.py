@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from semla_ros.bundle import ModelBundle
 from semla_ros.evaluation.analysis.gaps import library_gaps
 from semla_ros.evaluation.analysis.rerun import bundle_library
 from semla_ros.evaluation.drawing import charted
+from semla_ros.evaluation.files import json_text, write_file
 from semla_ros.evaluation.page import (
     BadFrame,
     headlines,
@@ -38,12 +38,10 @@ from semla_ros.evaluation.report.sections import (
 )
 from semla_ros.evaluation.report.verdict import verdict
 from semla_ros.evaluation.report.words import words_section
-from semla_ros.evaluation.study.record import Study
-from semla_ros.evaluation.study.store import finite, write_file
+from semla_ros.evaluation.study.study import Study
 from semla_ros.evaluation.table import ResultTable, comma_separated, latex, markdown
 from semla_ros.mask_signals import SIGNALS
 from semla_ros.pipeline.settings import bank_of
-from semla_ros.shown import utf8
 
 PAGE, TABLES, REPORT = "index.html", "tables.md", "report.json"
 
@@ -75,12 +73,12 @@ def write_report(
     tables = study_tables(study, found)
     texts = {
         TABLES: "\n".join(markdown(t) for t in tables),
-        REPORT: json.dumps(finite(numbers(study, found)), indent=1, allow_nan=False) + "\n",
+        REPORT: json_text(numbers(study, found)),
         **{f"{t.name}.csv": comma_separated(t) for t in tables},
     }
     if with_latex:
         texts["tables.tex"] = "\n".join(latex(t) for t in tables)
-    files = (write_file(out / name, utf8(text)) for name, text in texts.items())
+    files = (write_file(out / name, text) for name, text in texts.items())
     return (out / PAGE, *files)
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.analysis.summary import comparison_table
 from semla_ros.evaluation.bars import SERIES_COLORS, BarRow, grouped_bars
+from semla_ros.evaluation.files import json_text, write_file
 from semla_ros.evaluation.page import page, section, table_section, verdict_list, write_page
 from semla_ros.evaluation.report.findings import Findings, findings
 from semla_ros.evaluation.report.verdict import verdict
-from semla_ros.evaluation.study.record import Study
-from semla_ros.evaluation.study.store import finite, write_file
+from semla_ros.evaluation.study.study import Study
 from semla_ros.evaluation.table import Cell, ResultTable, comma_separated, latex, markdown
-from semla_ros.shown import utf8
 
 
 def write_comparison(
@@ -46,12 +44,12 @@ def write_comparison(
     }
     files = [
         out / "index.html",
-        write_file(out / "comparison.csv", utf8(comma_separated(results))),
-        write_file(out / "tables.md", utf8(f"{markdown(results)}\n{markdown(support)}")),
-        write_file(out / "report.json", (json.dumps(finite(numbers), indent=1) + "\n").encode()),
+        write_file(out / "comparison.csv", comma_separated(results)),
+        write_file(out / "tables.md", f"{markdown(results)}\n{markdown(support)}"),
+        write_file(out / "report.json", json_text(numbers)),
     ]
     if with_latex:
-        files.append(write_file(out / "comparison.tex", utf8(latex(results))))
+        files.append(write_file(out / "comparison.tex", latex(results)))
     return tuple(files)
 
 

@@ -14,7 +14,7 @@ from semla_ros.evaluation.analysis.detection import BadMasks, bad_masks
 from semla_ros.evaluation.analysis.frames import FrameTable, frame_table, main_strategy
 from semla_ros.evaluation.analysis.gain import Gain, gain
 from semla_ros.evaluation.extra import MissingExtraError
-from semla_ros.evaluation.study.record import GATED, SEMLA, UNIFORM, ZERO_SHOT, Study
+from semla_ros.evaluation.study.study import GATED, SEMLA, UNIFORM, ZERO_SHOT, Study
 
 LOW_QUANTILE = 0.25
 """Without a wish of the user, a bad mask is one of the worst quarter."""
@@ -117,7 +117,7 @@ def swaps_saved(study: Study) -> float | None:
     """Return per-frame SemLA's fusions for each one of the gate; None where unknown."""
     changes = {}
     for name in (SEMLA, GATED):
-        tracks = [r.tracks[name] for r in study.recordings if name in r.tracks]
+        tracks = [r.results[name] for r in study.recordings if name in r.results]
         if not tracks:
             return None
         changes[name] = int(sum(t.swapped.sum() for t in tracks))

@@ -33,7 +33,7 @@ from semla_ros.evaluation.page import (
 from semla_ros.evaluation.report.findings import Findings
 from semla_ros.evaluation.report.library_map import library_map
 from semla_ros.evaluation.report.plots import projection_plot, reliability_plot, support_scatter
-from semla_ros.evaluation.study.record import SEMLA, ZERO_SHOT, RecordingTrack, Study
+from semla_ros.evaluation.study.study import SEMLA, ZERO_SHOT, SequenceResult, Study
 from semla_ros.evaluation.table import Cell, ResultTable
 from semla_ros.evaluation.timeline import Stage, TimelinePoint, timeline
 from semla_ros.navigator.distance import CentroidBank
@@ -192,7 +192,7 @@ def timeline_sections(study: Study, strategy: str, fills: Mapping[str, Fill]) ->
     """Return the timelines of the first recordings."""
     sections = []
     for recording in study.recordings[:MAX_TIMELINES]:
-        if strategy not in recording.tracks or recording.frames < 2:
+        if strategy not in recording.results or recording.frames < 2:
             continue
         drawing = timeline(
             _points(recording, strategy, study.info.adapters),
@@ -208,10 +208,10 @@ def timeline_sections(study: Study, strategy: str, fills: Mapping[str, Fill]) ->
 
 
 def _points(
-    recording: RecordingTrack, strategy: str, adapters: Sequence[str]
+    recording: SequenceResult, strategy: str, adapters: Sequence[str]
 ) -> list[TimelinePoint]:
     names = (*adapters, "base")
-    weights = recording.tracks[strategy].weights
+    weights = recording.results[strategy].weights
     return [
         TimelinePoint(
             int(stamp),
@@ -231,7 +231,7 @@ def _points(
     ]
 
 
-def _stages(recording: RecordingTrack) -> list[Stage]:
+def _stages(recording: SequenceResult) -> list[Stage]:
     places = range(recording.frames)
     runs = [list(g) for _, g in groupby(places, lambda i: recording.domains[i])]
     if len(runs) > recording.frames // 3 or not any(recording.domains):

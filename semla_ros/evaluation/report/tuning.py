@@ -19,8 +19,8 @@ from semla_ros.evaluation.analysis.rerun import bundle_library
 from semla_ros.evaluation.analysis.thresholds import RATES, Thresholds, thresholds
 from semla_ros.evaluation.report.decisions import take_gate, take_retrieval, take_thresholds
 from semla_ros.evaluation.report.tuning_page import Tuned, write_tuning
-from semla_ros.evaluation.study.record import RecordingTrack, Study
 from semla_ros.evaluation.study.session import Session, StudySettings
+from semla_ros.evaluation.study.study import SequenceResult, Study
 from semla_ros.evaluation.study.tasks import Task
 from semla_ros.navigator.distance import DISTANCES, CentroidBank
 from semla_ros.pipeline import default_bundle
@@ -164,7 +164,7 @@ def _gate(
     chosen = updated(config, parameters)
     defaults = bundle.manifest.defaults
     distance = LiveSettings.of(chosen, defaults).distance
-    recordings: list[RecordingTrack] = [r for s in request.studies for r in s.recordings]
+    recordings: list[SequenceResult] = [r for s in request.studies for r in s.recordings]
     scores = gate_sweep(
         recordings,
         library,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
@@ -18,6 +16,7 @@ from semla_ros.evaluation.analysis.mix_sweep import Choice, MixSweep
 from semla_ros.evaluation.analysis.summary import MEANS
 from semla_ros.evaluation.analysis.thresholds import Thresholds
 from semla_ros.evaluation.drawing import charted
+from semla_ros.evaluation.files import json_text, write_file
 from semla_ros.evaluation.page import (
     note,
     page,
@@ -28,9 +27,7 @@ from semla_ros.evaluation.page import (
     write_page,
 )
 from semla_ros.evaluation.report.plots import heatmap, lines
-from semla_ros.evaluation.study.store import finite, write_file
 from semla_ros.evaluation.table import Cell, ResultTable
-from semla_ros.shown import utf8
 
 PARAMETERS, NUMBERS, PAGE = "params.yaml", "tune.json", "index.html"
 
@@ -210,10 +207,9 @@ def write_tuning(tuned: Tuned, out: Path) -> tuple[Path, ...]:
         EvaluationError: One cannot be written.
     """
     write_page(out / PAGE, tuning_page(tuned))
-    data: dict[str, Any] = finite(asdict(tuned))
     return (
-        write_file(out / PARAMETERS, utf8(parameter_yaml(tuned))),
-        write_file(out / NUMBERS, (json.dumps(data, indent=1, allow_nan=False) + "\n").encode()),
+        write_file(out / PARAMETERS, parameter_yaml(tuned)),
+        write_file(out / NUMBERS, json_text(asdict(tuned))),
         out / PAGE,
     )
 

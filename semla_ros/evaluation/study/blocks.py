@@ -4,30 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from semla_ros.bags.opening import NoteSink
-from semla_ros.evaluation.result import SkippedRecord
-from semla_ros.evaluation.study.inputs import Input, Shot
+from semla_ros.evaluation.study.inputs import Input, InputFrame
 from semla_ros.evaluation.truth.source import Truth, TruthSource
 
 BLOCK_FRAMES = 32
 BLOCK_BYTES = 96_000_000
 _FIRST_FRAMES = 4
 """The first block is small and each doubles, so that computing begins soon."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Block:
-    """Frames that go through all strategies together.
-
-    Attributes:
-        shots: Those with an image, each with its truth.
-        skipped: Those without.
-    """
-
-    shots: tuple[tuple[Shot, Truth], ...]
-    skipped: tuple[SkippedRecord, ...]
+Block = list[tuple[InputFrame, Truth]]
+"""Frames that go through all strategies together, with their truth."""
 
 
 def read_blocks(frames: Input, truth: TruthSource, *, on_note: NoteSink) -> Iterator[Block]:
@@ -35,7 +22,7 @@ def read_blocks(frames: Input, truth: TruthSource, *, on_note: NoteSink) -> Iter
 
     Args:
         frames: What is read.
-        truth: Asked for each frame in turn, on the reading thread.
+        truth: Asked for each frame that can be used in turn, on the reading thread.
         on_note: Called on the reading thread.
 
     Raises:
@@ -50,16 +37,15 @@ def read_blocks(frames: Input, truth: TruthSource, *, on_note: NoteSink) -> Iter
 
 
 def _blocks(frames: Input, truth: TruthSource, on_note: NoteSink) -> Iterator[Block]:
-    shots: list[tuple[Shot, Truth]] = []
-    skipped: list[SkippedRecord] = []
-    size, limit = 0, min(_FIRST_FRAMES, BLOCK_FRAMES)
-    for shot in frames.shots(on_note=on_note):
-        if shot.frame is None:
-            skipped.append(SkippedRecord(shot.index, shot.stamp_ns, shot.reason))
+    block: Block = []
+    size, used, limit = 0, 0, min(_FIRST_FRAMES, BLOCK_FRAMES)
+    for each in frames.read(on_note=on_note):
+        if each.frame is None:
+            block.append((each, Truth(None)))
             continue
-        shots.append((shot, truth.truth(shot.stamp_ns, shot.name)))
-        size += shot.frame.rgb.nbytes
-        if len(shots) >= limit or size >= BLOCK_BYTES:
-            yield Block(tuple(shots), tuple(skipped))
-            shots, skipped, size, limit = [], [], 0, min(2 * limit, BLOCK_FRAMES)
-    yield Block(tuple(shots), tuple(skipped))
+        block.append((each, truth.truth(each.stamp_ns, each.name)))
+        size, used = size + each.frame.rgb.nbytes, used + 1
+        if used >= limit or size >= BLOCK_BYTES:
+            yield block
+            block, size, used, limit = [], 0, 0, min(2 * limit, BLOCK_FRAMES)
+    yield block

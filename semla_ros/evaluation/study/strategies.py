@@ -11,7 +11,8 @@ import numpy as np
 
 from semla_ros.errors import ConfigError, EmptyLibraryError
 from semla_ros.evaluation.mixes import mix_of
-from semla_ros.evaluation.study.record import (
+from semla_ros.evaluation.study.observation import Observation
+from semla_ros.evaluation.study.study import (
     FIXED,
     GATED,
     GATED_AT,
@@ -21,36 +22,17 @@ from semla_ros.evaluation.study.record import (
     ZERO_SHOT,
 )
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
-from semla_ros.types import BASE, AdapterMix, Float32Array, Float64Array
+from semla_ros.types import BASE, AdapterMix, Float32Array
 
 DEFAULT_STRATEGIES = (ZERO_SHOT, UNIFORM, SEMLA, GATED, ORACLE)
 OWN_DOMAIN = "domain"
 """`--leave-out domain`: the adapter of the frame's own domain."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Look:
-    """What a strategy may know of a frame.
-
-    Attributes:
-        stamp_ns: Sensor time.
-        domain: Its domain, "" if unknown; only the oracle and leave-one-out use it.
-        embedding: (D,) float32; None without a navigator.
-        distances: (N,) of the embedding to the adapters; empty without a navigator.
-        excluded: Adapters that are left out for this frame.
-    """
-
-    stamp_ns: int
-    domain: str
-    embedding: Float32Array | None
-    distances: Float64Array
-    excluded: frozenset[str] = frozenset()
-
-
 class Chooser(Protocol):
     """One strategy that says for each frame, in order, which mix is to serve."""
 
-    def choose(self, look: Look) -> AdapterMix | None:
+    def choose(self, seen: Observation) -> AdapterMix | None:
         """Return the mix for a frame, None where the strategy has no meaning."""
         ...
 
@@ -61,7 +43,7 @@ class FixedMix:
 
     mix: AdapterMix
 
-    def choose(self, look: Look) -> AdapterMix | None:
+    def choose(self, seen: Observation) -> AdapterMix | None:
         """Return the mix."""
         return self.mix
 
@@ -72,9 +54,9 @@ class Uniform:
 
     names: tuple[str, ...]
 
-    def choose(self, look: Look) -> AdapterMix | None:
+    def choose(self, seen: Observation) -> AdapterMix | None:
         """Return the mix of what is not left out, the base where nothing is."""
-        kept = [n for n in self.names if n not in look.excluded]
+        kept = [n for n in self.names if n not in seen.excluded]
         return AdapterMix.from_weights(dict.fromkeys(kept, 1.0)) if kept else _base()
 
 
@@ -85,9 +67,9 @@ class PerFrame:
     names: tuple[str, ...]
     settings: RetrievalSettings
 
-    def choose(self, look: Look) -> AdapterMix | None:
+    def choose(self, seen: Observation) -> AdapterMix | None:
         """Return what retrieval asks for."""
-        return semla_mix(self.names, look, self.settings)
+        return semla_mix(self.names, seen, self.settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,19 +78,21 @@ class Oracle:
 
     names: tuple[str, ...]
 
-    def choose(self, look: Look) -> AdapterMix | None:
+    def choose(self, seen: Observation) -> AdapterMix | None:
         """Return it; None where there is none of that name."""
-        own = named_like(look.domain, self.names)
+        own = named_like(seen.domain, self.names)
         return None if own is None else AdapterMix((own,), (1.0,))
 
 
-def semla_mix(names: Sequence[str], look: Look, settings: RetrievalSettings) -> AdapterMix | None:
+def semla_mix(
+    names: Sequence[str], seen: Observation, settings: RetrievalSettings
+) -> AdapterMix | None:
     """Return the mix retrieval asks for on this frame alone; None without a navigator."""
-    if look.embedding is None:
+    if seen.embedding is None:
         return None
-    allowed = replace(settings, exclude=settings.exclude | look.excluded)
+    allowed = replace(settings, exclude=settings.exclude | seen.excluded)
     try:
-        return retrieve(names, look.distances, settings=allowed)
+        return retrieve(names, seen.distances, settings=allowed)
     except EmptyLibraryError:
         return _base()
 

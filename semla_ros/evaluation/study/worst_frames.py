@@ -11,16 +11,16 @@ import numpy as np
 from semla_ros.engine.postprocess import restore
 from semla_ros.evaluation.metrics import mean_iou
 from semla_ros.evaluation.page import BadFrame, Picture, picture_of
-from semla_ros.evaluation.study.inputs import Shot
-from semla_ros.evaluation.study.record import (
+from semla_ros.evaluation.study.inputs import InputFrame, unheard
+from semla_ros.evaluation.study.session import Session, StudySettings
+from semla_ros.evaluation.study.study import (
     GATED,
     SEMLA,
-    RecordingTrack,
-    StrategyTrack,
+    SequenceResult,
+    StrategyResult,
     Study,
 )
-from semla_ros.evaluation.study.session import Session, StudySettings
-from semla_ros.evaluation.study.tasks import Task, subject_of
+from semla_ros.evaluation.study.tasks import Task, source_of
 from semla_ros.evaluation.truth.source import TruthSource
 from semla_ros.types import BASE, AdapterMix, Float32Array, LabelArray, UInt8Array
 
@@ -38,7 +38,7 @@ class WorstFrame:
 
     Attributes:
         recording: Its name.
-        row: Its place in the track.
+        row: Its place in the result.
         score: mIoU in [0, 1].
     """
 
@@ -60,8 +60,8 @@ def find_worst(study: Study, strategy: str, *, count: int = DEFAULT_COUNT) -> li
     found = [
         WorstFrame(recording.name, int(row), float(miou[row]))
         for recording in study.recordings
-        if strategy in recording.tracks
-        for miou in [mean_iou(recording.tracks[strategy].counts)]
+        if strategy in recording.results
+        for miou in [mean_iou(recording.results[strategy].counts)]
         for row in np.flatnonzero(recording.scored & ~np.isnan(miou))
     ]
     stamps = {r.name: r.stamps_ns for r in study.recordings}
@@ -102,7 +102,7 @@ def worst_frames(
             recording = next((r for r in study.recordings if r.name == task.name), None)
             if rows and recording is not None:
                 pictures += _pictured(
-                    session, task, recording, track=recording.tracks[strategy], rows=rows
+                    session, task, recording, result=recording.results[strategy], rows=rows
                 )
     finally:
         session.close()
@@ -112,25 +112,25 @@ def worst_frames(
 def _pictured(
     session: Session,
     task: Task,
-    recording: RecordingTrack,
+    recording: SequenceResult,
     *,
-    track: StrategyTrack,
+    result: StrategyResult,
     rows: Mapping[int, float],
 ) -> Iterator[BadFrame]:
-    subject = subject_of(session, task)
+    source = source_of(session, task)
     indices = recording.indices
     wanted = {indices[row]: row for row in rows}
-    for shot in subject.frames.shots(on_note=lambda _: None, keep=wanted.__contains__):
-        row = wanted[shot.index]
-        truth = _truth(subject.truth, shot, ignore=len(session.classes))
-        if shot.frame is None or truth is None:
+    for each in source.frames.read(on_note=unheard, keep=wanted.__contains__):
+        row = wanted[each.index]
+        truth = _truth(source.truth, each, ignore=len(session.classes))
+        if each.frame is None or truth is None:
             continue
-        session.serve(_mix(track.weights[row], session.names), shot.stamp_ns)
-        labels = restore(session.segment(shot.frame.rgb).labels, shot.frame.rgb.shape[:2])
-        seconds = (shot.stamp_ns - int(recording.stamps_ns[0])) * 1e-9
-        parts = (recording.name, shot.name or f"{seconds:.1f} s", recording.domains[row])
+        session.serve(_mix(result.weights[row], session.names), each.stamp_ns)
+        labels = restore(session.segment(each.frame.rgb).labels, each.frame.rgb.shape[:2])
+        seconds = (each.stamp_ns - int(recording.stamps_ns[0])) * 1e-9
+        parts = (recording.name, each.name or f"{seconds:.1f} s", recording.domains[row])
         caption = ", ".join(dict.fromkeys(p for p in parts if p))
-        made = error_pictures(shot.frame.rgb, truth, labels, session.info().colors)
+        made = error_pictures(each.frame.rgb, truth, labels, session.info().colors)
         yield BadFrame(rows[row], caption, made)
 
 
@@ -171,12 +171,12 @@ def error_pictures(
     )
 
 
-def _truth(source: TruthSource, shot: Shot, *, ignore: int) -> LabelArray | None:
+def _truth(source: TruthSource, each: InputFrame, *, ignore: int) -> LabelArray | None:
     """Return the truth at the image's size, `IGNORED` where it is not scored."""
-    labels = source.truth(shot.stamp_ns, shot.name).labels
-    if labels is None or shot.frame is None:
+    labels = source.truth(each.stamp_ns, each.name).labels
+    if labels is None or each.frame is None:
         return None
-    sized: LabelArray = restore(labels, shot.frame.rgb.shape[:2]).copy()
+    sized: LabelArray = restore(labels, each.frame.rgb.shape[:2]).copy()
     sized[sized == ignore] = IGNORED
     return sized
 

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from semla_ros.errors import EvaluationError
-from semla_ros.evaluation.truth.label_image import RawLabels
 from semla_ros.evaluation.truth.label_map import IDENTITY, MAX_ID, LabelMap, LabelTable
 from semla_ros.evaluation.truth.synonyms import Synonyms
+from semla_ros.label_image import RawLabels
 from semla_ros.types import LabelArray
 
 _UNKNOWN = 1

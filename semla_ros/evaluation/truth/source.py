@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import Protocol
 
 from semla_ros.bags.labels import StampedLabels, read_labels
-from semla_ros.errors import EvaluationError
+from semla_ros.errors import EvaluationError, FrameError
 from semla_ros.evaluation.truth.class_mapping import ClassMapping, class_mapping
 from semla_ros.evaluation.truth.label_folder import LabelFolder
-from semla_ros.evaluation.truth.label_image import (
-    RawLabels,
-    decode_label_png,
-    read_label_image,
-)
 from semla_ros.evaluation.truth.label_map import LabelMap
 from semla_ros.evaluation.truth.matches import Matches
+from semla_ros.label_image import RawLabels, decode_labels
+from semla_ros.label_image import read_labels as read_label_file
 from semla_ros.types import LabelArray
 
 DEFAULT_TOLERANCE_NS = 5_000_000
@@ -126,7 +123,7 @@ class FolderTruth:
         self._matches.hit()
         mapping = self._mappings.of(found.table)
         return _guarded(
-            lambda: mapping.apply(read_label_image(found.path, max_pixels=self._max_pixels)),
+            lambda: mapping.apply(read_label_file(found.path, max_pixels=self._max_pixels)),
             found.path.name,
         )
 
@@ -193,7 +190,7 @@ class TopicTruth:
     def _labels(self, message: StampedLabels) -> LabelArray:
         raw = message.labels
         if raw is None:
-            raw = decode_label_png(message.png, max_pixels=self._max_pixels)
+            raw = decode_labels(message.png, max_pixels=self._max_pixels)
         return self._mappings.for_image(raw).apply(raw)
 
     def _advance(self, stamp_ns: int) -> None:
@@ -215,5 +212,5 @@ class TopicTruth:
 def _guarded(read: Callable[[], LabelArray], what: str) -> Truth:
     try:
         return Truth(read())
-    except EvaluationError as error:
+    except (EvaluationError, FrameError) as error:
         return Truth(None, f"{what}: {error}")

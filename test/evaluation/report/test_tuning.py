@@ -81,7 +81,7 @@ def telling(study):
     recordings = []
     for number in range(3):
         for recording in study.recordings:
-            track = recording.tracks["semla-gated"]
+            track = recording.results["semla-gated"]
             signals = rng.uniform(0, 1, track.signals.shape)
             hits = np.rint(1000 * (0.2 + 0.5 * signals[:, 2])).astype(np.int64)
             each = np.stack([hits, np.zeros_like(hits), 1000 - hits], axis=1)
@@ -91,7 +91,7 @@ def telling(study):
             known = ("OK",) * recording.frames
             smoothed = rng.uniform(0.1, 1.0, recording.frames)
             recordings.append(
-                replace(recording, name=name, tracks=tracks, levels=known, smoothed=smoothed)
+                replace(recording, name=name, results=tracks, levels=known, smoothed=smoothed)
             )
     return replace(study, recordings=tuple(recordings))
 

@@ -17,7 +17,7 @@ from .studies import fake_recording, fake_study
 
 def test_the_worst_frames_are_apart_and_in_order() -> None:
     study = fake_study(fake_recording(domains=("fog-day",) * 60))
-    track = study.recordings[0].tracks["semla"]
+    track = study.recordings[0].results["semla"]
     found = find_worst(study, "semla", count=2)
     miou = mean_iou(track.counts)
     assert found[0].row == int(miou.argmin())

@@ -35,7 +35,7 @@ mIoU against fusions.
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class StrategyTrack:
+class StrategyResult:
     """What one strategy did on every frame of one recording.
 
     Attributes:
@@ -63,7 +63,7 @@ class StrategyTrack:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RecordingTrack:
+class SequenceResult:
     """One recording: what was seen on every frame, and what each strategy made of it.
 
     Attributes:
@@ -80,7 +80,7 @@ class RecordingTrack:
         smoothed: (F,) float64 smoothed score of the gated stream, as the node publishes it; NaN
             before its first observation or where the gated strategy did not run.
         levels: Support level of the gated stream at each frame, `""` where `smoothed` is NaN.
-        tracks: Strategy -> what it did, in the order of `StudyInfo.strategies`; a strategy may be
+        results: Strategy -> what it did, in the order of `StudyInfo.strategies`; a strategy may be
             missing where it has no meaning (`oracle` without domains).
         skipped: Frames that could not be used, and why.
         notes: What a reader should know about this recording.
@@ -101,7 +101,7 @@ class RecordingTrack:
     support: Float64Array
     smoothed: Float64Array
     levels: tuple[str, ...]
-    tracks: Mapping[str, StrategyTrack]
+    results: Mapping[str, StrategyResult]
     skipped: tuple[SkippedRecord, ...] = ()
     notes: tuple[str, ...] = ()
     ended_early: str = ""
@@ -163,7 +163,7 @@ class Study:
     """One evaluation: saved, merged and shown again without recordings or model."""
 
     info: StudyInfo
-    recordings: tuple[RecordingTrack, ...]
+    recordings: tuple[SequenceResult, ...]
     notes: tuple[str, ...] = ()
 
     @property
@@ -200,7 +200,7 @@ def merge_studies(studies: Sequence[Study]) -> Study:
     return Study(replace(first, strategies=names), _distinct(recordings), notes)
 
 
-def _distinct(recordings: Sequence[RecordingTrack]) -> tuple[RecordingTrack, ...]:
+def _distinct(recordings: Sequence[SequenceResult]) -> tuple[SequenceResult, ...]:
     taken: set[str] = set()
     renamed = []
     for each in recordings:
