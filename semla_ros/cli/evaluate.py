@@ -155,7 +155,7 @@ def _overhead(request: StudyRequest, frames: int) -> int:
 def _report(study: Study, request: StudyRequest) -> None:
     from semla_ros.bundle import open_bundle
     from semla_ros.evaluation.report import write_report
-    from semla_ros.evaluation.study.worst_frames import worst_frames
+    from semla_ros.evaluation.report.worst_frames import worst_frames
     from semla_ros.pipeline import default_bundle
 
     pictures = worst_frames(study, request.tasks, request.settings)

@@ -1,7 +1,7 @@
 """Building blocks of a report page: one HTML file, no external resources, readable in print.
 
 Every function returns HTML made by a template in `templates/`, which escapes text: callers pass
-plain text. Jinja2 comes with the extra `evaluate`.
+plain text.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from semla_ros.bags.messages import encoded
 from semla_ros.errors import EvaluationError
-from semla_ros.evaluation.extra import evaluate_extra
 from semla_ros.evaluation.files import write_file
 from semla_ros.evaluation.table import DIGITS, Cell, ResultTable, shown
 from semla_ros.shown import utf8
 from semla_ros.types import UInt8Array, Vocabulary
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 MAX_PAGE_BYTES = 8_000_000
 WORST_COLUMNS = ("camera", "truth", "prediction", "error")
@@ -96,8 +98,9 @@ class Key:
 
 
 @cache
-def _environment() -> Any:  # noqa: ANN401  a Jinja2 environment
-    jinja2 = evaluate_extra("jinja2")
+def _environment() -> Environment:
+    import jinja2
+
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, keep_trailing_newline=True
     )

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
-import numpy.typing as npt
 
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.metrics import mean_iou
@@ -17,6 +16,7 @@ from semla_ros.evaluation.study.study import (
     SEMLA,
     BoolArray,
     SequenceResult,
+    StrArray,
     Study,
     StudyInfo,
 )
@@ -25,7 +25,6 @@ from semla_ros.navigator.support import support_level
 from semla_ros.types import Float64Array
 
 OUT_OF_LIBRARY = "OUT_OF_LIBRARY"
-StrArray = npt.NDArray[np.str_]
 SIGNALS = ("support", "confidence", "novelty", "nearest_distance")
 """Names of the signals of `FrameTable`; large means good for the first two, bad for the others."""
 QUALITY = (*SIGNALS, "expected")
@@ -166,7 +165,6 @@ def frame_table(studies: Sequence[Study], *, strategy: str | None = None) -> Fra
 def _rows(recording: SequenceResult, strategy: str, block: str, info: StudyInfo) -> FrameTable:
     result = recording.results[strategy]
     nearest = _nearest(recording, info)
-    domains = [d or recording.name for d in recording.domains]
     return FrameTable(
         support=recording.smoothed if strategy == GATED else recording.support,
         mask=result.signals,
@@ -174,8 +172,8 @@ def _rows(recording: SequenceResult, strategy: str, block: str, info: StudyInfo)
         nearest_distance=nearest,
         mix_entropy=_entropy(result.weights.astype(np.float64)),
         miou=np.where(recording.scored, mean_iou(result.counts), np.nan),
-        domain=np.array(domains, dtype=np.str_),
-        block=_blocks(block, domains),
+        domain=recording.places,
+        block=_blocks(block, recording.places),
         level=np.array(_levels(recording, strategy, nearest, info), dtype=np.str_),
         expected=np.full(recording.frames, np.nan),
     )
@@ -223,7 +221,6 @@ def _levels(
     ]
 
 
-def _blocks(recording: str, domains: Sequence[str]) -> StrArray:
-    names = np.array(domains, dtype=np.str_)
+def _blocks(recording: str, names: StrArray) -> StrArray:
     stage = np.cumsum(np.concatenate([[0], names[1:] != names[:-1]])) if len(names) else names
     return np.array([f"{recording}:{number}" for number in stage], dtype=np.str_)

@@ -85,7 +85,7 @@ def _chunks(study: Study, strategy: str, reference: str) -> dict[str, Int64Array
         pair = np.stack(
             [recording.results[s].counts for s in (strategy, reference)], axis=1
         )  # (F, 2, 3, T)
-        domains = np.array([d or recording.name for d in recording.domains], dtype=np.str_)
+        domains = recording.places
         for domain in map(str, np.unique(domains)):
             places = np.flatnonzero((domains == domain) & recording.scored)
             found.setdefault(domain, []).extend(

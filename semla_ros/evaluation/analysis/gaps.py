@@ -140,7 +140,7 @@ def _low_frames(recording: SequenceResult, study: Study) -> list[GapFrame]:
             stamp_ns=int(recording.stamps_ns[row]),
             support=float(recording.support[row]),
             level=recording.levels[row] or "LOW",
-            domain=recording.domains[row] or recording.name,
+            domain=str(recording.places[row]),
         )
         for row in np.flatnonzero(low)
     ]

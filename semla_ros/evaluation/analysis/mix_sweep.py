@@ -140,9 +140,9 @@ def sampled(session: Session, task: Task, frames: int) -> Iterator[tuple[Frame, 
     for each in source.frames.read(on_note=_LOG.info):
         if each.index not in wanted or each.frame is None:
             continue
-        truth = source.truth.truth(each.stamp_ns, each.name).labels
+        truth = source.truth_of(each).labels
         if truth is not None:
-            domain = source.domains.domain(each.stamp_ns, each.name) or source.name
+            domain = source.domain_of(each) or source.name
             yield each.frame, truth, domain
 
 

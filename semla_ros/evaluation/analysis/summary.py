@@ -120,7 +120,7 @@ def weights_by_domain(study: Study, strategy: str) -> dict[str, dict[str, float]
         result = recording.results.get(strategy)
         if result is None:
             continue
-        domains = np.array([d or recording.name for d in recording.domains], dtype=np.str_)
+        domains = recording.places
         for domain in map(str, np.unique(domains)):
             chosen = domains == domain
             total = result.weights[chosen].astype(np.float64).sum(axis=0)

@@ -29,7 +29,7 @@ def library_map(study: Study, bank: CentroidBank | None) -> Projection | None:
     if not kept:
         return None
     embeddings = np.concatenate([r.embeddings for r in kept])
-    domains = [d or r.name for r in kept for d in r.domains]
+    domains = [d for r in kept for d in r.places.tolist()]
     chosen = sample_of(len(embeddings))
     centroids = np.zeros((0, embeddings.shape[1])) if bank is None else bank.centroids
     points = np.concatenate([embeddings[chosen].astype(np.float64), centroids])

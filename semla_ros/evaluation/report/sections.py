@@ -46,7 +46,7 @@ _CLASS_NOTE = re.compile(r"(\d+ of \d+ )?classes (of|that) the ")
 
 def page_fills(study: Study) -> dict[str, Fill]:
     """Return how the page draws each adapter and the domain of its name, on every chart."""
-    domains = {d or r.name for r in study.recordings for d in r.domains}
+    domains = {d for r in study.recordings for d in r.places.tolist()}
     return adapter_fills({*study.info.adapters, *domains})
 
 

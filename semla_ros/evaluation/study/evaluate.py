@@ -18,16 +18,15 @@ import numpy as np
 from semla_ros.errors import EvaluationError, SemlaError
 from semla_ros.evaluation.replay import mask_crc32
 from semla_ros.evaluation.result import SkippedRecord
-from semla_ros.evaluation.study.blocks import Block, read_blocks
-from semla_ros.evaluation.study.inputs import Input, InputFrame
+from semla_ros.evaluation.study.inputs import InputFrame
 from semla_ros.evaluation.study.observation import Observation
 from semla_ros.evaluation.study.scoring import check_truth_size
 from semla_ros.evaluation.study.session import Session
+from semla_ros.evaluation.study.source import Block, SequenceSource
 from semla_ros.evaluation.study.strategies import left_out, semla_mix
-from semla_ros.evaluation.study.strategy_run import LiveRun, StrategyRun
+from semla_ros.evaluation.study.strategy_run import LiveRun, MixRun, StrategyRun
 from semla_ros.evaluation.study.study import GATED, ORACLE, SequenceResult
-from semla_ros.evaluation.truth.domains import DomainTable
-from semla_ros.evaluation.truth.source import Truth, TruthSource
+from semla_ros.evaluation.truth.source import Truth
 from semla_ros.navigator.distance import DISTANCES, novelties
 from semla_ros.navigator.support import support_score
 from semla_ros.timing import StageTimer
@@ -37,25 +36,6 @@ _LOG = logging.getLogger(__name__)
 _SHOWN_PROBLEMS = 3
 Progress = Callable[[int], None]
 """Called with the number of masks made since the last call."""
-
-
-@dataclass(frozen=True, slots=True)
-class SequenceSource:
-    """One recording to evaluate.
-
-    Attributes:
-        source: As the user named it.
-        name: Short and unique.
-        frames: Its frames.
-        truth: Their truth.
-        domains: Their domains.
-    """
-
-    source: str
-    name: str
-    frames: Input
-    truth: TruthSource
-    domains: DomainTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +85,8 @@ def evaluate(
         KeyboardInterrupt: By the user, before the first block was done.
     """
     run = _Progress(session, source)
-    strategies = [
-        LiveRun(session, run.timer) if name == GATED else StrategyRun(session, name, run.timer)
+    strategies: list[StrategyRun] = [
+        LiveRun(session, run.timer) if name == GATED else MixRun(session, name, run.timer)
         for name in session.strategies
     ]
     ended_early = ""
@@ -130,8 +110,7 @@ def evaluate(
 
 
 def _all_blocks(run: _Progress, strategies: list[StrategyRun], progress: Progress) -> None:
-    source = run.source
-    blocks = read_blocks(source.frames, source.truth, on_note=run.note)
+    blocks = run.source.blocks(on_note=run.note)
     while (block := _next(blocks, run.timer)) is not None:
         observations = [o for each in block if (o := _observation(run, *each)) is not None]
         if run.probe is None and observations:
@@ -163,11 +142,10 @@ def _observation(run: _Progress, read: InputFrame, found: Truth) -> Observation 
     if read.frame is None:
         run.skipped.append(SkippedRecord(read.index, read.stamp_ns, read.reason))
         return None
-    domain = run.source.domains.domain(read.stamp_ns, read.name)
     truth = _usable(run, read.frame, found)
     try:
         with run.timer.stage("embed"):
-            seen = observe(run.session, read.frame, domain)
+            seen = observe(run.session, read.frame, run.source.domain_of(read))
     except SemlaError as error:
         run.skipped.append(SkippedRecord(read.index, read.stamp_ns, str(error)))
         return None
@@ -236,6 +214,8 @@ def _note_truth(run: _Progress) -> None:
         shown = "; ".join([*run.problems][:_SHOWN_PROBLEMS])
         more = "; …" if len(run.problems) > _SHOWN_PROBLEMS else ""
         run.note(f"{run.problems.total()} frames not scored: {shown}{more}")
+    if run.source.truth is None:
+        return
     if gaps := run.source.truth.gaps():
         run.note(gaps)
     for mapping in run.source.truth.mappings():

@@ -143,7 +143,7 @@ class BagInput:
             keep=keep,
             on_note=on_note,
         )
-        for index, item in zip(filter(keep or _all, count()), frames, strict=False):
+        for item, index in zip(frames, filter(keep or _all, count()), strict=False):
             if isinstance(item, SkippedFrame):
                 yield InputFrame(index, "", None, item.stamp_ns, item.reason)
             else:

@@ -30,9 +30,8 @@ def domain_counts(study: Study, strategy: str) -> dict[str, Int64Array]:
         result = recording.results.get(strategy)
         if result is None:
             continue
-        domains = np.array([d or recording.name for d in recording.domains], dtype=object)
-        for domain in dict.fromkeys(domains[recording.scored]):
-            chosen = recording.scored & (domains == domain)
+        for domain in map(str, np.unique(recording.places[recording.scored])):
+            chosen = recording.scored & (recording.places == domain)
             added = result.counts[chosen].sum(axis=0)
             sums[domain] = sums[domain] + added if domain in sums else added
     return dict(sorted(sums.items()))
@@ -40,16 +39,8 @@ def domain_counts(study: Study, strategy: str) -> dict[str, Int64Array]:
 
 def scored_domains(study: Study) -> tuple[str, ...]:
     """Return the domains that have scored frames, sorted."""
-    return tuple(
-        sorted(
-            {
-                domain or recording.name
-                for recording in study.recordings
-                for domain, scored in zip(recording.domains, recording.scored, strict=True)
-                if scored
-            }
-        )
-    )
+    domains = {d for r in study.recordings for d in r.places[r.scored].tolist()}
+    return tuple(sorted(domains))
 
 
 def means_over(values: Mapping[str, float], excluded: tuple[str, ...]) -> dict[str, float]:

@@ -17,10 +17,10 @@ from semla_ros.evaluation.study.gate import GateReplay, with_trigger
 from semla_ros.evaluation.study.scoring import score_frame
 from semla_ros.evaluation.study.strategies import (
     DEFAULT_STRATEGIES,
-    Chooser,
+    Strategy,
     check_leave_out,
     check_strategies,
-    chooser_of,
+    strategy_of,
     trigger_of,
 )
 from semla_ros.evaluation.study.study import GATED_AT, SEMLA, StudyInfo
@@ -161,13 +161,13 @@ class Session:
             self.parts.observer.reset()
         return AdaptivePipeline(self.parts, self.config)
 
-    def chooser(self, strategy: str) -> Chooser | None:
-        """Return who decides for `strategy`, having seen nothing; None for the live pipeline."""
-        if strategy.startswith(GATED_AT):
-            config = with_trigger(self.config, trigger_of(strategy))
+    def strategy(self, name: str) -> Strategy:
+        """Return who decides for a strategy that is not the live pipeline, having seen nothing."""
+        if name.startswith(GATED_AT):
+            config = with_trigger(self.config, trigger_of(name))
             live = LiveSettings.of(config, self.parts.bundle.manifest.defaults)
-            return GateReplay(self.parts.library, self.bank, live)
-        return chooser_of(strategy, self.names, self.live.retrieval)
+            return GateReplay(self.parts.library, self.bank, live).choose
+        return strategy_of(name, self.names, self.live.retrieval)
 
     def serve(self, mix: AdapterMix, stamp_ns: int) -> None:
         """Make `mix` serve, by the swapper of the pipeline.

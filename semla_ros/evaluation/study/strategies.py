@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -29,59 +28,50 @@ OWN_DOMAIN = "domain"
 """`--leave-out domain`: the adapter of the frame's own domain."""
 
 
-class Chooser(Protocol):
-    """One strategy that says for each frame, in order, which mix is to serve."""
-
-    def choose(self, seen: Observation) -> AdapterMix | None:
-        """Return the mix for a frame, None where the strategy has no meaning."""
-        ...
+Strategy = Callable[[Observation], AdapterMix | None]
+"""Says for each frame, in order, which mix is to serve; None where the strategy has no meaning."""
 
 
-@dataclass(frozen=True, slots=True)
-class FixedMix:
-    """One mix for every frame."""
-
-    mix: AdapterMix
-
-    def choose(self, seen: Observation) -> AdapterMix | None:
-        """Return the mix."""
-        return self.mix
+def fixed(mix: AdapterMix) -> Strategy:
+    """Return one mix for every frame."""
+    return lambda _: mix
 
 
-@dataclass(frozen=True, slots=True)
-class Uniform:
-    """All adapters alike. Source: SemLA (CVPR 2025), the baseline `uniform`."""
+def uniform(names: Sequence[str]) -> Strategy:
+    """Return all adapters that are not left out alike, the base where none is left.
 
-    names: tuple[str, ...]
+    Source: SemLA (CVPR 2025), the baseline `uniform`.
+    """
 
-    def choose(self, seen: Observation) -> AdapterMix | None:
-        """Return the mix of what is not left out, the base where nothing is."""
-        kept = [n for n in self.names if n not in seen.excluded]
+    def choose(seen: Observation) -> AdapterMix:
+        kept = [n for n in names if n not in seen.excluded]
         return AdapterMix.from_weights(dict.fromkeys(kept, 1.0)) if kept else _base()
 
-
-@dataclass(frozen=True, slots=True)
-class PerFrame:
-    """SemLA as published: every frame by its own embedding."""
-
-    names: tuple[str, ...]
-    settings: RetrievalSettings
-
-    def choose(self, seen: Observation) -> AdapterMix | None:
-        """Return what retrieval asks for."""
-        return semla_mix(self.names, seen, self.settings)
+    return choose
 
 
-@dataclass(frozen=True, slots=True)
-class Oracle:
-    """The adapter named like the frame's domain, alone."""
+def per_frame(names: Sequence[str], settings: RetrievalSettings) -> Strategy:
+    """Return SemLA as published: every frame by its own embedding."""
+    return lambda seen: semla_mix(names, seen, settings)
 
-    names: tuple[str, ...]
 
-    def choose(self, seen: Observation) -> AdapterMix | None:
-        """Return it; None where there is none of that name."""
-        own = named_like(seen.domain, self.names)
+def oracle(names: Sequence[str]) -> Strategy:
+    """Return the adapter named like the frame's domain, alone."""
+
+    def choose(seen: Observation) -> AdapterMix | None:
+        own = named_like(seen.domain, names)
         return None if own is None else AdapterMix((own,), (1.0,))
+
+    return choose
+
+
+STATELESS: Mapping[str, Callable[[Sequence[str], RetrievalSettings], Strategy]] = {
+    ZERO_SHOT: lambda _names, _settings: fixed(_base()),
+    UNIFORM: lambda names, _settings: uniform(names),
+    SEMLA: per_frame,
+    ORACLE: lambda names, _settings: oracle(names),
+}
+"""Strategies that decide on each frame by itself."""
 
 
 def semla_mix(
@@ -121,21 +111,17 @@ def check_strategies(strategies: Sequence[str], names: Sequence[str]) -> tuple[s
     return tuple(dict.fromkeys(strategies))
 
 
-def chooser_of(
-    strategy: str, names: tuple[str, ...], settings: RetrievalSettings
-) -> Chooser | None:
-    """Return who decides for `strategy`; None for those that keep a state (the gated ones)."""
-    if strategy == ZERO_SHOT:
-        return FixedMix(_base())
-    if strategy == UNIFORM:
-        return Uniform(names)
-    if strategy == SEMLA:
-        return PerFrame(names, settings)
-    if strategy == ORACLE:
-        return Oracle(names)
+def strategy_of(strategy: str, names: Sequence[str], settings: RetrievalSettings) -> Strategy:
+    """Return who decides for `strategy`, one of those that keep no state.
+
+    Raises:
+        ConfigError: It keeps one (the gated ones), or there is none of that name.
+    """
     if strategy.startswith(FIXED):
-        return FixedMix(mix_of(strategy.removeprefix(FIXED), names))
-    return None
+        return fixed(mix_of(strategy.removeprefix(FIXED), names))
+    if strategy not in STATELESS:
+        raise ConfigError(f"expected a strategy of {tuple(STATELESS)!r}, got {strategy!r}")
+    return STATELESS[strategy](names, settings)
 
 
 def trigger_of(strategy: str) -> float:

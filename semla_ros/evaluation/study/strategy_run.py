@@ -38,7 +38,7 @@ class Answered:
 
 
 class StrategyRun:
-    """A strategy that takes block after block; here one that says which mix is to serve.
+    """A strategy that takes block after block.
 
     Attributes:
         strategy: Its name.
@@ -47,15 +47,13 @@ class StrategyRun:
     """
 
     def __init__(self, session: Session, strategy: str, timer: StageTimer) -> None:
-        """Begin with nothing swapped: the first mix counts as there from the start."""
+        """Begin with nothing done."""
         self.strategy = strategy
         self.inferred = 0
         self.done: list[Answered] = []
         self._session = session
         self._timer = timer
         self._block: list[Answered] = []
-        self._chooser = session.chooser(strategy)
-        self._last: AdapterMix | None = None
 
     def take(self, observations: Sequence[Observation]) -> None:
         """Go through one block."""
@@ -83,17 +81,8 @@ class StrategyRun:
         )
 
     def _answers(self, observations: Sequence[Observation]) -> Iterator[Answered]:
-        for seen in observations:
-            mix = None if self._chooser is None else self._chooser.choose(seen)
-            swapped = mix is not None and self._last is not None and mix != self._last
-            self._last = mix or self._last
-            if mix is not None and mix not in seen.scores:
-                with self._timer.stage("fuse"):
-                    self._session.serve(mix, seen.stamp_ns)
-                with self._timer.stage("infer"):
-                    made = self._session.segment(seen.image.rgb)
-                seen.scores[mix] = self._score(seen, made.labels, made.confidence)
-            yield Answered(mix, None if mix is None else seen.scores[mix], swapped)
+        """Yield what the strategy does on each frame of a block."""
+        raise NotImplementedError
 
     def _score(self, seen: Observation, labels: LabelArray, confidence: UInt8Array) -> FrameScore:
         self.inferred += 1
@@ -105,6 +94,29 @@ class StrategyRun:
                 truth=seen.truth,
                 classes=len(self._session.classes),
             )
+
+
+class MixRun(StrategyRun):
+    """A strategy that says which mix is to serve."""
+
+    def __init__(self, session: Session, strategy: str, timer: StageTimer) -> None:
+        """Begin with nothing swapped: the first mix counts as there from the start."""
+        super().__init__(session, strategy, timer)
+        self._choose = session.strategy(strategy)
+        self._last: AdapterMix | None = None
+
+    def _answers(self, observations: Sequence[Observation]) -> Iterator[Answered]:
+        for seen in observations:
+            mix = self._choose(seen)
+            swapped = mix is not None and self._last is not None and mix != self._last
+            self._last = mix or self._last
+            if mix is not None and mix not in seen.scores:
+                with self._timer.stage("fuse"):
+                    self._session.serve(mix, seen.stamp_ns)
+                with self._timer.stage("infer"):
+                    made = self._session.segment(seen.image.rgb)
+                seen.scores[mix] = self._score(seen, made.labels, made.confidence)
+            yield Answered(mix, None if mix is None else seen.scores[mix], swapped)
 
 
 class LiveRun(StrategyRun):

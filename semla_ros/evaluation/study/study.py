@@ -23,6 +23,7 @@ from semla_ros.types import Float32Array, Float64Array
 
 UInt32Array = npt.NDArray[np.uint32]
 BoolArray = npt.NDArray[np.bool_]
+StrArray = npt.NDArray[np.str_]
 
 ZERO_SHOT, UNIFORM, SEMLA = "zero-shot", "uniform", "semla"
 GATED, ORACLE, FIXED = "semla-gated", "oracle", "fixed:"
@@ -111,6 +112,11 @@ class SequenceResult:
     def frames(self) -> int:
         """Number of frames F."""
         return len(self.stamps_ns)
+
+    @property
+    def places(self) -> StrArray:
+        """(F,) domain of each frame, the recording's name where it is unknown."""
+        return np.array([domain or self.name for domain in self.domains], dtype=np.str_)
 
     @property
     def indices(self) -> list[int]:

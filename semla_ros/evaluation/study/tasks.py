@@ -8,13 +8,14 @@ from pathlib import Path
 
 from semla_ros.errors import EvaluationError, SemlaError
 from semla_ros.evaluation.files import json_text
-from semla_ros.evaluation.study.evaluate import Progress, SequenceSource, evaluate
+from semla_ros.evaluation.study.evaluate import Progress, evaluate
 from semla_ros.evaluation.study.inputs import BagInput, Input, InputOptions, open_input
 from semla_ros.evaluation.study.session import Session, StudySettings
+from semla_ros.evaluation.study.source import SequenceSource
 from semla_ros.evaluation.study.store import study_files
 from semla_ros.evaluation.study.study import Study
 from semla_ros.evaluation.truth.domains import DomainTable, read_domains
-from semla_ros.evaluation.truth.source import FolderTruth, NoTruth, TopicTruth, TruthSource
+from semla_ros.evaluation.truth.source import FolderTruth, TopicTruth, TruthSource
 
 TIMINGS = "timings.json"
 INTERRUPTED = "interrupted by the user"
@@ -120,10 +121,10 @@ def source_of(session: Session, task: Task) -> SequenceSource:
     )
 
 
-def _truth(session: Session, task: Task, frames: Input) -> TruthSource:
+def _truth(session: Session, task: Task, frames: Input) -> TruthSource | None:
     settings, folder = session.settings, task.label_folder
     if not task.labels:
-        return NoTruth()
+        return None
     if folder is not None:
         return FolderTruth(
             folder,

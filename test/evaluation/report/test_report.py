@@ -19,7 +19,7 @@ from semla_ros.evaluation.report.drive_sections import curve_table
 from semla_ros.evaluation.report.findings import findings
 from semla_ros.evaluation.report.sections import page_fills, support_sections
 from semla_ros.evaluation.report.verdict import verdict
-from semla_ros.evaluation.study.worst_frames import error_pictures
+from semla_ros.evaluation.report.worst_frames import error_pictures
 from semla_ros.evaluation.table import ResultTable, comma_separated, latex, markdown
 
 TABLE = ResultTable(

@@ -14,7 +14,7 @@ from semla_ros.answers import known
 from semla_ros.errors import BagError, ConfigError, EvaluationError
 from semla_ros.evaluation.replay import replay
 from semla_ros.evaluation.result import RunInfo
-from semla_ros.evaluation.study import blocks
+from semla_ros.evaluation.study import source as sources
 from semla_ros.evaluation.study.evaluate import evaluate
 from semla_ros.evaluation.study.inputs import InputFrame, InputOptions, open_input
 from semla_ros.evaluation.study.session import Session, StudySettings
@@ -53,7 +53,7 @@ def test_two_runs_are_equal_whatever_the_blocks(
 ) -> None:
     session = open_session(strategies=ALL)
     first = evaluate(session, subject(topic_truth(session))).result
-    monkeypatch.setattr(blocks, "BLOCK_FRAMES", 7)
+    monkeypatch.setattr(sources, "BLOCK_FRAMES", 7)
     second = evaluate(session, subject(topic_truth(session))).result
     assert _same(first, second)
     assert list(first.results) == list(ALL)
@@ -189,7 +189,7 @@ class _Breaking:
 def test_what_ends_it_early_leaves_whole_blocks(
     open_session, subject, error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocks, "BLOCK_FRAMES", 4)
+    monkeypatch.setattr(sources, "BLOCK_FRAMES", 4)
     whole = subject()
     session = open_session()
     full = evaluate(session, whole).result

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from semla_ros.evaluation.metrics import mean_iou
+from semla_ros.evaluation.report.worst_frames import find_worst, worst_frames
 from semla_ros.evaluation.study.run import StudyRequest, run_study
 from semla_ros.evaluation.study.session import StudySettings
 from semla_ros.evaluation.study.tasks import tasks_of
-from semla_ros.evaluation.study.worst_frames import find_worst, shown_strategy, worst_frames
 
 from .conftest import SETTINGS
 from .studies import fake_recording, fake_study
@@ -30,7 +30,6 @@ def test_what_was_not_scored_is_not_shown() -> None:
     recording = fake_recording()
     study = fake_study(replace(recording, scored=np.zeros(recording.frames, np.bool_)))
     assert find_worst(study, "semla") == []
-    assert shown_strategy(study) == "semla"
 
 
 def test_pictures_are_made_of_the_frames_that_were_found(

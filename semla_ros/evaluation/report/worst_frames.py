@@ -9,19 +9,18 @@ import cv2
 import numpy as np
 
 from semla_ros.engine.postprocess import restore
+from semla_ros.evaluation.analysis.frames import main_strategy
 from semla_ros.evaluation.metrics import mean_iou
 from semla_ros.evaluation.page import BadFrame, Picture, picture_of
 from semla_ros.evaluation.study.inputs import InputFrame, unheard
 from semla_ros.evaluation.study.session import Session, StudySettings
+from semla_ros.evaluation.study.source import SequenceSource
 from semla_ros.evaluation.study.study import (
-    GATED,
-    SEMLA,
     SequenceResult,
     StrategyResult,
     Study,
 )
 from semla_ros.evaluation.study.tasks import Task, source_of
-from semla_ros.evaluation.truth.source import TruthSource
 from semla_ros.types import BASE, AdapterMix, Float32Array, LabelArray, UInt8Array
 
 DEFAULT_COUNT = 12
@@ -45,14 +44,6 @@ class WorstFrame:
     recording: str
     row: int
     score: float
-
-
-def shown_strategy(study: Study) -> str | None:
-    """Return the strategy whose frames are shown: what the robot runs, where it was evaluated."""
-    for name in (GATED, SEMLA, *study.info.strategies):
-        if name in study.info.strategies:
-            return name
-    return None
 
 
 def find_worst(study: Study, strategy: str, *, count: int = DEFAULT_COUNT) -> list[WorstFrame]:
@@ -90,9 +81,9 @@ def worst_frames(
     Raises:
         SemlaError: The bundle or an input cannot be opened any more.
     """
-    strategy = shown_strategy(study)
-    found = [] if strategy is None else find_worst(study, strategy, count=count)
-    if strategy is None or not found:
+    strategy = main_strategy(study)
+    found = find_worst(study, strategy, count=count)
+    if not found:
         return ()
     pictures: list[BadFrame] = []
     session = Session(settings)
@@ -122,7 +113,7 @@ def _pictured(
     wanted = {indices[row]: row for row in rows}
     for each in source.frames.read(on_note=unheard, keep=wanted.__contains__):
         row = wanted[each.index]
-        truth = _truth(source.truth, each, ignore=len(session.classes))
+        truth = _truth(source, each, ignore=len(session.classes))
         if each.frame is None or truth is None:
             continue
         session.serve(_mix(result.weights[row], session.names), each.stamp_ns)
@@ -171,9 +162,9 @@ def error_pictures(
     )
 
 
-def _truth(source: TruthSource, each: InputFrame, *, ignore: int) -> LabelArray | None:
+def _truth(source: SequenceSource, each: InputFrame, *, ignore: int) -> LabelArray | None:
     """Return the truth at the image's size, `IGNORED` where it is not scored."""
-    labels = source.truth(each.stamp_ns, each.name).labels
+    labels = source.truth_of(each).labels
     if labels is None or each.frame is None:
         return None
     sized: LabelArray = restore(labels, each.frame.rgb.shape[:2]).copy()
