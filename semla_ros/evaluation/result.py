@@ -247,15 +247,9 @@ def _support_from_json(data: Mapping[str, Any] | None) -> SupportReading | None:
 
 
 def _frame_to_json(frame: FrameRecord) -> dict[str, Any]:
-    return {
-        "index": frame.index,
-        "stamp_ns": frame.stamp_ns,
-        "frame_id": frame.frame_id,
-        "mix": _mix_to_json(frame.mix),
-        "support": _support_to_json(frame.support),
-        "timings_ms": {k: round(v, 4) for k, v in frame.timings_ms.items()},
-        "mask_crc32": frame.mask_crc32,
-    }
+    rounded = {k: round(v, 4) for k, v in frame.timings_ms.items()}
+    mix = _mix_to_json(frame.mix)
+    return {**finite(asdict(frame)), "mix": mix, "timings_ms": rounded}
 
 
 def _frame_from_json(data: Mapping[str, Any]) -> FrameRecord:

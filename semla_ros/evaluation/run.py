@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -19,13 +19,12 @@ from semla_ros.bags.writer import BagWriter
 from semla_ros.config import Config, updated
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.files import write_file
-from semla_ros.evaluation.film import FilmSink
+from semla_ros.evaluation.film import FilmSink, film_strip
 from semla_ros.evaluation.page import write_page
-from semla_ros.evaluation.replay import Progress, replay, with_notes
+from semla_ros.evaluation.replay import Progress, replay
 from semla_ros.evaluation.replay_page import replay_page
 from semla_ros.evaluation.result import ReplayResult, RunInfo, save_result
 from semla_ros.evaluation.sinks import FileSink, PredictionSink, VideoSink
-from semla_ros.evaluation.strip import film_strip
 from semla_ros.pipeline import AdaptivePipeline, build_pipeline
 from semla_ros.types import UInt8Array
 
@@ -97,7 +96,7 @@ def run_replay(request: ReplayRequest) -> ReplayOutcome:
             alpha=config.overlay_alpha,
         )
     failures = tuple(each.failure for each in files if each.failure)
-    result = with_notes(result, (*notes, *failures))
+    result = replace(result, notes=(*result.notes, *notes, *failures))
     save_result(result, request.out / RESULTS)
     failures += _write_pictures(request.out, result, film)
     written = (RESULTS, PAGE, STRIP, VIDEO, PREDICTIONS)

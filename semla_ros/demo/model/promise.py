@@ -27,9 +27,8 @@ from semla_ros.demo.model.drives import (
     unknown_weather,
 )
 from semla_ros.demo.model.promise_card import COMMAND, Promise, promise_section, with_section
-from semla_ros.evaluation.analysis.association import associations
 from semla_ros.evaluation.analysis.calibration import Kept, calibrate, kept
-from semla_ros.evaluation.analysis.detection import bad_masks, family_patterns
+from semla_ros.evaluation.analysis.detection import associations, bad_masks, family_patterns
 from semla_ros.evaluation.analysis.families import FamilyAlarm, family_alarms
 from semla_ros.evaluation.analysis.frames import frame_table
 from semla_ros.evaluation.analysis.rerun import bundle_library

@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from semla_ros.errors import EvaluationError
-from semla_ros.evaluation.analysis.association import Association, associations
 from semla_ros.evaluation.analysis.calibration import CalibrationReport, calibrate
-from semla_ros.evaluation.analysis.detection import BadMasks, bad_masks
+from semla_ros.evaluation.analysis.detection import Association, BadMasks, associations, bad_masks
 from semla_ros.evaluation.analysis.frames import FrameTable, frame_table, main_strategy
 from semla_ros.evaluation.analysis.gain import Gain, gain
 from semla_ros.evaluation.extra import MissingExtraError

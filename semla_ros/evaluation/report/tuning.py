@@ -13,9 +13,8 @@ from semla_ros.bundle import ModelBundle, open_bundle
 from semla_ros.config import Config, updated
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.analysis.archive import ArchiveScore, archive_scores
-from semla_ros.evaluation.analysis.gate_sweep import GateScore, chosen_gate, gate_sweep
 from semla_ros.evaluation.analysis.mix_sweep import Choice, MixSweep, mix_sweep
-from semla_ros.evaluation.analysis.rerun import bundle_library
+from semla_ros.evaluation.analysis.rerun import GateScore, bundle_library, chosen_gate, gate_sweep
 from semla_ros.evaluation.analysis.thresholds import RATES, Thresholds, thresholds
 from semla_ros.evaluation.report.decisions import take_gate, take_retrieval, take_thresholds
 from semla_ros.evaluation.report.tuning_page import Tuned, write_tuning

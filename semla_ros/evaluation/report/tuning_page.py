@@ -11,8 +11,8 @@ import numpy as np
 import yaml
 
 from semla_ros.evaluation.analysis.archive import ArchiveScore
-from semla_ros.evaluation.analysis.gate_sweep import GateScore
 from semla_ros.evaluation.analysis.mix_sweep import Choice, MixSweep
+from semla_ros.evaluation.analysis.rerun import GateScore
 from semla_ros.evaluation.analysis.summary import MEANS
 from semla_ros.evaluation.analysis.thresholds import Thresholds
 from semla_ros.evaluation.drawing import charted

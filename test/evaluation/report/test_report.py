@@ -101,7 +101,7 @@ def test_without_the_extra_the_tables_remain(study, tmp_path, monkeypatch):
     def missing(module):
         raise extra.MissingExtraError(f"expected {module!r}: pip install 'semla-ros[evaluate]'")
 
-    for name in ("association", "calibration", "detection"):
+    for name in ("calibration", "detection"):
         monkeypatch.setattr(f"semla_ros.evaluation.analysis.{name}.evaluate_extra", missing)
     for name in ("library_map", "plots"):
         monkeypatch.setattr(f"semla_ros.evaluation.report.{name}.evaluate_extra", missing)

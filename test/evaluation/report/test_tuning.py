@@ -15,8 +15,8 @@ from semla_ros.bundle import open_bundle
 from semla_ros.cli import main
 from semla_ros.config import Config, updated
 from semla_ros.errors import BundleError, EvaluationError
-from semla_ros.evaluation.analysis.gate_sweep import GateScore, chosen_gate
 from semla_ros.evaluation.analysis.mix_sweep import rounded
+from semla_ros.evaluation.analysis.rerun import GateScore, chosen_gate
 from semla_ros.evaluation.analysis.store_calibration import write_calibration
 from semla_ros.evaluation.report.tuning import TuneRequest, tune
 from semla_ros.evaluation.study.store import load_study, save_study
