@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
 from semla_ros.answers import SupportReading
+from semla_ros.bags.messages import encoded
 from semla_ros.engine.windows import WindowedLabels
-from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.files import json_text, write_file
 from semla_ros.npz_file import npz_content
 from semla_ros.shown import utf8
@@ -70,8 +67,8 @@ def write_results(
     labels = image.result.labels.labels
     drawn = overlay(rgb, labels, lut_of(image.vocabulary), alpha=_ALPHA)
     contents = {
-        f"{stem}_labels.png": _png(labels),
-        f"{stem}_overlay.png": _png(np.ascontiguousarray(drawn[..., ::-1])),
+        f"{stem}_labels.png": encoded(labels, ".png").tobytes(),
+        f"{stem}_overlay.png": encoded(drawn[..., ::-1], ".png").tobytes(),
         f"{stem}.json": utf8(json_text({**facts, **_answer(image)})),
     }
     if save_logits:
@@ -100,10 +97,3 @@ def _answer(image: SegmentedImage) -> dict[str, Any]:
         "distances": distances,
         "timings_ms": {stage: round(ms, 3) for stage, ms in image.timings_ms.items()},
     }
-
-
-def _png(image: np.ndarray[Any, Any]) -> bytes:
-    done, content = cv2.imencode(".png", image)
-    if not done:
-        raise EvaluationError(f"expected an image that PNG can hold, got {image.shape}")
-    return content.tobytes()
