@@ -47,7 +47,7 @@ class Config:
     )
     tensorrt_build: str = parameter(
         "background",
-        "A missing TensorRT plan is built while another engine serves (minutes), or never",
+        "What engine tensorrt does without a plan: build it while another engine serves, or fail",
         choices=("background", "never"),
     )
     navigator_engine: str = parameter(

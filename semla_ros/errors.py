@@ -10,6 +10,7 @@ SemlaError
 │   └── EmptyLibraryError    there is no adapter to choose from
 ├── EngineError              the segmentation engine failed: the old weights keep serving
 │   └── EngineUnavailableError   the requested backend cannot run here: install it or take another
+│       └── PlanMissingError       it only lacks a plan: build it
 ├── VocabularyError          the class list is unusable: change it
 ├── BagError                 a recording cannot be read or written
 ├── EvaluationError          results cannot be computed, saved or read
@@ -67,6 +68,10 @@ class EngineError(SemlaError):
 
 class EngineUnavailableError(EngineError):
     """The requested backend cannot run on this machine."""
+
+
+class PlanMissingError(EngineUnavailableError):
+    """All that keeps TensorRT from serving is a plan, which takes minutes to build."""
 
 
 class VocabularyError(SemlaError):

@@ -5,14 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from semla_ros.compressed_image import decode_file
+from semla_ros.config import PARAMETERS
 from semla_ros.errors import FrameError
 from semla_ros.image_codec import FULL_BITS
 from semla_ros.types import UInt8Array
 
+DEFAULT_MAX_PIXELS = int(PARAMETERS["max_pixels"].default)
 _MAX_FILE_BYTES = 1_000_000_000
 
 
-def read_image(path: Path, *, max_pixels: int, significant_bits: int = FULL_BITS) -> UInt8Array:
+def read_image(
+    path: Path, *, max_pixels: int = DEFAULT_MAX_PIXELS, significant_bits: int = FULL_BITS
+) -> UInt8Array:
     """Return the image in `path` as RGB (H, W, 3) uint8, turned as its EXIF orientation says.
 
     Args:

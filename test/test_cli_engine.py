@@ -1,49 +1,47 @@
-"""`semla engine`: the list with its reasons, and building on a simulated GPU."""
+"""`semla engine`: the list with its reasons, and building on a scripted GPU."""
 
 import pytest
-from simulated_gpu.machine import simulate
+from scripted_gpu import install
 from small_bundle import small_bundle
 
 from semla_ros.cli import main
 
 
 @pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def root(tmp_path):
     return small_bundle(tmp_path / "bundle")
 
 
-def test_the_list_gives_every_engine_or_the_reason(root, monkeypatch, tmp_path, capsys):
-    simulate("11.4.0.106", monkeypatch, tmp_path)
+@pytest.fixture
+def gpu(monkeypatch, tmp_path):
+    return install(monkeypatch, tmp_path)
+
+
+def test_the_list_gives_every_engine_or_the_reason(root, gpu, capsys):
     assert main(["engine", "list", str(root), "--threads", "1"]) == 0
-    said = capsys.readouterr().out
-    rows = {line.split()[0]: line for line in said.splitlines() if not line.startswith(" ")}
-    assert {"tensorrt", "openvino", "onnx", "torch", "fake", "TensorRT"} <= rows.keys()
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert rows.keys() == {"tensorrt", "openvino", "onnx", "torch", "fake"}
     assert "f32 on cpu" in rows["onnx"]
-    assert "no: engine 'tensorrt': expected a plan" in rows["tensorrt"]
-    assert "  fp16_flag: no" in said
+    assert "no: TensorRT: expected a plan" in rows["tensorrt"]
 
 
-def test_building_says_what_came_of_it(root, monkeypatch, tmp_path, capsys):
-    simulation = simulate("10.13.3.9", monkeypatch, tmp_path)
-    folder = tmp_path / "plans"
-    arguments = ["engine", "build", str(root), "--cache", str(folder), "--threads", "1"]
-    assert main([*arguments, "--mode", "inputs", "--classes", "2:4:6"]) == 0
+def test_building_says_what_came_of_it(root, gpu, capsys):
+    assert main(["engine", "build", str(root)]) == 0
     said = capsys.readouterr().out
-    assert "served as  inputs, inputs" in said
-    assert "with nudged weights, against ONNX Runtime" in said
-    assert "navigator  " in said
-    assert len(list(folder.glob("*.plan"))) == 2
-    assert main([*arguments, "--precision", "fp32", "--no-navigator"]) == 0
-    assert "served as  refit, double" in capsys.readouterr().out
-    assert len(simulation.trt.built) == 3
+    assert "segmentation  f16, within " in said
+    assert "navigator     f16" in said
+    assert len(gpu.networks) == 2
+    assert main(["engine", "build", str(root), "--precision", "f32", "--no-navigator"]) == 0
+    assert "segmentation  f32" in capsys.readouterr().out
+    assert len(gpu.networks) == 3
+    assert main(["engine", "build", str(root), "--again", "--no-navigator"]) == 0
+    assert len(gpu.networks) == 4
+    assert main(["engine", "list", str(root), "--threads", "1"]) == 0
+    assert "f16 on cuda  10.13.3.9 Fake GPU" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("extra", "told"),
-    [(["--classes", "9:4:1"], "low <= best"), (["--typing", "strong"], "TensorRT 9")],
-)
-def test_what_cannot_be_built_is_one_line(root, monkeypatch, tmp_path, capsys, extra, told):
-    simulate("8.5.3.1", monkeypatch, tmp_path)
-    assert main(["engine", "build", str(root), *extra]) == 2
-    assert told in capsys.readouterr().err
+def test_what_cannot_be_built_is_one_line(root, gpu, capsys):
+    gpu.refuse.append("build_serialized_network")
+    assert main(["engine", "build", str(root)]) == 2
+    (line,) = [each for each in capsys.readouterr().err.splitlines() if "TensorRT" in each]
+    assert "builds nothing" in line

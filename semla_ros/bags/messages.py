@@ -16,7 +16,7 @@ IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 LABEL_INFO = "vision_msgs/msg/LabelInfo"
 SUPPORT_SCORE = "semla_ros/msg/SupportScore"
-ADAPTER_MIXTURE = "semla_ros/msg/AdapterMixture"
+MIX_STATE = "semla_ros/msg/MixState"
 ADAPTER_SWAP = "semla_ros/msg/AdapterSwap"
 
 FOLLOWING = 0
@@ -117,7 +117,14 @@ def support_fields(
     }
 
 
-def mixture_fields(
+def mix_fields(mix: AdapterMix, estimate: DomainEstimate | None = None) -> Fields:
+    """Return an `AdapterMix`; distances are NaN where nothing was measured."""
+    members = zip(mix.names, mix.weights, distances_to(mix.names, estimate), strict=True)
+    adapters = [{"name": n, "weight": w, "distance": d} for n, w, d in members]
+    return {"adapters": adapters, "id": mix.identity}
+
+
+def mix_state_fields(
     mix: AdapterMix,
     estimate: DomainEstimate | None,
     *,
@@ -125,15 +132,12 @@ def mixture_fields(
     frame_id: str,
     since_ns: int,
 ) -> Fields:
-    """Return an `AdapterMixture` that follows the scene."""
+    """Return a `MixState` that follows the scene."""
     return {
         "header": header_fields(stamp_ns, frame_id),
-        "names": list(mix.names),
-        "weights": list(mix.weights),
-        "distances": distances_to(mix.names, estimate),
+        "mix": mix_fields(mix, estimate),
         "state": FOLLOWING,
         "since": time_fields(since_ns),
-        "mix_id": mix.identity,
     }
 
 
@@ -141,18 +145,14 @@ def swap_fields(swap: SwapEvent, *, frame_id: str) -> Fields:
     """Return an `AdapterSwap`."""
     return {
         "header": header_fields(swap.stamp_ns, frame_id),
-        "from_mix": swap.from_mix.identity,
-        "to_mix": swap.to_mix.identity,
-        "from_names": list(swap.from_mix.names),
-        "from_weights": list(swap.from_mix.weights),
-        "to_names": list(swap.to_mix.names),
-        "to_weights": list(swap.to_mix.weights),
+        "from_mix": mix_fields(swap.from_mix),
+        "to_mix": mix_fields(swap.to_mix),
         "reason": swap.reason,
         "committed": swap.committed,
         "error": swap.error,
-        "detection_ms": swap.detection_ms,
-        "fuse_ms": swap.fuse_ms,
-        "load_ms": swap.load_ms,
-        "stall_ms": swap.stall_ms,
-        "ready_ms": swap.ready_ms,
+        "detection_s": swap.detection_ms * 1e-3,
+        "fuse_s": swap.fuse_ms * 1e-3,
+        "load_s": swap.load_ms * 1e-3,
+        "stall_s": swap.stall_ms * 1e-3,
+        "ready_s": swap.ready_ms * 1e-3,
     }

@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 _TYPES = {"sensor_msgs/msg/Image": Image, "sensor_msgs/msg/CompressedImage": CompressedImage}
 _DEPTH = 200
-_SWAP_TIMES = ("detection_ms", "fuse_ms", "load_ms", "stall_ms")
+_SWAP_TIMES = ("detection", "fuse", "load", "stall")
 
 
 class Stopwatch(Node):
@@ -175,11 +175,11 @@ class Stopwatch(Node):
         self._note("stages", [stamp_ns(message.header.stamp), values])
 
     def _swap(self, message: AdapterSwap) -> None:
-        times = {name: float(getattr(message, name)) for name in _SWAP_TIMES}
+        times = {f"{name}_ms": 1e3 * getattr(message, f"{name}_s") for name in _SWAP_TIMES}
         facts = {
             "stamp_ns": stamp_ns(message.header.stamp),
             "arrived_ns": time.time_ns(),
-            "to": str(message.to_mix),
+            "to": str(message.to_mix.id),
             "reason": str(message.reason),
             "committed": bool(message.committed),
             "error": str(message.error),

@@ -9,9 +9,6 @@ from pathlib import Path
 
 from semla_ros.cli.verb import Verb
 
-_PRECISIONS = ("fp16", "fp32")
-_MODES = ("refit", "inputs")
-
 
 def _engine_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
@@ -28,48 +25,32 @@ def _engine_arguments(parser: argparse.ArgumentParser) -> None:
 def _build_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("bundle", type=Path, help="the bundle folder")
-    add("--precision", choices=_PRECISIONS, default="fp16", help="default: fp16")
-    add("--mode", choices=_MODES, default="refit", help="how weights change; default: refit")
-    add("--classes", help="N, or LOW:BEST:HIGH (slower); default: as many as the bundle's list")
-    add("--typing", choices=("auto", "weak", "strong"), default="auto", help="default: auto")
-    add("--workspace", type=int, default=2048, metavar="MIB", help="scratch memory; default: 2048")
-    add("--cache", type=Path, help="folder of plans; default: the user's cache folder")
+    add("--precision", choices=("f16", "f32"), default="f16", help="default: f16")
     add("--no-navigator", action="store_true", help="leave the navigator to ONNX Runtime")
     add("--again", action="store_true", help="build even if there is such a plan")
-    add(
-        "--threads", type=int, default=0, help="CPU threads of the reference; default: all but one"
-    )
 
 
 def _build(args: argparse.Namespace) -> int:
     from semla_ros.bundle import open_bundle
-    from semla_ros.engine.tensorrt.options import BuildOptions, ClassRange
-    from semla_ros.engine.tensorrt.prebuild import BuildRequest, prebuild
+    from semla_ros.engine import EngineOptions, require_tensorrt
+    from semla_ros.engine.golden import require_golden
 
     bundle = open_bundle(args.bundle)
-    count = len(bundle.manifest.vocabulary.names)
-    options = BuildOptions(
-        classes=ClassRange.parse(args.classes) if args.classes else ClassRange.exactly(count),
-        mode=args.mode,
-        precision=args.precision,
-        typing=args.typing,
-        workspace_mib=args.workspace,
-    )
-    request = BuildRequest(
-        bundle=bundle,
-        options=options,
-        folder=args.cache,
-        navigator=not args.no_navigator,
-        again=args.again,
-        threads=args.threads,
-    )
-    report = prebuild(request, progress=_shown)
-    print(f"plan       {report.plan} ({report.nbytes * 1e-6:.1f} MB)")
-    print(f"served as  {report.detail}")
-    for weights, error in report.errors.items():
-        print(f"error      {error:.2e} with {weights} weights, against ONNX Runtime in FP32")
-    if report.navigator_error is not None:
-        print(f"navigator  {report.navigator_error:.2e} against ONNX Runtime in FP32")
+    require_tensorrt()
+    from semla_ros.engine.tensorrt.engine import TensorRtEngine
+    from semla_ros.engine.tensorrt.plans import plan_folder
+    from semla_ros.engine.tensorrt.runner import TensorRtRunner
+
+    options = EngineOptions(precision=args.precision)
+    with TensorRtEngine.open(
+        bundle, options=options, build=True, again=args.again, tell=_shown
+    ) as engine:
+        error = require_golden(engine, bundle)
+        print(f"segmentation  {engine.precision}, within {error:.2e} of ONNX Runtime")
+    if not args.no_navigator and bundle.manifest.navigator is not None:
+        TensorRtRunner.open(bundle, build=True, again=args.again, tell=_shown).close()
+        print("navigator     f16")
+    print(f"plans         {plan_folder()}")
     return 0
 
 
@@ -94,23 +75,7 @@ def _list(args: argparse.Namespace) -> int:
                 print(f"{name:<10} {engine.precision} on {engine.device}  {engine.identity}")
         except SemlaError as error:
             print(f"{name:<10} no: {error}")
-    _tensorrt_features()
     return 0
-
-
-def _tensorrt_features() -> None:
-    """Say what the installed TensorRT can do, if there is one."""
-    from semla_ros.engine.tensorrt.features import features_of
-    from semla_ros.engine.tensorrt.toolkit import import_tensorrt
-    from semla_ros.errors import EngineUnavailableError
-
-    try:
-        trt = import_tensorrt()
-    except EngineUnavailableError:
-        return
-    print(f"TensorRT {trt.__version__}")
-    for line in features_of(trt).lines():
-        print(f"  {line}")
 
 
 def _engine(args: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +15,6 @@ from semla_ros.engine.golden import require_golden
 from semla_ros.engine.onnx_engine import OnnxEngine
 from semla_ros.engine.openvino_engine import OpenVinoEngine
 from semla_ros.engine.options import AUTO, BF16, CPU, DEVICES, F16, F32, EngineOptions
-from semla_ros.engine.tensorrt.engine import TensorRtEngine
 from semla_ros.engine.torch_engine import TorchEngine
 from semla_ros.errors import EngineUnavailableError, SemlaError
 
@@ -25,6 +25,26 @@ class _Opener(Protocol):
     def __call__(self, bundle: ModelBundle, *, options: EngineOptions) -> SegmentationEngine:
         """Return an engine of `bundle`."""
         ...
+
+
+def require_tensorrt() -> None:
+    """Check that TensorRT is installed, without importing anything of it.
+
+    Raises:
+        EngineUnavailableError: It is not.
+    """
+    if importlib.util.find_spec("tensorrt") is None:
+        raise EngineUnavailableError(
+            "TensorRT: expected the Python package tensorrt, found none: pip install "
+            "'semla-ros[tensorrt]', or take engine 'onnx'"
+        )
+
+
+def _tensorrt(bundle: ModelBundle, *, options: EngineOptions) -> SegmentationEngine:
+    require_tensorrt()
+    from semla_ros.engine.tensorrt.engine import TensorRtEngine
+
+    return TensorRtEngine.open(bundle, options=options)
 
 
 def _onnx(bundle: ModelBundle, *, options: EngineOptions) -> OnnxEngine:
@@ -38,7 +58,7 @@ def _fake(bundle: ModelBundle, *, options: EngineOptions) -> FakeEngine:
 
 
 ENGINES: Mapping[str, _Opener] = {
-    "tensorrt": TensorRtEngine.open,
+    "tensorrt": _tensorrt,
     "openvino": OpenVinoEngine.open,
     "onnx": _onnx,
     "torch": TorchEngine.open,
@@ -68,7 +88,8 @@ PREFERENCES: tuple[Preference, ...] = (
     Preference("onnx"),
     Preference("torch"),
 )
-"""What `auto` tries, in this order. In float32 OpenVINO gains nothing with large models."""
+"""What `auto` tries, in this order. TensorRT has a plan only where that was proven, and none is
+built here. In float32 OpenVINO gains nothing with large models."""
 
 
 def create_engine(
@@ -140,4 +161,11 @@ def _tried(
     return engine
 
 
-__all__ = ["ENGINES", "PREFERENCES", "EngineOptions", "SegmentationEngine", "create_engine"]
+__all__ = [
+    "ENGINES",
+    "PREFERENCES",
+    "EngineOptions",
+    "SegmentationEngine",
+    "create_engine",
+    "require_tensorrt",
+]

@@ -46,7 +46,7 @@ class Slot:
     vocabulary: Vocabulary
 
 
-READY, BUILDING, FROZEN = "ready", "building", "frozen"
+READY, BUILDING = "ready", "building"
 NOT_PROVED = "swaps are proved by their weights alone"
 
 
@@ -55,8 +55,7 @@ class EngineStatus:
     """How an engine is, for people.
 
     Attributes:
-        state: `ready`; `building`: a better engine is being made, another one serves meanwhile;
-            `frozen`: masks go on, weights cannot be changed any more.
+        state: `ready`; `building`: a better engine is being made, another one serves meanwhile.
         serving: Name of the engine that makes the masks.
         detail: More, may be empty.
     """

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import threading
-from collections.abc import Mapping
 
 import numpy as np
 
 from semla_ros.bundle import ModelBundle
-from semla_ros.engine.golden import relative_error, verdict
+from semla_ros.engine.embedding_proof import require_embeddings
 from semla_ros.engine.openvino_graph import (
     compile_settings,
     identity,
     open_core,
     resolved_precision,
 )
-from semla_ros.engine.options import BF16, F16, F32, EngineOptions
+from semla_ros.engine.options import EngineOptions
 from semla_ros.errors import BundleError, EngineError, EngineUnavailableError
-from semla_ros.onnx_session import ORT_ERRORS, cpu_threads, open_session
+from semla_ros.onnx_session import cpu_threads
 from semla_ros.types import Float32Array
-
-BOUNDS: Mapping[str, float] = {F32: 1e-3, F16: 5e-3, BF16: 2e-2}
-"""Largest ||embedding - reference|| / ||reference|| of each precision.
-
-Centroids in the library were made with the reference. An error e leaves a cosine of at least
-sqrt(1 - e^2): 0.9999995, 0.99998 and 0.9998.
-"""
-
-_ERRORS: tuple[type[Exception], ...] = (EngineError, *ORT_ERRORS)
-_IMAGES = 3
-_BLOCK = 8
 
 
 class OpenVinoRunner:
@@ -66,15 +53,10 @@ class OpenVinoRunner:
                 "navigator 'openvino': OpenVINO does not compile "
                 f"{bundle.navigator_graph.name!r}: {error}: take navigator_engine 'onnx'"
             ) from error
-        name = f"navigator openvino {self.precision} {identity(openvino)}"
-        self.golden_error = verdict(bundle, name, lambda: self._measured(bundle, spec.size))
-        bound = BOUNDS[self.precision]
-        if not self.golden_error <= bound:
-            raise EngineUnavailableError(
-                f"navigator 'openvino': expected embeddings within {bound:g} of ONNX Runtime's in "
-                f"{self.precision}, got a relative error of {self.golden_error:.3g}: "
-                "take navigator_engine 'onnx'"
-            )
+        name = f"{self.precision} {identity(openvino)}"
+        self.golden_error = require_embeddings(
+            self, bundle, engine="openvino", precision=self.precision, identity=name
+        )
 
     def __call__(self, image: Float32Array) -> Float32Array:
         """Return the embedding of the preprocessed `image` (1, 3, S, S).
@@ -88,28 +70,3 @@ class OpenVinoRunner:
             except (RuntimeError, KeyError) as error:
                 raise EngineError(f"OpenVINO failed on an embedding: {error}") from error
             return np.array(answer, np.float32)
-
-    def _measured(self, bundle: ModelBundle, size: int) -> float:
-        """Return the largest relative error over fixed images."""
-        session = open_session(bundle.navigator_graph, threads=1)
-        worst = 0.0
-        for seed in range(_IMAGES):
-            image = _image(size, seed)
-            try:
-                (expected,) = session.run(["embedding"], {"image": image})
-                answer = self(image)
-            except _ERRORS as error:
-                raise EngineUnavailableError(
-                    f"navigator 'openvino': the proof failed: {error}: "
-                    "take navigator_engine 'onnx'"
-                ) from error
-            worst = max(worst, relative_error(answer.reshape(-1), expected.reshape(-1)))
-        return worst
-
-
-def _image(size: int, seed: int) -> Float32Array:
-    """Return coarse noise as the navigator sees images, (1, 3, S, S) around 0."""
-    side = math.ceil(size / _BLOCK)
-    coarse = np.random.default_rng(seed).uniform(-2.0, 2.0, (1, 3, side, side))
-    large = np.repeat(np.repeat(coarse, _BLOCK, 2), _BLOCK, 3)[:, :, :size, :size]
-    return np.ascontiguousarray(large, np.float32)

@@ -18,6 +18,7 @@ from semla_ros.evaluation.drawing import (
     plot,
 )
 from semla_ros.evaluation.page import Key, legend
+from semla_ros.shown import shown
 
 SERIES_COLORS = ("#b9c2cd", "#1f4e79", "#d98e04", "#44aa99")
 
@@ -80,7 +81,7 @@ def _grouped(rows: Sequence[BarRow], series: Sequence[str], unit: str, differenc
             )  # fmt: skip
     axes.margins(x=0.06)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_yticks(range(len(rows)), [row.label for row in rows])
+    axes.set_yticks(range(len(rows)), [shown(row.label) for row in rows])
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel(unit.strip())
@@ -112,11 +113,13 @@ def _stacked(
         axes.barh(range(len(weights)), shares, 0.76, left=floor, **fills[name].style)
         for place, (left, share) in enumerate(zip(floor, shares, strict=True)):
             if share > 0.95 * len(name):
-                axes.text(left + share / 2, place, name, ha="center", va="center", fontsize=8)
+                axes.text(
+                    left + share / 2, place, shown(name), ha="center", va="center", fontsize=8
+                )
         floor = [left + share for left, share in zip(floor, shares, strict=True)]
     axes.set_xlim(0, 100)
     axes.set_ylim(len(weights) - 0.5, -0.5)
-    axes.set_yticks(range(len(weights)), list(weights))
+    axes.set_yticks(range(len(weights)), [shown(domain) for domain in weights])
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.grid(visible=False)
     axes.set_xlabel("%")

@@ -6,7 +6,7 @@ One form for both, so that live and replay are compared frame by frame.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ RECORDED = (
     "mask_color",
     "confidence",
     "support",
-    "adapters",
+    "mix",
     "swap",
     "label_info",
     "legend",
@@ -159,8 +159,8 @@ def read_supports(recording: Path, *, node: str = NODE) -> dict[int, SupportRead
 
 def read_mixes(recording: Path, *, node: str = NODE) -> Sequence[tuple[int, AdapterMix]]:
     """Return (stamp since when, mix), in order."""
-    messages = read_topic(recording, f"{node}/adapters", "semla_ros/msg/AdapterMixture")
-    found = [(_ns(m.message.since), _mix(m.message.names, m.message.weights)) for m in messages]
+    messages = read_topic(recording, f"{node}/mix", "semla_ros/msg/MixState")
+    found = [(_ns(m.message.since), _mix(m.message.mix)) for m in messages]
     return sorted(found, key=lambda item: item[0])
 
 
@@ -198,22 +198,21 @@ def _support(message: Any) -> SupportReading:  # noqa: ANN401  a decoded message
     )
 
 
-def _mix(names: Sequence[str], weights: Sequence[float]) -> AdapterMix:
-    pairs: Mapping[str, float] = dict(zip(names, map(float, weights), strict=True))
-    return AdapterMix.from_weights(pairs)
+def _mix(message: Any) -> AdapterMix:  # noqa: ANN401  a decoded message
+    return AdapterMix.from_weights({str(a.name): float(a.weight) for a in message.adapters})
 
 
 def _swap(message: Any) -> SwapEvent:  # noqa: ANN401  a decoded message
     return SwapEvent(
         stamp_ns(message),
-        _mix(message.from_names, message.from_weights),
-        _mix(message.to_names, message.to_weights),
+        _mix(message.from_mix),
+        _mix(message.to_mix),
         str(message.reason),
         bool(message.committed),
         str(message.error),
-        float(message.detection_ms),
-        float(message.fuse_ms),
-        float(message.load_ms),
-        float(message.stall_ms),
-        ready_ms=float(message.ready_ms),
+        detection_ms=1e3 * float(message.detection_s),
+        fuse_ms=1e3 * float(message.fuse_s),
+        load_ms=1e3 * float(message.load_s),
+        stall_ms=1e3 * float(message.stall_s),
+        ready_ms=1e3 * float(message.ready_s),
     )

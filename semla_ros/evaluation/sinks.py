@@ -64,10 +64,10 @@ class PredictionSink:
             fields = messages.swap_fields(swap, frame_id=frame_id)
             write(f"{NODE}/swap", messages.ADAPTER_SWAP, fields, stamp)
         if result.mix != self._mix:
-            mixture = messages.mixture_fields(
+            state = messages.mix_state_fields(
                 result.mix, result.estimate, stamp_ns=stamp, frame_id=frame_id, since_ns=stamp
             )
-            write(f"{NODE}/adapters", messages.ADAPTER_MIXTURE, mixture, stamp)
+            write(f"{NODE}/mix", messages.MIX_STATE, state, stamp)
             self._mix = result.mix
 
 

@@ -22,6 +22,7 @@ from semla_ros.evaluation.drawing import (
 )
 from semla_ros.evaluation.page import Key, legend
 from semla_ros.evaluation.result import ReplayResult
+from semla_ros.shown import shown
 from semla_ros.types import BASE
 
 MAX_POINTS = 900
@@ -197,7 +198,9 @@ def _stages(axes: Any, stages: Sequence[Stage], start_ns: int, end_s: float) -> 
         left, right = ((t - start_ns) * 1e-9 for t in (stage.start_ns, stage.end_ns))
         axes.axvspan(left, right, color="#eef1f5" if index % 2 else "#dfe5ec", lw=0)
         if right - left > 0.009 * len(stage.name) * end_s:
-            axes.text((left + right) / 2, 0.45, stage.name, ha="center", va="center", fontsize=8.5)
+            axes.text(
+                (left + right) / 2, 0.45, shown(stage.name), ha="center", va="center", fontsize=8.5
+            )
 
 
 def _weights(
@@ -221,7 +224,7 @@ def _weights(
         for left, width, low, share in bands:
             if share > 9 and width > least * len(name):
                 place = (left + width / 2, low + share / 2)
-                axes.text(*place, name, ha="center", va="center", fontsize=8.5)
+                axes.text(*place, shown(name), ha="center", va="center", fontsize=8.5)
         floor = [
             low + 100 * dict(m[0]).get(name, 0.0) for low, m in zip(floor, mixes, strict=True)
         ]

@@ -20,11 +20,11 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo, VisionClass
 
+from semla_ros import msg
 from semla_ros.answers import SUPPORT_LEVELS, SupportReading, SwapEvent
 from semla_ros.compressed_image import decode_compressed
 from semla_ros.errors import FrameError
 from semla_ros.image_codec import FULL_BITS, check_raw, decode_image
-from semla_ros.msg import AdapterMixture, AdapterSwap, SupportScore
 from semla_ros.navigator.support import distances_to
 from semla_ros.types import (
     UNLABELED_NAME,
@@ -140,9 +140,9 @@ def label_info_message(header: Header, vocabulary: Vocabulary) -> LabelInfo:
     return LabelInfo(header=header, class_map=classes, threshold=0.0)
 
 
-def support_message(header: Header, reading: SupportReading, mix: AdapterMix) -> SupportScore:
+def support_message(header: Header, reading: SupportReading, mix: AdapterMix) -> msg.SupportScore:
     """Return the support of one frame."""
-    return SupportScore(
+    return msg.SupportScore(
         header=header,
         score=float(reading.score),
         smoothed_score=float(reading.smoothed),
@@ -158,23 +158,30 @@ def support_message(header: Header, reading: SupportReading, mix: AdapterMix) ->
     )
 
 
-def mixture_message(
+def mix_message(mix: AdapterMix, estimate: DomainEstimate | None = None) -> msg.AdapterMix:
+    """Return a mix; distances are NaN where nothing was measured."""
+    members = zip(mix.names, mix.weights, distances_to(mix.names, estimate), strict=True)
+    adapters = [
+        msg.AdapterWeight(name=name, weight=float(weight), distance=distance)
+        for name, weight, distance in members
+    ]
+    return msg.AdapterMix(adapters=adapters, id=mix.identity)
+
+
+def mix_state_message(
     header: Header,
     mix: AdapterMix,
     estimate: DomainEstimate | None,
     *,
     state: int,
     since_ns: int,
-) -> AdapterMixture:
-    """Return what serves now; distances are NaN where nothing was measured."""
-    return AdapterMixture(
+) -> msg.MixState:
+    """Return what serves now."""
+    return msg.MixState(
         header=header,
-        names=list(mix.names),
-        weights=[float(w) for w in mix.weights],
-        distances=distances_to(mix.names, estimate),
+        mix=mix_message(mix, estimate),
         state=state,
         since=time_message(since_ns),
-        mix_id=mix.identity,
     )
 
 
@@ -185,22 +192,18 @@ def stages_message(header: Header, stages_ms: Mapping[str, float]) -> Diagnostic
     return DiagnosticArray(header=header, status=[status])
 
 
-def swap_message(header: Header, event: SwapEvent) -> AdapterSwap:
+def swap_message(header: Header, event: SwapEvent) -> msg.AdapterSwap:
     """Return one attempt to change the adapters."""
-    return AdapterSwap(
+    return msg.AdapterSwap(
         header=header,
-        from_mix=event.from_mix.identity,
-        to_mix=event.to_mix.identity,
-        from_names=list(event.from_mix.names),
-        from_weights=[float(w) for w in event.from_mix.weights],
-        to_names=list(event.to_mix.names),
-        to_weights=[float(w) for w in event.to_mix.weights],
+        from_mix=mix_message(event.from_mix),
+        to_mix=mix_message(event.to_mix),
         reason=event.reason,
         committed=bool(event.committed),
         error=event.error,
-        detection_ms=float(event.detection_ms),
-        fuse_ms=float(event.fuse_ms),
-        load_ms=float(event.load_ms),
-        stall_ms=float(event.stall_ms),
-        ready_ms=float(event.ready_ms),
+        detection_s=float(event.detection_ms) * 1e-3,
+        fuse_s=float(event.fuse_ms) * 1e-3,
+        load_s=float(event.load_ms) * 1e-3,
+        stall_s=float(event.stall_ms) * 1e-3,
+        ready_s=float(event.ready_ms) * 1e-3,
     )

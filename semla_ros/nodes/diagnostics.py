@@ -11,7 +11,7 @@ from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-from semla_ros.engine.base import BUILDING, FROZEN, EngineStatus
+from semla_ros.engine.base import BUILDING, EngineStatus
 from semla_ros.nodes.statistics import FrameValues
 from semla_ros.nodes.transport_loss import LossReport
 from semla_ros.nodes.verdicts import of_adapters, of_errors, of_losses
@@ -206,8 +206,6 @@ def _engine(now: Snapshot) -> tuple[bytes, str]:
     engine = now.engine
     if engine is None:
         return DiagnosticStatus.OK, "no engine"
-    if engine.state == FROZEN:
-        return DiagnosticStatus.ERROR, f"adaptation is frozen: {engine.detail}"
     if engine.state == BUILDING:
         return DiagnosticStatus.WARN, f"building, {engine.serving} serves: {engine.detail}"
     return DiagnosticStatus.OK, now.backend

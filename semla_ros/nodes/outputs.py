@@ -12,12 +12,12 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
-from std_msgs.msg import Float64, Header, String
+from std_msgs.msg import Float64, Header
 from vision_msgs.msg import LabelInfo
 
 from semla_ros.answers import SegmentationResult, SupportReading, SwapEvent
 from semla_ros.engine.base import EngineStatus
-from semla_ros.msg import AdapterMixture, AdapterSwap, SupportScore
+from semla_ros.msg import AdapterSwap, EngineState, MixState, SupportScore
 from semla_ros.nodes import conversions, qos
 from semla_ros.nodes.planner import planner_label_info, planner_labels
 from semla_ros.types import AdapterMix, DomainEstimate, Frame, UInt8Array, Vocabulary
@@ -47,16 +47,16 @@ class Outputs:
         self._label_info = self._publisher(LabelInfo, "~/label_info", qos.latched_qos())
         self._planner_info = self._publisher(LabelInfo, "~/planner/label_info", qos.latched_qos())
         self._legend = self._publisher(Image, "~/legend", qos.latched_qos())
-        self._engine = self._publisher(String, "~/engine", qos.latched_qos())
-        self._adapters = self._publisher(AdapterMixture, "~/adapters", qos.latched_qos())
+        self._engine = self._publisher(EngineState, "~/engine", qos.latched_qos())
+        self._mix = self._publisher(MixState, "~/mix", qos.latched_qos())
         self._debug = {
             name: self._publisher(Float64, f"~/debug/{name}", qos.output_qos()) for name in _DEBUG
         }
         self._stages = self._publisher(DiagnosticArray, "~/debug/stages", qos.output_qos())
         self._vocabulary: Vocabulary | None = None
         self._lut: UInt8Array = np.zeros((1, 3), np.uint8)
-        self._mixture: tuple[str, int] | None = None
-        self._engine_text = ""
+        self._told_mix: tuple[str, int] | None = None
+        self._told_engine: EngineStatus | None = None
 
     def announce(self, vocabulary: Vocabulary, header: Header, *, again: bool = False) -> None:
         """Publish the class list if it changed, or `again`; the legend only if it changed."""
@@ -69,7 +69,7 @@ class Outputs:
             self._label_info.publish(conversions.label_info_message(header, vocabulary))
             self._planner_info.publish(planner_label_info(header, vocabulary))
 
-    def announce_mixture(
+    def announce_mix(
         self,
         mix: AdapterMix,
         estimate: DomainEstimate | None,
@@ -81,10 +81,12 @@ class Outputs:
     ) -> None:
         """Publish what serves if mix or state changed, or `again`."""
         key = (mix.identity, state)
-        if again or key != self._mixture:
-            self._mixture = key
-            self._adapters.publish(
-                conversions.mixture_message(header, mix, estimate, state=state, since_ns=since_ns)
+        if again or key != self._told_mix:
+            self._told_mix = key
+            self._mix.publish(
+                conversions.mix_state_message(
+                    header, mix, estimate, state=state, since_ns=since_ns
+                )
             )
 
     def publish(
@@ -108,13 +110,16 @@ class Outputs:
         header = Header(stamp=conversions.time_message(event.stamp_ns), frame_id=frame_id)
         self._swap.publish(conversions.swap_message(header, event))
 
-    def announce_engine(self, status: EngineStatus, *, again: bool = False) -> None:
+    def announce_engine(
+        self, status: EngineStatus, header: Header, *, again: bool = False
+    ) -> None:
         """Publish which engine serves and how it is, if that changed, or `again`."""
-        text = f"{status.state}: {status.serving} serves"
-        text += f"; {status.detail}" if status.detail else ""
-        if again or text != self._engine_text:
-            self._engine_text = text
-            self._engine.publish(String(data=text))
+        if again or status != self._told_engine:
+            self._told_engine = status
+            engine, state, detail = status.serving, status.state, status.detail
+            self._engine.publish(
+                EngineState(header=header, engine=engine, state=state, detail=detail)
+            )
 
     def publish_stale(self, header: Header, mix: AdapterMix, *, observed_ns: int) -> None:
         """Publish that there is no usable image; no mask with it."""

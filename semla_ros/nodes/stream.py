@@ -17,7 +17,7 @@ from semla_ros.answers import SwapEvent
 from semla_ros.config import Config
 from semla_ros.errors import FrameError
 from semla_ros.image_codec import dark_note
-from semla_ros.msg import AdapterMixture
+from semla_ros.msg import MixState
 from semla_ros.nodes import conversions, qos
 from semla_ros.nodes.outputs import Outputs
 from semla_ros.nodes.statistics import FrameStatistics
@@ -95,9 +95,9 @@ class FrameStream:
         self.topic: str = self._subscription.topic_name
 
     def announce(self) -> None:
-        """Publish class list and mixture, whether or not they changed."""
+        """Publish class list and mix, whether or not they changed."""
         self._outputs.announce(self._pipeline.vocabulary, self._header, again=True)
-        self._announce_mixture(again=True)
+        self._announce_mix(again=True)
 
     def stop(self, *, patience_s: float) -> None:
         """Stop receiving; the frame in hand is finished within `patience_s` s, none is kept."""
@@ -129,11 +129,11 @@ class FrameStream:
                 stamp=self._node.get_clock().now().to_msg(), frame_id=self._header.frame_id
             )
             self._outputs.publish_stale(header, self._pipeline.active, observed_ns=observed_ns)
-        self._outputs.announce_engine(self._pipeline.engine.status)
+        self._outputs.announce_engine(self._pipeline.engine.status, self._header)
         if now_ms() - self._announced_ms > ANNOUNCE_EVERY_MS:
             self._announced_ms = now_ms()
             self._outputs.announce(self._pipeline.vocabulary, self._header, again=True)
-            self._outputs.announce_engine(self._pipeline.engine.status, again=True)
+            self._outputs.announce_engine(self._pipeline.engine.status, self._header, again=True)
 
     def _subscribe(self) -> Subscription[Any]:
         node, compressed = self._node, self._config().image_transport == "compressed"
@@ -182,7 +182,7 @@ class FrameStream:
         with timer.stage("publish"):
             self._outputs.publish(message.header, frame, result, alpha=config.overlay_alpha)
         self._tell(result.swaps)
-        self._announce_mixture()
+        self._announce_mix()
         self._usable = self._moment()
         waited_ms = started - newest.received_ms if newest and newest is not arrival else 0.0
         stages = {"superseded": waited_ms, **timer.durations_ms, **result.timings_ms}
@@ -194,7 +194,7 @@ class FrameStream:
     def _idle(self) -> None:
         self._tell(self._pipeline.poll(conversions.stamp_ns(self._header.stamp)))
         self._outputs.announce(self._pipeline.vocabulary, self._header)
-        self._announce_mixture()
+        self._announce_mix()
 
     def _frame(self, message: Image | CompressedImage, config: Config) -> Frame:
         bits, compressed = config.significant_bits, isinstance(message, CompressedImage)
@@ -217,15 +217,15 @@ class FrameStream:
                 self._since_ns = event.stamp_ns
             self._outputs.publish_swap(event, frame_id=self._header.frame_id)
 
-    def _announce_mixture(self, *, again: bool = False) -> None:
+    def _announce_mix(self, *, again: bool = False) -> None:
         pipeline = self._pipeline
         if pipeline.busy:
-            state = AdapterMixture.SWAPPING
+            state = MixState.SWAPPING
         elif pipeline.pinned is not None:
-            state = AdapterMixture.PINNED
+            state = MixState.PINNED
         else:
-            state = AdapterMixture.FOLLOWING
-        self._outputs.announce_mixture(
+            state = MixState.FOLLOWING
+        self._outputs.announce_mix(
             pipeline.active,
             self._estimate,
             self._header,

@@ -50,8 +50,8 @@ def test_our_messages_come_back_with_every_field(tmp_path):
     at = {"stamp_ns": STAMP, "frame_id": "cam"}
     with BagWriter(path) as bag:
         bag.write("/s", m.SUPPORT_SCORE, m.support_fields(support, MIX, **at), STAMP)
-        mixture = m.mixture_fields(MIX, estimate(), **at, since_ns=5)
-        bag.write("/a", m.ADAPTER_MIXTURE, mixture, STAMP)
+        state = m.mix_state_fields(MIX, estimate(), **at, since_ns=5)
+        bag.write("/a", m.MIX_STATE, state, STAMP)
         bag.write("/w", m.ADAPTER_SWAP, m.swap_fields(swap, frame_id="cam"), STAMP)
         info = m.label_info_fields(Vocabulary(("road", "car"), colors), **at)
         bag.write("/l", m.LABEL_INFO, info, STAMP)
@@ -62,12 +62,14 @@ def test_our_messages_come_back_with_every_field(tmp_path):
     assert (s.score, s.smoothed_score, s.observed.nanosec) == (1.5, 1.25, 123_456_782)
     assert math.isnan(s.nearest_distance)
     a = got["/a"]
-    assert a.names == ["fog-day", "base", "rain-day"]
-    np.testing.assert_allclose(a.weights, [0.6, 0.3, 0.1], rtol=1e-6)
-    np.testing.assert_allclose(a.distances, [1.5, np.nan, np.nan])
+    assert [each.name for each in a.mix.adapters] == ["fog-day", "base", "rain-day"]
+    weights, distances = zip(*((e.weight, e.distance) for e in a.mix.adapters), strict=True)
+    np.testing.assert_allclose(weights, [0.6, 0.3, 0.1], rtol=1e-6)
+    np.testing.assert_allclose(distances, [1.5, np.nan, np.nan])
     assert (a.since.nanosec, a.state) == (5, 0)
     w = got["/w"]
-    assert (w.from_names, w.reason, w.committed, w.fuse_ms) == (["base"], "domain", True, 3.5)
+    assert (w.from_mix.id, w.reason, w.committed) == ("base=1", "domain", True)
+    assert w.fuse_s == pytest.approx(0.0035)
     assert [(c.class_id, c.class_name) for c in got["/l"].class_map] == [
         (0, "road"),
         (1, "car"),

@@ -253,6 +253,14 @@ def test_a_missing_matplotlib_is_said_where_the_chart_would_stand(result, monkey
     assert "fog" in html
 
 
+def test_names_that_are_no_utf8_are_drawn(made):
+    name = "f\udcffg"
+    points = [TimelinePoint(0, {name: 1.0}), TimelinePoint(10**10, {name: 1.0})]
+    assert timeline(points, stages=[Stage(name, 0, 10**10)])
+    assert grouped_bars([BarRow(name, (1.0,))], ("a",))
+    assert weight_bars({name: {name: 1.0}}, adapter_fills([name]))
+
+
 def test_names_with_a_dollar_are_names():
     html = timeline([TimelinePoint(0, {"a$b_c$": 1.0}), TimelinePoint(10**10, {"a$b_c$": 1.0})])
     assert html.count("a$b_c$") == 2, "legend and drawing"

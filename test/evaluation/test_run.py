@@ -44,7 +44,8 @@ def test_every_file_is_written_and_true(outcomes):
     assert result.info.parameters["swap_policy"] == "always"
     assert result.frames[-1].support is not None
     counts = {t.name: t.count for t in image_topics(request.out / "predictions.mcap")}
-    assert counts == {"/segmenter/mask": 12, "/segmenter/overlay/compressed": 12}
+    each_frame = ("mask", "mask_color", "overlay/compressed")
+    assert counts == {f"/segmenter/{name}": 12 for name in each_frame} | {"/segmenter/legend": 1}
     assert cv2.imread(str(request.out / "strip.png")).shape[0] > 100
 
 

@@ -33,7 +33,7 @@ def test_predictions_carry_the_frames_stamps_and_labels(support, tmp_path):
         "/segmenter/legend": 1,
         "/segmenter/overlay/compressed": 4,
         "/segmenter/support": 3,
-        "/segmenter/adapters": 2,
+        "/segmenter/mix": 2,
         "/segmenter/swap": 1,
         "/segmenter/label_info": 1,
     }
@@ -48,7 +48,7 @@ def test_predictions_carry_the_frames_stamps_and_labels(support, tmp_path):
         assert (stamp, picture.encoding) == (view.frame.stamp_ns, "rgb8")
         rgb = picture.data.reshape(picture.height, picture.width, 3)
         np.testing.assert_array_equal(rgb, view.mask_rgb)
-    assert topics["/segmenter/adapters"][1][1].names == ["fog", "rain"]
+    assert [a.name for a in topics["/segmenter/mix"][1][1].mix.adapters] == ["fog", "rain"]
 
 
 def test_video_has_every_frame_at_the_recordings_rate(support, tmp_path):

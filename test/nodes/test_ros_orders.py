@@ -7,7 +7,7 @@ import rclpy
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
-from semla_ros.msg import AdapterMixture, AdapterSwap
+from semla_ros.msg import AdapterSwap, MixState
 from semla_ros.srv import SelectAdapters, SetVocabulary
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
@@ -89,8 +89,8 @@ def test_a_live_parameter_reaches_the_pipeline(robot, make_image, scene, wait):
         assert it.set_parameter("swap_policy", "always")[0]
         it.send(make_image(scene), lambda: any(s.reason == "domain" for s in swaps))
     assert swaps[0].committed
-    assert swaps[0].from_mix == "base=1"
-    assert sum(swaps[0].to_weights) == pytest.approx(1.0)
+    assert swaps[0].from_mix.id == "base=1"
+    assert sum(a.weight for a in swaps[0].to_mix.adapters) == pytest.approx(1.0)
 
 
 def test_a_wrong_start_value_is_named_and_can_be_set_right(robot):
@@ -166,20 +166,21 @@ def test_an_unknown_parameter_is_told_with_what_was_meant(robot):
 def test_pin_unpin_and_base(robot, wait):
     request = SelectAdapters.Request
     with robot() as it:
-        mixtures = it.listen("adapters", AdapterMixture, latched=True)
+        mixtures = it.listen("mix", MixState, latched=True)
         answer = it.call(
             SelectAdapters,
             "select_adapters",
             request(mode=request.PIN, names=["fog", "night"], weights=[3.0, 1.0]),
         )
         assert (answer.success, answer.message) == (True, "fog=0.75,night=0.25")
-        wait(lambda: mixtures and mixtures[-1].state == AdapterMixture.PINNED, "PINNED")
-        assert list(mixtures[-1].names) == ["fog", "night"]
-        assert list(mixtures[-1].weights) == pytest.approx([0.75, 0.25])
+        wait(lambda: mixtures and mixtures[-1].state == MixState.PINNED, "PINNED")
+        adapters = mixtures[-1].mix.adapters
+        assert [a.name for a in adapters] == ["fog", "night"]
+        assert [a.weight for a in adapters] == pytest.approx([0.75, 0.25])
         answer = it.call(SelectAdapters, "select_adapters", request(mode=request.BASE))
         assert (answer.success, answer.message) == (True, "base=1")
         assert it.call(SelectAdapters, "select_adapters", request(mode=request.FOLLOW)).success
-        wait(lambda: mixtures[-1].state == AdapterMixture.FOLLOWING, "FOLLOWING")
+        wait(lambda: mixtures[-1].state == MixState.FOLLOWING, "FOLLOWING")
 
 
 @pytest.mark.parametrize(

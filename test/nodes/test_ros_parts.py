@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from rcl_interfaces.msg import ParameterDescriptor
-from semla_ros.msg import SupportScore
+from semla_ros.msg import AdapterSwap, SupportScore
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -93,15 +93,19 @@ def test_numbers_of_any_type_become_message_fields():
     again = deserialize_message(serialize_message(support), SupportScore)
     assert (again.expected_miou, again.miou_lower) == (0.5, 0.0)
     event = SwapEvent(7, AdapterMix.base_only(), MIX, "domain", True, "", 1, 2, np.float32(3), 4)
-    serialize_message(conversions.swap_message(Header(), event))
+    swap = deserialize_message(
+        serialize_message(conversions.swap_message(Header(), event)), AdapterSwap
+    )
+    assert (swap.detection_s, swap.reason) == (pytest.approx(1e-3), AdapterSwap.DOMAIN)
     zeros = np.zeros(2)
     estimate = DomainEstimate(
         1, np.zeros(3, np.float32), np.zeros(3, np.float32), ("rain", "fog"), zeros + 2, zeros
     )
-    message = conversions.mixture_message(Header(), MIX, estimate, state=1, since_ns=3)
+    message = conversions.mix_state_message(Header(), MIX, estimate, state=1, since_ns=3)
     serialize_message(message)
-    assert message.distances[0] == 2.0
-    assert math.isnan(message.distances[1])
+    first, second = message.mix.adapters
+    assert first.distance == 2.0
+    assert math.isnan(second.distance)
 
 
 def test_stale_says_nothing_about_support():
@@ -242,11 +246,10 @@ def test_the_engine_is_told_with_precision_and_reason():
     ("state", "level", "message"),
     [
         ("building", b"\x01", "building, onnx serves: tensorrt: tactics 3/9"),
-        ("frozen", b"\x02", "adaptation is frozen: tensorrt: tactics 3/9"),
         ("ready", b"\x00", "onnx"),
     ],
 )
-def test_an_engine_that_is_built_or_frozen_is_told(state, level, message):
+def test_an_engine_that_is_built_is_told(state, level, message):
     engine = EngineStatus(state, "onnx", "tensorrt: tactics 3/9")
     (status,) = [s for s in statuses(snapshot(engine=engine)) if "inference" in s.name]
     assert (status.level, status.message) == (level, message)

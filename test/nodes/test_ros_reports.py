@@ -9,7 +9,7 @@ import threading
 
 import pytest
 from rclpy.task import Future
-from semla_ros.msg import AdapterMixture
+from semla_ros.msg import MixState
 from semla_ros.srv import SelectAdapters, SetVocabulary
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
@@ -110,7 +110,7 @@ def test_what_was_refused_at_deactivation_is_gone(
         assert "deactivated" in answer.result().message
         go.set()
         assert it.transition("activate")
-        mixtures = it.listen("adapters", AdapterMixture, latched=True)
+        mixtures = it.listen("mix", MixState, latched=True)
         wait(lambda: mixtures, "the mixture")
         wait(lambda: not pipeline.busy, "nothing is under way")
         pinned = SelectAdapters.Request(mode=SELECT, names=["fog"])

@@ -5,9 +5,9 @@ import array
 import cv2
 import numpy as np
 import pytest
-from semla_ros.msg import AdapterMixture, SupportScore
+from semla_ros.msg import EngineState, MixState, SupportScore
 from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Float64, String
+from std_msgs.msg import Float64
 from vision_msgs.msg import LabelInfo
 
 from semla_ros.config import Config
@@ -50,21 +50,21 @@ def test_mask_confidence_and_support_carry_the_images_header(robot, make_image, 
 
 def test_a_late_joiner_learns_which_engine_serves(robot, wait):
     with robot(engine="onnx") as it:
-        told = it.listen("engine", String, latched=True)
+        told = it.listen("engine", EngineState, latched=True)
         wait(lambda: told, "the engine's state for a late joiner")
-    assert told[0].data == "ready: onnx serves"
+    assert (told[0].engine, told[0].state) == ("onnx", "ready")
 
 
 def test_a_late_joiner_gets_classes_mixture_and_legend(robot, wait):
     with robot() as it:
         infos = it.listen("label_info", LabelInfo, latched=True)
-        mixtures = it.listen("adapters", AdapterMixture, latched=True)
+        mixtures = it.listen("mix", MixState, latched=True)
         legends = it.listen("legend", Image, latched=True)
         wait(lambda: infos and mixtures and legends, "latched messages for a late joiner")
     entries = {c.class_id: c.class_name for c in infos[0].class_map}
     assert entries == {0: "road", 1: "car", 2: "sky", 3: "tree", 255: "unlabeled"}
-    assert list(mixtures[0].names) == ["base"]
-    assert mixtures[0].state == AdapterMixture.FOLLOWING
+    assert [a.name for a in mixtures[0].mix.adapters] == ["base"]
+    assert mixtures[0].state == MixState.FOLLOWING
     assert legends[0].encoding == "rgb8"
 
 

@@ -1,24 +1,22 @@
-"""Which engines a configuration gets, with a simulated GPU and without one."""
+"""Which engines a configuration gets, with a scripted GPU and without one."""
 
 import threading
-from functools import partial
 
 import numpy as np
 import pytest
-from simulated_gpu.machine import simulate
+from scripted_gpu import install
 from small_bundle import small_bundle
 
 from semla_ros.bundle import open_bundle
 from semla_ros.config import Config
 from semla_ros.engine.openvino_runner import OpenVinoRunner
 from semla_ros.engine.options import EngineOptions
-from semla_ros.engine.tensorrt import plans
+from semla_ros.engine.tensorrt import build
 from semla_ros.engine.tensorrt.engine import TensorRtEngine
 from semla_ros.engine.tensorrt.runner import TensorRtRunner
-from semla_ros.engine.tensorrt.settings import TensorRtSettings
 from semla_ros.errors import EngineUnavailableError
 from semla_ros.navigator.encoder import OnnxImageEncoder, RunnerImageEncoder
-from semla_ros.pipeline import build_pipeline, engines
+from semla_ros.pipeline import build_pipeline
 from semla_ros.pipeline.engines import open_encoder, open_engine
 from semla_ros.types import AdapterMix, Frame
 
@@ -33,8 +31,7 @@ def root(tmp_path):
 @pytest.fixture
 def gpu(monkeypatch, tmp_path):
     """TensorRT 10.13; plans go to the user's cache folder, which is in `tmp_path`."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return simulate("10.13.3.9", monkeypatch, tmp_path / "cache" / "semla_ros" / "tensorrt")
+    return install(monkeypatch, tmp_path)
 
 
 def config(root, **changes):
@@ -57,15 +54,13 @@ def until(condition):
 
 def test_the_pipeline_serves_while_the_plan_is_built_and_keeps_its_mix(root, gpu, monkeypatch):
     go = threading.Event()
-    real = plans.build
+    real = build.build_plan
 
     def slow(*arguments, **options):
         assert go.wait(WAIT_S)
         return real(*arguments, **options)
 
-    monkeypatch.setattr(plans, "build", slow)
-    unlike = partial(TensorRtSettings, likeness=-1.0)  # colours are all that this network sees
-    monkeypatch.setattr(engines, "TensorRtSettings", unlike)
+    monkeypatch.setattr(build, "build_plan", slow)
     with build_pipeline(config(root, swap_policy="never")) as pipeline:
         assert pipeline.engine.status.state == "building"
         assert pipeline.engine.status.serving != "tensorrt"
@@ -80,24 +75,27 @@ def test_the_pipeline_serves_while_the_plan_is_built_and_keeps_its_mix(root, gpu
         assert after.mix == before.mix
         assert (after.labels == before.labels).mean() > 0.95
         pipeline.unpin()
-    assert gpu.driver.left == (0, 0, 0, 0, 0)
+    assert gpu.driver.left == (0, 0, 0, 0)
 
 
-def test_a_build_that_fails_leaves_the_other_engine_serving(root, gpu, monkeypatch):
-    monkeypatch.setattr(gpu.trt.OnnxParser, "parse_from_file", lambda parser, path: False)
+def test_a_build_that_fails_leaves_the_other_engine_serving(root, gpu):
+    gpu.refuse.append("parse_from_file")
     with build_pipeline(config(root)) as pipeline:
         until(lambda: pipeline.engine.status.state == "ready")
         assert "cannot parse" in pipeline.engine.status.detail
         assert pipeline.step(frame()).labels.shape == (32, 32)
 
 
-def test_never_building_refuses_or_takes_another(root, gpu):
-    bundle = open_bundle(root)
+def test_never_building_refuses(root, gpu):
     with pytest.raises(EngineUnavailableError, match="semla engine build"):
-        open_engine(config(root, tensorrt_build="never"), bundle)
-    with open_engine(config(root, engine="auto", tensorrt_build="never"), bundle) as engine:
-        assert engine.name != "tensorrt"
+        open_engine(config(root, tensorrt_build="never"), open_bundle(root))
+
+
+def test_auto_builds_nothing_and_takes_another(root, gpu):
+    with open_engine(config(root, engine="auto"), open_bundle(root)) as engine:
+        assert engine.name not in ("tensorrt", "deferred")
         assert "semla engine build" in engine.reason
+    assert not gpu.networks
 
 
 def test_replay_never_changes_engines_midway(root, gpu):
@@ -107,9 +105,7 @@ def test_replay_never_changes_engines_midway(root, gpu):
 
 def test_a_plan_that_is_there_is_taken_at_once(root, gpu):
     bundle = open_bundle(root)
-    settings = TensorRtSettings(build=True)
-    options = EngineOptions(threads=1)
-    TensorRtEngine.open(bundle, options=options, settings=settings).close()
+    TensorRtEngine.open(bundle, options=EngineOptions(threads=1), build=True).close()
     for engine in ("tensorrt", "auto"):
         with open_engine(config(root, engine=engine), bundle) as opened:
             assert opened.status.serving == "tensorrt"
@@ -120,8 +116,7 @@ def test_the_navigator_takes_tensorrt_where_its_plan_is(root, gpu):
     assert isinstance(open_encoder(config(root), bundle), OnnxImageEncoder)
     with pytest.raises(EngineUnavailableError, match="plan of navigator"):
         open_encoder(config(root, navigator_engine="tensorrt"), bundle)
-    settings = TensorRtSettings(build=True)
-    TensorRtRunner.open(bundle, options=EngineOptions(threads=1), settings=settings).close()
+    TensorRtRunner.open(bundle, build=True).close()
     for asked in ("auto", "tensorrt"):
         encoder = open_encoder(config(root, navigator_engine=asked), bundle)
         assert isinstance(encoder, RunnerImageEncoder)

@@ -164,7 +164,7 @@ class Probe(Node):
         self._note("support", at, SUPPORT_LEVELS[message.level], observed, message.mix_id)
 
     def _swap(self, message: AdapterSwap) -> None:
-        self._note("swap", message.to_mix, message.committed, message.reason, message.error)
+        self._note("swap", message.to_mix.id, message.committed, message.reason, message.error)
 
     def _labels(self, message: LabelInfo) -> None:
         self._note("labels", [each.class_name for each in message.class_map])

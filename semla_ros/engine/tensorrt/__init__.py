@@ -1,5 +1,1 @@
-"""Segmenting with TensorRT: plans built ahead, weights refitted while frames flow.
-
-Nothing here imports `tensorrt` when it is imported itself; `docs/tensorrt.md` tells the whole
-story.
-"""
+"""TensorRT on an NVIDIA GPU; imported only where TensorRT is asked for and installed."""

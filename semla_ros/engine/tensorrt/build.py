@@ -1,183 +1,102 @@
-"""From a prepared graph to a plan: the builder's settings, and nothing else."""
+"""From a bundle's graph to a plan: the builder's settings, and nothing else."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+import tempfile
 from pathlib import Path
 from typing import Any
 
-from semla_ros.engine.tensorrt.options import (
-    FP16,
-    REFIT,
-    TEXT,
-    BuildOptions,
-)
-from semla_ros.engine.tensorrt.toolkit import API_ERRORS, Toolkit
-from semla_ros.errors import EngineError
+from semla_ros.engine.deferred import Tell
+from semla_ros.engine.options import F16
+from semla_ros.engine.tensorrt.plans import REFIT, PlanRequest
+from semla_ros.engine.tensorrt.toolkit import Toolkit, asked
+from semla_ros.errors import EngineError, EngineUnavailableError
 
-_LOG = logging.getLogger(__name__)
-
-Progress = Callable[[str, int, int], bool]
-"""Called with a phase's name, steps done and steps in all, from any thread; must not raise. False
-asks the builder to stop."""
+WORKSPACE_BYTES = 2 * 2**30
+"""Scratch memory of the builder's choices."""
 
 
-@dataclass(frozen=True, slots=True)
-class Built:
-    """What the builder made.
-
-    Attributes:
-        plan: trt.IHostMemory; write it, do not copy it.
-        timing: trt.IHostMemory of the timing cache.
-    """
-
-    plan: Any
-    timing: Any
-
-
-def build(
-    toolkit: Toolkit,
-    graph: Path,
-    options: BuildOptions,
-    *,
-    weights: tuple[str, ...],
-    fed: tuple[str, ...] = (),
-    timing: bytes = b"",
-    progress: Progress | None = None,
-) -> Built:
-    """Return the plan of the prepared graph; minutes.
+def build_plan(wanted: PlanRequest, toolkit: Toolkit, tell: Tell | None = None) -> bytes:
+    """Return the plan that is wanted; minutes.
 
     Args:
+        wanted: The plan.
         toolkit: TensorRT.
-        graph: The file of `prepared_graph`.
-        options: How.
-        weights: Names of the adaptable weights.
-        fed: Inputs that are weights.
-        timing: What an earlier build measured.
-        progress: Told how far it is, where this TensorRT tells.
+        tell: Told how far it is, where this TensorRT tells; False stops it.
 
     Raises:
+        EngineUnavailableError: The package `onnx` is missing, or this TensorRT cannot refit.
         EngineError: TensorRT cannot build it; its own messages are logged.
+        BundleError: The graph is not what the manifest says.
     """
-    trt = toolkit.trt
     try:
-        builder = trt.Builder(toolkit.logger)
-        network = builder.create_network(_creation_flags(toolkit, options))
-        parser = trt.OnnxParser(network, toolkit.logger)
-        if not parser.parse_from_file(str(graph)):
-            raise EngineError(f"TensorRT cannot parse the graph: {_parser_errors(parser)}")
-        config = _config(toolkit, builder, options)
-        _choose_weights(toolkit, network, options, weights=weights, fed=fed)
-        _set_classes(builder, config, network, options)
-        measured = _timing_cache(config, timing)
-        _watch(toolkit, config, progress)
-        plan = builder.build_serialized_network(network, config)
-    except API_ERRORS as error:
-        raise EngineError(f"TensorRT failed while building: {error}") from error
-    if plan is None:
-        raise EngineError("TensorRT built nothing: see its messages above")
-    return Built(plan, measured.serialize())
+        from semla_ros.engine.tensorrt.graph import prepared_graph, save_graph
+    except ModuleNotFoundError as error:
+        raise EngineUnavailableError(
+            f"TensorRT: building a plan needs the Python package {error.name!r}: pip install onnx"
+        ) from error
+    # The parser makes that layer of it: who has the one knows the other.
+    known = hasattr(toolkit.trt.INetworkDefinition, "add_normalization")
+    with tempfile.TemporaryDirectory(prefix="semla-plan-") as folder:
+        graph = Path(folder) / wanted.path.name
+        save_graph(prepared_graph(wanted, layer_normalization=known), graph)
+        plan = asked("builds nothing", lambda: _built(toolkit, graph, wanted, tell))
+    return bytes(plan)
 
 
-def _creation_flags(toolkit: Toolkit, options: BuildOptions) -> int:
-    creation, features = toolkit.trt.NetworkDefinitionCreationFlag, toolkit.features
-    flags = 0
-    if features.explicit_batch:
-        flags |= 1 << int(creation.EXPLICIT_BATCH)
-    if options.strong(features) and hasattr(creation, "STRONGLY_TYPED") and features.fp16_flag:
-        flags |= 1 << int(creation.STRONGLY_TYPED)
+def _built(toolkit: Toolkit, graph: Path, wanted: PlanRequest, tell: Tell | None) -> Any:  # noqa: ANN401  trt.IHostMemory
+    trt = toolkit.trt
+    builder = trt.Builder(toolkit.logger)
+    network = builder.create_network(_creation_flags(trt))
+    parser = trt.OnnxParser(network, toolkit.logger)
+    if not parser.parse_from_file(str(graph)):
+        errors = "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors))
+        raise EngineError(f"TensorRT cannot parse the graph: {errors or 'no reason'}")
+    config = builder.create_builder_config()
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
+    config.clear_flag(trt.BuilderFlag.TF32)
+    if wanted.precision == F16 and not _strongly_typed(trt):
+        config.set_flag(trt.BuilderFlag.FP16)
+    if wanted.mode == REFIT:
+        _let_refit(trt, network, config, wanted)
+    if tell is not None and hasattr(trt, "IProgressMonitor"):
+        config.progress_monitor = _monitor(trt, tell)  # config keeps it alive
+    return builder.build_serialized_network(network, config)
+
+
+def _strongly_typed(trt: Any) -> bool:  # noqa: ANN401  a module without types
+    """Return whether a network can have the types of its graph: by flag from 9, always in 11."""
+    creation = trt.NetworkDefinitionCreationFlag
+    return hasattr(creation, "STRONGLY_TYPED") or not hasattr(trt.BuilderFlag, "FP16")
+
+
+def _creation_flags(trt: Any) -> int:  # noqa: ANN401  a module without types
+    creation, flags = trt.NetworkDefinitionCreationFlag, 0
+    for name in ("EXPLICIT_BATCH", "STRONGLY_TYPED"):  # needed by 8; by 9 and 10
+        if hasattr(creation, name):
+            flags |= 1 << int(getattr(creation, name))
     return flags
 
 
-def _config(toolkit: Toolkit, builder: Any, options: BuildOptions) -> Any:  # noqa: ANN401  trt
-    trt, features = toolkit.trt, toolkit.features
-    config = builder.create_builder_config()
-    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mib * 2**20)
-    if features.optimization_level:
-        config.builder_optimization_level = options.level
-    if not options.tf32:
-        config.clear_flag(trt.BuilderFlag.TF32)
-    if options.precision == FP16 and not options.strong(features):
-        config.set_flag(trt.BuilderFlag.FP16)
-    if features.profile_sharing:
-        config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
-    if features.external_tactics:
-        sources = config.get_tactic_sources()
-        for name in features.external_tactics:
-            sources &= ~(1 << int(getattr(trt.TacticSource, name)))
-        config.set_tactic_sources(sources)
-    if options.mode == REFIT and features.individual_refit:
-        config.set_flag(trt.BuilderFlag.REFIT_INDIVIDUAL)
-    elif options.refits:
-        config.set_flag(trt.BuilderFlag.REFIT)
-    return config
+def _let_refit(trt: Any, network: Any, config: Any, wanted: PlanRequest) -> None:  # noqa: ANN401  trt
+    """Mark the adaptable weights, and no others, as refittable."""
+    if not hasattr(trt.BuilderFlag, "REFIT_INDIVIDUAL"):
+        raise EngineUnavailableError(
+            f"TensorRT: refitting single weights needs 10.2 or newer, got {trt.__version__}: "
+            "weights as inputs need no refit"
+        )
+    config.set_flag(trt.BuilderFlag.REFIT_INDIVIDUAL)
+    refused = [name for name in wanted.weights if not network.mark_weights_refittable(name)]
+    if refused:
+        raise EngineError(
+            f"TensorRT finds no refittable weights {refused[:3]!r} ({len(refused)} of "
+            f"{len(wanted.weights)}): rebuild the bundle"
+        )
 
 
-def _timing_cache(config: Any, content: bytes) -> Any:  # noqa: ANN401  trt.ITimingCache
-    """Return the timing cache that `config` uses: `content`, or an empty one."""
-    for blob in (content, b""):
-        cache = config.create_timing_cache(blob)
-        if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
-            return cache
-    raise EngineError("TensorRT takes not even an empty timing cache")
-
-
-def _choose_weights(
-    toolkit: Toolkit,
-    network: Any,  # noqa: ANN401  trt.INetworkDefinition
-    options: BuildOptions,
-    *,
-    weights: tuple[str, ...],
-    fed: tuple[str, ...],
-) -> None:
-    """Mark the weights that may be refitted, or say in which type they are fed."""
-    trt, features = toolkit.trt, toolkit.features
-    if options.mode == REFIT and features.individual_refit:
-        refused = [name for name in weights if not network.mark_weights_refittable(name)]
-        if refused:
-            raise EngineError(
-                f"TensorRT finds no refittable weights {refused[:3]!r} ({len(refused)} of "
-                f"{len(weights)}): rebuild the bundle, or build with --mode inputs"
-            )
-    if fed and options.precision == FP16 and not options.strong(features):
-        for index in range(network.num_inputs):
-            tensor = network.get_input(index)
-            if tensor.name in fed:
-                tensor.dtype = trt.DataType.HALF
-                tensor.allowed_formats = 1 << int(trt.TensorFormat.LINEAR)
-
-
-def _set_classes(builder: Any, config: Any, network: Any, options: BuildOptions) -> None:  # noqa: ANN401  trt
-    """Add the one optimisation profile that a class axis of several sizes needs."""
-    if options.classes.static:
-        return
-    tensors = [network.get_input(i) for i in range(network.num_inputs)]
-    text = next((tensor for tensor in tensors if tensor.name == TEXT), None)
-    if text is None:
-        return
-    width = text.shape[1]
-    profile = builder.create_optimization_profile()
-    low, best, high = (
-        (count, width)
-        for count in (options.classes.low, options.classes.best, options.classes.high)
-    )
-    profile.set_shape(TEXT, low, best, high)
-    if config.add_optimization_profile(profile) < 0:
-        raise EngineError(f"TensorRT refuses {options.classes.text} classes: give one number")
-
-
-def _parser_errors(parser: Any) -> str:  # noqa: ANN401  trt.OnnxParser
-    return "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors)) or "no reason"
-
-
-def _watch(toolkit: Toolkit, config: Any, progress: Progress | None) -> None:  # noqa: ANN401  trt
-    """Tell `progress` of the builder's phases, where this TensorRT tells."""
-    if progress is None or not toolkit.features.progress:
-        return
-    tell = progress
-    base: Any = toolkit.trt.IProgressMonitor
+def _monitor(trt: Any, tell: Tell) -> Any:  # noqa: ANN401  trt.IProgressMonitor
+    """Return what tells `tell` of the builder's phases, and stops it on its word."""
+    base: Any = trt.IProgressMonitor
 
     class Monitor(base):  # type: ignore[misc]  # the module has no types
         """Called from threads of the builder."""
@@ -189,14 +108,11 @@ def _watch(toolkit: Toolkit, config: Any, progress: Progress | None) -> None:  #
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             del parent_phase
             self.steps[phase_name] = num_steps
-            tell(phase_name, 0, num_steps)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            total = self.steps.get(phase_name, 0)
-            return tell(phase_name, min(step + 1, total), total)
+            return tell(phase_name, step + 1, self.steps.get(phase_name, step + 1))
 
         def phase_finish(self, phase_name: str) -> None:
-            total = self.steps.pop(phase_name, 0)
-            tell(phase_name, total, total)
+            self.steps.pop(phase_name, None)
 
-    config.progress_monitor = Monitor()  # config keeps it alive
+    return Monitor()

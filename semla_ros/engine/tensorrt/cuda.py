@@ -11,22 +11,18 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from semla_ros.errors import EngineError, EngineUnavailableError
+from semla_ros.types import UInt8Array
 
 LIBRARY = "libcuda.so.1"
 
 _NON_BLOCKING = 1
-_RELAXED = 2
-_NO_FLAGS = ctypes.c_ulonglong(0)
-_BLOCKING_SYNC = 1
-_CAPABILITY_MAJOR, _CAPABILITY_MINOR = 75, 76
+_CAPABILITY_MAJOR, _CAPABILITY_MINOR = ctypes.c_int(75), ctypes.c_int(76)
 _NAME_BYTES = 256
 
 
@@ -34,59 +30,14 @@ class CudaError(EngineError):
     """A CUDA call failed; the device may need a restart of the process."""
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
-    """The GPU.
+class Cuda:
+    """One device; its primary context is made current on every thread that comes by.
 
-    Attributes:
-        name: As the driver calls it.
-        compute_capability: Like `8.7`.
-        driver: Major number of the CUDA version that the driver supports.
+    Whatever is allocated here lives until `close`.
     """
 
-    name: str
-    compute_capability: str
-    driver: int
-
-
-class PinnedArray:
-    """Page-locked host memory as a flat numpy array of bytes; frees itself."""
-
-    def __init__(self, cuda: Cuda, nbytes: int) -> None:
-        """Allocate `nbytes`."""
-        self._cuda = cuda
-        self.pointer = cuda.allocate_host(nbytes)
-        view = (ctypes.c_uint8 * nbytes).from_address(self.pointer)
-        self.bytes: npt.NDArray[np.uint8] = np.ctypeslib.as_array(view)
-
-    def free(self) -> None:
-        """Give the memory back; views of it must not be used any more."""
-        if self.pointer:
-            self._cuda.free_host(self.pointer)
-            self.pointer = 0
-
-
-class DeviceBuffer:
-    """Device memory."""
-
-    def __init__(self, cuda: Cuda, nbytes: int) -> None:
-        """Allocate `nbytes`."""
-        self._cuda = cuda
-        self.nbytes = nbytes
-        self.pointer = cuda.allocate(nbytes)
-
-    def free(self) -> None:
-        """Give the memory back; freeing twice is allowed."""
-        if self.pointer:
-            self._cuda.free(self.pointer)
-            self.pointer = 0
-
-
-class Cuda:
-    """One device, its primary context made current on every thread that comes by."""
-
-    def __init__(self, library: Any, ordinal: int = 0) -> None:  # noqa: ANN401  a ctypes library
-        """Retain the primary context of device `ordinal`.
+    def __init__(self, library: Any) -> None:  # noqa: ANN401  a ctypes library
+        """Retain the primary context of the first visible device.
 
         Raises:
             EngineUnavailableError: There is no usable GPU.
@@ -94,24 +45,26 @@ class Cuda:
         self._library = library
         self._threads = threading.local()
         self._context = ctypes.c_void_p()
-        device, count = ctypes.c_int(), ctypes.c_int()
+        self._device = ctypes.c_int()
+        self._memory: list[int] = []
+        self._pinned: list[int] = []
+        self._streams: list[int] = []
+        count = ctypes.c_int()
         try:
             self._call("cuInit", ctypes.c_uint(0))
             self._call("cuDeviceGetCount", ctypes.byref(count))
-            if count.value <= ordinal:
+            if not count.value:
                 raise EngineUnavailableError(
-                    f"expected an NVIDIA GPU number {ordinal}, the driver sees {count.value}: "
-                    "check CUDA_VISIBLE_DEVICES, or take engine 'onnx'"
+                    "TensorRT: expected an NVIDIA GPU, the driver sees none: check "
+                    "CUDA_VISIBLE_DEVICES, or take engine 'onnx'"
                 )
-            self._call("cuDeviceGet", ctypes.byref(device), ctypes.c_int(ordinal))
-            self._call("cuDevicePrimaryCtxRetain", ctypes.byref(self._context), device)
+            self._call("cuDeviceGet", ctypes.byref(self._device), ctypes.c_int(0))
+            self._call("cuDevicePrimaryCtxRetain", ctypes.byref(self._context), self._device)
         except CudaError as error:
             raise EngineUnavailableError(
-                f"expected a working NVIDIA GPU: {error}: check `nvidia-smi`, or take engine "
-                "'onnx'"
+                f"TensorRT: expected a working NVIDIA GPU: {error}: check `nvidia-smi`, or take "
+                "engine 'onnx'"
             ) from error
-        self._device = device
-        self._lowest, self._highest = self._priorities()
 
     @classmethod
     def open(cls) -> Cuda:
@@ -124,20 +77,28 @@ class Cuda:
             library = ctypes.CDLL(LIBRARY)
         except OSError as error:
             raise EngineUnavailableError(
-                f"expected the NVIDIA driver's {LIBRARY}, found none ({error}): install the "
-                "driver, or take engine 'onnx'"
+                f"TensorRT: expected the NVIDIA driver's {LIBRARY}, found none ({error}): install "
+                "the driver, or take engine 'onnx'"
             ) from error
         return cls(library)
 
     @property
-    def device(self) -> Device:
-        """What the GPU is."""
+    def platform(self) -> dict[str, str]:
+        """The GPU's name, compute capability, and the CUDA version that its driver supports."""
         name = ctypes.create_string_buffer(_NAME_BYTES)
         self._call("cuDeviceGetName", name, ctypes.c_int(_NAME_BYTES), self._device)
         driver = ctypes.c_int()
         self._call("cuDriverGetVersion", ctypes.byref(driver))
-        major, minor = (self._attribute(which) for which in (_CAPABILITY_MAJOR, _CAPABILITY_MINOR))
-        return Device(name.value.decode(), f"{major}.{minor}", driver.value // 1000)
+        capability = []
+        for which in (_CAPABILITY_MAJOR, _CAPABILITY_MINOR):
+            out = ctypes.c_int()
+            self._call("cuDeviceGetAttribute", ctypes.byref(out), which, self._device)
+            capability.append(str(out.value))
+        return {
+            "gpu": name.value.decode(),
+            "compute_capability": ".".join(capability),
+            "cuda": str(driver.value // 1000),
+        }
 
     @property
     def free_bytes(self) -> int:
@@ -149,41 +110,38 @@ class Cuda:
     def allocate(self, nbytes: int) -> int:
         """Return the address of `nbytes` of device memory."""
         pointer = ctypes.c_uint64()
-        self._here("cuMemAlloc_v2", ctypes.byref(pointer), ctypes.c_size_t(max(1, nbytes)))
+        self._here("cuMemAlloc_v2", ctypes.byref(pointer), ctypes.c_size_t(nbytes))
+        self._memory.append(pointer.value)
         return pointer.value
 
-    def free(self, pointer: int) -> None:
-        """Free device memory."""
-        self._here("cuMemFree_v2", ctypes.c_uint64(pointer))
-
-    def allocate_host(self, nbytes: int) -> int:
-        """Return the address of `nbytes` of page-locked host memory."""
+    def pinned(self, nbytes: int) -> UInt8Array:
+        """Return (nbytes,) uint8, zeros in page-locked host memory."""
         pointer = ctypes.c_void_p()
-        size = ctypes.c_size_t(max(1, nbytes))
+        size = ctypes.c_size_t(nbytes)
         self._here("cuMemHostAlloc", ctypes.byref(pointer), size, ctypes.c_uint(0))
-        return int(pointer.value or 0)
+        address = int(pointer.value or 0)
+        self._pinned.append(address)
+        array = np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(address))
+        array[:] = 0
+        return array
 
-    def free_host(self, pointer: int) -> None:
-        """Free page-locked host memory."""
-        self._here("cuMemFreeHost", ctypes.c_void_p(pointer))
-
-    def upload(self, target: int, source: int, nbytes: int, *, stream: int) -> None:
-        """Enqueue a copy of `nbytes` from the host to the device."""
+    def upload(self, target: int, source: npt.NDArray[Any], *, stream: int) -> None:
+        """Enqueue a copy of the page-locked `source` to the device address `target`."""
         self._here(
             "cuMemcpyHtoDAsync_v2",
             ctypes.c_uint64(target),
-            ctypes.c_void_p(source),
-            ctypes.c_size_t(nbytes),
+            ctypes.c_void_p(source.ctypes.data),
+            ctypes.c_size_t(source.nbytes),
             ctypes.c_void_p(stream),
         )
 
-    def download(self, target: int, source: int, nbytes: int, *, stream: int) -> None:
-        """Enqueue a copy of `nbytes` from the device to the host."""
+    def download(self, target: npt.NDArray[Any], source: int, *, stream: int) -> None:
+        """Enqueue a copy from the device address `source` to the page-locked `target`."""
         self._here(
             "cuMemcpyDtoHAsync_v2",
-            ctypes.c_void_p(target),
+            ctypes.c_void_p(target.ctypes.data),
             ctypes.c_uint64(source),
-            ctypes.c_size_t(nbytes),
+            ctypes.c_size_t(target.nbytes),
             ctypes.c_void_p(stream),
         )
 
@@ -192,97 +150,41 @@ class Cuda:
 
         Priorities order waiting kernels; a kernel that runs is not preempted.
         """
-        handle = ctypes.c_void_p()
-        priority = self._highest if urgent else self._lowest
+        handle, lowest, highest = ctypes.c_void_p(), ctypes.c_int(), ctypes.c_int()
+        self._here("cuCtxGetStreamPriorityRange", ctypes.byref(lowest), ctypes.byref(highest))
         self._here(
             "cuStreamCreateWithPriority",
             ctypes.byref(handle),
             ctypes.c_uint(_NON_BLOCKING),
-            ctypes.c_int(priority),
+            highest if urgent else lowest,
         )
-        return int(handle.value or 0)
+        self._streams.append(int(handle.value or 0))
+        return self._streams[-1]
 
     def synchronize(self, stream: int) -> None:
         """Wait for everything enqueued on `stream`."""
         self._here("cuStreamSynchronize", ctypes.c_void_p(stream))
 
-    def destroy_stream(self, stream: int) -> None:
-        """Release a stream."""
-        self._here("cuStreamDestroy_v2", ctypes.c_void_p(stream))
-
-    def event(self) -> int:
-        """Return a new event; waiting for it sleeps instead of spinning."""
-        handle = ctypes.c_void_p()
-        self._here("cuEventCreate", ctypes.byref(handle), ctypes.c_uint(_BLOCKING_SYNC))
-        return int(handle.value or 0)
-
-    def record(self, event: int, *, stream: int) -> None:
-        """Enqueue `event` on `stream`."""
-        self._here("cuEventRecord", ctypes.c_void_p(event), ctypes.c_void_p(stream))
-
-    def wait(self, event: int) -> None:
-        """Wait until `event` has happened."""
-        self._here("cuEventSynchronize", ctypes.c_void_p(event))
-
-    def elapsed_ms(self, begin: int, end: int) -> float:
-        """Return the device time between two events that have happened, milliseconds."""
-        value = ctypes.c_float()
-        self._here(
-            "cuEventElapsedTime",
-            ctypes.byref(value),
-            ctypes.c_void_p(begin),
-            ctypes.c_void_p(end),
-        )
-        return value.value
-
-    def destroy_event(self, event: int) -> None:
-        """Release an event."""
-        self._here("cuEventDestroy_v2", ctypes.c_void_p(event))
-
-    def capture(self, enqueue: Callable[[], None], *, stream: int) -> int:
-        """Return a graph of what `enqueue` puts on `stream`, which does not run it.
-
-        Raises:
-            CudaError: Something in it cannot be captured.
-        """
-        graph, made = ctypes.c_void_p(), ctypes.c_void_p()
-        self._here("cuStreamBeginCapture_v2", ctypes.c_void_p(stream), ctypes.c_int(_RELAXED))
-        try:
-            enqueue()
-        finally:
-            self._here("cuStreamEndCapture", ctypes.c_void_p(stream), ctypes.byref(graph))
-        try:
-            self._here("cuGraphInstantiateWithFlags", ctypes.byref(made), graph, _NO_FLAGS)
-        finally:
-            self._here("cuGraphDestroy", graph)
-        return int(made.value or 0)
-
-    def launch(self, graph: int, *, stream: int) -> None:
-        """Enqueue a run of `graph`."""
-        self._here("cuGraphLaunch", ctypes.c_void_p(graph), ctypes.c_void_p(stream))
-
-    def destroy_graph(self, graph: int) -> None:
-        """Release a graph."""
-        self._here("cuGraphExecDestroy", ctypes.c_void_p(graph))
-
     def close(self) -> None:
-        """Release the primary context; memory and streams must be gone. Twice is allowed."""
-        if self._context.value:
-            self._context = ctypes.c_void_p()
-            self._call("cuDevicePrimaryCtxRelease_v2", self._device)
+        """Free memory and streams and release the context; twice is allowed.
 
-    def _priorities(self) -> tuple[int, int]:
-        lowest, highest = ctypes.c_int(), ctypes.c_int()
-        self._here("cuCtxGetStreamPriorityRange", ctypes.byref(lowest), ctypes.byref(highest))
-        return lowest.value, highest.value
-
-    def _attribute(self, which: int) -> int:
-        value = ctypes.c_int()
-        self._call("cuDeviceGetAttribute", ctypes.byref(value), ctypes.c_int(which), self._device)
-        return value.value
+        Views of page-locked memory must not be used any more.
+        """
+        if not self._context.value:
+            return
+        for stream in self._streams:
+            self._here("cuStreamDestroy_v2", ctypes.c_void_p(stream))
+        for pointer in self._memory:
+            self._here("cuMemFree_v2", ctypes.c_uint64(pointer))
+        for address in self._pinned:
+            self._here("cuMemFreeHost", ctypes.c_void_p(address))
+        self._context = ctypes.c_void_p()
+        self._call("cuDevicePrimaryCtxRelease_v2", self._device)
 
     def _here(self, name: str, *arguments: object) -> None:
         """Call `name` with the context current on this thread."""
+        if not self._context.value:
+            raise CudaError(f"{name} after the GPU was closed")
         if getattr(self._threads, "context", None) != self._context.value:
             self._call("cuCtxSetCurrent", self._context)
             self._threads.context = self._context.value

@@ -7,67 +7,46 @@ as an input, so here each weight becomes plainly one of the two, under its own n
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 from pathlib import Path
 
 import onnx
 
-from semla_ros.engine.tensorrt.factors import add_factors, factor_names
+from semla_ros.engine.options import F16
 from semla_ros.engine.tensorrt.half import to_half
 from semla_ros.engine.tensorrt.norms import spell_out_norms
-from semla_ros.engine.tensorrt.options import FACTORS, IMAGE, INPUTS, TEXT, BuildOptions
-from semla_ros.engine.tensorrt.plan_key import external_data
+from semla_ros.engine.tensorrt.plans import IMAGE, INPUTS, TEXT, PlanRequest, external_data
 from semla_ros.engine.weights import SECOND_TAP
 from semla_ros.errors import BundleError
 
-MAX_INLINE_BYTES = 1_900_000_000
-"""A protobuf file ends at 2 GiB."""
 
-
-def prepared_graph(
-    path: Path,
-    options: BuildOptions,
-    *,
-    weights: Collection[str],
-    cast: bool,
-    layer_normalization: bool = True,
-) -> onnx.ModelProto:
-    """Return the graph of `path` as `options` want it.
+def prepared_graph(wanted: PlanRequest, *, layer_normalization: bool = True) -> onnx.ModelProto:
+    """Return the graph of the plan that is `wanted`; every shape is static.
 
     Args:
-        path: The bundle's graph.
-        options: Mode and class counts.
-        weights: Initializers of the adaptable weights.
-        cast: Make matrix products and convolutions FP16, for strong typing.
+        wanted: Says which graph, what its weights become, classes and precision.
         layer_normalization: The parser knows that operator.
 
     Raises:
         BundleError: A weight is missing, a norm cannot be spelt out, or tensors lie in a file that
             the key does not cover.
     """
-    model = load_graph(path)
-    require_initializers(model, weights)
-    free = fed_names(options, weights)
-    as_inputs(model, [*(free if options.mode == INPUTS else ()), SECOND_TAP])
-    as_constants(model)
-    if options.mode == FACTORS:
-        add_factors(model, weights, rank=options.rank)
+    model = load_graph(wanted.path)
+    fed = wanted.weights if wanted.mode == INPUTS else ()
+    chosen = (SECOND_TAP,) if wanted.has_tap else ()
+    missing = {*wanted.weights, *chosen} - {tensor.name for tensor in model.graph.initializer}
+    if missing:
+        raise BundleError(
+            f"{wanted.path.name}: expected the weights {sorted(missing)!r}, found none: rebuild "
+            "the bundle"
+        )
+    as_inputs(model, (*fed, *chosen))
     spell_out_norms(model, layer_normalization=layer_normalization)
     fix_axis(model, IMAGE, 1)
-    if options.classes.static:
-        fix_axis(model, TEXT, options.classes.best)
-    if cast:
-        to_half(model, inputs=free)
-    onnx.checker.check_model(model)
+    fix_axis(model, TEXT, wanted.classes)
+    if wanted.precision == F16:
+        to_half(model, inputs=fed)
     return model
-
-
-def fed_names(options: BuildOptions, weights: Collection[str]) -> tuple[str, ...]:
-    """Return the inputs of the prepared graph that are weights or factors of them."""
-    if options.mode == FACTORS:
-        return factor_names(weights)
-    return tuple(weights) if options.mode == INPUTS else ()
 
 
 def load_graph(path: Path) -> onnx.ModelProto:
@@ -94,56 +73,27 @@ def load_graph(path: Path) -> onnx.ModelProto:
 
 
 def save_graph(model: onnx.ModelProto, path: Path) -> None:
-    """Write `model` to `path`, its tensors beside it where they are too large."""
-    size = sum(_bytes(tensor) for tensor in model.graph.initializer)
-    if size > MAX_INLINE_BYTES:
-        onnx.save(
-            model,
-            str(path),
-            save_as_external_data=True,
-            all_tensors_to_one_file=True,
-            location=external_data(path).name,
-        )
-    else:
-        onnx.save(model, str(path))
-
-
-def require_initializers(model: onnx.ModelProto, names: Collection[str]) -> None:
-    """Check that every one of `names` is an initializer.
-
-    Raises:
-        BundleError: One is not.
-    """
-    missing = set(names) - {tensor.name for tensor in model.graph.initializer}
-    if missing:
-        raise BundleError(
-            f"expected the weights {sorted(missing)!r} in the graph, found none: rebuild the "
-            "bundle"
-        )
-
-
-def as_constants(model: onnx.ModelProto) -> None:
-    """Let no initializer be an input as well."""
-    constants = {tensor.name for tensor in model.graph.initializer}
-    inputs = [each for each in model.graph.input if each.name not in constants]
-    del model.graph.input[:]
-    model.graph.input.extend(inputs)
+    """Write `model` to `path` and its tensors beside it, as a protobuf file ends at 2 GiB."""
+    onnx.save(model, str(path), save_as_external_data=True, location=external_data(path).name)
+    onnx.checker.check_model(str(path))
 
 
 def as_inputs(model: onnx.ModelProto, names: Collection[str]) -> None:
-    """Make those of `names` that are initializers inputs without a default."""
-    listed = {each.name for each in model.graph.input}
-    kept = []
+    """Make those of `names` that are initializers inputs, all other initializers constants."""
+    constants = []
+    fed = []
     for tensor in model.graph.initializer:
-        if tensor.name not in names:
-            kept.append(tensor)
-        elif tensor.name not in listed:
-            model.graph.input.append(
-                onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
-            )
-    copies = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in kept]
+        if tensor.name in names:
+            value = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            fed.append(value)
+        else:
+            constants.append(onnx.TensorProto.FromString(tensor.SerializeToString()))
+    initializers = {tensor.name for tensor in model.graph.initializer}
+    inputs = [each for each in model.graph.input if each.name not in initializers]
+    del model.graph.input[:]
+    model.graph.input.extend([*inputs, *fed])
     del model.graph.initializer[:]
-    model.graph.initializer.extend(copies)
+    model.graph.initializer.extend(constants)
 
 
 def fix_axis(model: onnx.ModelProto, name: str, size: int) -> None:
@@ -162,8 +112,3 @@ def fix_axis(model: onnx.ModelProto, name: str, size: int) -> None:
             if symbol and dim.dim_param == symbol:
                 dim.dim_value = size
     del model.graph.value_info[:]
-
-
-def _bytes(tensor: onnx.TensorProto) -> int:
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    return int(math.prod(tensor.dims) * dtype.itemsize)

@@ -1,12 +1,13 @@
-"""Cast a graph to FP16 where it pays: for strongly typed networks. Needs the package `onnx`.
+"""Cast a graph to FP16 where it pays. Needs the package `onnx`.
 
 Matrix products and convolutions compute in FP16, between casts; normalisation, softmax, sums and
-the residual stream stay FP32. TensorRT fuses the casts into their neighbours.
+the residual stream stay FP32. The graph says so, not the builder: what FP16 costs can be measured
+with any runtime.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 
 import numpy as np
 import onnx
@@ -23,8 +24,8 @@ LARGEST = float(np.finfo(np.float16).max)
 def to_half(model: onnx.ModelProto, *, inputs: Collection[str]) -> None:
     """Make `model` compute `HALF_OPERATORS` in FP16; names of tensors stay.
 
-    Initializers that only such operators read become FP16 themselves, so that a refit is FP16
-    too; images, text features and outputs stay FP32.
+    Weights that only such operators read become FP16 themselves; images, text features and
+    outputs stay FP32.
 
     Args:
         model: The graph, changed in place.
@@ -34,17 +35,20 @@ def to_half(model: onnx.ModelProto, *, inputs: Collection[str]) -> None:
         BundleError: A weight is too large for FP16.
     """
     graph = model.graph
-    readers = _readers(graph.node)
+    readers: dict[str, set[str]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, set()).add(node.op_type)
+    only_half = {name for name, kinds in readers.items() if kinds <= HALF_OPERATORS}
     integers = {t.name for t in graph.initializer if t.data_type != _FLOAT}
-    narrowed: set[str] = set()
+    floats = {t.name for t in graph.initializer} - integers
+    narrowed = only_half & (floats | set(inputs))
     for tensor in graph.initializer:
-        if tensor.data_type == _FLOAT and _only_half(readers, tensor.name):
+        if tensor.name in narrowed:
             _narrow(tensor)
-            narrowed.add(tensor.name)
     for value in graph.input:
-        if value.name in inputs and _only_half(readers, value.name):
+        if value.name in narrowed:
             value.type.tensor_type.elem_type = _HALF
-            narrowed.add(value.name)
     nodes: list[onnx.NodeProto] = []
     casts: dict[str, str] = {}
     for node in graph.node:
@@ -79,21 +83,7 @@ def _narrow(tensor: onnx.TensorProto) -> None:
     values = numpy_helper.to_array(tensor)
     if values.size and float(np.abs(values).max()) > LARGEST:
         raise BundleError(
-            f"weight {tensor.name!r}: expected values up to {LARGEST:g} for fp16, got "
-            f"{float(np.abs(values).max()):g}: build with precision fp32"
+            f"weight {tensor.name!r}: expected values up to {LARGEST:g} for f16, got "
+            f"{float(np.abs(values).max()):g}: build with --precision f32"
         )
     tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), tensor.name))
-
-
-def _readers(nodes: Iterable[onnx.NodeProto]) -> Mapping[str, set[str]]:
-    """Return tensor name -> kinds of operator that read it."""
-    readers: dict[str, set[str]] = {}
-    for node in nodes:
-        for name in node.input:
-            readers.setdefault(name, set()).add(node.op_type)
-    return readers
-
-
-def _only_half(readers: Mapping[str, set[str]], name: str) -> bool:
-    kinds = readers.get(name, set())
-    return bool(kinds) and kinds <= HALF_OPERATORS

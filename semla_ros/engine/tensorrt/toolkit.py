@@ -3,24 +3,46 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from semla_ros.engine.tensorrt.cuda import Cuda
-from semla_ros.engine.tensorrt.features import Features, features_of
-from semla_ros.engine.tensorrt.plan_key import Platform
 from semla_ros.errors import EngineError, EngineUnavailableError
 
 _LOG = logging.getLogger(__name__)
 
-API_ERRORS = (RuntimeError, TypeError, ValueError, MemoryError)
+_API_ERRORS = (RuntimeError, TypeError, ValueError, MemoryError)
 """What the Python bindings raise: pybind11's translations, TypeError for a null factory."""
+
+_Answer = TypeVar("_Answer")
 
 
 class PlanRefusedError(EngineError):
     """TensorRT does not take a plan that was good once: build it again."""
+
+
+def asked(
+    what: str, call: Callable[[], _Answer], *, error: type[EngineError] = EngineError
+) -> _Answer:
+    """Return what TensorRT answers to `call`.
+
+    Args:
+        what: What it does when it fails, as `refuses the plan`.
+        call: Calls it once.
+        error: Raised where it raises, or answers None or False.
+
+    Raises:
+        EngineError: An `error`.
+    """
+    try:
+        answer = call()
+    except _API_ERRORS as reason:
+        raise error(f"TensorRT {what}: {reason}") from reason
+    if answer is None or answer is False:
+        raise error(f"TensorRT {what}: see its messages above")
+    return answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +51,12 @@ class Toolkit:
 
     Attributes:
         trt: The module `tensorrt`.
-        features: What it can do.
-        cuda: The GPU.
+        cuda: The GPU, with all memory of the engine that is made with this.
         logger: Passes TensorRT's messages on to `logging`.
         runtime: Deserialises plans.
     """
 
     trt: Any
-    features: Features
     cuda: Cuda
     logger: Any
     runtime: Any
@@ -48,99 +68,62 @@ class Toolkit:
         Raises:
             EngineUnavailableError: The package, the driver or the GPU is missing; it says which.
         """
-        trt = import_tensorrt()
-        features = features_of(trt)
-        if not features.named_tensors:
-            raise EngineUnavailableError(
-                f"expected TensorRT 8.5 or newer, got {trt.__version__}: update it, or take "
-                "engine 'onnx'"
-            )
+        trt = _module()
         cuda = Cuda.open()
         logger = logger_of(trt)
+        # The parser of TensorRT 8 makes plugins of InstanceNormalization.
+        trt.init_libnvinfer_plugins(logger, "")
+        what = f"{trt.__version__} does not start on {cuda.platform['gpu']}"
         try:
-            # The parser of TensorRT 8 makes plugins of InstanceNormalization.
-            trt.init_libnvinfer_plugins(logger, "")
-            runtime = trt.Runtime(logger)
-        except API_ERRORS as error:
-            gpu = cuda.device.name
+            runtime = asked(what, lambda: trt.Runtime(logger), error=EngineUnavailableError)
+        except EngineUnavailableError:
             cuda.close()
-            raise EngineUnavailableError(
-                f"TensorRT {trt.__version__} does not start on {gpu}: {error}: "
-                "check that driver, CUDA and TensorRT fit, or take engine 'onnx'"
-            ) from error
-        return cls(trt, features, cuda, logger, runtime)
+            raise
+        return cls(trt, cuda, logger, runtime)
 
     @property
-    def platform(self) -> Platform:
-        """What plans depend on."""
-        device = self.cuda.device
-        return Platform(
-            tensorrt=str(self.trt.__version__),
-            gpu=device.name,
-            compute_capability=device.compute_capability,
-            driver=device.driver,
-        )
+    def platform(self) -> Mapping[str, str]:
+        """What plans depend on; they run nowhere else."""
+        return {"tensorrt": str(self.trt.__version__), **self.cuda.platform}
 
-    def deserialise(self, content: bytes) -> Any:  # noqa: ANN401  trt.ICudaEngine
-        """Return the engine of the plan `content`.
+    def deserialise(self, plan: bytes) -> Any:  # noqa: ANN401  trt.ICudaEngine
+        """Return the engine of `plan`.
 
         Raises:
             PlanRefusedError: TensorRT does not take the plan.
         """
-        try:
-            engine = self.runtime.deserialize_cuda_engine(content)
-        except API_ERRORS as error:
-            raise PlanRefusedError(f"TensorRT refuses the plan: {error}") from error
-        if engine is None:
-            raise PlanRefusedError("TensorRT refuses the plan: see its messages above")
-        return engine
-
-    def context(self, engine: Any) -> Any:  # noqa: ANN401  trt.IExecutionContext
-        """Return a new execution context of `engine`.
-
-        Raises:
-            EngineError: There is no memory for it.
-        """
-        try:
-            context = engine.create_execution_context()
-        except API_ERRORS as error:
-            raise EngineError(f"TensorRT makes no execution context: {error}") from error
-        if context is None:
-            raise EngineError("TensorRT makes no execution context: is GPU memory full?")
-        return context
+        return asked(
+            "refuses the plan",
+            lambda: self.runtime.deserialize_cuda_engine(plan),
+            error=PlanRefusedError,
+        )
 
 
-def import_tensorrt() -> Any:  # noqa: ANN401  a module without types
+def _module() -> Any:  # noqa: ANN401  a module without types
     """Return the module `tensorrt`.
 
     Raises:
-        EngineUnavailableError: It is not installed, or its libraries are not.
+        EngineUnavailableError: It does not load, or is older than 8.5.
     """
-    if importlib.util.find_spec("tensorrt") is None:
-        raise EngineUnavailableError(
-            "expected the Python package tensorrt, found none: pip install "
-            "'semla-ros[tensorrt]', or take engine 'onnx'"
-        )
     try:
-        return importlib.import_module("tensorrt")
+        trt = importlib.import_module("tensorrt")
     except (ImportError, OSError) as error:
         raise EngineUnavailableError(
             f"the Python package tensorrt does not load: {error}: install the libraries that it "
             "names, or take engine 'onnx'"
         ) from error
+    if not hasattr(trt.IExecutionContext, "execute_async_v3"):
+        raise EngineUnavailableError(
+            f"expected TensorRT 8.5 or newer, got {trt.__version__}: update it, or take engine "
+            "'onnx'"
+        )
+    return trt
 
 
 def logger_of(trt: Any) -> Any:  # noqa: ANN401  trt.ILogger
     """Return a logger that passes TensorRT's messages on to `logging`."""
     base: Any = trt.ILogger
-    severity = trt.ILogger.Severity
-    levels = {
-        severity.INTERNAL_ERROR: logging.ERROR,
-        severity.ERROR: logging.ERROR,
-        severity.WARNING: logging.WARNING,
-        severity.INFO: logging.DEBUG,
-        severity.VERBOSE: logging.NOTSET,
-    }
+    loud = {"INTERNAL_ERROR": logging.ERROR, "ERROR": logging.ERROR, "WARNING": logging.WARNING}
 
     class Bridge(base):  # type: ignore[misc]  # the module has no types
         """Must not raise: TensorRT calls it from its own threads."""
@@ -149,8 +132,6 @@ def logger_of(trt: Any) -> Any:  # noqa: ANN401  trt.ILogger
             base.__init__(self)
 
         def log(self, severity: Any, msg: str) -> None:  # noqa: ANN401  trt enum
-            level = levels.get(severity, logging.DEBUG)
-            if level:
-                _LOG.log(level, "TensorRT: %s", msg)
+            _LOG.log(loud.get(severity.name, logging.DEBUG), "TensorRT: %s", msg)
 
     return Bridge()

@@ -1,43 +1,52 @@
-"""TensorRT and CUDA on the CPU, in the shape of each version that matters."""
+"""A machine with TensorRT and a GPU that are scripted, and the engine on it."""
 
 from __future__ import annotations
 
 import pytest
-from simulated_gpu.machine import Simulation, simulate
-from simulated_gpu.tensorrt import VERSIONS
+from scripted_gpu import VERSIONS, Gpu, install
 
-
-@pytest.fixture(params=VERSIONS)
-def simulation(request, monkeypatch, tmp_path) -> Simulation:
-    """Each version of TensorRT in turn."""
-    return simulate(request.param, monkeypatch, tmp_path)
+from semla_ros.engine.options import EngineOptions
+from semla_ros.engine.tensorrt.engine import TensorRtEngine
 
 
 @pytest.fixture
-def recent(monkeypatch, tmp_path) -> Simulation:
+def gpu(monkeypatch, tmp_path) -> Gpu:
     """TensorRT 10.13."""
-    return simulate("10.13.3.9", monkeypatch, tmp_path)
+    return install(monkeypatch, tmp_path)
 
 
-ENGINES = {
-    "10.13 refit": ("10.13.3.9", {}),
-    "10.13 inputs": ("10.13.3.9", {"mode": "inputs"}),
-    "10.13 one engine": ("10.13.3.9", {"memory": 0}),
-    "10.2 refit f32": ("10.2.0", {"precision": "f32"}),
-    "8.5 refit": ("8.5.3.1", {}),
-    "11.4 refit": ("11.4.0.106", {}),
-    "11.4 inputs": ("11.4.0.106", {"mode": "inputs"}),
-}
+@pytest.fixture(params=VERSIONS)
+def any_gpu(request, monkeypatch, tmp_path) -> Gpu:
+    """Each version of TensorRT in turn."""
+    return install(monkeypatch, tmp_path, request.param)
 
 
-@pytest.fixture(params=ENGINES)
-def engine(request, hand_made, monkeypatch, tmp_path):
+@pytest.fixture
+def open_engine():
+    """Return a function that opens the engine of a bundle, by default building its plan."""
+
+    def opened(bundle, *, precision="auto", build=True, **more) -> TensorRtEngine:
+        options = EngineOptions(threads=1, precision=precision)
+        return TensorRtEngine.open(bundle, options=options, build=build, **more)
+
+    return opened
+
+
+@pytest.fixture(params=["inputs f16", "inputs f32", "refit f16"])
+def engine(request, hand_made, gpu, open_engine):
     """The engine in every shape, for the contract that all engines share."""
-    version, settings = ENGINES[request.param]
-    simulation = simulate(version, monkeypatch, tmp_path)
-    if "memory" in settings:
-        simulation.driver.total = settings["memory"]
-    given = {k: v for k, v in settings.items() if k != "memory"}
-    with simulation.open(hand_made.bundle, **given) as engine:
+    mode, precision = request.param.split()
+    with open_engine(hand_made.bundle, mode=mode, precision=precision) as engine:
         yield engine
-    assert simulation.driver.left == (0, 0, 0, 0, 0)
+    assert gpu.driver.left == (0, 0, 0, 0)
+
+
+@pytest.fixture
+def engine_set(make_set):
+    """Return a factory of random sets; a plan takes the bundle's number of classes only."""
+
+    def make(seed, touched=2, names=()):
+        del names
+        return make_set(seed, touched=touched)
+
+    return make

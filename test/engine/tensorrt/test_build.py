@@ -1,154 +1,123 @@
-"""What the builder is told, on the names that each version has."""
+"""What the builder is asked for, on each version of the bindings."""
 
-import logging
+import sys
+from pathlib import Path
 
 import pytest
-from simulated_gpu.machine import simulate
-from simulated_gpu.tensorrt import VERSIONS
+from scripted_gpu import Gpu, install
 
-from semla_ros.engine.tensorrt.assembly import order_of
-from semla_ros.engine.tensorrt.options import BuildOptions, ClassRange
-from semla_ros.engine.tensorrt.plan_cache import PlanCache
-from semla_ros.engine.tensorrt.plans import build_plan
+from semla_ros.bundle import open_bundle
+from semla_ros.engine.tensorrt.build import build_plan
+from semla_ros.engine.tensorrt.plans import PlanRequest
 from semla_ros.engine.tensorrt.toolkit import Toolkit
-from semla_ros.errors import EngineError
+from semla_ros.errors import EngineError, EngineUnavailableError
 
-OLD, MIDDLE, RECENT, NEW = VERSIONS
-FOUR = ClassRange.exactly(4)
+TYPING = {  # network flags, builder flags in f16
+    "8.5.3.1": ({"EXPLICIT_BATCH"}, {"FP16"}),
+    "10.2.0": ({"EXPLICIT_BATCH", "STRONGLY_TYPED"}, set()),
+    "10.13.3.9": ({"EXPLICIT_BATCH", "STRONGLY_TYPED"}, set()),
+    "11.4.0.106": ({"STRONGLY_TYPED"}, set()),
+}
 
 
 @pytest.fixture
-def built(monkeypatch, hand_made, tmp_path):
-    def make(version, progress=None, classes=FOUR, **options):
-        simulation = simulate(version, monkeypatch, tmp_path)
-        order = order_of(hand_made.bundle, BuildOptions(classes, **options), threads=1)
-        cache = PlanCache(tmp_path / version)
-        plan = build_plan(order, Toolkit.open(), cache, progress=progress)
-        ((network, config),) = simulation.trt.built
-        return network, config, plan, simulation.trt
+def build(hand_made):
+    """Return a function that builds a plan of the hand-made bundle."""
 
-    return make
+    def made(mode="inputs", precision="f16", tell=None):
+        wanted = PlanRequest.segmentation(hand_made.bundle, mode, precision)
+        toolkit = Toolkit.open()
+        try:
+            return build_plan(wanted, toolkit, tell)
+        finally:
+            toolkit.cuda.close()
 
-
-def flags(config):
-    return {flag.name for flag in config._flags}
+    return made
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_refit_marks_exactly_our_names_where_it_can(built, version):
-    network, config, plan, _ = built(version)
-    if version == OLD:
-        assert "REFIT" in flags(config)
-        assert not network._marked
-    else:
-        assert "REFIT_INDIVIDUAL" in flags(config)
-        assert "REFIT" not in flags(config)
-        assert network._marked == ["fc1", "fc2"]
-    assert plan.plan.record.refit == ("fc1", "fc2")
+@pytest.mark.parametrize("precision", ["f16", "f32"])
+def test_the_graph_says_the_types_wherever_it_can(any_gpu, build, precision):
+    assert isinstance(build(precision=precision), bytes)
+    ((network, builder, _),) = any_gpu.networks
+    wanted, half = TYPING[any_gpu.trt.__version__]
+    assert network == wanted
+    assert builder == (half if precision == "f16" else set()), "and no TF32"
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_precision_and_typing_follow_what_there_is(built, version):
-    network, config, _, trt = built(version)
-    halves = {t.name for t in network._model.graph.initializer if t.data_type == 10}
-    if version == NEW:
-        assert halves == {"fc1", "fc2"}
-        assert "FP16" not in flags(config)
-    else:
-        assert not halves
-        assert "FP16" in flags(config)
-    assert "TF32" not in flags(config)
-    strong = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
-    assert strong is None or version == NEW or not network._flags & 1 << int(strong)
+def test_only_our_weights_can_be_refitted(gpu, build):
+    build("refit")
+    ((_, builder, model),) = gpu.networks
+    assert builder == {"REFIT_INDIVIDUAL"}
+    assert {"fc1", "fc2"} <= {t.name for t in model.graph.initializer}
 
 
-def test_strong_typing_on_a_version_that_has_both(built):
-    network, config, _, trt = built(RECENT, typing="strong")
-    assert network._flags & 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-    assert "FP16" not in flags(config)
-    assert {t.name for t in network._model.graph.initializer if t.data_type == 10} == {
-        "fc1",
-        "fc2",
-    }
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-def test_fp32_has_no_half_anywhere(built, version):
-    network, config, _, _ = built(version, precision="fp32")
-    assert "FP16" not in flags(config)
-    assert not [t.name for t in network._model.graph.initializer if t.data_type == 10]
-
-
-def test_external_tactics_are_off_and_limits_are_set(built):
-    _, config, _, trt = built(RECENT, workspace_mib=64)
-    on = {source.name for source in trt.TacticSource if config._sources & 1 << int(source)}
-    assert on == {"EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS"}
-    assert config._limits == {trt.MemoryPoolType.WORKSPACE: 64 * 2**20}
-    assert config.builder_optimization_level == 3
-
-
-def test_weights_that_are_inputs_are_fed_in_half_under_weak_typing(built):
-    network, config, _, trt = built(RECENT, mode="inputs")
-    kinds = {network.get_input(i).name: network.get_input(i) for i in range(network.num_inputs)}
-    assert {kinds[n].dtype for n in ("fc1", "fc2")} == {trt.DataType.HALF}
-    assert kinds["fc1"].allowed_formats == 1 << int(trt.TensorFormat.LINEAR)
-    assert kinds["image"].dtype == trt.DataType.FLOAT
-    assert not {"REFIT", "REFIT_INDIVIDUAL"} & flags(config)
-
-
-def test_one_profile_for_several_class_counts_and_none_for_one(built):
-    _, config, _, _ = built(RECENT)
-    assert not config._profiles
-    _, config, _, _ = built(MIDDLE, classes=ClassRange(1, 4, 9))
-    (profile,) = config._profiles
-    assert profile._shapes == {"text_features": ((1, 32), (4, 32), (9, 32))}
-
-
-def test_a_weight_that_cannot_be_marked_is_an_error(built, monkeypatch):
-    import simulated_gpu.build as build
-
-    real = build.add_builder
-
-    def forgetful(trt):
-        real(trt)
-        trt.INetworkDefinition.mark_weights_refittable = lambda self, name: name != "fc2"
-
-    monkeypatch.setattr("simulated_gpu.tensorrt.add_builder", forgetful)
-    with pytest.raises(EngineError, match=r"no refittable weights \['fc2'\] \(1 of 2\)"):
-        built(RECENT)
-
-
-@pytest.mark.parametrize("version", [OLD, RECENT])
-def test_progress_is_told_where_the_builder_tells(built, version):
+def test_how_far_it_is_is_told_and_can_be_stopped(gpu, build):
     told = []
-    built(version, progress=lambda *step: told.append(step) or True)
-    assert told[0] == ("reference run", 0, 1)
-    expected = [] if version == OLD else [("tactics", 0, 2), ("tactics", 1, 2), ("tactics", 2, 2)]
-    assert told[1:] == expected
+    build(tell=lambda *step: told.append(step) or True)
+    assert told == [("tactics", 1, 2)]
+    with pytest.raises(EngineError, match="builds nothing"):
+        build(tell=lambda *step: False)
 
 
-@pytest.mark.parametrize("old", [b"", b"fits", b"damaged", b"another GPU"])
-def test_a_timing_cache_that_does_not_fit_is_begun_anew(monkeypatch, hand_made, tmp_path, old):
-    simulation = simulate(RECENT, monkeypatch, tmp_path)
-    cache = PlanCache(tmp_path)
-    cache.store_timing(old)
-    order = order_of(hand_made.bundle, BuildOptions(ClassRange.exactly(4)), threads=1)
-    build_plan(order, Toolkit.open(), cache)
-    ((_, config),) = simulation.trt.built
-    assert config._timing._content == (old if old == b"fits" else b"")
-    assert cache.timing() == (old if old == b"fits" else b"measured")
+def test_an_old_tensorrt_does_not_tell(monkeypatch, tmp_path, build):
+    install(monkeypatch, tmp_path, "8.5.3.1")
+    build(tell=lambda *step: pytest.fail("it has no progress monitor"))
 
 
-def test_messages_of_tensorrt_reach_the_log(monkeypatch, caplog, tmp_path):
-    simulate(RECENT, monkeypatch, tmp_path)
-    logger = Toolkit.open().logger
-    with caplog.at_level(logging.DEBUG):
-        for level in ("VERBOSE", "INFO", "WARNING", "INTERNAL_ERROR"):
-            text = f"a message of {level}"
-            logger.log(logger.Severity[level], text)
-    said = [(r.levelname, r.message) for r in caplog.records if "a message" in r.message]
-    assert said == [
-        ("DEBUG", "TensorRT: a message of INFO"),
-        ("WARNING", "TensorRT: a message of WARNING"),
-        ("ERROR", "TensorRT: a message of INTERNAL_ERROR"),
-    ]
+@pytest.mark.parametrize(
+    ("refused", "told"),
+    [
+        ("parse_from_file", "cannot parse the graph: In node 0"),
+        ("build_serialized_network", "builds nothing"),
+    ],
+)
+def test_what_the_builder_refuses_is_said(gpu, build, refused, told):
+    gpu.refuse.append(refused)
+    with pytest.raises(EngineError, match=told):
+        build()
+
+
+def test_what_the_builder_raises_is_said(gpu, build, monkeypatch):
+    def fail(*arguments):
+        raise RuntimeError("CUDA error 719")
+
+    monkeypatch.setattr(gpu.trt.Builder, "build_serialized_network", fail)
+    with pytest.raises(EngineError, match="builds nothing: CUDA error 719"):
+        build()
+
+
+def test_weights_that_tensorrt_lost_are_named(gpu, build, monkeypatch):
+    monkeypatch.setattr(
+        gpu.trt.INetworkDefinition, "mark_weights_refittable", lambda network, name: name != "fc2"
+    )
+    with pytest.raises(EngineError, match=r"\['fc2'\] \(1 of 2\)"):
+        build("refit")
+
+
+def test_without_onnx_a_plan_cannot_be_built(gpu, build, monkeypatch):
+    monkeypatch.setitem(sys.modules, "semla_ros.engine.tensorrt.graph", None)
+    with pytest.raises(EngineUnavailableError, match=r"needs the Python package.*pip install"):
+        build()
+
+
+@pytest.mark.parametrize(("version", "kept"), [("8.5.3.1", False), ("10.2.0", True)])
+def test_layer_norms_are_spelt_out_where_the_parser_does_not_know_them(
+    monkeypatch, tmp_path, version, kept
+):
+    demo = Path(__file__).parents[3] / "models" / "demo"
+    if not (demo / "segmentation.onnx").is_file():
+        pytest.skip("needs models/demo/segmentation.onnx")
+    gpu = install(monkeypatch, tmp_path, version)
+    bundle = open_bundle(demo, verify=False)
+    build_plan(PlanRequest.segmentation(bundle, "inputs", "f16"), Toolkit.open())
+    ((_, _, model),) = gpu.networks
+    assert ("LayerNormalization" in {node.op_type for node in model.graph.node}) == kept
+
+
+def test_the_script_has_no_name_that_the_real_bindings_lack():
+    old, new = Gpu("8.5.3.1").trt, Gpu("11.4.0.106").trt
+    assert not hasattr(old, "IProgressMonitor")
+    assert not hasattr(old.Refitter, "refit_cuda_engine_async")
+    assert not hasattr(old.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
+    assert not hasattr(new.BuilderFlag, "FP16")
+    assert not hasattr(new.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH")

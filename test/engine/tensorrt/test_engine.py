@@ -1,4 +1,4 @@
-"""The whole engine on a simulated GPU: every version, both modes, both precisions."""
+"""The engine with TensorRT scripted: what it answers, when it allocates, what a failure leaves."""
 
 from dataclasses import replace
 
@@ -7,15 +7,20 @@ import onnx
 import pytest
 
 from semla_ros.engine import create_engine
-from semla_ros.engine.base import NOT_PROVED
 from semla_ros.engine.onnx_engine import OnnxEngine
 from semla_ros.engine.options import EngineOptions
 from semla_ros.engine.tensorrt.engine import TensorRtEngine
-from semla_ros.engine.tensorrt.options import ClassRange
-from semla_ros.engine.tensorrt.settings import TensorRtSettings
-from semla_ros.engine.tensorrt.toolkit import Toolkit
-from semla_ros.errors import EngineError, EngineUnavailableError, VocabularyError
+from semla_ros.engine.tensorrt.plans import plan_folder
+from semla_ros.errors import (
+    BundleError,
+    EngineError,
+    EngineUnavailableError,
+    PlanMissingError,
+    VocabularyError,
+)
 from semla_ros.types import AdapterMix
+
+BOUNDS = {"f32": 1e-5, "f16": 2e-2}
 
 
 def serve(engine, weight_set):
@@ -27,246 +32,240 @@ def answer(engine, rgb):
     return engine.infer(rgb, keep_logits=True).logits
 
 
-@pytest.mark.parametrize("mode", ["refit", "inputs"])
-@pytest.mark.parametrize(("precision", "bound"), [("f32", 1e-5), ("f16", 2e-2)])
-def test_it_answers_as_onnx_runtime_does(
-    simulation, hand_made, make_set, rgb, mode, precision, bound
-):
-    with (
-        simulation.open(hand_made.bundle, mode=mode, precision=precision) as engine,
-        OnnxEngine(hand_made.bundle, threads=1) as reference,
-    ):
+def agrees(engine, bundle, make_set, rgb):
+    """Hold `engine` against ONNX Runtime through four swaps."""
+    with OnnxEngine(bundle, threads=1) as reference:
         for seed, touched in ((1, 2), (2, 1), (3, 0), (1, 2)):
-            weight_set = make_set(seed, touched=touched)
             for each in (engine, reference):
-                serve(each, weight_set)
+                serve(each, make_set(seed, touched=touched))
             expected = answer(reference, rgb)
             error = np.linalg.norm(answer(engine, rgb) - expected) / np.linalg.norm(expected)
-            assert error < bound
-    assert simulation.driver.left == (0, 0, 0, 0, 0)
+            assert error < BOUNDS[engine.precision]
 
 
-FAULTS = {
-    "a part is written and False returned": (["partial"], "refused the weights"),
-    "it raises": (["raise"], "CUDA error 719"),
-    "it has no effect": (["nothing"], "no effect"),
-    "it writes NaN": (["nan"], "not finite"),
-    "it fails and so does the way back": (["partial", "raise"], "last good set failed too"),
+@pytest.mark.parametrize("precision", BOUNDS)
+def test_it_answers_as_onnx_runtime_does(
+    any_gpu, hand_made, open_engine, make_set, rgb, precision
+):
+    with open_engine(hand_made.bundle, precision=precision) as engine:
+        assert (engine.name, engine.precision, engine.device) == ("tensorrt", precision, "cuda")
+        agrees(engine, hand_made.bundle, make_set, rgb)
+    assert any_gpu.driver.left == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("precision", BOUNDS)
+def test_refitting_answers_the_same_from_10_2_on(
+    any_gpu, hand_made, open_engine, make_set, rgb, precision
+):
+    given = {"mode": "refit", "precision": precision}
+    if any_gpu.trt.__version__.startswith("8."):
+        with pytest.raises(EngineUnavailableError, match=r"10\.2 or newer, got 8\.5"):
+            open_engine(hand_made.bundle, **given)
+    else:
+        with open_engine(hand_made.bundle, **given) as engine:
+            agrees(engine, hand_made.bundle, make_set, rgb)
+    assert any_gpu.driver.left == (0, 0, 0, 0)
+
+
+FAILURES = {
+    "the copy": lambda gpu: gpu.driver.fail.update(cuMemcpyHtoDAsync_v2=1),
+    "the wait": lambda gpu: gpu.driver.fail.update(cuStreamSynchronize=1),
+    "the refit": lambda gpu: gpu.refuse.append("refit_cuda_engine_async"),
 }
 
 
-@pytest.mark.parametrize(("faults", "told"), FAULTS.values(), ids=FAULTS)
-def test_a_refit_that_fails_leaves_the_old_set_bit_identical(
-    simulation, hand_made, make_set, rgb, faults, told
+@pytest.mark.parametrize("fails", FAILURES)
+def test_a_set_that_fails_to_load_leaves_the_old_one(
+    gpu, hand_made, open_engine, make_set, rgb, fails
 ):
-    with simulation.open(hand_made.bundle) as engine:
+    mode = "refit" if fails == "the refit" else "inputs"
+    with open_engine(hand_made.bundle, mode=mode) as engine:
         serve(engine, make_set(1))
         before = answer(engine, rgb)
-        for _ in range(3):
-            simulation.trt.faults[:] = faults
-            with pytest.raises(EngineError, match=told):
-                engine.prepare(make_set(2))
-            assert not simulation.trt.faults
-            np.testing.assert_array_equal(answer(engine, rgb), before)
-            with pytest.raises(EngineError, match="without a prepared"):
-                engine.commit()
-        assert engine.status.state == "ready"
+        FAILURES[fails](gpu)
+        with pytest.raises(EngineError):
+            engine.prepare(make_set(2))
+        gpu.driver.fail.clear()
+        with pytest.raises(EngineError, match="without a prepared"):
+            engine.commit()
+        np.testing.assert_array_equal(answer(engine, rgb), before)
         serve(engine, make_set(2))
         assert not np.array_equal(answer(engine, rgb), before)
         serve(engine, make_set(1))
         np.testing.assert_array_equal(answer(engine, rgb), before)
 
 
-def test_the_third_failure_freezes_and_the_old_set_serves_on(
-    simulation, hand_made, make_set, rgb, caplog
-):
-    with simulation.open(hand_made.bundle) as engine:
+def test_a_weight_beyond_f16_is_refused_by_name(gpu, hand_made, open_engine, make_set, rgb):
+    large = make_set(2)
+    large.weights["head.fc2"][0, 0] = 7e4
+    with open_engine(hand_made.bundle) as engine:
         serve(engine, make_set(1))
         before = answer(engine, rgb)
-        simulation.trt.faults[:] = ["partial", "partial", "raise"]
-        with pytest.raises(EngineError, match="adaptation is frozen"):
-            engine.prepare(make_set(2))
-        assert (engine.status.state, engine.status.serving) == ("frozen", "tensorrt")
-        for seed in (1, 2):
-            with pytest.raises(EngineError, match="adaptation is frozen"):
-                engine.prepare(make_set(seed))
+        with pytest.raises(EngineError, match=r"'head\.fc2'.*65504.*precision f32"):
+            engine.prepare(large)
         np.testing.assert_array_equal(answer(engine, rgb), before)
-        assert engine.infer(rgb).mix == make_set(1).mix
-    assert simulation.driver.left == (0, 0, 0, 0, 0)
 
 
-def test_one_engine_refits_between_frames_and_falls_back_to_the_base(
-    recent, hand_made, make_set, rgb
-):
-    recent.driver.total = 0
-    with recent.open(hand_made.bundle) as engine:
-        assert engine.status.detail == f"refit, single, {NOT_PROVED}"
-        base = replace(make_set(3, touched=0), mix=AdapterMix.base_only())
-        serve(engine, base)
-        expected = answer(engine, rgb)
+def test_the_frame_loop_only_enqueues(gpu, hand_made, open_engine, make_set, rgb):
+    """On the frames' stream: copy in, run, copy out, wait; a swap is other addresses."""
+    with open_engine(hand_made.bundle) as engine:
         serve(engine, make_set(1))
-        before = answer(engine, rgb)
         engine.prepare(make_set(2))
-        np.testing.assert_array_equal(answer(engine, rgb), before)
-        recent.trt.faults[:] = ["partial"]
-        with pytest.raises(EngineError, match="usable again"):
-            engine.commit()
-        np.testing.assert_array_equal(answer(engine, rgb), before)
+        gpu.driver.calls.clear()
         engine.commit()
-        assert engine.infer(rgb).mix == make_set(2).mix
-        with pytest.raises(EngineError, match="cannot be probed"):
-            engine.probe(make_set(1), rgb)
+        engine.infer(rgb)
+        assert gpu.driver.calls == [
+            "cuMemcpyHtoDAsync_v2",
+            "cuMemcpyDtoHAsync_v2",
+            "cuStreamSynchronize",
+        ]
+        gpu.driver.calls.clear()
         engine.prepare(make_set(1))
-        recent.trt.faults[:] = ["partial"] * 3
-        with pytest.raises(EngineError, match="frozen"):
-            engine.commit()
-        assert engine.status.state == "frozen"
-        assert engine.infer(rgb).mix == AdapterMix.base_only()
-        np.testing.assert_array_equal(answer(engine, rgb), expected)
+        assert not [call for call in gpu.driver.calls if "Alloc" in call or "Free" in call]
+        assert sorted(gpu.driver.streams.values()) == [-5, 0]
 
 
-def test_one_engine_that_cannot_be_made_anew_says_so_for_every_frame(
-    recent, hand_made, make_set, rgb, monkeypatch
-):
-    recent.driver.total = 0
-    with recent.open(hand_made.bundle) as engine:
+def test_a_run_that_tensorrt_does_not_start_is_said(gpu, hand_made, open_engine, make_set, rgb):
+    with open_engine(hand_made.bundle) as engine:
         serve(engine, make_set(1))
-        monkeypatch.setattr(Toolkit, "deserialise", refuse)
-        engine.prepare(make_set(2))
-        recent.trt.faults[:] = ["partial"] * 3
-        with pytest.raises(EngineError):
-            engine.commit()
-        with pytest.raises(EngineError, match="restart the node"):
+        gpu.refuse.append("execute_async_v3")
+        with pytest.raises(EngineError, match="did not start the run"):
             engine.infer(rgb)
+        engine.infer(rgb)
 
 
-def refuse(toolkit, content):
-    raise EngineError("out of memory")
+def test_a_context_that_tensorrt_does_not_make_is_said(gpu, hand_made, open_engine):
+    gpu.refuse.append("create_execution_context")
+    with pytest.raises(EngineUnavailableError, match="makes no context"):
+        open_engine(hand_made.bundle)
+    assert gpu.driver.left == (0, 0, 0, 0)
 
 
 @pytest.mark.parametrize(
     "fails", ["cuMemAlloc_v2", "cuMemHostAlloc", "cuStreamCreateWithPriority"]
 )
-def test_a_gpu_that_is_full_is_said_and_leaks_nothing(recent, hand_made, fails):
-    recent.open(hand_made.bundle).close()
-    recent.driver.fail[fails] = 2
+def test_a_gpu_that_is_full_is_said_and_leaks_nothing(gpu, hand_made, open_engine, fails):
+    open_engine(hand_made.bundle).close()
+    gpu.driver.fail[fails] = 2
     with pytest.raises(EngineUnavailableError, match=rf"{fails}.*OUT_OF_MEMORY.*engine 'onnx'"):
-        recent.open(hand_made.bundle, build=False)
-    assert recent.driver.left == (0, 0, 0, 0, 0)
+        open_engine(hand_made.bundle, build=False)
+    assert gpu.driver.left == (0, 0, 0, 0)
 
 
-def test_without_a_plan_the_message_tells_how_to_build_one(recent, hand_made):
-    with pytest.raises(EngineUnavailableError, match=r"plan of segmentation.*semla engine build"):
-        recent.open(hand_made.bundle, build=False)
-    assert recent.driver.left == (0, 0, 0, 0, 0)
+def test_without_a_plan_the_message_tells_how_to_build_one(gpu, hand_made, open_engine):
+    with pytest.raises(PlanMissingError, match=r"plan of segmentation.*semla engine build"):
+        open_engine(hand_made.bundle, build=False)
+    assert gpu.driver.left == (0, 0, 0, 0)
 
 
-def test_a_plan_is_built_once_and_found_again(recent, hand_made):
-    for build in (True, False, False):
-        recent.open(hand_made.bundle, build=build).close()
-    assert len(recent.trt.built) == 1
+def test_a_plan_is_built_once_and_found_again(gpu, hand_made, open_engine):
+    for build in (True, False, True):
+        open_engine(hand_made.bundle, build=build).close()
+    assert len(gpu.networks) == 1
+    open_engine(hand_made.bundle, again=True).close()
+    assert len(gpu.networks) == 2
 
 
-def test_the_newest_plan_that_takes_the_classes_is_found(recent, hand_made):
-    for classes, mode in ((ClassRange.exactly(9), "refit"), (ClassRange(2, 4, 8), "inputs")):
-        recent.open(hand_made.bundle, classes=classes, mode=mode).close()
-    with recent.open(hand_made.bundle, classes=None, build=False) as engine:
-        assert engine.status.detail == f"inputs, inputs, {NOT_PROVED}"
-        assert engine.max_classes == 8
-    with pytest.raises(EngineUnavailableError, match="found none"):
-        recent.open(hand_made.bundle, classes=None, build=False, mode="refit")
+def test_a_plan_that_the_runtime_refuses_is_built_once_more(gpu, hand_made, open_engine):
+    open_engine(hand_made.bundle).close()
+    gpu.refuse.append("deserialize_cuda_engine")
+    open_engine(hand_made.bundle).close()
+    assert len(gpu.networks) == 2
+    gpu.refuse.append("deserialize_cuda_engine")
+    for _ in range(2):
+        with pytest.raises(PlanMissingError):
+            open_engine(hand_made.bundle, build=False)
 
 
-def test_a_plan_that_the_runtime_refuses_is_built_once_more(recent, hand_made):
-    recent.open(hand_made.bundle).close()
-    refuse = [None]
-    real = recent.trt.Runtime.deserialize_cuda_engine
+@pytest.mark.parametrize("mode", ["inputs", "refit"])
+def test_a_plan_that_answers_wrongly_is_never_kept(gpu, hand_made, open_engine, monkeypatch, mode):
+    """A part of the graph is lost, as TensorRT 11.3 says of biases in refittable engines."""
+    real = gpu.trt.ICudaEngine.__init__
 
-    def sometimes(runtime, plan):
-        return refuse.pop() if refuse else real(runtime, plan)
+    def loses(engine, refit, model):
+        white = next(t for t in model.graph.initializer if t.name == "white")
+        white.CopyFrom(onnx.numpy_helper.from_array(np.float32(900), "white"))
+        real(engine, refit, model)
 
-    recent.trt.Runtime.deserialize_cuda_engine = sometimes
-    with recent.open(hand_made.bundle):
-        assert len(recent.trt.built) == 2
-    refuse[:] = [None]
-    with pytest.raises(EngineUnavailableError, match="refuses the plan"):
-        recent.open(hand_made.bundle, build=False)
-    with pytest.raises(EngineUnavailableError, match="found none"):
-        recent.open(hand_made.bundle, build=False)
-    refuse[:] = [None, None]
-    with pytest.raises(EngineUnavailableError, match="refuses the plan"):
-        recent.open(hand_made.bundle)
-    assert recent.driver.left == (0, 0, 0, 0, 0)
+    monkeypatch.setattr(gpu.trt.ICudaEngine, "__init__", loses)
+    with pytest.raises(EngineUnavailableError, match="of ONNX Runtime's"):
+        open_engine(hand_made.bundle, mode=mode)
+    assert not list(plan_folder().glob("*"))
+    assert gpu.driver.left == (0, 0, 0, 0)
 
 
-@pytest.mark.parametrize("fault", ["nothing", "residue", "nan"])
-def test_an_engine_that_refits_wrongly_is_refused_at_the_start(recent, hand_made, fault):
-    recent.trt.faults[:] = [fault]
-    with pytest.raises(EngineUnavailableError, match=r"nudged weights.*--mode inputs"):
-        recent.open(hand_made.bundle)
-    assert recent.driver.left == (0, 0, 0, 0, 0)
+def test_a_plan_of_another_graph_is_refused(gpu, hand_made, open_engine, monkeypatch):
+    open_engine(hand_made.bundle).close()
+    shape = gpu.trt.ICudaEngine.get_tensor_shape
+    monkeypatch.setattr(gpu.trt.ICudaEngine, "get_tensor_shape", lambda *a: (*shape(*a)[:-1], 7))
+    with pytest.raises(EngineUnavailableError, match=r"tensor 'fc1' of the plan: expected"):
+        open_engine(hand_made.bundle, build=False)
 
 
-def test_a_dropped_bias_is_noticed_without_any_refit(recent, hand_made, monkeypatch):
-    """TensorRT 11.3 warns of a GEMM bias that a refittable engine treats as zero."""
-    real = recent.trt.ICudaEngine.__init__
-
-    def drops(engine, header, model):
-        model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.float32(900), "white"))
-        real(engine, header, model)
-
-    monkeypatch.setattr(recent.trt.ICudaEngine, "__init__", drops)
-    for mode in ("refit", "inputs"):
-        with pytest.raises(EngineUnavailableError, match="differs from the reference"):
-            recent.open(hand_made.bundle, mode=mode)
-
-
-def test_weights_that_tensorrt_combined_with_ours_are_named(recent, hand_made):
-    recent.trt.combined["fc1"] = ["bias of the layer"]
-    with pytest.raises(EngineUnavailableError, match=r"misses weights.*bias of the layer"):
-        recent.open(hand_made.bundle)
-
-
-def test_other_class_counts_than_the_plans_are_refused_with_the_remedy(
-    recent, hand_made, make_set
-):
-    with recent.open(hand_made.bundle, classes=ClassRange(3, 4, 5)) as engine:
+def test_a_class_list_of_another_length_is_refused(gpu, hand_made, open_engine, make_set):
+    with open_engine(hand_made.bundle) as engine:
         for names in (("road", "sky"), tuple(f"class {i}" for i in range(6))):
-            with pytest.raises(VocabularyError, match=rf"3:4:5.*--classes {len(names)}"):
+            with pytest.raises(VocabularyError, match=f"4 classes.*got {len(names)}.*'onnx'"):
                 engine.prepare(make_set(1, names=names))
 
 
-def test_only_half_and_single_precision_on_cuda(recent, hand_made):
+@pytest.fixture
+def trained(hand_made, tmp_path):
+    """The hand-made bundle with a second tap, by which its logits are multiplied."""
+    manifest = replace(hand_made.bundle.manifest, adapter_guidance="as_trained")
+    for path in hand_made.bundle.root.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    model = onnx.load(hand_made.bundle.segmentation_graph)
+    graph, node = model.graph, onnx.helper.make_node
+    graph.node[-1].output[0] = "raw"
+    kind = onnx.TensorProto
+    graph.node.extend(
+        [
+            node("Cast", ["second_tap"], ["factor"], to=kind.FLOAT),
+            node("Mul", ["raw", "factor"], ["logits"]),
+        ]
+    )
+    graph.input.append(onnx.helper.make_tensor_value_info("second_tap", kind.INT64, [1]))
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array([2]), "second_tap"))
+    (tmp_path / "segmentation.onnx").unlink()
+    onnx.save(model, tmp_path / "segmentation.onnx")
+    return replace(hand_made.bundle, root=tmp_path, manifest=manifest)
+
+
+def test_the_tap_follows_the_mix(gpu, trained, open_engine, make_set, rgb):
+    base = replace(make_set(1), mix=AdapterMix.base_only())
+    with (
+        open_engine(trained, precision="f32") as engine,
+        OnnxEngine(trained, threads=1) as reference,
+    ):
+        for weight_set in (base, make_set(1), base, make_set(1)):
+            for each in (engine, reference):
+                serve(each, weight_set)
+            np.testing.assert_allclose(engine.logits(rgb), reference.logits(rgb), rtol=1e-5)
+
+
+def test_a_graph_without_the_tap_that_the_manifest_promises_is_refused(
+    gpu, hand_made, open_engine
+):
+    manifest = replace(hand_made.bundle.manifest, adapter_guidance="as_trained")
+    with pytest.raises(BundleError, match="second_tap"):
+        open_engine(replace(hand_made.bundle, manifest=manifest))
+
+
+def test_only_half_and_single_precision_on_cuda(gpu, hand_made, open_engine):
     with pytest.raises(EngineUnavailableError, match="bf16"):
-        recent.open(hand_made.bundle, precision="bf16")
+        open_engine(hand_made.bundle, precision="bf16")
     with pytest.raises(EngineUnavailableError, match="cpu"):
         TensorRtEngine.open(hand_made.bundle, options=EngineOptions(device="cpu"))
 
 
-def test_auto_takes_it_first_and_holds_it_against_onnx_runtime(recent, hand_made):
-    options = EngineOptions(threads=1, precision="f16")
-    settings = TensorRtSettings(build=True)  # in the folder where create_engine looks
-    TensorRtEngine.open(hand_made.bundle, options=options, settings=settings).close()
+def test_auto_takes_it_only_where_its_plan_was_proven(gpu, hand_made, open_engine):
+    with create_engine("auto", hand_made.bundle, threads=1) as engine:
+        assert engine.name != "tensorrt"
+        assert "semla engine build" in engine.reason
+    assert not gpu.networks
+    open_engine(hand_made.bundle).close()
     with create_engine("auto", hand_made.bundle, threads=1) as engine:
         assert (engine.name, engine.precision, engine.device) == ("tensorrt", "f16", "cuda")
         assert "of ONNX Runtime" in engine.reason
         assert "10.13.3.9 Fake GPU" in engine.identity
-
-
-def test_the_frame_loop_only_enqueues(recent, hand_made, make_set, rgb):
-    """On the frames' stream: copy in, run, copy out, wait; no allocation, no refit."""
-    with recent.open(hand_made.bundle) as engine:
-        serve(engine, make_set(1))
-        engine.infer(rgb)
-        recent.driver.calls.clear()
-        engine.infer(rgb)
-        assert [call for call in recent.driver.calls if call != "cuCtxSetCurrent"] == [
-            "cuMemcpyHtoDAsync_v2",
-            "cuMemcpyDtoHAsync_v2",
-            "cuStreamSynchronize",
-        ]
-        recent.driver.calls.clear()
-        engine.prepare(make_set(2))
-        assert not [call for call in recent.driver.calls if "Alloc" in call or "Free" in call]
-        priorities = sorted(recent.driver.streams.values())
-        assert priorities == [-5, 0]

@@ -1,42 +1,36 @@
 """The real thing, where there is one: TensorRT on an NVIDIA GPU."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 
 from semla_ros.engine.onnx_engine import OnnxEngine
-from semla_ros.engine.options import EngineOptions
-from semla_ros.engine.tensorrt.engine import TensorRtEngine
-from semla_ros.engine.tensorrt.options import ClassRange
-from semla_ros.engine.tensorrt.settings import TensorRtSettings
 from semla_ros.errors import EngineUnavailableError
 
-pytestmark = pytest.mark.gpu
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(
+        importlib.util.find_spec("tensorrt") is None, reason="needs the package tensorrt"
+    ),
+]
 
-SHAPES = {
-    "refit f32": {"precision": "f32"},
-    "refit f16": {"precision": "f16"},
-    "inputs f16": {"precision": "f16", "mode": "inputs"},
-    "one engine f16": {"precision": "f16", "one_engine": True},
-    "refit f32, several class counts": {"precision": "f32", "classes": ClassRange(2, 4, 8)},
-}
 BOUNDS = {"f32": 2e-3, "f16": 2e-2}
 
 
-@pytest.fixture(params=SHAPES)
-def real(request, hand_made, tmp_path):
-    """Return the engine and its bound; skips naming what is missing."""
-    given = {"mode": "refit", "classes": ClassRange.exactly(4)} | SHAPES[request.param]
-    precision = given.pop("precision")
-    settings = TensorRtSettings(folder=tmp_path, build=True, likeness=-1.0, **given)
-    options = EngineOptions(threads=1, precision=precision)
+@pytest.fixture(params=["inputs f32", "inputs f16", "refit f32", "refit f16"])
+def real(request, hand_made, open_engine, tmp_path, monkeypatch):
+    """Return the engine; skips naming the driver or GPU that is missing."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    mode, precision = request.param.split()
     try:
-        engine = TensorRtEngine.open(hand_made.bundle, options=options, settings=settings)
+        engine = open_engine(hand_made.bundle, mode=mode, precision=precision)
     except EngineUnavailableError as error:
-        if "expected" in str(error) and ("package" in str(error) or "GPU" in str(error)):
+        if "NVIDIA" in str(error) or "needs 10.2" in str(error):
             pytest.skip(str(error))
         raise
     with engine:
-        yield engine, BOUNDS[precision]
+        yield engine
 
 
 def serve(engine, weight_set):
@@ -45,31 +39,28 @@ def serve(engine, weight_set):
 
 
 def test_it_answers_as_onnx_runtime_does_after_every_swap(real, hand_made, make_set, rgb):
-    engine, bound = real
     with OnnxEngine(hand_made.bundle, threads=1) as reference:
         for seed, touched in ((1, 2), (2, 1), (3, 0), (1, 2)):
-            for each in (engine, reference):
+            for each in (real, reference):
                 serve(each, make_set(seed, touched=touched))
             expected = reference.logits(rgb)
-            error = np.linalg.norm(engine.logits(rgb) - expected) / np.linalg.norm(expected)
-            assert error < bound
+            error = np.linalg.norm(real.logits(rgb) - expected) / np.linalg.norm(expected)
+            assert error < BOUNDS[real.precision]
 
 
 def test_there_and_back_is_bit_identical(real, make_set, rgb):
-    engine, _ = real
-    serve(engine, make_set(1))
-    first = engine.logits(rgb)
+    serve(real, make_set(1))
+    first = real.logits(rgb)
     for seed in (2, 3, 2, 1):
-        serve(engine, make_set(seed))
-    np.testing.assert_array_equal(engine.logits(rgb), first)
+        serve(real, make_set(seed))
+    np.testing.assert_array_equal(real.logits(rgb), first)
 
 
 def test_three_hundred_swaps_keep_the_memory(real, make_set):
-    engine, _ = real
     sets = [make_set(1), make_set(2)]
     for number in range(50):
-        serve(engine, sets[number % 2])
-    before = engine.free_device_bytes
+        serve(real, sets[number % 2])
+    before = real.free_device_bytes
     for number in range(300):
-        serve(engine, sets[number % 2])
-    assert before - engine.free_device_bytes < 2**20
+        serve(real, sets[number % 2])
+    assert before - real.free_device_bytes < 2**20

@@ -1,0 +1,252 @@
+"""`python -m semla_ros.bench.gpu`: TensorRT on this machine's GPU, what scripts/gpu_check runs.
+
+Weights as inputs of the network, which is what serves, beside two engines refitted in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import logging
+import shlex
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from semla_ros.bench.measures import summary
+from semla_ros.bench.record import BenchRecord, Row, save_record
+from semla_ros.bundle import ModelBundle, open_bundle
+from semla_ros.engine import EngineOptions, require_tensorrt
+from semla_ros.engine.golden import golden_case, relative_error, require_golden
+from semla_ros.engine.options import F16, F32
+from semla_ros.engine.proof import golden_image
+from semla_ros.engine.tensorrt.engine import TensorRtEngine
+from semla_ros.engine.tensorrt.plans import INPUTS, REFIT
+from semla_ros.engine.tensorrt.toolkit import Toolkit
+from semla_ros.engine.weights import read_base_weights
+from semla_ros.errors import SemlaError
+from semla_ros.executors import lower_priority
+from semla_ros.pipeline import default_bundle
+from semla_ros.timing import now_ms
+from semla_ros.types import AdapterMix, Float32Array, WeightSet
+
+EXIT_MISSING = 2
+MODES = (INPUTS, REFIT)
+
+_log = logging.getLogger("semla_ros.bench.gpu")
+
+_WARM_UP = 20
+_CHANGED = 0.9
+_NOTES = (
+    "Times are of the whole call on the host, the wait for the device within; nothing is trimmed.",
+    "Errors are relative (L2) differences of logits: golden_error against ONNX Runtime in FP32, "
+    "changed_error of all layers changed against the other way of changing them.",
+    "A late frame took longer than one period of the camera.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GpuCheck:
+    """What to measure.
+
+    Attributes:
+        bundle: The model.
+        precision: f16 or f32.
+        runs: Frames or swaps of a row.
+        seconds: Length of a run at the camera's rate.
+        rate_hz: The camera's rate.
+    """
+
+    bundle: ModelBundle
+    precision: str = F16
+    runs: int = 200
+    seconds: float = 10.0
+    rate_hz: float = 30.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and write the record; 2 with what is missing where there is no GPU."""
+    args = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="gpu_check: %(message)s")
+    try:
+        bundle = open_bundle(args.bundle or default_bundle(), verify=False)
+        require_tensorrt()
+        toolkit = Toolkit.open()
+        platform = toolkit.platform
+        toolkit.cuda.close()
+        _log.info("TensorRT %s on %s", platform["tensorrt"], platform["gpu"])
+        rows = measured(GpuCheck(bundle, args.precision, args.runs, args.seconds))
+        record = BenchRecord(
+            title=f"TensorRT on {platform['gpu']}",
+            command=shlex.join(["scripts/gpu_check", *(sys.argv[1:] if argv is None else argv)]),
+            rows=rows,
+            notes=_NOTES,
+            extra={**platform, "bundle": bundle.manifest.name},
+        )
+        save_record(record, args.out)
+    except SemlaError as error:
+        _log.error("%s", error)
+        return EXIT_MISSING
+    failed = sum("error" in row for row in rows)
+    _log.info("wrote %s: %d rows, %d failed", args.out, len(rows), failed)
+    return 1 if failed else 0
+
+
+def measured(check: GpuCheck) -> tuple[Row, ...]:
+    """Return the rows of both modes; one that fails leaves a row that says why."""
+    rows: list[Row] = []
+    answers: dict[str, Float32Array] = {}
+    for mode in MODES:
+        try:
+            for row in _rows(check, mode, answers):
+                _log.info("%s", ", ".join(f"{key} {value}" for key, value in row.items()))
+                rows.append(row)
+        except SemlaError as error:
+            _log.error("%s failed: %s", mode, error)
+            rows.append({"group": "failed", "variant": mode, "error": str(error)})
+    return tuple(rows)
+
+
+def _rows(check: GpuCheck, mode: str, answers: dict[str, Float32Array]) -> Iterator[Row]:
+    """Yield what one mode costs; its logits with every layer changed go to `answers`."""
+    options = EngineOptions(precision=check.precision)
+    frame = golden_image(check.bundle.manifest.segmentation.size)
+    with TensorRtEngine.open(check.bundle, options=options, mode=mode, build=True) as engine:
+        sets = _weight_sets(check.bundle, engine)
+        serve(engine, sets[1])
+        answers[mode] = engine.logits(frame)
+        differs = relative_error(answers[mode], answers.get(INPUTS, answers[mode]))
+        serve(engine, sets[0])
+        before = engine.logits(frame)
+        golden = require_golden(engine, check.bundle)
+        spent = _timed(lambda: engine.infer(frame), check.runs)
+        yield _row("frame", mode, spent, golden_error=golden, changed_error=differs)
+        gc.collect()
+        free = engine.free_device_bytes
+        numbers = iter(range(1, 10**9))
+        spent = _timed(lambda: serve(engine, sets[next(numbers) % 2]), check.runs)
+        kept = (free - engine.free_device_bytes) / check.runs
+        serve(engine, sets[1])
+        serve(engine, sets[0])
+        equal = bool(np.array_equal(engine.logits(frame), before))
+        yield _row("swap, fusing apart", mode, spent, back_bit_equal=equal, kept_bytes_each=kept)
+        for busy in (False, True):
+            yield _streamed(check, engine, sets, mode=mode, busy=busy)
+
+
+def serve(engine: TensorRtEngine, weight_set: WeightSet) -> None:
+    """Let `weight_set` serve."""
+    engine.prepare(weight_set)
+    engine.commit()
+
+
+def _weight_sets(bundle: ModelBundle, engine: TensorRtEngine) -> tuple[WeightSet, WeightSet]:
+    """Return two sets to swap between: the base, and every layer changed."""
+    case, _ = golden_case(bundle, feature_dim=engine.feature_dim or 1)
+    base = read_base_weights(bundle, list(engine.layers.values()))
+    changed = {name: np.float32(_CHANGED) * weight for name, weight in base.items()}
+    return (
+        WeightSet(AdapterMix.base_only(), {}, case.text_features, case.vocabulary),
+        WeightSet(case.mix, changed, case.text_features, case.vocabulary),
+    )
+
+
+class _Preparer:
+    """Prepares one set after the other on a patient thread, as the pipeline does."""
+
+    def __init__(self, engine: TensorRtEngine, sets: tuple[WeightSet, WeightSet]) -> None:
+        self.ready, self._taken = threading.Event(), threading.Event()
+        self._stop = False
+        self._engine, self._sets = engine, sets
+        self._thread = threading.Thread(target=self._work, name="semla-swap")
+        self._thread.start()
+
+    def take(self) -> None:
+        """Let the next set be prepared."""
+        self.ready.clear()
+        self._taken.set()
+
+    def stop(self) -> None:
+        """Return once the thread has ended."""
+        self._stop = True
+        self._taken.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        lower_priority()
+        number = 0
+        while not self._stop:
+            number += 1
+            self._engine.prepare(self._sets[number % 2])
+            self.ready.set()
+            self._taken.wait()
+            self._taken.clear()
+
+
+def _streamed(
+    check: GpuCheck,
+    engine: TensorRtEngine,
+    sets: tuple[WeightSet, WeightSet],
+    *,
+    mode: str,
+    busy: bool,
+) -> Row:
+    """Return frame latencies at the camera's rate, quiet or while swapping without a pause."""
+    frame = golden_image(check.bundle.manifest.segmentation.size)
+    period_ms, committed = 1000.0 / check.rate_hz, 0
+    preparer = _Preparer(engine, sets) if busy else None
+    spent = []
+    begun = now_ms()
+    try:
+        for number in range(max(1, int(check.seconds * check.rate_hz))):
+            time.sleep(max(0.0, (begun + number * period_ms - now_ms()) * 1e-3))
+            started = now_ms()
+            if preparer is not None and preparer.ready.is_set():
+                engine.commit()
+                preparer.take()
+                committed += 1
+            engine.infer(frame)
+            spent.append(now_ms() - started)
+    finally:
+        if preparer is not None:
+            preparer.stop()
+    variant = f"{mode}, {'swapping without a pause' if busy else 'quiet'}"
+    late = sum(each > period_ms for each in spent)
+    return _row(
+        f"frame at {check.rate_hz:g} Hz", variant, spent, swaps=committed, late_frames=late
+    )
+
+
+def _timed(call: Callable[[], object], runs: int) -> list[float]:
+    for _ in range(min(_WARM_UP, runs)):
+        call()
+    spent = []
+    for _ in range(runs):
+        begun = now_ms()
+        call()
+        spent.append(now_ms() - begun)
+    return spent
+
+
+def _row(group: str, variant: str, spent: list[float], **more: float | bool) -> Row:
+    figures = {f"{name}_ms" if name != "count" else name: v for name, v in summary(spent).items()}
+    return {"group": group, "variant": variant, **figures, **more}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="gpu_check", description=__doc__)
+    parser.add_argument("--bundle", type=Path, help="default: the demo bundle")
+    parser.add_argument("--out", type=Path, default=Path("docs/performance_gpu.json"))
+    parser.add_argument("--precision", choices=(F16, F32), default=F16)
+    parser.add_argument("--runs", type=int, default=200, help="of every row; default: 200")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of a stream; default: 10")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,1 +1,0 @@
-"""Everything that can only be known on a GPU, measured by one command: scripts/gpu_check."""

@@ -1,0 +1,82 @@
+"""Whether a runtime embeds images as ONNX Runtime does: embeddings decide which adapters serve."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from semla_ros.bundle import ModelBundle
+from semla_ros.engine.golden import relative_error, verdict
+from semla_ros.engine.options import BF16, F16, F32
+from semla_ros.errors import EngineError, EngineUnavailableError
+from semla_ros.onnx_session import ORT_ERRORS, open_session
+from semla_ros.types import Float32Array
+
+BOUNDS: Mapping[str, float] = {F32: 1e-3, F16: 5e-3, BF16: 2e-2}
+"""Largest ||embedding - reference|| / ||reference|| of each precision.
+
+Centroids in the library were made with the reference. An error e leaves a cosine of at least
+sqrt(1 - e^2): 0.9999995, 0.99998 and 0.9998.
+"""
+
+_ERRORS: tuple[type[Exception], ...] = (EngineError, *ORT_ERRORS)
+_IMAGES = 3
+_BLOCK = 8
+
+Run = Callable[[Float32Array], Float32Array]
+"""From a preprocessed image (1, 3, S, S) to its embedding."""
+
+
+def require_embeddings(
+    run: Run, bundle: ModelBundle, *, engine: str, precision: str, identity: str
+) -> float:
+    """Return the largest relative error of `run` over fixed images, once it is within bounds.
+
+    Args:
+        run: Embeds with the navigator of `bundle`.
+        bundle: Has a navigator.
+        engine: Name of the runtime.
+        precision: A key of `BOUNDS`.
+        identity: What the last bits of its answers depend on; the verdict is kept for it.
+
+    Raises:
+        EngineUnavailableError: It fails, or answers something else than the reference.
+    """
+    error = verdict(
+        bundle, f"navigator {engine} {identity}", lambda: _measured(run, bundle, engine=engine)
+    )
+    if not error <= BOUNDS[precision]:
+        raise EngineUnavailableError(
+            f"navigator {engine!r}: expected embeddings within {BOUNDS[precision]:g} of ONNX "
+            f"Runtime's in {precision}, got a relative error of {error:.3g}: take "
+            "navigator_engine 'onnx'"
+        )
+    return error
+
+
+def _measured(run: Run, bundle: ModelBundle, *, engine: str) -> float:
+    """Return the largest relative error over fixed images."""
+    spec = bundle.manifest.navigator
+    session = open_session(bundle.navigator_graph, threads=1)
+    worst = 0.0
+    for seed in range(_IMAGES):
+        image = _image(spec.size if spec else 1, seed)
+        try:
+            (expected,) = session.run(["embedding"], {"image": image})
+            answer = run(image)
+        except _ERRORS as error:
+            raise EngineUnavailableError(
+                f"navigator {engine!r}: the proof failed: {error}: take navigator_engine 'onnx'"
+            ) from error
+        worst = max(worst, relative_error(answer.reshape(-1), expected.reshape(-1)))
+    return worst
+
+
+def _image(size: int, seed: int) -> Float32Array:
+    """Return coarse noise as the navigator sees images, (1, 3, S, S) around 0."""
+    side = math.ceil(size / _BLOCK)
+    coarse = np.random.default_rng(seed).uniform(-2.0, 2.0, (1, 3, side, side))
+    large = np.repeat(np.repeat(coarse, _BLOCK, 2), _BLOCK, 3)[:, :, :size, :size]
+    return np.ascontiguousarray(large, np.float32)

@@ -1,1 +1,0 @@
-"""A GPU and TensorRT that are none."""
