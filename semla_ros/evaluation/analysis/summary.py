@@ -68,11 +68,11 @@ def swap_table(study: Study) -> ResultTable:
     reference, _ = means(study, SEMLA) if SEMLA in study.info.strategies else (math.nan, 0.0)
     rows: list[tuple[Cell, ...]] = []
     for strategy in study.info.strategies:
-        tracks = [r.results[strategy] for r in study.recordings if strategy in r.results]
-        frames = sum(len(t.swapped) for t in tracks)
+        results = [r.results[strategy] for r in study.recordings if strategy in r.results]
+        frames = sum(len(t.swapped) for t in results)
         if not frames:
             continue
-        swaps = int(sum(t.swapped.sum() for t in tracks))
+        swaps = int(sum(t.swapped.sum() for t in results))
         h_mean, _ = means(study, strategy)
         rows.append((strategy, frames, swaps, 1000 * swaps / frames, h_mean, h_mean - reference))
     header = ("strategy", "frames", "swaps", "per 1,000 frames", "h-mean", "against semla")

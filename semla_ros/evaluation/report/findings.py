@@ -116,8 +116,8 @@ def swaps_saved(study: Study) -> float | None:
     """Return per-frame SemLA's fusions for each one of the gate; None where unknown."""
     changes = {}
     for name in (SEMLA, GATED):
-        tracks = [r.results[name] for r in study.recordings if name in r.results]
-        if not tracks:
+        results = [r.results[name] for r in study.recordings if name in r.results]
+        if not results:
             return None
-        changes[name] = int(sum(t.swapped.sum() for t in tracks))
+        changes[name] = int(sum(t.swapped.sum() for t in results))
     return changes[SEMLA] / changes[GATED] if changes[GATED] else None

@@ -76,7 +76,7 @@ def _strategy(study: Study, name: str) -> dict[str, Any]:
     miou = dict.fromkeys(domains, math.nan) | {
         domain: float(mean_iou(each)) for domain, each in counts.items()
     }
-    tracks = [r.results[name] for r in study.recordings if name in r.results]
+    results = [r.results[name] for r in study.recordings if name in r.results]
     total = np.sum([*counts.values()], axis=0) if counts else None
     iou = [] if total is None else class_iou(total).tolist()
     return {
@@ -84,8 +84,8 @@ def _strategy(study: Study, name: str) -> dict[str, Any]:
         "pooled_miou": math.nan if total is None else float(mean_iou(total)),
         "domains": miou,
         "classes": dict(zip(study.info.classes, iou, strict=False)),
-        "swaps": int(sum(t.swapped.sum() for t in tracks)),
-        "frames": int(sum(len(t.swapped) for t in tracks)),
+        "swaps": int(sum(t.swapped.sum() for t in results)),
+        "frames": int(sum(len(t.swapped) for t in results)),
     }
 
 

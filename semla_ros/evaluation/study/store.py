@@ -172,17 +172,17 @@ def _recording_to(recording: SequenceResult, key: str, arrays: _Arrays) -> dict[
 
 def _recording_from(data: Mapping[str, Any], key: str, arrays: _Arrays) -> SequenceResult:
     domains = [str(d) for d in data["domains"]]
-    tracks = {}
+    results = {}
     for i, strategy in enumerate(data["strategies"]):
         loaded = {name: arrays[f"{key}/s{i:03d}/{name}"] for name in _TRACK_ARRAYS}
-        tracks[str(strategy)] = StrategyResult(strategy=str(strategy), **loaded)
+        results[str(strategy)] = StrategyResult(strategy=str(strategy), **loaded)
     return SequenceResult(
         source=str(data["source"]),
         name=str(data["name"]),
         topic=str(data["topic"]),
         domains=tuple(domains[i] for i in arrays[f"{key}/domains"].tolist()),
         levels=tuple(_LEVELS[i] for i in arrays[f"{key}/levels"].tolist()),
-        results=tracks,
+        results=results,
         skipped=tuple(SkippedRecord(**s) for s in data["skipped"]),
         notes=tuple(data["notes"]),
         ended_early=str(data["ended_early"]),
