@@ -115,7 +115,7 @@ import json, semla_ros
 from semla_ros.bags.definitions import typestore_with
 from semla_ros.bundler.label_sets import label_sets
 from semla_ros.evaluation.truth.label_map import label_maps, read_label_map
-from semla_ros.evaluation.truth.synonyms import Synonyms
+from semla_ros.evaluation.truth.class_mapping import Synonyms
 from semla_ros.drive import dds_profile
 from semla_ros.pipeline import default_bundle
 maps = {name: read_label_map(name).name for name in label_maps()}

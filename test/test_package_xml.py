@@ -10,13 +10,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ROSDEP = {"cv2": "python3-opencv", "yaml": "python3-yaml"} | {
-    name: f"python3-{name}" for name in ("cryptography", "hypothesis", "numpy", "pytest", "tqdm")
+    name: f"python3-{name}"
+    for name in ("cryptography", "hypothesis", "jinja2", "numpy", "pytest", "tqdm")
 }
 """Python module -> the rosdep key that installs it."""
 PIP_NAME = {"backports": "backports.zstd"}
 OPTIONAL = {
-    *("google", "matplotlib", "onnx", "onnxscript", "open_clip", "openvino", "peft", "PIL"),
-    *("psutil", "ray", "scipy", "sklearn", "tensorrt", "timm", "torch", "torchvision"),
+    *("google", "matplotlib", "onnx", "onnxscript", "open_clip", "openvino", "peft"),
+    *("PIL", "psutil", "ray", "scipy", "sklearn", "tensorrt", "timm", "torch", "torchvision"),
     *("transformers", "typing_extensions"),
 }
 """Modules of pyproject.toml's extras and of what they install: imported where they are used."""
@@ -104,6 +105,6 @@ def test_pip_and_rosdep_together_give_what_pyproject_asks_for():
             project.partition("\ndependencies = ")[2].partition("]")[0] + "]"
         )
     }
-    by_rosdep = {"numpy", "opencv-python-headless", "PyYAML", "tqdm"}
+    by_rosdep = {"jinja2", "numpy", "opencv-python-headless", "PyYAML", "tqdm"}
     names = {line: re.split(r"[^\w.-]", line)[0] for line in asked}
     assert {line for line, name in names.items() if name not in by_rosdep} == set(robot())

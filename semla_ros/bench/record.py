@@ -15,8 +15,8 @@ from typing import Any
 import psutil
 
 from semla_ros.errors import EvaluationError
+from semla_ros.evaluation.files import finite, write_file
 from semla_ros.evaluation.run import versions
-from semla_ros.evaluation.study.store import finite, write_file
 from semla_ros.structured_text import from_json
 
 Cell = str | int | float | bool | None

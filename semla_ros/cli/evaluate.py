@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from semla_ros.cli.verb import EXIT_INTERRUPTED, Verb, changes, engine_arguments
 
 if TYPE_CHECKING:
-    from semla_ros.evaluation.study.record import Study
     from semla_ros.evaluation.study.run import StudyOutcome, StudyRequest
+    from semla_ros.evaluation.study.study import Study
 
 _STRATEGIES = "zero-shot,uniform,semla,semla-gated,oracle"
 
@@ -95,11 +95,12 @@ def _evaluate(args: argparse.Namespace) -> int:
     from semla_ros.evaluation.study.run import StudyRequest, run_study
     from semla_ros.evaluation.study.session import StudySettings
     from semla_ros.evaluation.study.tasks import tasks_of
+    from semla_ros.evaluation.truth.label_map import read_label_map
 
     settings = StudySettings(
         bundle=args.bundle,
         strategies=_strategies(args),
-        label_map=args.label_map,
+        label_map=read_label_map(args.label_map),
         leave_out=args.leave_out,
         topic=args.topic,
         fps=args.fps,
@@ -154,10 +155,10 @@ def _overhead(request: StudyRequest, frames: int) -> int:
 def _report(study: Study, request: StudyRequest) -> None:
     from semla_ros.bundle import open_bundle
     from semla_ros.evaluation.report import write_report
-    from semla_ros.evaluation.study.worst_frames import worst_frames
+    from semla_ros.evaluation.report.worst_frames import worst_frames
     from semla_ros.pipeline import default_bundle
 
-    pictures = worst_frames(study, request.tasks, request.settings).frames
+    pictures = worst_frames(study, request.tasks, request.settings)
     bundle = open_bundle(request.settings.bundle or default_bundle(), verify=False)
     for path in write_report(study, request.out, pictures=pictures, bundle=bundle):
         print(f"wrote {path}")
@@ -190,8 +191,7 @@ def _tell(outcome: StudyOutcome) -> None:
 
 def _table(study: Study) -> list[str]:
     """Return mIoU in percent: a line for each strategy, a column for each domain."""
-    from semla_ros.evaluation.study.scores import scored_domains
-    from semla_ros.evaluation.study.summary import summary
+    from semla_ros.evaluation.study.scores import scored_domains, summary
 
     rows = summary(study)["strategies"]
     domains = scored_domains(study)

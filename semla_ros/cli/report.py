@@ -11,7 +11,7 @@ from semla_ros.cli.verb import Verb, changes, engine_arguments
 from semla_ros.errors import ConfigError
 
 if TYPE_CHECKING:
-    from semla_ros.evaluation.study.record import Study
+    from semla_ros.evaluation.study.study import Study
 
 RESULTS = "results.json"
 
@@ -46,7 +46,7 @@ def _report(args: argparse.Namespace) -> int:
     from semla_ros.evaluation.report.compare_page import write_comparison
     from semla_ros.evaluation.report.findings import findings
     from semla_ros.evaluation.report.verdict import verdict
-    from semla_ros.evaluation.study.record import merge_studies
+    from semla_ros.evaluation.study.study import merge_studies
 
     studies = _studies(args.studies)
     if len(studies) > 1 and not args.merge:
@@ -123,6 +123,7 @@ def _tune(args: argparse.Namespace) -> int:
     from semla_ros.evaluation.report.tuning import TuneRequest, tune
     from semla_ros.evaluation.study.session import StudySettings
     from semla_ros.evaluation.study.tasks import tasks_of
+    from semla_ros.evaluation.truth.label_map import read_label_map
 
     saved = [text for text in args.inputs if _is_study(Path(text))]
     recordings = [text for text in args.inputs if text not in saved]
@@ -135,7 +136,7 @@ def _tune(args: argparse.Namespace) -> int:
         out=args.out,
         settings=StudySettings(
             bundle=args.bundle,
-            label_map=args.label_map,
+            label_map=read_label_map(args.label_map),
             leave_out=args.leave_out,
             topic=args.topic,
             changes=changes(args),

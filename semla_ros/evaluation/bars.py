@@ -12,12 +12,12 @@ from semla_ros.evaluation.drawing import (
     INK,
     MUTED,
     Fill,
+    adapter_legend,
     charted,
     figure,
-    key,
-    legend,
     plot,
 )
+from semla_ros.evaluation.page import Key, legend
 from semla_ros.shown import shown
 
 SERIES_COLORS = ("#b9c2cd", "#1f4e79", "#d98e04", "#44aa99")
@@ -53,9 +53,9 @@ def grouped_bars(
         )
     if not rows:
         return ""
-    keys = "".join(key(n, c) for n, c in zip(series, SERIES_COLORS, strict=False))
+    keys = legend(Key(n, c) for n, c in zip(series, SERIES_COLORS, strict=False))
     drawn = charted(lambda: _grouped(rows, series, unit, difference))
-    return f'<div class="bars"><div class="legend">{keys}</div>{drawn}</div>'
+    return f'<div class="bars">{keys}{drawn}</div>'
 
 
 def _grouped(rows: Sequence[BarRow], series: Sequence[str], unit: str, difference: bool) -> str:
@@ -100,7 +100,7 @@ def weight_bars(weights: Mapping[str, Mapping[str, float]], fills: Mapping[str, 
     names = [n for row in weights.values() for n, share in row.items() if share > 0]
     names = list(dict.fromkeys(names))
     drawn = charted(lambda: _stacked(weights, names, fills))
-    return f'<div class="bars">{legend(fills, names)}{drawn}</div>'
+    return f'<div class="bars">{adapter_legend(fills, names)}{drawn}</div>'
 
 
 def _stacked(

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from semla_ros.errors import EvaluationError
+from semla_ros.evaluation.files import json_text, write_file
 from semla_ros.evaluation.live_result import read_live
 from semla_ros.evaluation.metrics import percentiles
 from semla_ros.evaluation.result import FrameRecord, ReplayResult, load_result
-from semla_ros.shown import utf8
-from semla_ros.whole_file import write_file
 
 RESULTS = "results.json"
 _SHOWN = 5
@@ -123,8 +121,7 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
     Raises:
         EvaluationError: The place cannot be written.
     """
-    text = json.dumps(asdict(comparison), indent=1)
-    write_file(path, utf8(text + "\n"), error=EvaluationError)
+    write_file(path, json_text(asdict(comparison)))
 
 
 def _frames(run: ReplayResult) -> int:

@@ -15,6 +15,7 @@ from html import escape
 from typing import Any
 
 from semla_ros.evaluation.extra import MissingExtraError, evaluate_extra
+from semla_ros.evaluation.page import Key, legend, warning
 from semla_ros.types import BASE
 
 ADAPTER_COLORS = (
@@ -145,22 +146,16 @@ def charted(draw: Callable[[], str]) -> str:
     try:
         return draw()
     except MissingExtraError as error:
-        return f'<p class="warning">{escape(str(error))}</p>'
+        return warning(str(error))
 
 
-def legend(fills: Mapping[str, Fill], names: Iterable[str]) -> str:
+def adapter_legend(fills: Mapping[str, Fill], names: Iterable[str]) -> str:
     """Return an HTML legend of the adapters in `names`."""
-    items = []
-    for name in names:
-        fill = fills[name]
-        label = "base (unadapted)" if name == BASE else name
-        items.append(key(label, fill.color, " hatched" if fill.hatched else ""))
-    return f'<div class="legend">{"".join(items)}</div>'
-
-
-def key(label: str, color: str, pattern: str = "") -> str:
-    """Return one entry of an HTML legend; `pattern` is a class of the page's style."""
-    return (
-        f'<span class="key"><i class="swatch{pattern}" style="background-color:{color}"></i>'
-        f"{escape(label)}</span>"
+    return legend(
+        Key(
+            "base (unadapted)" if name == BASE else name,
+            fills[name].color,
+            " hatched" if fills[name].hatched else "",
+        )
+        for name in names
     )

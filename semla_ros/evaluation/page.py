@@ -1,25 +1,33 @@
 """Building blocks of a report page: one HTML file, no external resources, readable in print.
 
-Every function returns HTML; text is escaped here, so callers pass plain text.
+Every function returns HTML made by a template in `templates/`, which escapes text: callers pass
+plain text.
 """
 
 from __future__ import annotations
 
 import base64
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from semla_ros.bags.messages import encoded
 from semla_ros.errors import EvaluationError
-from semla_ros.evaluation.page_style import SCRIPT, STYLE
+from semla_ros.evaluation.files import write_file
+from semla_ros.evaluation.table import DIGITS, Cell, ResultTable, shown
 from semla_ros.shown import utf8
-from semla_ros.types import Vocabulary
-from semla_ros.whole_file import write_file
+from semla_ros.types import UInt8Array, Vocabulary
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 MAX_PAGE_BYTES = 8_000_000
-Cell = str | int | float | None
+WORST_COLUMNS = ("camera", "truth", "prediction", "error")
+_TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,12 @@ class Picture:
         return f"data:{self.mime};base64,{base64.b64encode(self.data).decode('ascii')}"
 
 
+def picture_of(rgb: UInt8Array, kind: str, *, quality: int = 80) -> Picture:
+    """Return (h, w, 3) RGB encoded as `kind`, `.png` or `.jpg`."""
+    data = encoded(np.ascontiguousarray(rgb[..., ::-1]), kind, quality=quality).tobytes()
+    return Picture(data, "image/png" if kind == ".png" else "image/jpeg")
+
+
 @dataclass(frozen=True, slots=True)
 class FilmFrame:
     """One moment of a film.
@@ -59,21 +73,54 @@ class FilmFrame:
     pictures: tuple[Picture, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class BadFrame:
+    """One frame that went wrong.
+
+    Attributes:
+        score: Its mIoU in [0, 1].
+        caption: Where it is from.
+        pictures: One for each of `WORST_COLUMNS`.
+    """
+
+    score: float
+    caption: str
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One entry of a legend; `pattern` is a class of the page's style."""
+
+    label: str
+    color: str
+    pattern: str = ""
+
+
+@cache
+def _environment() -> Environment:
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, keep_trailing_newline=True
+    )
+
+
+def _block(name: str, *given: object) -> str:
+    """Return what the macro `name` of blocks.html makes of its arguments."""
+    return str(getattr(_environment().get_template("blocks.html").module, name)(*given))
+
+
 def headlines(items: Sequence[Headline]) -> str:
     """Return big numbers side by side."""
-    cards = "".join(
-        f'<div class="headline"><b>{escape(i.value)}</b><span>{escape(i.label)}</span>'
-        f"<small>{escape(i.detail)}</small></div>"
-        for i in items
-    )
-    return f'<div class="headlines">{cards}</div>'
+    return _block("headlines", items)
 
 
 def table(
     header: Sequence[str],
     rows: Sequence[Sequence[Cell]],
     *,
-    digits: int = 1,
+    digits: int = DIGITS,
     total: bool = False,
     sortable: bool = False,
 ) -> str:
@@ -93,39 +140,20 @@ def table(
         raise EvaluationError(
             f"expected rows of {len(header)} cells, got {[len(r) for r in rows]!r}"
         )
+    by_column = [[row[c] for row in rows] for c in range(len(header))]
     numeric = [
-        any(isinstance(row[c], (int, float)) for row in rows)
-        and not any(isinstance(row[c], str) for row in rows)
-        for c in range(len(header))
+        any(isinstance(c, (int, float)) for c in column)
+        and not any(isinstance(c, str) for c in column)
+        for column in by_column
     ]
-    head = "".join(
-        f"<th{_numeric(n)}>{escape(h)}</th>" for h, n in zip(header, numeric, strict=True)
-    )
-    body = []
-    for index, row in enumerate(rows):
-        cells = "".join(
-            f"<td{_numeric(n)}>{_cell(c, digits)}</td>" for c, n in zip(row, numeric, strict=True)
-        )
-        last = total and index == len(rows) - 1
-        kind = ' class="total"' if last else ""
-        body.append(f"<tr{kind}>{cells}</tr>")
-    kind = ' class="sortable"' if sortable else ""
-    return (
-        f'<div class="scroll"><table{kind}><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>"
-    )
+    texts = [[shown(cell, digits) for cell in row] for row in rows]
+    return _block("table", header, texts, numeric, total, sortable)
 
 
-def _numeric(numeric: bool) -> str:
-    return ' class="n"' if numeric else ""
-
-
-def _cell(value: Cell, digits: int) -> str:
-    if value is None or value != value:
-        return "–"
-    if isinstance(value, float):
-        return f"{value:.{digits}f}"
-    return escape(str(value))
+def table_section(found: ResultTable, *, chart: str = "", digits: int = DIGITS) -> str:
+    """Return a table in a section of its own, below `chart` (HTML)."""
+    body = table(found.header, found.rows, digits=digits, sortable=True)
+    return section(found.title, chart + body, note=found.note)
 
 
 def film(frames: Sequence[FilmFrame], rows: Sequence[str]) -> str:
@@ -136,60 +164,60 @@ def film(frames: Sequence[FilmFrame], rows: Sequence[str]) -> str:
     """
     if any(len(f.pictures) != len(rows) for f in frames):
         raise EvaluationError(f"expected {len(rows)} pictures a frame: {list(rows)!r}")
-    if not frames:
-        return ""
-    figures = "".join(
-        f'<figure><img src="{picture.uri}" alt="{escape(row, quote=True)}">'
-        f"<figcaption>{escape(row)}</figcaption></figure>"
-        for row, picture in zip(rows, frames[0].pictures, strict=True)
-    )
     data = [
         {"seconds": f.seconds, "caption": f.caption, "images": [p.uri for p in f.pictures]}
         for f in frames
     ]
-    script = json.dumps(data).replace("<", "\\u003c")
-    return (
-        f'<div class="film"><div class="film-images">{figures}</div>'
-        '<div class="film-controls"><button type="button">Play</button>'
-        f'<input type="range" min="0" max="{len(frames) - 1}" value="0" aria-label="Frame"></div>'
-        f'<p class="film-caption">{escape(frames[0].caption)}</p>'
-        f'<script type="application/json">{script}</script></div>'
-    )
+    return _block("film", frames, rows, data) if frames else ""
+
+
+def worst_grid(frames: Sequence[BadFrame]) -> str:
+    """Return bad frames, one row of pictures each; empty without any."""
+    return _block("worst_grid", frames, WORST_COLUMNS) if frames else ""
 
 
 def picture(image: Picture, *, alt: str) -> str:
     """Return one image, at most as wide as the page."""
-    return (
-        f'<figure class="strip"><img src="{image.uri}" alt="{escape(alt, quote=True)}"></figure>'
-    )
+    return _block("picture", image.uri, alt)
+
+
+def legend(entries: Iterable[Key], *, title: str = "", kind: str = "") -> str:
+    """Return a legend; `kind` is a class of the page's style."""
+    return _block("keys", list(entries), title, kind)
 
 
 def class_legend(vocabulary: Vocabulary) -> str:
     """Return the class colours of the masks with their names."""
-    keys = "".join(
-        '<span class="key"><i class="swatch" style="background-color:'
-        f'rgb({red},{green},{blue})"></i>{escape(name)}</span>'
-        for name, (red, green, blue) in zip(
-            vocabulary.names, vocabulary.colors.tolist(), strict=True
-        )
+    pairs = zip(vocabulary.names, vocabulary.colors.tolist(), strict=True)
+    return legend(
+        (Key(name, f"rgb({red},{green},{blue})") for name, (red, green, blue) in pairs),
+        kind=" classes",
     )
-    return f'<div class="legend classes">{keys}</div>'
 
 
 def warning(text: str) -> str:
     """Return a line that must not be overlooked."""
-    return f'<p class="warning">{escape(text)}</p>'
+    return _block("paragraph", "warning", text)
+
+
+def note(text: str) -> str:
+    """Return a plain line."""
+    return _block("paragraph", "note", text)
+
+
+def verdict_list(lines: Iterable[str]) -> str:
+    """Return sentences, the first and most important one in bold."""
+    return _block("verdict", list(lines))
 
 
 def section(title: str, body: str, *, note: str = "") -> str:
     """Return a section; `body` is HTML, `note` one or two plain sentences under the title."""
-    under = f'<p class="note">{escape(note)}</p>' if note else ""
-    return f"<section><h2>{escape(title)}</h2>{under}{body}</section>"
+    return _block("section", title, body, note)
 
 
 def columns(*bodies: str) -> str:
     """Return HTML bodies side by side where there is room."""
-    return f'<div class="columns">{"".join(f"<div>{b}</div>" for b in bodies)}</div>'
+    return _block("columns", bodies)
 
 
 def page(
@@ -204,13 +232,10 @@ def page(
         top: HTML between title and sections: headlines, warnings.
         footer: Plain text.
     """
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>"
-        f'<header><h1>{escape(title)}</h1><p class="subtitle">{escape(subtitle)}</p></header>'
-        f"{top}{''.join(sections)}<footer>{escape(footer)}</footer></main>"
-        f"<script>{SCRIPT}</script></body></html>\n"
+    return str(
+        _environment()
+        .get_template("page.html")
+        .render(title=title, subtitle=subtitle, sections=sections, top=top, footer=footer)
     )
 
 
@@ -226,4 +251,4 @@ def write_page(path: Path, html: str) -> None:
             f"expected a page of at most {MAX_PAGE_BYTES} bytes, got {len(data)}: "
             "give the film fewer or smaller frames"
         )
-    write_file(path, data, error=EvaluationError)
+    write_file(path, data)

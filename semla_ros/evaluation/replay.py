@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import Protocol, cast
 
@@ -118,11 +117,6 @@ def replay(
         swaps=tuple(run.swaps),
         ended_early=ended_early,
     )
-
-
-def with_notes(result: ReplayResult, notes: Sequence[str]) -> ReplayResult:
-    """Return `result` with further notes."""
-    return replace(result, notes=(*result.notes, *notes))
 
 
 class _Run:

@@ -7,23 +7,23 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from semla_ros.answers import known
-from semla_ros.bags.messages import encoded
 from semla_ros.evaluation.film import FILM_ROWS, Moment, film_frames, mix_text
 from semla_ros.evaluation.page import (
-    Cell,
     Headline,
-    Picture,
     class_legend,
     columns,
     film,
     headlines,
+    note,
     page,
     picture,
+    picture_of,
     section,
     table,
     warning,
 )
 from semla_ros.evaluation.result import ReplayResult
+from semla_ros.evaluation.table import Cell
 from semla_ros.evaluation.timeline import points_of, timeline
 from semla_ros.types import UInt8Array, Vocabulary
 
@@ -47,11 +47,11 @@ def replay_page(
     sections = [_film(result, moments, strip, vocabulary)] if moments else []
     if result.frames:
         drawing = timeline(points_of(result), swaps=result.swaps, support_low=info.support_low)
-        note = (
+        about = (
             "Which adapters made the masks, how well the library covers the scene, and when the "
             "active mix was swapped (numbered)."
         )
-        sections.append(section("Adapters and support over time", drawing, note=note))
+        sections.append(section("Adapters and support over time", drawing, note=about))
         sections.append(section("Swaps", _swaps(result)))
         sections.append(columns(_latency(result), _mix(result)))
     if result.skipped:
@@ -79,8 +79,7 @@ def _film(
     if vocabulary is not None:
         body += class_legend(vocabulary)
     if strip is not None and len(moments) > 1:
-        data = encoded(strip[..., ::-1], ".jpg", quality=80).tobytes()
-        body += picture(Picture(data, "image/jpeg"), alt="Film strip of the drive")
+        body += picture(picture_of(strip, ".jpg"), alt="Film strip of the drive")
     return section("What the camera saw", body)
 
 
@@ -133,7 +132,7 @@ def _headlines(result: ReplayResult) -> list[Headline]:
 
 def _swaps(result: ReplayResult) -> str:
     if not result.swaps:
-        return '<p class="note">The active mix never changed.</p>'
+        return note("The active mix never changed.")
     start = result.frames[0].stamp_ns
     rows: list[list[Cell]] = [
         [
@@ -163,8 +162,8 @@ def _latency(result: ReplayResult) -> str:
         for stage, values in result.latency_ms().items()
     ]
     body = table(("stage", "p50 ms", "p95 ms", "p99 ms", "max ms"), rows)
-    note = "Computation only; in a replay adaptation runs inside the step."
-    return section("Latency", body, note=note)
+    about = "Computation only; in a replay adaptation runs inside the step."
+    return section("Latency", body, note=about)
 
 
 def _mix(result: ReplayResult) -> str:

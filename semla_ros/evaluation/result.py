@@ -6,18 +6,18 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from semla_ros.answers import SupportReading, SwapEvent, known
 from semla_ros.errors import EvaluationError, SemlaError
+from semla_ros.evaluation.files import finite, json_text, write_file
 from semla_ros.evaluation.metrics import percentiles
 from semla_ros.evaluation.result_checks import check_result
 from semla_ros.structured_text import from_json
 from semla_ros.types import AdapterMix
-from semla_ros.whole_file import write_file
 
 FORMAT = 1
 MAX_RESULT_BYTES = 2_000_000_000
@@ -173,8 +173,8 @@ def result_to_json(result: ReplayResult) -> dict[str, Any]:
     """Return what `results.json` holds."""
     return {
         "format": FORMAT,
-        "info": _finite(asdict(result.info)),
-        "summary": _finite(result.summary()),
+        "info": finite(asdict(result.info)),
+        "summary": finite(result.summary()),
         "notes": list(result.notes),
         "swaps": [_swap_to_json(s) for s in result.swaps],
         "skipped": [asdict(s) for s in result.skipped],
@@ -188,8 +188,7 @@ def save_result(result: ReplayResult, path: Path) -> None:
     Raises:
         EvaluationError: The place cannot be written.
     """
-    text = json.dumps(result_to_json(result), indent=1, allow_nan=False)
-    write_file(path, (text + "\n").encode(), error=EvaluationError)
+    write_file(path, json_text(result_to_json(result)))
 
 
 def load_result(path: Path) -> ReplayResult:
@@ -228,17 +227,6 @@ def _result_from_json(data: Mapping[str, Any]) -> ReplayResult:
     )
 
 
-def _finite(value: Any) -> Any:  # noqa: ANN401  any JSON value
-    """Return `value` with NaN and infinities as None; JSON has neither."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(k): _finite(v) for k, v in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_finite(v) for v in value]
-    return value
-
-
 def _mix_to_json(mix: AdapterMix) -> dict[str, float]:
     return dict(zip(mix.names, mix.weights, strict=True))
 
@@ -248,7 +236,7 @@ def _mix_from_json(data: Mapping[str, float]) -> AdapterMix:
 
 
 def _support_to_json(support: SupportReading | None) -> dict[str, Any] | None:
-    return None if support is None else dict(_finite(asdict(support)))
+    return None if support is None else dict(finite(asdict(support)))
 
 
 def _support_from_json(data: Mapping[str, Any] | None) -> SupportReading | None:
@@ -259,15 +247,9 @@ def _support_from_json(data: Mapping[str, Any] | None) -> SupportReading | None:
 
 
 def _frame_to_json(frame: FrameRecord) -> dict[str, Any]:
-    return {
-        "index": frame.index,
-        "stamp_ns": frame.stamp_ns,
-        "frame_id": frame.frame_id,
-        "mix": _mix_to_json(frame.mix),
-        "support": _support_to_json(frame.support),
-        "timings_ms": {k: round(v, 4) for k, v in frame.timings_ms.items()},
-        "mask_crc32": frame.mask_crc32,
-    }
+    rounded = {k: round(v, 4) for k, v in frame.timings_ms.items()}
+    mix = _mix_to_json(frame.mix)
+    return {**finite(asdict(frame)), "mix": mix, "timings_ms": rounded}
 
 
 def _frame_from_json(data: Mapping[str, Any]) -> FrameRecord:
@@ -283,7 +265,7 @@ def _frame_from_json(data: Mapping[str, Any]) -> FrameRecord:
 
 
 def _swap_to_json(swap: SwapEvent) -> dict[str, Any]:
-    plain = dict(_finite(asdict(swap)))
+    plain = dict(finite(asdict(swap)))
     return {**plain, "from_mix": _mix_to_json(swap.from_mix), "to_mix": _mix_to_json(swap.to_mix)}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -18,16 +18,15 @@ from semla_ros.bags.reader import choose_topic, read_frames
 from semla_ros.bags.writer import BagWriter
 from semla_ros.config import Config, updated
 from semla_ros.errors import EvaluationError
-from semla_ros.evaluation.film import FilmSink
+from semla_ros.evaluation.files import write_file
+from semla_ros.evaluation.film import FilmSink, film_strip
 from semla_ros.evaluation.page import write_page
-from semla_ros.evaluation.replay import Progress, replay, with_notes
+from semla_ros.evaluation.replay import Progress, replay
 from semla_ros.evaluation.replay_page import replay_page
 from semla_ros.evaluation.result import ReplayResult, RunInfo, save_result
 from semla_ros.evaluation.sinks import FileSink, PredictionSink, VideoSink
-from semla_ros.evaluation.strip import film_strip
 from semla_ros.pipeline import AdaptivePipeline, build_pipeline
 from semla_ros.types import UInt8Array
-from semla_ros.whole_file import write_file
 
 RESULTS, PAGE, STRIP = "results.json", "index.html", "strip.png"
 VIDEO, PREDICTIONS = "overlay.mp4", "predictions.mcap"
@@ -97,7 +96,7 @@ def run_replay(request: ReplayRequest) -> ReplayOutcome:
             alpha=config.overlay_alpha,
         )
     failures = tuple(each.failure for each in files if each.failure)
-    result = with_notes(result, (*notes, *failures))
+    result = replace(result, notes=(*result.notes, *notes, *failures))
     save_result(result, request.out / RESULTS)
     failures += _write_pictures(request.out, result, film)
     written = (RESULTS, PAGE, STRIP, VIDEO, PREDICTIONS)
@@ -181,10 +180,10 @@ def _write_pictures(out: Path, result: ReplayResult, film: FilmSink) -> tuple[st
     strip: UInt8Array | None = None
     if film.moments and film.vocabulary is not None:
         strip = film_strip(film.moments, film.vocabulary)
-    page = replay_page(result, moments=film.moments, strip=strip, vocabulary=film.vocabulary)
     try:
         if strip is not None:
             write_image(out / STRIP, strip)
+        page = replay_page(result, moments=film.moments, strip=strip, vocabulary=film.vocabulary)
         write_page(out / PAGE, page)
     except EvaluationError as error:
         return (str(error),)
@@ -203,4 +202,4 @@ def write_image(path: Path, rgb: UInt8Array) -> None:
         raise EvaluationError(f"cannot write {str(path)!r}: {error}") from error
     if not done:
         raise EvaluationError(f"expected an image that {path.suffix} can hold, got {rgb.shape}")
-    write_file(path, content.tobytes(), error=EvaluationError)
+    write_file(path, content.tobytes())

@@ -28,9 +28,9 @@ from semla_ros.engine.windows import (
     sliding_window,
 )
 from semla_ros.errors import ConfigError, EvaluationError
+from semla_ros.evaluation.analysis.rerun import bundle_library
 from semla_ros.evaluation.mixes import mix_of
-from semla_ros.evaluation.segment_files import write_results
-from semla_ros.evaluation.segment_result import SegmentedImage
+from semla_ros.evaluation.segment_files import SegmentedImage, write_results
 from semla_ros.executors import use_one_blas_thread
 from semla_ros.image_file import read_image
 from semla_ros.library.library import AdapterLibrary
@@ -182,13 +182,7 @@ class Segmenter:
         """
         bundle = open_bundle(request.bundle)
         spec = bundle.manifest.navigator
-        library = AdapterLibrary.open(
-            bundle.library,
-            layers=bundle.manifest.layers,
-            base_model=bundle.manifest.base_model,
-            encoder=spec.identity if spec else None,
-            dim=spec.dim if spec else None,
-        )
+        library = bundle_library(bundle)
         if request.mix == AUTO and spec is None:
             raise ConfigError(
                 f"bundle {bundle.manifest.name!r} has no navigator: give --mix none, uniform, "

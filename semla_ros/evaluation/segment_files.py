@@ -1,24 +1,45 @@
-"""What `semla segment` writes."""
+"""The answer for one image that stands alone, and the files that `semla segment` writes."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-
-from semla_ros.errors import EvaluationError
-from semla_ros.evaluation.segment_result import SegmentedImage
+from semla_ros.answers import SupportReading
+from semla_ros.bags.messages import encoded
+from semla_ros.engine.windows import WindowedLabels
+from semla_ros.evaluation.files import json_text, write_file
 from semla_ros.npz_file import npz_content
 from semla_ros.shown import utf8
-from semla_ros.types import UInt8Array
+from semla_ros.types import AdapterMix, DomainEstimate, Float32Array, UInt8Array, Vocabulary
 from semla_ros.viz.overlay import lut_of, overlay
-from semla_ros.whole_file import write_file
 
 _ALPHA = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentedImage:
+    """One image's answer.
+
+    Attributes:
+        result: Labels and logits.
+        mix: What served.
+        text_features: (T, D).
+        vocabulary: The T classes.
+        support: None without a navigator.
+        estimate: None without a navigator.
+        timings_ms: Stage -> duration.
+    """
+
+    result: WindowedLabels
+    mix: AdapterMix
+    text_features: Float32Array
+    vocabulary: Vocabulary
+    support: SupportReading | None
+    estimate: DomainEstimate | None
+    timings_ms: Mapping[str, float]
 
 
 def write_results(
@@ -45,16 +66,15 @@ def write_results(
     """
     labels = image.result.labels.labels
     drawn = overlay(rgb, labels, lut_of(image.vocabulary), alpha=_ALPHA)
-    text = json.dumps({**facts, **_answer(image)}, indent=1, ensure_ascii=False)
     contents = {
-        f"{stem}_labels.png": _png(labels),
-        f"{stem}_overlay.png": _png(np.ascontiguousarray(drawn[..., ::-1])),
-        f"{stem}.json": utf8(text + "\n"),
+        f"{stem}_labels.png": encoded(labels, ".png").tobytes(),
+        f"{stem}_overlay.png": encoded(drawn[..., ::-1], ".png").tobytes(),
+        f"{stem}.json": utf8(json_text({**facts, **_answer(image)})),
     }
     if save_logits:
         arrays = {"logits": image.result.logits, "text_features": image.text_features}
         contents[f"{stem}.npz"] = npz_content(arrays)
-    return [write_file(out / n, data, error=EvaluationError) for n, data in contents.items()]
+    return [write_file(out / n, data) for n, data in contents.items()]
 
 
 def _answer(image: SegmentedImage) -> dict[str, Any]:
@@ -77,10 +97,3 @@ def _answer(image: SegmentedImage) -> dict[str, Any]:
         "distances": distances,
         "timings_ms": {stage: round(ms, 3) for stage, ms in image.timings_ms.items()},
     }
-
-
-def _png(image: np.ndarray[Any, Any]) -> bytes:
-    done, content = cv2.imencode(".png", image)
-    if not done:
-        raise EvaluationError(f"expected an image that PNG can hold, got {image.shape}")
-    return content.tobytes()

@@ -15,12 +15,12 @@ from semla_ros.evaluation.drawing import (
     MUTED,
     Fill,
     adapter_fills,
+    adapter_legend,
     charted,
     figure,
-    key,
-    legend,
     svg,
 )
+from semla_ros.evaluation.page import Key, legend
 from semla_ros.evaluation.result import ReplayResult
 from semla_ros.shown import shown
 from semla_ros.types import BASE
@@ -100,13 +100,13 @@ def timeline(
     chosen = adapter_fills(names) if fills is None else fills
     drawn = charted(lambda: _drawing(points, names, chosen, swaps, stages, support_low))
     levels = {p.level for p in points}
-    keys = "".join(
-        key(_spoken(level), color, swatch)
+    keys = [
+        Key(_spoken(level), color, swatch)
         for level, (color, _, swatch) in LEVEL_FILLS.items()
         if level in levels
-    )
-    below = f'<div class="legend">support level: {keys}</div>' if keys else ""
-    return f'<div class="timeline">{legend(chosen, names)}{drawn}{below}</div>'
+    ]
+    below = legend(keys, title="support level: ") if keys else ""
+    return f'<div class="timeline">{adapter_legend(chosen, names)}{drawn}{below}</div>'
 
 
 def _drawing(

@@ -10,9 +10,9 @@ from semla_ros.bags.labels import read_labels
 from semla_ros.bags.messages import COMPRESSED_IMAGE, IMAGE, image_fields, png_fields
 from semla_ros.bags.writer import BagWriter
 from semla_ros.errors import BagError
-from semla_ros.evaluation.truth.label_image import decode_label_png
 from semla_ros.evaluation.truth.label_map import read_label_map
 from semla_ros.evaluation.truth.source import TopicTruth
+from semla_ros.label_image import decode_labels
 
 STAMP = 1_700_000_000_000_000_000
 LIMIT = 10_000
@@ -115,7 +115,7 @@ def test_compressed_labels_are_handed_over_as_png(tmp_path):
         fields = png_fields(IDS.astype(np.uint16) * 700, stamp_ns=STAMP, frame_id="")
         bag.write("/truth", COMPRESSED_IMAGE, fields, STAMP)
     (found,) = read_labels(tmp_path / "x.mcap", "/truth", max_pixels=LIMIT)
-    assert np.array_equal(decode_label_png(found.png, max_pixels=LIMIT), IDS * 700)
+    assert np.array_equal(decode_labels(found.png, max_pixels=LIMIT), IDS * 700)
 
 
 def test_a_missing_topic_lists_those_there_are(tmp_path):

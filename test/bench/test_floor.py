@@ -62,7 +62,7 @@ def test_a_row_for_each_engine_and_a_note_for_each_other(tiny, tmp_path, process
         assert row["gflops"] < row["peak_gflops"]
     save_record(record, tmp_path / "floor.json")
     stored = json.loads((tmp_path / "floor.json").read_text())
-    assert len(stored["frame_ms"]["onnx:f32"]) == 2
+    assert all(row["frame_ms_min"] <= row["frame_ms_p50"] for row in stored["rows"])
 
 
 def test_without_any_engine_it_says_why(tiny, processor, monkeypatch):

@@ -11,7 +11,7 @@ from semla_ros.demo.labelled_drive import CAMERA, TRUTH, write_labelled_drive
 from semla_ros.demo.world import Drive
 from semla_ros.errors import ConfigError
 from semla_ros.evaluation.truth.domains import read_domains
-from semla_ros.evaluation.truth.label_image import decode_label_png
+from semla_ros.label_image import decode_labels
 
 
 def test_the_drive_has_the_truth_of_its_frames(tmp_path: Path) -> None:
@@ -23,7 +23,7 @@ def test_the_drive_has_the_truth_of_its_frames(tmp_path: Path) -> None:
     assert [f.stamp_ns for f in frames] == [t.stamp_ns for t in truth]
     drive = Drive(4, fps=1, segments=[(name, 2.0) for name in stages])
     shot = drive.frame(3)
-    assert np.array_equal(decode_label_png(truth[3].png, max_pixels=10**6), shot.image.labels)
+    assert np.array_equal(decode_labels(truth[3].png, max_pixels=10**6), shot.image.labels)
     table = read_domains(written.domains, recording="drive")
     assert [table.domain(f.stamp_ns, "") for f in frames] == [
         drive.frame(i).domain for i in range(6)

@@ -11,10 +11,10 @@ from semla_ros.evaluation.film import (
     FilmSink,
     evenly,
     film_frames,
+    film_strip,
     mix_text,
     support_text,
 )
-from semla_ros.evaluation.strip import film_strip
 from semla_ros.types import AdapterMix, Vocabulary
 
 

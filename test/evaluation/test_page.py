@@ -19,9 +19,8 @@ from semla_ros.evaluation import page as p
 from semla_ros.evaluation import timeline as timelines
 from semla_ros.evaluation.bars import BarRow, grouped_bars, weight_bars
 from semla_ros.evaluation.drawing import ADAPTER_COLORS, adapter_fills
-from semla_ros.evaluation.film import FilmSink
+from semla_ros.evaluation.film import FilmSink, film_strip
 from semla_ros.evaluation.replay_page import replay_page
-from semla_ros.evaluation.strip import film_strip
 from semla_ros.evaluation.timeline import Stage, TimelinePoint, points_of, thinned, timeline
 from semla_ros.types import AdapterMix
 

@@ -7,7 +7,7 @@ import pytest
 
 from semla_ros.bags.reader import SkippedFrame
 from semla_ros.errors import BagError, EngineError, FrameError
-from semla_ros.evaluation.replay import FrameView, mask_crc32, replay, with_notes
+from semla_ros.evaluation.replay import FrameView, mask_crc32, replay
 from semla_ros.evaluation.result import RunInfo
 from semla_ros.types import AdapterMix
 
@@ -78,10 +78,6 @@ def test_a_recording_that_cannot_be_opened_raises(support):
 
 def test_no_frames_is_a_result(support):
     assert replay(support.pipeline(), [], info=INFO).summary()["frames"]["read"] == 0
-
-
-def test_notes_are_added(result):
-    assert with_notes(result, ["more"]).notes == ("a note & more", "more")
 
 
 def test_equal_masks_have_equal_checksums():

@@ -52,9 +52,9 @@ def _image(path: Path) -> object:
 
 
 def _label(path: Path) -> object:
-    from semla_ros.evaluation.truth.label_image import read_label_image
+    from semla_ros.label_image import read_labels
 
-    return read_label_image(path, max_pixels=MAX_PIXELS)
+    return read_labels(path, max_pixels=MAX_PIXELS)
 
 
 def _statistics(path: Path) -> object:

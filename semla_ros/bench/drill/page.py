@@ -7,7 +7,7 @@ from pathlib import Path
 
 from semla_ros.bench.page import markdown_table
 from semla_ros.bench.record import BenchRecord, Row, read_record
-from semla_ros.evaluation.study.store import write_file
+from semla_ros.evaluation.files import write_file
 
 _OUTCOME = {
     "fault": "fault",

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semla_ros.evaluation.analysis.association import spearman
-from semla_ros.evaluation.analysis.detection import auroc
-from semla_ros.evaluation.analysis.frames import FrameTable, StrArray
+from semla_ros.evaluation.analysis.detection import auroc, spearman
+from semla_ros.evaluation.analysis.frames import FrameTable
 from semla_ros.evaluation.analysis.line import domain_error, held_out
+from semla_ros.evaluation.study.study import StrArray
 from semla_ros.mask_signals import SIGNALS
 from semla_ros.types import Float64Array
 

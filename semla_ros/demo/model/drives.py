@@ -17,15 +17,15 @@ from semla_ros.bundle import ModelBundle
 from semla_ros.config import Config, updated
 from semla_ros.demo.world import CLASSES, DOMAINS, Drive
 from semla_ros.evaluation.analysis.rerun import bundle_library, without
-from semla_ros.evaluation.study.record import (
+from semla_ros.evaluation.study.scoring import FrameScore, score_frame
+from semla_ros.evaluation.study.strategies import mix_row
+from semla_ros.evaluation.study.study import (
     GATED,
-    RecordingTrack,
-    StrategyTrack,
+    SequenceResult,
+    StrategyResult,
     Study,
     StudyInfo,
 )
-from semla_ros.evaluation.study.scoring import FrameScore, score_frame
-from semla_ros.evaluation.study.strategies import mix_row
 from semla_ros.navigator.distance import CentroidBank, euclidean, novelties
 from semla_ros.navigator.encoder import OnnxImageEncoder
 from semla_ros.pipeline import build_pipeline
@@ -128,7 +128,7 @@ def drive_study(bundle: ModelBundle, routes: Sequence[Route], *, threads: int = 
     return Study(info, tuple(recordings))
 
 
-def _driven(bundle: ModelBundle, route: Route) -> RecordingTrack:
+def _driven(bundle: ModelBundle, route: Route) -> SequenceResult:
     changes = {
         "bundle": str(bundle.root),
         "adaptation": "inline",
@@ -161,7 +161,7 @@ def _driven(bundle: ModelBundle, route: Route) -> RecordingTrack:
             embeddings.append(encoder.encode(rgb))
     supports = [known(a.support) for a in answers]
     bank = without(whole, route.exclude)
-    return RecordingTrack(
+    return SequenceResult(
         source=route.name,
         name=route.name,
         topic="",
@@ -174,14 +174,14 @@ def _driven(bundle: ModelBundle, route: Route) -> RecordingTrack:
         support=np.array([math.nan if s is None else s.score for s in supports]),
         smoothed=np.array([math.nan if s is None else s.smoothed for s in supports]),
         levels=tuple("" if s is None else s.level for s in supports),
-        tracks={GATED: _track(answers, scores, whole.names)},
+        results={GATED: _track(answers, scores, whole.names)},
     )
 
 
 def _track(
     answers: Sequence[SegmentationResult], scores: Sequence[FrameScore], adapters: tuple[str, ...]
-) -> StrategyTrack:
-    return StrategyTrack(
+) -> StrategyResult:
+    return StrategyResult(
         strategy=GATED,
         counts=np.stack([score.counts for score in scores]),
         weights=np.stack([mix_row(answer.mix, adapters) for answer in answers]),

@@ -27,13 +27,12 @@ from semla_ros.demo.model.drives import (
     unknown_weather,
 )
 from semla_ros.demo.model.promise_card import COMMAND, Promise, promise_section, with_section
-from semla_ros.evaluation.analysis.association import associations
 from semla_ros.evaluation.analysis.calibration import Kept, calibrate, kept
-from semla_ros.evaluation.analysis.detection import bad_masks, family_patterns
+from semla_ros.evaluation.analysis.detection import associations, bad_masks, family_patterns
 from semla_ros.evaluation.analysis.families import FamilyAlarm, family_alarms
 from semla_ros.evaluation.analysis.frames import frame_table
 from semla_ros.evaluation.analysis.rerun import bundle_library
-from semla_ros.evaluation.study.record import Study
+from semla_ros.evaluation.study.study import Study
 from semla_ros.library.retrieval import RetrievalSettings
 from semla_ros.pipeline.settings import LiveSettings, bank_of
 from semla_ros.support_calibration import SupportCalibration, SupportSettings

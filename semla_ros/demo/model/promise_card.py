@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from semla_ros.demo.model.contest import Contender, contest_table
-from semla_ros.evaluation.analysis.association import Association
 from semla_ros.evaluation.analysis.calibration import CalibrationReport, Kept
-from semla_ros.evaluation.analysis.detection import BadMasks
+from semla_ros.evaluation.analysis.detection import Association, BadMasks
 from semla_ros.evaluation.analysis.families import FamilyAlarm
 from semla_ros.support_calibration import SupportCalibration
 

@@ -18,12 +18,11 @@ from semla_ros.evaluation.analysis.gaps import kmeans
 from semla_ros.evaluation.analysis.mix_sweep import sampled
 from semla_ros.evaluation.metrics import Int64Array, mean_iou
 from semla_ros.evaluation.study.scores import means_over
-from semla_ros.evaluation.study.scoring import score_frame
 from semla_ros.evaluation.study.session import Session
 from semla_ros.evaluation.study.tasks import Task
 from semla_ros.library.retrieval import retrieve
 from semla_ros.navigator.distance import DISTANCES
-from semla_ros.types import AdapterMix, Float32Array, LabelArray, UInt8Array
+from semla_ros.types import AdapterMix, Float32Array
 
 MAX_FRAMES = 20_000
 
@@ -84,11 +83,10 @@ def _embedded(
         raise EvaluationError("expected a bundle with a navigator, got one without")
     embeddings, domains = [], []
     for task in tasks:
-        for shot, _, domain in sampled(session, task, frames):
-            if shot.frame is not None:
-                embeddings.append(session.encoder.encode(shot.frame.rgb))
-                session.encoder.forget()
-                domains.append(domain)
+        for frame, _, domain in sampled(session, task, frames):
+            embeddings.append(session.encoder.encode(frame.rgb))
+            session.forget()
+            domains.append(domain)
     if not embeddings or len(embeddings) > MAX_FRAMES:
         raise EvaluationError(
             f"expected 1 to {MAX_FRAMES} frames with truth, got {len(embeddings)}: change --frames"
@@ -112,27 +110,15 @@ def _scored(
     rows: list[list[Int64Array]] = [[] for _ in plans]
     place = 0
     for task in tasks:
-        for shot, truth, _ in sampled(session, task, frames):
-            if shot.frame is None:
-                continue
+        for frame, truth, _ in sampled(session, task, frames):
             made: dict[AdapterMix, Int64Array] = {}
             for row, plan in zip(rows, plans, strict=True):
                 mix = plan[place]
                 if mix not in made:
-                    made[mix] = _counts(session, shot.frame.rgb, truth, mix)
+                    made[mix] = session.counts(frame, mix, truth)
                 row.append(made[mix])
             place += 1
     return [np.stack(row) for row in rows]
-
-
-def _counts(session: Session, rgb: UInt8Array, truth: LabelArray, mix: AdapterMix) -> Int64Array:
-    session.serve(mix, 0)
-    made = session.segment(rgb)
-    size = (rgb.shape[0], rgb.shape[1])
-    classes = len(session.classes)
-    return score_frame(
-        made.labels, made.confidence, size=size, truth=truth, classes=classes
-    ).counts
 
 
 def _h_mean(counts: Int64Array, domains: Sequence[str], session: Session) -> float:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from semla_ros.errors import EvaluationError
-from semla_ros.evaluation.analysis.frames import StrArray
+from semla_ros.evaluation.study.study import StrArray
 from semla_ros.types import Float64Array
 
 

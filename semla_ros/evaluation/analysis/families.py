@@ -13,7 +13,7 @@ from semla_ros.errors import EmptyLibraryError
 from semla_ros.evaluation.analysis.detection import Alarm, alarms, families, rates
 from semla_ros.evaluation.analysis.frames import FrameTable
 from semla_ros.evaluation.analysis.rerun import without
-from semla_ros.evaluation.study.record import BoolArray, RecordingTrack, Study
+from semla_ros.evaluation.study.study import BoolArray, SequenceResult, StrArray, Study
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
 from semla_ros.mask_signals import SIGNALS
 from semla_ros.navigator.distance import DISTANCES, CentroidBank, novelties
@@ -65,27 +65,20 @@ def family_alarms(
         EvaluationError: A pattern matches no domain, or all.
         MissingExtraError: scikit-learn is missing.
     """
-    domains = np.array([d or r.name for r in study.recordings for d in r.domains], dtype=np.str_)
+    domains = np.concatenate([r.places for r in study.recordings])
     embeddings = np.concatenate([r.embeddings for r in study.recordings])
     found = []
     for pattern, inside in families(domains, patterns).items():
         fewer = without(bank, [n for n in bank.names if fnmatchcase(n, pattern)])
         table = _signals(embeddings, domains, fewer, settings, distance=distance)
-        false, true = rates(table.novelty, threshold=out_of_library, known=~inside)
-        found.append(
-            FamilyAlarm(
-                family=pattern,
-                alarms=alarms(table.where(~inside), table.where(inside), family=pattern),
-                false_alarms=false,
-                found=true,
-            )
-        )
+        known, unknown = table.where(~inside), table.where(inside)
+        found.append(_alarm(pattern, known, unknown, out_of_library=out_of_library))
     return tuple(found)
 
 
 def strangers(
     known: Study,
-    unknown: Sequence[RecordingTrack],
+    unknown: Sequence[SequenceResult],
     bank: CentroidBank,
     *,
     settings: RetrievalSettings,
@@ -99,24 +92,28 @@ def strangers(
     Raises:
         MissingExtraError: scikit-learn is missing.
     """
-    domains = np.array([d or r.name for r in known.recordings for d in r.domains], dtype=np.str_)
+    domains = np.concatenate([r.places for r in known.recordings])
     embeddings = np.concatenate([r.embeddings for r in known.recordings])
     at_home = _signals(embeddings, domains, bank, settings, distance=distance)
     found = []
     for recording in unknown:
-        names = np.full(recording.frames, recording.name)
-        away = _signals(recording.embeddings, names, bank, settings, distance=distance)
-        novelty = np.concatenate([at_home.novelty, away.novelty])
-        is_known: BoolArray = np.arange(len(novelty)) < len(at_home)
-        false, true = rates(novelty, threshold=out_of_library, known=is_known)
-        each = alarms(at_home, away, family=recording.name)
-        found.append(FamilyAlarm(recording.name, each, false, true))
+        away = _signals(recording.embeddings, recording.places, bank, settings, distance=distance)
+        found.append(_alarm(recording.name, at_home, away, out_of_library=out_of_library))
     return tuple(found)
+
+
+def _alarm(
+    family: str, known: FrameTable, unknown: FrameTable, *, out_of_library: float
+) -> FamilyAlarm:
+    novelty = np.concatenate([known.novelty, unknown.novelty])
+    is_known: BoolArray = np.arange(len(novelty)) < len(known)
+    false, true = rates(novelty, threshold=out_of_library, known=is_known)
+    return FamilyAlarm(family, alarms(known, unknown, family=family), false, true)
 
 
 def _signals(
     embeddings: Float32Array,
-    domains: np.ndarray[tuple[int, ...], np.dtype[np.str_]],
+    domains: StrArray,
     bank: CentroidBank,
     settings: RetrievalSettings,
     *,

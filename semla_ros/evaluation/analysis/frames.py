@@ -7,25 +7,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
-import numpy.typing as npt
 
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.metrics import mean_iou
-from semla_ros.evaluation.study.record import (
+from semla_ros.evaluation.study.strategies import left_out
+from semla_ros.evaluation.study.study import (
     GATED,
     SEMLA,
     BoolArray,
-    RecordingTrack,
+    SequenceResult,
+    StrArray,
     Study,
     StudyInfo,
 )
-from semla_ros.evaluation.study.strategies import left_out
 from semla_ros.mask_signals import SIGNALS as MASK_SIGNALS
 from semla_ros.navigator.support import support_level
 from semla_ros.types import Float64Array
 
 OUT_OF_LIBRARY = "OUT_OF_LIBRARY"
-StrArray = npt.NDArray[np.str_]
 SIGNALS = ("support", "confidence", "novelty", "nearest_distance")
 """Names of the signals of `FrameTable`; large means good for the first two, bad for the others."""
 QUALITY = (*SIGNALS, "expected")
@@ -131,7 +130,7 @@ def main_strategy(study: Study) -> str:
         EvaluationError: The study has none.
     """
     for name in (GATED, SEMLA, *study.info.strategies):
-        if any(name in r.tracks for r in study.recordings):
+        if any(name in r.results for r in study.recordings):
             return name
     raise EvaluationError("expected a study with at least one strategy, got none: evaluate again")
 
@@ -152,7 +151,7 @@ def frame_table(studies: Sequence[Study], *, strategy: str | None = None) -> Fra
         parts += [
             _rows(recording, name, f"{number}:{recording.name}", study.info)
             for recording in study.recordings
-            if name in recording.tracks
+            if name in recording.results
         ]
     if not parts:
         raise EvaluationError(
@@ -163,19 +162,18 @@ def frame_table(studies: Sequence[Study], *, strategy: str | None = None) -> Fra
     )
 
 
-def _rows(recording: RecordingTrack, strategy: str, block: str, info: StudyInfo) -> FrameTable:
-    track = recording.tracks[strategy]
+def _rows(recording: SequenceResult, strategy: str, block: str, info: StudyInfo) -> FrameTable:
+    result = recording.results[strategy]
     nearest = _nearest(recording, info)
-    domains = [d or recording.name for d in recording.domains]
     return FrameTable(
         support=recording.smoothed if strategy == GATED else recording.support,
-        mask=track.signals,
+        mask=result.signals,
         novelty=recording.novelty,
         nearest_distance=nearest,
-        mix_entropy=_entropy(track.weights.astype(np.float64)),
-        miou=np.where(recording.scored, mean_iou(track.counts), np.nan),
-        domain=np.array(domains, dtype=np.str_),
-        block=_blocks(block, domains),
+        mix_entropy=_entropy(result.weights.astype(np.float64)),
+        miou=np.where(recording.scored, mean_iou(result.counts), np.nan),
+        domain=recording.places,
+        block=_blocks(block, recording.places),
         level=np.array(_levels(recording, strategy, nearest, info), dtype=np.str_),
         expected=np.full(recording.frames, np.nan),
     )
@@ -188,7 +186,7 @@ def _entropy(shares: Float64Array) -> Float64Array:
     return found
 
 
-def _nearest(recording: RecordingTrack, info: StudyInfo) -> Float64Array:
+def _nearest(recording: SequenceResult, info: StudyInfo) -> Float64Array:
     """Return the distance to the nearest adapter that might serve, (F,); NaN where unknown."""
     distances = recording.distances.copy()
     if not distances.shape[1]:
@@ -204,7 +202,7 @@ def _nearest(recording: RecordingTrack, info: StudyInfo) -> Float64Array:
 
 
 def _levels(
-    recording: RecordingTrack, strategy: str, nearest: Float64Array, info: StudyInfo
+    recording: SequenceResult, strategy: str, nearest: Float64Array, info: StudyInfo
 ) -> Sequence[str]:
     if strategy == GATED:
         return recording.levels
@@ -223,7 +221,6 @@ def _levels(
     ]
 
 
-def _blocks(recording: str, domains: Sequence[str]) -> StrArray:
-    names = np.array(domains, dtype=np.str_)
+def _blocks(recording: str, names: StrArray) -> StrArray:
     stage = np.cumsum(np.concatenate([[0], names[1:] != names[:-1]])) if len(names) else names
     return np.array([f"{recording}:{number}" for number in stage], dtype=np.str_)

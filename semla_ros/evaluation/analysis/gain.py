@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from semla_ros.evaluation.metrics import Int64Array, mean_iou
-from semla_ros.evaluation.study.record import Study
 from semla_ros.evaluation.study.scores import means_over
+from semla_ros.evaluation.study.study import Study
 
 CHUNK = 20
 """Consecutive frames that are drawn together: neighbours resemble each other."""
@@ -80,12 +80,12 @@ def _chunks(study: Study, strategy: str, reference: str) -> dict[str, Int64Array
     """Return domain -> (C, 2, 3, T) counts of chunks of both strategies."""
     found: dict[str, list[Int64Array]] = {}
     for recording in study.recordings:
-        if strategy not in recording.tracks or reference not in recording.tracks:
+        if strategy not in recording.results or reference not in recording.results:
             continue
         pair = np.stack(
-            [recording.tracks[s].counts for s in (strategy, reference)], axis=1
+            [recording.results[s].counts for s in (strategy, reference)], axis=1
         )  # (F, 2, 3, T)
-        domains = np.array([d or recording.name for d in recording.domains], dtype=np.str_)
+        domains = recording.places
         for domain in map(str, np.unique(domains)):
             places = np.flatnonzero((domains == domain) & recording.scored)
             found.setdefault(domain, []).extend(

@@ -10,7 +10,7 @@ import numpy as np
 
 from semla_ros.evaluation.extra import evaluate_extra
 from semla_ros.evaluation.metrics import Int64Array
-from semla_ros.evaluation.study.record import BoolArray, RecordingTrack, Study
+from semla_ros.evaluation.study.study import BoolArray, SequenceResult, Study
 from semla_ros.types import Float64Array
 
 MAX_CLUSTERS = 6
@@ -26,7 +26,7 @@ class GapFrame:
 
     Attributes:
         recording: Name of its recording.
-        row: Its row in the recording's track.
+        row: Its row in the recording's result.
         index: Its place in the recording's stream.
         stamp_ns: Its stamp.
         support: The score.
@@ -127,23 +127,11 @@ def kmeans(points: Float64Array, count: int, *, seed: int = 0) -> Int64Array:
     return labels
 
 
-def frame_indices(recording: RecordingTrack) -> list[int]:
-    """Return the place in the stream of each row: skipped frames have a place but no row."""
-    skipped = {s.index for s in recording.skipped}
-    found: list[int] = []
-    index = 0
-    while len(found) < recording.frames:
-        if index not in skipped:
-            found.append(index)
-        index += 1
-    return found
-
-
-def _low_frames(recording: RecordingTrack, study: Study) -> list[GapFrame]:
+def _low_frames(recording: SequenceResult, study: Study) -> list[GapFrame]:
     if not recording.embeddings.shape[1]:
         return []
     low = _is_low(recording, study)
-    indices = frame_indices(recording)
+    indices = recording.indices
     return [
         GapFrame(
             recording=recording.name,
@@ -152,13 +140,13 @@ def _low_frames(recording: RecordingTrack, study: Study) -> list[GapFrame]:
             stamp_ns=int(recording.stamps_ns[row]),
             support=float(recording.support[row]),
             level=recording.levels[row] or "LOW",
-            domain=recording.domains[row] or recording.name,
+            domain=str(recording.places[row]),
         )
         for row in np.flatnonzero(low)
     ]
 
 
-def _is_low(recording: RecordingTrack, study: Study) -> BoolArray:
+def _is_low(recording: SequenceResult, study: Study) -> BoolArray:
     """Return where the library is thin: a mix that merely lags behind is no gap of the library."""
     levels = np.array(recording.levels, dtype=np.str_)
     info = study.info

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semla_ros.evaluation.analysis.frames import FrameTable, StrArray
-from semla_ros.evaluation.study.record import BoolArray
+from semla_ros.evaluation.analysis.frames import FrameTable
+from semla_ros.evaluation.study.study import BoolArray, StrArray
 from semla_ros.types import Float64Array
 
 PENALTY = 0.01

@@ -11,16 +11,14 @@ import numpy as np
 
 from semla_ros.errors import EmptyLibraryError, EvaluationError, LibraryError
 from semla_ros.evaluation.metrics import Int64Array, mean_iou
-from semla_ros.evaluation.study.inputs import Shot
 from semla_ros.evaluation.study.scores import means_over
-from semla_ros.evaluation.study.scoring import score_frame
 from semla_ros.evaluation.study.session import Session
 from semla_ros.evaluation.study.strategies import left_out
-from semla_ros.evaluation.study.tasks import Task, subject_of
+from semla_ros.evaluation.study.tasks import Task, source_of
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
 from semla_ros.navigator.distance import DISTANCES, CentroidBank
 from semla_ros.pipeline.settings import bank_of
-from semla_ros.types import AdapterMix, Float32Array, LabelArray
+from semla_ros.types import AdapterMix, Float32Array, Frame, LabelArray
 
 _LOG = logging.getLogger(__name__)
 STEP = 0.02
@@ -94,13 +92,6 @@ class _Tally:
     masks: int = 0
 
 
-def grid(
-    distances: Sequence[str], temperatures: Sequence[float], top_ks: Sequence[int]
-) -> tuple[Choice, ...]:
-    """Return every combination."""
-    return tuple(Choice(d, t, k) for d in distances for t in temperatures for k in top_ks)
-
-
 def usable_banks(
     session: Session, distances: Sequence[str]
 ) -> tuple[dict[str, CentroidBank], tuple[str, ...]]:
@@ -132,8 +123,8 @@ def mix_sweep(
     tried = [c for c in choices if c.distance in banks]
     tally = _Tally()
     for task in tasks:
-        for shot, truth, domain in sampled(session, task, frames):
-            _one(session, (shot, truth, domain), tried, banks, tally)
+        for view in sampled(session, task, frames):
+            _one(session, view, tried, banks, tally)
             on_frame()
     if not tally.frames:
         raise EvaluationError("expected frames with ground truth, got none: give --labels")
@@ -141,52 +132,43 @@ def mix_sweep(
     return MixSweep(_scores(tally, tried, session), tally.frames, tally.masks, notes)
 
 
-def sampled(session: Session, task: Task, frames: int) -> Iterator[tuple[Shot, LabelArray, str]]:
+def sampled(session: Session, task: Task, frames: int) -> Iterator[tuple[Frame, LabelArray, str]]:
     """Yield evenly spaced frames of a task that have truth, with their domain."""
-    subject = subject_of(session, task)
-    total = max(subject.frames.count or 0, 1)
+    source = source_of(session, task)
+    total = max(source.frames.count or 0, 1)
     wanted = set(np.unique(np.linspace(0, total - 1, frames).round().astype(int)).tolist())
-    for shot in subject.frames.shots(on_note=_LOG.info):
-        if shot.index not in wanted or shot.frame is None:
+    for each in source.frames.read(on_note=_LOG.info):
+        if each.index not in wanted or each.frame is None:
             continue
-        truth = subject.truth.truth(shot.stamp_ns, shot.name).labels
+        truth = source.truth_of(each).labels
         if truth is not None:
-            domain = subject.domains.domain(shot.stamp_ns, shot.name) or subject.name
-            yield shot, truth, domain
+            domain = source.domain_of(each) or source.name
+            yield each.frame, truth, domain
 
 
 def _one(
     session: Session,
-    view: tuple[Shot, LabelArray, str],
+    view: tuple[Frame, LabelArray, str],
     choices: Sequence[Choice],
     banks: dict[str, CentroidBank],
     tally: _Tally,
 ) -> None:
-    shot, truth, domain = view
-    frame, encoder = shot.frame, session.encoder
-    if frame is None or encoder is None:
+    frame, truth, domain = view
+    if session.encoder is None:
         raise EvaluationError("expected a bundle with a navigator, got one without")
-    embedding = encoder.encode(frame.rgb)
+    embedding = session.encoder.encode(frame.rgb)
     wanted: dict[AdapterMix, list[Choice]] = {}
     for choice in choices:
         mix = _mix(session, choice, embedding, banks[choice.distance], domain)
         wanted.setdefault(mix, []).append(choice)
     for mix, served in wanted.items():
-        session.serve(mix, shot.stamp_ns)
-        made = session.segment(frame.rgb)
-        counts = score_frame(
-            made.labels,
-            made.confidence,
-            size=(frame.rgb.shape[0], frame.rgb.shape[1]),
-            truth=truth,
-            classes=len(session.classes),
-        ).counts
+        counts = session.counts(frame, mix, truth)
         for choice in served:
             place = (choice, domain)
             tally.counts[place] = tally.counts[place] + counts if place in tally.counts else counts
     tally.frames += 1
     tally.masks += len(wanted)
-    encoder.forget()
+    session.forget()
 
 
 def _mix(

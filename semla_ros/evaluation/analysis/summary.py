@@ -4,44 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.metrics import class_iou, mean_iou
-from semla_ros.evaluation.study.record import FIXED, ORACLE, SEMLA, ZERO_SHOT, Study
 from semla_ros.evaluation.study.scores import domain_counts, means_over
+from semla_ros.evaluation.study.study import FIXED, ORACLE, SEMLA, ZERO_SHOT, Study
+from semla_ros.evaluation.table import Cell, ResultTable
 from semla_ros.types import Float64Array
 
-Cell = str | int | float | None
 MEANS = ("h-mean", "mean")
-
-
-@dataclass(frozen=True, slots=True)
-class ResultTable:
-    """One table.
-
-    Attributes:
-        name: Of its files.
-        title: Over it.
-        header: Column names.
-        rows: As many cells each; NaN and None mean not scored.
-        note: What a reader should know.
-        best: `column` or `row`: where the largest number is marked; empty: nowhere.
-    """
-
-    name: str
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    note: str = ""
-    best: str = ""
-
-    def __post_init__(self) -> None:
-        wrong = [row for row in self.rows if len(row) != len(self.header)]
-        if wrong:
-            raise EvaluationError(f"expected rows of {len(self.header)} cells, got {wrong[0]!r}")
 
 
 def strategy_miou(study: Study, strategy: str) -> dict[str, float]:
@@ -96,11 +68,11 @@ def swap_table(study: Study) -> ResultTable:
     reference, _ = means(study, SEMLA) if SEMLA in study.info.strategies else (math.nan, 0.0)
     rows: list[tuple[Cell, ...]] = []
     for strategy in study.info.strategies:
-        tracks = [r.tracks[strategy] for r in study.recordings if strategy in r.tracks]
-        frames = sum(len(t.swapped) for t in tracks)
+        results = [r.results[strategy] for r in study.recordings if strategy in r.results]
+        frames = sum(len(t.swapped) for t in results)
         if not frames:
             continue
-        swaps = int(sum(t.swapped.sum() for t in tracks))
+        swaps = int(sum(t.swapped.sum() for t in results))
         h_mean, _ = means(study, strategy)
         rows.append((strategy, frames, swaps, 1000 * swaps / frames, h_mean, h_mean - reference))
     header = ("strategy", "frames", "swaps", "per 1,000 frames", "h-mean", "against semla")
@@ -145,13 +117,13 @@ def weights_by_domain(study: Study, strategy: str) -> dict[str, dict[str, float]
     sums: dict[str, Float64Array] = {}
     frames: dict[str, int] = {}
     for recording in study.recordings:
-        track = recording.tracks.get(strategy)
-        if track is None:
+        result = recording.results.get(strategy)
+        if result is None:
             continue
-        domains = np.array([d or recording.name for d in recording.domains], dtype=np.str_)
+        domains = recording.places
         for domain in map(str, np.unique(domains)):
             chosen = domains == domain
-            total = track.weights[chosen].astype(np.float64).sum(axis=0)
+            total = result.weights[chosen].astype(np.float64).sum(axis=0)
             sums[domain] = sums.get(domain, np.zeros(len(names))) + total
             frames[domain] = frames.get(domain, 0) + int(chosen.sum())
     return {

@@ -11,8 +11,8 @@ import numpy as np
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.analysis.rerun import rerun
 from semla_ros.evaluation.extra import evaluate_extra
-from semla_ros.evaluation.study.record import BoolArray, Study
 from semla_ros.evaluation.study.strategies import named_like
+from semla_ros.evaluation.study.study import BoolArray, Study
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.distance import CentroidBank
 from semla_ros.pipeline.settings import LiveSettings

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from semla_ros.bundle import ModelBundle
 from semla_ros.evaluation.analysis.gaps import library_gaps
 from semla_ros.evaluation.analysis.rerun import bundle_library
-from semla_ros.evaluation.analysis.summary import ResultTable
 from semla_ros.evaluation.drawing import charted
-from semla_ros.evaluation.page import headlines, page, section, write_page
+from semla_ros.evaluation.files import json_text, write_file
+from semla_ros.evaluation.page import (
+    BadFrame,
+    headlines,
+    page,
+    section,
+    table_section,
+    verdict_list,
+    write_page,
+)
 from semla_ros.evaluation.report.alarm_sections import family_section, unknown_section
 from semla_ros.evaluation.report.drive_sections import curve_table, drive_sections, drive_tables
 from semla_ros.evaluation.report.findings import Findings, findings
@@ -25,21 +31,17 @@ from semla_ros.evaluation.report.sections import (
     library_sections,
     origin_section,
     page_fills,
-    result_sections,
     result_tables,
     support_sections,
     timeline_sections,
     worst_section,
 )
-from semla_ros.evaluation.report.tables import comma_separated, latex, markdown
 from semla_ros.evaluation.report.verdict import verdict
 from semla_ros.evaluation.report.words import words_section
-from semla_ros.evaluation.report.worst import BadFrame
-from semla_ros.evaluation.study.record import Study
-from semla_ros.evaluation.study.store import finite, write_file
+from semla_ros.evaluation.study.study import Study
+from semla_ros.evaluation.table import ResultTable, comma_separated, latex, markdown
 from semla_ros.mask_signals import SIGNALS
 from semla_ros.pipeline.settings import bank_of
-from semla_ros.shown import utf8
 
 PAGE, TABLES, REPORT = "index.html", "tables.md", "report.json"
 
@@ -71,12 +73,12 @@ def write_report(
     tables = study_tables(study, found)
     texts = {
         TABLES: "\n".join(markdown(t) for t in tables),
-        REPORT: json.dumps(finite(numbers(study, found)), indent=1, allow_nan=False) + "\n",
+        REPORT: json_text(numbers(study, found)),
         **{f"{t.name}.csv": comma_separated(t) for t in tables},
     }
     if with_latex:
         texts["tables.tex"] = "\n".join(latex(t) for t in tables)
-    files = (write_file(out / name, utf8(text)) for name, text in texts.items())
+    files = (write_file(out / name, text) for name, text in texts.items())
     return (out / PAGE, *files)
 
 
@@ -92,10 +94,9 @@ def study_page(
     if bundle is not None:
         bank = bank_of(bundle_library(bundle), distance="euclidean")
     fills = page_fills(study)
-    words = "".join(f"<li>{escape(line)}</li>" for line in verdict(study, found))
     sections = [
-        section("Verdict", f'<ul class="verdict">{words}</ul>'),
-        *result_sections(study, found),
+        section("Verdict", verdict_list(verdict(study, found))),
+        *map(table_section, result_tables(study, found)),
         *drive_sections(study),
         *support_sections(found, fills),
         charted(lambda: unknown_section(study, found.table)),

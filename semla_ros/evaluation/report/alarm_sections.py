@@ -11,10 +11,10 @@ from semla_ros.evaluation.analysis.detection import Alarm, alarms, family_patter
 from semla_ros.evaluation.analysis.families import FamilyAlarm, family_alarms
 from semla_ros.evaluation.analysis.frames import FrameTable
 from semla_ros.evaluation.analysis.rerun import bundle_library
-from semla_ros.evaluation.analysis.summary import Cell
 from semla_ros.evaluation.page import section, table
-from semla_ros.evaluation.study.record import BoolArray, Study
 from semla_ros.evaluation.study.strategies import left_out, named_like
+from semla_ros.evaluation.study.study import BoolArray, Study
+from semla_ros.evaluation.table import Cell
 from semla_ros.library.retrieval import RetrievalSettings
 from semla_ros.pipeline.settings import bank_of
 

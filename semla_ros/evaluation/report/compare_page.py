@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 
 from semla_ros.errors import EvaluationError
-from semla_ros.evaluation.analysis.summary import Cell, ResultTable, comparison_table
+from semla_ros.evaluation.analysis.summary import comparison_table
 from semla_ros.evaluation.bars import SERIES_COLORS, BarRow, grouped_bars
-from semla_ros.evaluation.page import page, section, write_page
+from semla_ros.evaluation.files import json_text, write_file
+from semla_ros.evaluation.page import page, section, table_section, verdict_list, write_page
 from semla_ros.evaluation.report.findings import Findings, findings
-from semla_ros.evaluation.report.tables import comma_separated, html, latex, markdown
 from semla_ros.evaluation.report.verdict import verdict
-from semla_ros.evaluation.study.record import Study
-from semla_ros.evaluation.study.store import finite, write_file
-from semla_ros.shown import utf8
+from semla_ros.evaluation.study.study import Study
+from semla_ros.evaluation.table import Cell, ResultTable, comma_separated, latex, markdown
 
 
 def write_comparison(
@@ -47,12 +44,12 @@ def write_comparison(
     }
     files = [
         out / "index.html",
-        write_file(out / "comparison.csv", utf8(comma_separated(results))),
-        write_file(out / "tables.md", utf8(f"{markdown(results)}\n{markdown(support)}")),
-        write_file(out / "report.json", (json.dumps(finite(numbers), indent=1) + "\n").encode()),
+        write_file(out / "comparison.csv", comma_separated(results)),
+        write_file(out / "tables.md", f"{markdown(results)}\n{markdown(support)}"),
+        write_file(out / "report.json", json_text(numbers)),
     ]
     if with_latex:
-        files.append(write_file(out / "comparison.tex", utf8(latex(results))))
+        files.append(write_file(out / "comparison.tex", latex(results)))
     return tuple(files)
 
 
@@ -87,18 +84,15 @@ def _page(
     results: ResultTable,
     support: ResultTable,
 ) -> str:
-    words = "".join(
-        f"<li>{escape(name)}: {escape(verdict(study, each)[0])}</li>"
+    words = verdict_list(
+        f"{name}: {verdict(study, each)[0]}"
         for name, study, each in zip(names, studies, found, strict=True)
     )
-    sections = [
-        section("Verdict", f'<ul class="verdict">{words}</ul>'),
-        section(results.title, html(results), note=results.note),
-    ]
+    sections = [section("Verdict", words), table_section(results)]
     bars = _bars(studies, names, results)
     if bars:
         sections.append(section("The robot's strategy, domain by domain", bars))
-    sections.append(section(support.title, html(support, digits=2), note=support.note))
+    sections.append(table_section(support, digits=2))
     return page(
         "Studies side by side",
         f"{', '.join(names)}: from saved results, without recordings or model.",

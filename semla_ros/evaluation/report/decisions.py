@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 from semla_ros.config import Config
-from semla_ros.evaluation.analysis.gate_sweep import GateScore
 from semla_ros.evaluation.analysis.mix_sweep import Choice, MixSweep
+from semla_ros.evaluation.analysis.rerun import GateScore
 from semla_ros.evaluation.analysis.thresholds import Threshold, Thresholds
 
 MIN_GAIN = 0.3

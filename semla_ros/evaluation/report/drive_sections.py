@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from semla_ros.evaluation.analysis.summary import Cell, ResultTable, means
+from semla_ros.evaluation.analysis.summary import means
 from semla_ros.evaluation.drawing import charted
-from semla_ros.evaluation.page import section
+from semla_ros.evaluation.page import table_section
 from semla_ros.evaluation.report.plots import lines
-from semla_ros.evaluation.report.tables import html
-from semla_ros.evaluation.study.gate_curve import gate_curve
-from semla_ros.evaluation.study.record import (
+from semla_ros.evaluation.study.sequence import SequenceMetrics, sequence_metrics
+from semla_ros.evaluation.study.study import (
     GATED,
     GATED_AT,
     SEMLA,
     ZERO_SHOT,
-    RecordingTrack,
+    SequenceResult,
     Study,
 )
-from semla_ros.evaluation.study.sequence import SequenceMetrics, sequence_metrics
+from semla_ros.evaluation.table import Cell, ResultTable
 
 
 def drive_sections(study: Study) -> list[str]:
     """Return the tables of drives through several domains, and the curve over triggers."""
     tables = [t for r in study.recordings for t in drive_tables(study, r)]
-    sections = [section(t.title, html(t), note=t.note) for t in tables]
+    sections = [table_section(t) for t in tables]
     curve = curve_table(study)
     if curve is None:
         return sections
@@ -32,12 +31,12 @@ def drive_sections(study: Study) -> list[str]:
     series = {str(row[0]): [(float(str(row[1])), float(str(row[2])))] for row in rows}
     labels = {"xlabel": "fusions saved, %", "ylabel": "mIoU points lost"}
     drawn = charted(lambda: lines(series, **labels))
-    return [*sections, section(curve.title, drawn + html(curve), note=curve.note)]
+    return [*sections, table_section(curve, chart=drawn)]
 
 
-def drive_tables(study: Study, recording: RecordingTrack) -> tuple[ResultTable, ...]:
+def drive_tables(study: Study, recording: SequenceResult) -> tuple[ResultTable, ...]:
     """Return how each strategy followed the changes of domain; empty without any change."""
-    names = [s for s in study.info.strategies if s in recording.tracks]
+    names = [s for s in study.info.strategies if s in recording.results]
     metrics = [
         sequence_metrics(recording, s, study.info.adapters, leave_out=study.info.leave_out)
         for s in names
@@ -101,14 +100,20 @@ def curve_table(study: Study) -> ResultTable | None:
     gates = [s for s in study.info.strategies if s == GATED or s.startswith(GATED_AT)]
     if SEMLA not in study.info.strategies or len(gates) < 2:
         return None
-    mious = {s: means(study, s)[0] / 100 for s in (SEMLA, *gates)}
+    h_means = {s: means(study, s)[0] for s in (SEMLA, *gates)}
     fusions = {
-        s: int(sum(r.tracks[s].swapped.sum() for r in study.recordings if s in r.tracks))
+        s: int(sum(r.results[s].swapped.sum() for r in study.recordings if s in r.results))
         for s in (SEMLA, *gates)
     }
     rows: list[tuple[Cell, ...]] = [
-        (p.strategy, 100 * p.fusions_saved, 100 * p.miou_lost, 100 * p.miou, p.fusions)
-        for p in gate_curve(mious, fusions, strategies=gates)
+        (
+            name,
+            100 * (1.0 - fusions[name] / max(fusions[SEMLA], 1)),
+            h_means[SEMLA] - h_means[name],
+            h_means[name],
+            fusions[name],
+        )
+        for name in sorted(gates, key=lambda s: (fusions[s], s))
     ]
     header = ("strategy", "fusions saved %", "points lost", "h-mean %", "fusions")
     note = "Against choosing anew on every frame; the trigger is behind the @."

@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from semla_ros.errors import EvaluationError
-from semla_ros.evaluation.analysis.association import Association, associations
 from semla_ros.evaluation.analysis.calibration import CalibrationReport, calibrate
-from semla_ros.evaluation.analysis.detection import BadMasks, bad_masks
+from semla_ros.evaluation.analysis.detection import Association, BadMasks, associations, bad_masks
 from semla_ros.evaluation.analysis.frames import FrameTable, frame_table, main_strategy
 from semla_ros.evaluation.analysis.gain import Gain, gain
 from semla_ros.evaluation.extra import MissingExtraError
-from semla_ros.evaluation.study.record import GATED, SEMLA, UNIFORM, ZERO_SHOT, Study
+from semla_ros.evaluation.study.study import GATED, SEMLA, UNIFORM, ZERO_SHOT, Study
 
 LOW_QUANTILE = 0.25
 """Without a wish of the user, a bad mask is one of the worst quarter."""
@@ -117,8 +116,8 @@ def swaps_saved(study: Study) -> float | None:
     """Return per-frame SemLA's fusions for each one of the gate; None where unknown."""
     changes = {}
     for name in (SEMLA, GATED):
-        tracks = [r.tracks[name] for r in study.recordings if name in r.tracks]
-        if not tracks:
+        results = [r.results[name] for r in study.recordings if name in r.results]
+        if not results:
             return None
-        changes[name] = int(sum(t.swapped.sum() for t in tracks))
+        changes[name] = int(sum(t.swapped.sum() for t in results))
     return changes[SEMLA] / changes[GATED] if changes[GATED] else None

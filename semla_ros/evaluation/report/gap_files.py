@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,16 +9,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from semla_ros.bags.messages import IMAGE, encoded, image_fields
+from semla_ros.bags.messages import IMAGE, image_fields
 from semla_ros.bags.writer import BagWriter
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.analysis.gaps import Gap, GapFrame
-from semla_ros.evaluation.page import Picture, picture, section, table
+from semla_ros.evaluation.files import write_file
+from semla_ros.evaluation.page import note, picture, picture_of, section, table
 from semla_ros.evaluation.run import write_image
-from semla_ros.evaluation.study.inputs import InputOptions, open_input
-from semla_ros.evaluation.study.record import RecordingTrack, Study
-from semla_ros.evaluation.study.store import write_file
-from semla_ros.shown import utf8
+from semla_ros.evaluation.study.inputs import InputOptions, open_input, unheard
+from semla_ros.evaluation.study.study import SequenceResult, Study
+from semla_ros.evaluation.table import csv_text
 from semla_ros.types import UInt8Array
 
 BAG, TABLE, SHEET = "gaps.mcap", "gaps.csv", "contact_sheet.png"
@@ -44,17 +42,13 @@ def gap_pictures(
 
 
 def _read(
-    recording: RecordingTrack, wanted: Mapping[int, GapFrame]
+    recording: SequenceResult, wanted: Mapping[int, GapFrame]
 ) -> Iterator[tuple[GapFrame, UInt8Array]]:
     options = InputOptions(topic=recording.topic or None)
     frames = open_input(Path(recording.source), options)
-    for shot in frames.shots(on_note=_unheard, keep=wanted.__contains__):
-        if shot.index in wanted and shot.frame is not None:
-            yield wanted[shot.index], shot.frame.rgb
-
-
-def _unheard(note: str) -> None:
-    del note
+    for each in frames.read(on_note=unheard, keep=wanted.__contains__):
+        if each.index in wanted and each.frame is not None:
+            yield wanted[each.index], each.frame.rgb
 
 
 def contact_sheet(rows: Sequence[Sequence[UInt8Array]]) -> UInt8Array:
@@ -82,7 +76,7 @@ def contact_sheet(rows: Sequence[Sequence[UInt8Array]]) -> UInt8Array:
 def gap_section(study: Study, gaps: Sequence[Gap]) -> str:
     """Return the section of the page; pictures where the recordings are still there."""
     if not gaps:
-        body = '<p class="note">No frame has low support: the library covers what was seen.</p>'
+        body = note("No frame has low support: the library covers what was seen.")
         return section("What the library lacks", body)
     rows = [
         (
@@ -99,14 +93,13 @@ def gap_section(study: Study, gaps: Sequence[Gap]) -> str:
     body = table(header, rows)
     sheet = _sheet(study, gaps)
     if sheet is not None:
-        data = encoded(sheet[..., ::-1], ".jpg", quality=80).tobytes()
         alt = "Contact sheet: one row of typical frames for each gap"
-        body += picture(Picture(data, "image/jpeg"), alt=alt)
-    note = (
+        body += picture(picture_of(sheet, ".jpg"), alt=alt)
+    about = (
         "Frames of low support in groups of like frames (k-means on the embeddings); a row of "
         "pictures shows the most typical ones of each group, in the table's order."
     )
-    return section("What the library lacks", body, note=note)
+    return section("What the library lacks", body, note=about)
 
 
 def _sheet(study: Study, gaps: Sequence[Gap]) -> UInt8Array | None:
@@ -154,9 +147,5 @@ def export_gaps(study: Study, gaps: Sequence[Gap], out: Path) -> tuple[Path, ...
     sheet = _sheet(study, gaps)
     if sheet is not None:
         write_image(out / SHEET, sheet)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_FIELDS)
-    writer.writerows(rows)
-    files = (out / BAG, write_file(out / TABLE, utf8(text.getvalue())))
+    files = (out / BAG, write_file(out / TABLE, csv_text(_FIELDS, rows)))
     return (*files, out / SHEET) if sheet is not None else files

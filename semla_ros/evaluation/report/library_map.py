@@ -1,13 +1,18 @@
-"""Which points the map of library and frames shows."""
+"""Frames and library in the plane, to be looked at."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from semla_ros.evaluation.analysis.projection import MIN_POINTS, sample_of, tsne
+from semla_ros.errors import EvaluationError
+from semla_ros.evaluation.extra import evaluate_extra
 from semla_ros.evaluation.report.plots import Projection
-from semla_ros.evaluation.study.record import Study
+from semla_ros.evaluation.study.study import Study
 from semla_ros.navigator.distance import CentroidBank
+from semla_ros.types import Float32Array, Float64Array
+
+MAX_FRAMES = 1500
+MIN_POINTS = 5
 
 
 def library_map(study: Study, bank: CentroidBank | None) -> Projection | None:
@@ -24,7 +29,7 @@ def library_map(study: Study, bank: CentroidBank | None) -> Projection | None:
     if not kept:
         return None
     embeddings = np.concatenate([r.embeddings for r in kept])
-    domains = [d or r.name for r in kept for d in r.domains]
+    domains = [d for r in kept for d in r.places.tolist()]
     chosen = sample_of(len(embeddings))
     centroids = np.zeros((0, embeddings.shape[1])) if bank is None else bank.centroids
     points = np.concatenate([embeddings[chosen].astype(np.float64), centroids])
@@ -37,3 +42,34 @@ def library_map(study: Study, bank: CentroidBank | None) -> Projection | None:
         centroids=plane[len(chosen) :],
         names=() if bank is None else bank.names,
     )
+
+
+def sample_of(
+    count: int, most: int = MAX_FRAMES
+) -> np.ndarray[tuple[int, ...], np.dtype[np.intp]]:
+    """Return at most `most` evenly spaced places of 0..count - 1."""
+    places = np.linspace(0, count - 1, min(count, most)).round().astype(np.intp)
+    return np.unique(places)
+
+
+def tsne(points: Float32Array | Float64Array, *, seed: int = 0) -> Float64Array:
+    """Return the t-SNE of (P, D) points, (P, 2); the same points give the same picture.
+
+    Raises:
+        EvaluationError: Fewer than five points, or one not finite.
+        MissingExtraError: scikit-learn is missing.
+    """
+    if len(points) < MIN_POINTS or not np.isfinite(points).all():
+        raise EvaluationError(
+            f"expected at least {MIN_POINTS} finite points, got {np.shape(points)}"
+        )
+    manifold = evaluate_extra("sklearn.manifold").TSNE(
+        n_components=2,
+        perplexity=min(30.0, (len(points) - 1) / 3),
+        init="pca",
+        learning_rate="auto",
+        random_state=seed,
+        n_jobs=1,
+    )
+    plane: Float64Array = np.asarray(manifold.fit_transform(np.asarray(points, np.float64)))
+    return plane

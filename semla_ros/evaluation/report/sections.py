@@ -11,8 +11,6 @@ import numpy as np
 from semla_ros.evaluation.analysis.calibration import TO_BEAT, CalibrationReport, reliability
 from semla_ros.evaluation.analysis.frames import OUT_OF_LIBRARY, FrameTable
 from semla_ros.evaluation.analysis.summary import (
-    Cell,
-    ResultTable,
     class_table,
     contribution_table,
     means,
@@ -23,13 +21,20 @@ from semla_ros.evaluation.analysis.summary import (
 )
 from semla_ros.evaluation.bars import weight_bars
 from semla_ros.evaluation.drawing import Fill, adapter_fills, charted
-from semla_ros.evaluation.page import Headline, section, table, warning
+from semla_ros.evaluation.page import (
+    BadFrame,
+    Headline,
+    note,
+    section,
+    table,
+    warning,
+    worst_grid,
+)
 from semla_ros.evaluation.report.findings import Findings
 from semla_ros.evaluation.report.library_map import library_map
 from semla_ros.evaluation.report.plots import projection_plot, reliability_plot, support_scatter
-from semla_ros.evaluation.report.tables import html
-from semla_ros.evaluation.report.worst import BadFrame, worst_grid
-from semla_ros.evaluation.study.record import SEMLA, ZERO_SHOT, RecordingTrack, Study
+from semla_ros.evaluation.study.study import SEMLA, ZERO_SHOT, SequenceResult, Study
+from semla_ros.evaluation.table import Cell, ResultTable
 from semla_ros.evaluation.timeline import Stage, TimelinePoint, timeline
 from semla_ros.navigator.distance import CentroidBank
 
@@ -41,13 +46,13 @@ _CLASS_NOTE = re.compile(r"(\d+ of \d+ )?classes (of|that) the ")
 
 def page_fills(study: Study) -> dict[str, Fill]:
     """Return how the page draws each adapter and the domain of its name, on every chart."""
-    domains = {d or r.name for r in study.recordings for d in r.domains}
+    domains = {d for r in study.recordings for d in r.places.tolist()}
     return adapter_fills({*study.info.adapters, *domains})
 
 
 def class_notes(study: Study) -> str:
     """Return what of the classes no headline counts, to stand below the headlines."""
-    return "".join(warning(note) for note in _notes(study) if _CLASS_NOTE.match(note))
+    return "".join(warning(n) for n in _notes(study) if _CLASS_NOTE.match(n))
 
 
 def _notes(study: Study) -> list[str]:
@@ -89,19 +94,14 @@ def result_tables(study: Study, found: Findings) -> list[ResultTable]:
     return [t for t in tables if t is not None and t.rows]
 
 
-def result_sections(study: Study, found: Findings) -> list[str]:
-    """Return `result_tables` on the page."""
-    return [section(t.title, html(t), note=t.note) for t in result_tables(study, found)]
-
-
 def support_sections(found: Findings, fills: Mapping[str, Fill]) -> list[str]:
     """Return what support is worth: scatter, calibration, held-out domains, signals."""
     if not found.scored or not len(found.table.judged):
         return []
     report = found.calibration
     body = charted(lambda: support_scatter(found.table, fills))
-    note = "One mark a frame (SemLA's Figure 9)."
-    sections = [section("Support score and mIoU", body, note=note)]
+    about = "One mark a frame (SemLA's Figure 9)."
+    sections = [section("Support score and mIoU", body, note=about)]
     if report is not None:
         sections.append(_promise(found.table, report))
     if found.associations:
@@ -130,16 +130,16 @@ def _promise(frames: FrameTable, report: CalibrationReport) -> str:
     )  # fmt: skip
     bins = reliability(report, frames)
     rivals = ", ".join(f"{name} by {100 * e:.1f}" for name, e in report.errors.items())
-    note = (
+    about = (
         f"Line and bound were made anew without each domain and then held against it. The "
         f"expected mIoU errs by {100 * report.error:.1f} points, {rivals}. Frames of a drive "
         f"resemble each other, so blocks weigh alike. Frames out of the library, and masks whose "
         f"signals lie outside the range of the fit, get no promise."
     )
     if report.refusal:
-        note += f" Not to be published: {report.refusal}."
+        about += f" Not to be published: {report.refusal}."
     body = table(header, rows, sortable=True) + charted(lambda: reliability_plot(bins))
-    return section("The promise, tested on domains it has not seen", body, note=note)
+    return section("The promise, tested on domains it has not seen", body, note=about)
 
 
 def _signals(found: Findings) -> str:
@@ -155,12 +155,12 @@ def _signals(found: Findings) -> str:
     ]
     limits = [f"AUROC below {100 * b.threshold:.0f} %" for b in found.bad]
     header = ("signal", "Spearman", "Pearson", "within a domain", *limits)
-    note = (
+    about = (
         "How closely each signal follows a frame's mIoU, and how well it finds bad masks (0.5 is "
         "no use). Confidence is the baseline that needs no library; expected is the promise, made "
         "without the frame's own domain, where anything is promised."
     )
-    return section("Which signal tells", table(header, rows, digits=2, sortable=True), note=note)
+    return section("Which signal tells", table(header, rows, digits=2, sortable=True), note=about)
 
 
 def library_sections(
@@ -175,11 +175,11 @@ def library_sections(
             sections.append(section(title, weight_bars(weights, fills)))
     points = charted(lambda: _map(study, bank, fills))
     if points:
-        note = (
+        about = (
             "Frames and centroids of the library, drawn so that neighbours stay neighbours "
             "(t-SNE, SemLA's Figure 7). Distances between far groups mean nothing."
         )
-        sections.append(section("Library and frames", points, note=note))
+        sections.append(section("Library and frames", points, note=about))
     return sections
 
 
@@ -192,7 +192,7 @@ def timeline_sections(study: Study, strategy: str, fills: Mapping[str, Fill]) ->
     """Return the timelines of the first recordings."""
     sections = []
     for recording in study.recordings[:MAX_TIMELINES]:
-        if strategy not in recording.tracks or recording.frames < 2:
+        if strategy not in recording.results or recording.frames < 2:
             continue
         drawing = timeline(
             _points(recording, strategy, study.info.adapters),
@@ -202,18 +202,16 @@ def timeline_sections(study: Study, strategy: str, fills: Mapping[str, Fill]) ->
         )
         sections.append(section(f"Mix and support over {recording.name}", drawing))
     if len(study.recordings) > MAX_TIMELINES and sections:
-        sections.append(
-            f'<p class="note">{len(study.recordings) - MAX_TIMELINES} more recordings are in '
-            "frames.npz and frames.csv.</p>"
-        )
+        more = len(study.recordings) - MAX_TIMELINES
+        sections.append(note(f"{more} more recordings are in frames.npz and frames.csv."))
     return sections
 
 
 def _points(
-    recording: RecordingTrack, strategy: str, adapters: Sequence[str]
+    recording: SequenceResult, strategy: str, adapters: Sequence[str]
 ) -> list[TimelinePoint]:
     names = (*adapters, "base")
-    weights = recording.tracks[strategy].weights
+    weights = recording.results[strategy].weights
     return [
         TimelinePoint(
             int(stamp),
@@ -233,7 +231,7 @@ def _points(
     ]
 
 
-def _stages(recording: RecordingTrack) -> list[Stage]:
+def _stages(recording: SequenceResult) -> list[Stage]:
     places = range(recording.frames)
     runs = [list(g) for _, g in groupby(places, lambda i: recording.domains[i])]
     if len(runs) > recording.frames // 3 or not any(recording.domains):
@@ -253,8 +251,8 @@ def worst_section(frames: Sequence[BadFrame]) -> list[str]:
     """Return the worst frames as pictures."""
     if not frames:
         return []
-    note = "Wrong pixels are orange in the last column; what has no truth is not scored."
-    return [section(f"The {len(frames)} worst frames", worst_grid(frames), note=note)]
+    about = "Wrong pixels are orange in the last column; what has no truth is not scored."
+    return [section(f"The {len(frames)} worst frames", worst_grid(frames), note=about)]
 
 
 def origin_section(study: Study, found: Findings) -> str:
@@ -271,9 +269,9 @@ def origin_section(study: Study, found: Findings) -> str:
         ("parameters", ", ".join(f"{k} = {_short(v)}" for k, v in info.parameters.items())),
         ("versions", ", ".join(f"{k} {v}" for k, v in info.versions.items())),
     ]
-    notes = [note for note in _notes(study) if not _CLASS_NOTE.match(note)]
+    notes = [n for n in _notes(study) if not _CLASS_NOTE.match(n)]
     body = table(("", ""), rows)
-    body += "".join(warning(note) for note in dict.fromkeys((*notes, *found.missing)))
+    body += "".join(warning(n) for n in dict.fromkeys((*notes, *found.missing)))
     return section("How this was made", body)
 
 

@@ -13,15 +13,15 @@ from semla_ros.bundle import ModelBundle, open_bundle
 from semla_ros.config import Config, updated
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.analysis.archive import ArchiveScore, archive_scores
-from semla_ros.evaluation.analysis.gate_sweep import GateScore, chosen_gate, gate_sweep
 from semla_ros.evaluation.analysis.mix_sweep import Choice, MixSweep, mix_sweep
-from semla_ros.evaluation.analysis.rerun import bundle_library
+from semla_ros.evaluation.analysis.rerun import GateScore, bundle_library, chosen_gate, gate_sweep
 from semla_ros.evaluation.analysis.thresholds import RATES, Thresholds, thresholds
 from semla_ros.evaluation.report.decisions import take_gate, take_retrieval, take_thresholds
 from semla_ros.evaluation.report.tuning_page import Tuned, write_tuning
-from semla_ros.evaluation.study.record import RecordingTrack, Study
 from semla_ros.evaluation.study.session import Session, StudySettings
+from semla_ros.evaluation.study.study import SequenceResult, Study
 from semla_ros.evaluation.study.tasks import Task
+from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.distance import DISTANCES, CentroidBank
 from semla_ros.pipeline import default_bundle
 from semla_ros.pipeline.settings import LiveSettings, bank_of
@@ -82,7 +82,7 @@ def tune(request: TuneRequest) -> tuple[Tuned, tuple[Path, ...]]:
         SemlaError: Bundle, studies or recordings cannot be used, or `out` cannot be written.
     """
     bundle = open_bundle(request.settings.bundle or default_bundle())
-    config = updated(request.settings.config(), {})
+    config = request.settings.config()
     live = LiveSettings.of(config, bundle.manifest.defaults)
     current = Choice(live.distance, live.retrieval.temperature, live.retrieval.top_k)
     parameters: dict[str, float | int | str] = {}
@@ -160,17 +160,14 @@ def _gate(
     config: Config,
     parameters: Mapping[str, float | int | str],
 ) -> tuple[tuple[GateScore, ...], GateScore]:
-    library = bundle_library(bundle)
-    chosen = updated(config, parameters)
-    defaults = bundle.manifest.defaults
-    distance = LiveSettings.of(chosen, defaults).distance
-    recordings: list[RecordingTrack] = [r for s in request.studies for r in s.recordings]
+    library, bank, settings = _opened(bundle, config, parameters)
+    recordings: list[SequenceResult] = [r for s in request.studies for r in s.recordings]
     scores = gate_sweep(
         recordings,
         library,
-        bank_of(library, distance=distance),
-        config=chosen,
-        defaults=defaults,
+        bank,
+        config=settings.config,
+        defaults=bundle.manifest.defaults,
         ema_times_s=sorted({*EMA_TIMES_S, config.ema_time_s}),
         triggers=sorted({*TRIGGERS, config.swap_trigger}),
     )
@@ -183,16 +180,17 @@ def _thresholds(
     config: Config,
     parameters: Mapping[str, float | int | str],
 ) -> Thresholds | None:
-    library = bundle_library(bundle)
-    settings = LiveSettings.of(updated(config, parameters), bundle.manifest.defaults)
-    bank = bank_of(library, distance=settings.distance)
+    library, bank, settings = _opened(bundle, config, parameters)
     if bank.whitening is None:
         return None
-    rates = {*RATES, request.false_alarms} - {0.0}
-    return thresholds(
-        request.studies,
-        library,
-        bank,
-        settings=settings,
-        rates=sorted(rates, reverse=True),
-    )
+    rates = sorted({*RATES, request.false_alarms} - {0.0}, reverse=True)
+    return thresholds(request.studies, library, bank, settings=settings, rates=rates)
+
+
+def _opened(
+    bundle: ModelBundle, config: Config, parameters: Mapping[str, float | int | str]
+) -> tuple[AdapterLibrary, CentroidBank, LiveSettings]:
+    """Return the bundle's library and centroids under a configuration with `parameters`."""
+    settings = LiveSettings.of(updated(config, parameters), bundle.manifest.defaults)
+    library = bundle_library(bundle)
+    return library, bank_of(library, distance=settings.distance), settings

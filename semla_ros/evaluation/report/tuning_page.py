@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from html import escape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
 
 from semla_ros.evaluation.analysis.archive import ArchiveScore
-from semla_ros.evaluation.analysis.gate_sweep import GateScore
 from semla_ros.evaluation.analysis.mix_sweep import Choice, MixSweep
-from semla_ros.evaluation.analysis.summary import MEANS, Cell, ResultTable
+from semla_ros.evaluation.analysis.rerun import GateScore
+from semla_ros.evaluation.analysis.summary import MEANS
 from semla_ros.evaluation.analysis.thresholds import Thresholds
 from semla_ros.evaluation.drawing import charted
-from semla_ros.evaluation.page import page, section, table, write_page
+from semla_ros.evaluation.files import json_text, write_file
+from semla_ros.evaluation.page import (
+    note,
+    page,
+    section,
+    table,
+    table_section,
+    verdict_list,
+    write_page,
+)
 from semla_ros.evaluation.report.plots import heatmap, lines
-from semla_ros.evaluation.report.tables import html
-from semla_ros.evaluation.study.store import finite, write_file
-from semla_ros.shown import utf8
+from semla_ros.evaluation.table import Cell, ResultTable
 
 PARAMETERS, NUMBERS, PAGE = "params.yaml", "tune.json", "index.html"
 
@@ -55,10 +59,10 @@ class Tuned:
 
 def tuning_page(tuned: Tuned) -> str:
     """Return the page as HTML."""
-    words = "".join(f"<li>{escape(line)}.</li>" for line in tuned.why)
     rows: list[tuple[Cell, ...]] = [(k, v) for k, v in tuned.parameters.items()]
     chosen = table(("parameter", "value"), rows, digits=4) if rows else ""
-    sections = [section("What was chosen", f'<ul class="verdict">{words}</ul>{chosen}')]
+    words = verdict_list(f"{line}." for line in tuned.why)
+    sections = [section("What was chosen", words + chosen)]
     if tuned.retrieval is not None:
         sections += _retrieval(tuned.retrieval, tuned.current)
     if tuned.gate:
@@ -78,20 +82,19 @@ def tuning_page(tuned: Tuned) -> str:
 
 def _retrieval(sweep: MixSweep, current: Choice) -> list[str]:
     distances = list(dict.fromkeys(s.choice.distance for s in sweep.scores))
-    note = (
+    about = (
         f"h-mean of mIoU in percent on {sweep.frames} sampled frames ({sweep.masks} masks; equal "
         f"mixes share one). The frame marks the best; the bundle has temperature "
         f"{current.temperature:.4g}, top_k {current.top_k}, {current.distance}. SemLA's Figure 10."
     )
     sections = [
-        section(f"Temperature and top_k, {d}", charted(lambda d=d: _map(sweep, d)), note=note)  # type: ignore[misc]
+        section(f"Temperature and top_k, {d}", charted(lambda d=d: _map(sweep, d)), note=about)  # type: ignore[misc]
         for d in distances
     ]
     best = distance_table(sweep)
     if best is not None:
-        sections.append(section(best.title, html(best), note=best.note))
-    notes = "".join(f'<p class="note">{escape(n)}</p>' for n in sweep.notes)
-    return [*sections, notes] if notes else sections
+        sections.append(table_section(best))
+    return [*sections, *map(note, sweep.notes)]
 
 
 def _map(sweep: MixSweep, distance: str) -> str:
@@ -135,7 +138,7 @@ def _gate(tuned: Tuned) -> str:
         (s.ema_time_s, s.swap_trigger, s.swaps_per_1000, s.mismatch) for s in tuned.gate
     ]
     header = ("ema_time_s", "swap_trigger", "swaps per 1,000 frames", "mismatch")
-    note = (
+    about = (
         "Mismatch is the mean total variation between the mix that serves and the one that "
         "retrieval picks for the frame alone: what is lost by not following, before any mask."
     )
@@ -147,7 +150,7 @@ def _gate(tuned: Tuned) -> str:
     }
     body = charted(lambda: lines(series, xlabel="swaps per 1,000 frames", ylabel="mismatch"))
     return section(
-        "Filter and debounce", body + table(header, rows, digits=2, sortable=True), note=note
+        "Filter and debounce", body + table(header, rows, digits=2, sortable=True), note=about
     )
 
 
@@ -168,13 +171,13 @@ def _thresholds(found: Thresholds) -> str:
         "", "false alarms %", "95 % sure below", "out_of_library", "unknown found %",
         "support_low", "unknown low %",
     )  # fmt: skip
-    note = (
+    about = (
         f"Filtered readings, as the node judges them, of {found.known} frames of domains with an "
         f"adapter and {found.unknown} without. False alarms are those on frames whose recording "
         "(of fewer than three: third of it) had no part in setting the threshold; the bound "
         f"counts the known frames as {found.independent:.0f} independent ones."
     )
-    return section("Where OUT_OF_LIBRARY and LOW begin", table(header, rows, digits=2), note=note)
+    return section("Where OUT_OF_LIBRARY and LOW begin", table(header, rows, digits=2), note=about)
 
 
 def _archive(tuned: Tuned) -> str:
@@ -190,11 +193,11 @@ def _archive(tuned: Tuned) -> str:
         for s in (*grouped, alone)
     ]
     header = ("fused models", "fusions", "saved %", "h-mean %", "points against per frame")
-    note = (
+    about = (
         "An archive needs no gate: its frames are grouped by their embeddings first (k-means), "
         "and each group gets one fused model (supplement E of SemLA)."
     )
-    return section("Batch mode for an archive", table(header, rows, digits=1), note=note)
+    return section("Batch mode for an archive", table(header, rows, digits=1), note=about)
 
 
 def write_tuning(tuned: Tuned, out: Path) -> tuple[Path, ...]:
@@ -204,10 +207,9 @@ def write_tuning(tuned: Tuned, out: Path) -> tuple[Path, ...]:
         EvaluationError: One cannot be written.
     """
     write_page(out / PAGE, tuning_page(tuned))
-    data: dict[str, Any] = finite(asdict(tuned))
     return (
-        write_file(out / PARAMETERS, utf8(parameter_yaml(tuned))),
-        write_file(out / NUMBERS, (json.dumps(data, indent=1, allow_nan=False) + "\n").encode()),
+        write_file(out / PARAMETERS, parameter_yaml(tuned)),
+        write_file(out / NUMBERS, json_text(asdict(tuned))),
         out / PAGE,
     )
 

@@ -10,7 +10,7 @@ from semla_ros.evaluation.analysis.calibration import CalibrationReport
 from semla_ros.evaluation.analysis.frames import OUT_OF_LIBRARY
 from semla_ros.evaluation.analysis.gain import Gain
 from semla_ros.evaluation.report.findings import Findings, swaps_saved
-from semla_ros.evaluation.study.record import SEMLA, UNIFORM, ZERO_SHOT, Study
+from semla_ros.evaluation.study.study import SEMLA, UNIFORM, ZERO_SHOT, Study
 
 USEFUL_AUROC = 0.7
 COVERAGE_SLACK = 0.05

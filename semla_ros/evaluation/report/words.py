@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from semla_ros.evaluation.analysis.summary import Cell
 from semla_ros.evaluation.page import section, table
+from semla_ros.evaluation.table import Cell
 from semla_ros.structured_text import from_json
 
 CACHE = "description.json"

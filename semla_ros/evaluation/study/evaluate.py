@@ -9,24 +9,28 @@ beginning of a block: merging starts from W0, so the weights are the same to the
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from semla_ros.errors import EvaluationError, SemlaError
+from semla_ros.evaluation.replay import mask_crc32
 from semla_ros.evaluation.result import SkippedRecord
-from semla_ros.evaluation.study.blocks import Block, read_blocks
-from semla_ros.evaluation.study.inputs import Input, Shot
-from semla_ros.evaluation.study.observe import Sight, Watcher
-from semla_ros.evaluation.study.passes import LivePass, MixPass, Pass
-from semla_ros.evaluation.study.record import ORACLE, RecordingTrack
+from semla_ros.evaluation.study.inputs import InputFrame
+from semla_ros.evaluation.study.observation import Observation
 from semla_ros.evaluation.study.scoring import check_truth_size
 from semla_ros.evaluation.study.session import Session
-from semla_ros.evaluation.truth.domains import DomainTable
-from semla_ros.evaluation.truth.source import Truth, TruthSource
+from semla_ros.evaluation.study.source import Block, SequenceSource
+from semla_ros.evaluation.study.strategies import left_out, semla_mix
+from semla_ros.evaluation.study.strategy_run import LiveRun, MixRun, StrategyRun
+from semla_ros.evaluation.study.study import GATED, ORACLE, SequenceResult
+from semla_ros.evaluation.truth.source import Truth
+from semla_ros.navigator.distance import DISTANCES, novelties
+from semla_ros.navigator.support import support_score
 from semla_ros.timing import StageTimer
-from semla_ros.types import LabelArray
+from semla_ros.types import AdapterMix, Float64Array, Frame, LabelArray
 
 _LOG = logging.getLogger(__name__)
 _SHOWN_PROBLEMS = 3
@@ -35,129 +39,96 @@ Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
-    """One recording to evaluate.
-
-    Attributes:
-        source: As the user named it.
-        name: Short and unique.
-        frames: Its frames.
-        truth: Their truth.
-        domains: Their domains.
-    """
-
-    source: str
-    name: str
-    frames: Input
-    truth: TruthSource
-    domains: DomainTable
-
-
-@dataclass(frozen=True, slots=True)
 class Evaluated:
-    """A recording's track, and where the time went.
+    """A recording's result, and where the time went.
 
     Attributes:
-        track: What is saved.
+        result: What is saved.
         stages_ms: Stage -> duration; `total` is the whole.
         masks: How many masks were made by inference.
     """
 
-    track: RecordingTrack
+    result: SequenceResult
     stages_ms: dict[str, float]
     masks: int
 
 
 @dataclass(slots=True)
-class _Run:
-    """What one evaluation gathers beside the passes."""
+class _Progress:
+    """What one evaluation gathers beside the strategies."""
 
-    sights: list[Sight] = field(default_factory=list)
-    scored: list[bool] = field(default_factory=list)
+    session: Session
+    source: SequenceSource
+    timer: StageTimer = field(default_factory=StageTimer)
+    observations: list[Observation] = field(default_factory=list)
     skipped: list[SkippedRecord] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    problems: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, None] = field(default_factory=dict)
+    problems: Counter[str] = field(default_factory=Counter)
     truth_fits: bool = False
-    probe: Shot | None = None
+    probe: Frame | None = None
     probe_crc32: tuple[int, ...] = ()
 
     def note(self, text: str) -> None:
-        if text not in self.notes:
-            self.notes.append(text)
+        self.notes[text] = None
 
 
-def evaluate(session: Session, subject: Subject, *, progress: Progress | None = None) -> Evaluated:
-    """Return what every strategy does on `subject`.
+def evaluate(
+    session: Session, source: SequenceSource, *, progress: Progress = lambda _: None
+) -> Evaluated:
+    """Return what every strategy does on `source`.
 
     Whatever stops it after its first block (Ctrl-C, an engine that fails, a damaged recording)
-    ends it early: the track holds the whole blocks done so far and says so.
+    ends it early: the result holds the whole blocks done so far and says so.
 
     Raises:
         SemlaError: Nothing could be evaluated at all.
         KeyboardInterrupt: By the user, before the first block was done.
     """
-    timer, run = StageTimer(), _Run()
-    passes: list[Pass] = [_pass(session, name, timer) for name in session.strategies]
+    run = _Progress(session, source)
+    strategies: list[StrategyRun] = [
+        LiveRun(session, run.timer) if name == GATED else MixRun(session, name, run.timer)
+        for name in session.strategies
+    ]
     ended_early = ""
-    with timer.stage("total"):
+    with run.timer.stage("total"):
         try:
-            _all_blocks(session, subject, passes=passes, run=run, timer=timer, progress=progress)
+            _all_blocks(run, strategies, progress)
         except KeyboardInterrupt:
-            if not run.sights:
+            if not run.observations:
                 raise
             ended_early = "interrupted by the user"
         except SemlaError as error:
-            if not run.sights:
+            if not run.observations:
                 raise
             ended_early = str(error)
-            _LOG.warning("%s ended early: %s", subject.name, error)
+            _LOG.warning("%s ended early: %s", source.name, error)
         finally:
-            if session.encoder is not None:
-                session.encoder.forget()
-    track = _track(session, subject, passes, run=run)
-    masks = sum(p.inferred for p in passes) + len(run.probe_crc32)
-    return Evaluated(replace(track, ended_early=ended_early), timer.durations_ms, masks)
+            session.forget()
+    result = replace(_result(run, strategies), ended_early=ended_early)
+    masks = sum(s.inferred for s in strategies) + len(run.probe_crc32)
+    return Evaluated(result, run.timer.durations_ms, masks)
 
 
-def _pass(session: Session, strategy: str, timer: StageTimer) -> Pass:
-    chooser = session.chooser(strategy)
-    if chooser is None:
-        return LivePass(session, timer)
-    return MixPass(session, strategy, chooser, timer=timer)
-
-
-def _all_blocks(
-    session: Session,
-    subject: Subject,
-    *,
-    passes: list[Pass],
-    run: _Run,
-    timer: StageTimer,
-    progress: Progress | None,
-) -> None:
-    watcher = Watcher(session, timer)
-    blocks = read_blocks(subject.frames, subject.truth, on_note=run.note)
-    while (block := _next(blocks, timer)) is not None:
-        run.skipped += block.skipped
-        found = (_sight(watcher, subject, *each, run=run, timer=timer) for each in block.shots)
-        sights = [s for s in found if s is not None]
-        if run.probe is None and sights:
-            run.probe = sights[0].shot
-            run.probe_crc32 = (watcher.base_mask(run.probe),)
-        for each in passes:
-            each.take(sights)
-            if progress is not None:
-                progress(len(sights))
+def _all_blocks(run: _Progress, strategies: list[StrategyRun], progress: Progress) -> None:
+    blocks = run.source.blocks(on_note=run.note)
+    while (block := _next(blocks, run.timer)) is not None:
+        observations = [o for each in block if (o := _observation(run, *each)) is not None]
+        if run.probe is None and observations:
+            run.probe = observations[0].image
+            run.probe_crc32 = (_base_mask(run, run.probe),)
+        for strategy in strategies:
+            strategy.take(observations)
+            progress(len(observations))
         # The block is whole only now: what ends an evaluation leaves no strategy ahead.
-        for each in passes:
-            each.keep()
-        run.scored += [s.truth is not None for s in sights]
-        run.sights += [s.without_pictures() for s in sights]
-        if session.encoder is not None:
-            session.encoder.forget()
+        for strategy in strategies:
+            strategy.keep()
+        for observation in observations:
+            observation.forget()
+        run.observations += observations
+        run.session.forget()
     if run.probe is not None:
-        run.probe_crc32 += (watcher.base_mask(run.probe),)
-    _note_truth(subject, run)
+        run.probe_crc32 += (_base_mask(run, run.probe),)
+    _note_truth(run)
 
 
 def _next(blocks: Iterator[Block], timer: StageTimer) -> Block | None:
@@ -166,49 +137,88 @@ def _next(blocks: Iterator[Block], timer: StageTimer) -> Block | None:
         return next(blocks, None)
 
 
-def _sight(
-    watcher: Watcher, subject: Subject, shot: Shot, found: Truth, *, run: _Run, timer: StageTimer
-) -> Sight | None:
-    """Return what is known about a frame before any mask; None if it cannot be embedded."""
-    domain = subject.domains.domain(shot.stamp_ns, shot.name)
-    truth = _usable(subject, shot, found, run)
-    try:
-        with timer.stage("embed"):
-            return watcher.look(shot, domain, truth)
-    except SemlaError as error:
-        run.skipped.append(SkippedRecord(shot.index, shot.stamp_ns, str(error)))
+def _observation(run: _Progress, read: InputFrame, found: Truth) -> Observation | None:
+    """Return what is known about a frame before any mask; None if it cannot be used."""
+    if read.frame is None:
+        run.skipped.append(SkippedRecord(read.index, read.stamp_ns, read.reason))
         return None
+    truth = _usable(run, read.frame, found)
+    try:
+        with run.timer.stage("embed"):
+            seen = observe(run.session, read.frame, run.source.domain_of(read))
+    except SemlaError as error:
+        run.skipped.append(SkippedRecord(read.index, read.stamp_ns, str(error)))
+        return None
+    seen.truth, seen.scored = truth, truth is not None
+    return seen
 
 
-def _usable(subject: Subject, shot: Shot, found: Truth, run: _Run) -> LabelArray | None:
+def observe(session: Session, frame: Frame, domain: str) -> Observation:
+    """Return what the session's navigator, if it has one, says about `frame`.
+
+    Raises:
+        FrameError: It has no finite embedding.
+    """
+    excluded = left_out(session.settings.leave_out, session.names, domain)
+    seen = Observation(frame.stamp_ns, domain, excluded=excluded, frame=frame)
+    if session.encoder is None:
+        return seen
+    seen.embedding = session.encoder.encode(frame.rgb)
+    seen.distances = DISTANCES[session.live.distance](seen.embedding, session.bank)
+    retrieval = session.live.retrieval
+    values = novelties(seen.embedding, session.bank)
+    banned = retrieval.exclude | excluded
+    allowed = [i for i, n in enumerate(session.names) if n not in banned]
+    if values is not None and allowed:
+        seen.novelty = float(values[allowed].min())
+    mix = semla_mix(session.names, seen, retrieval)
+    if mix is not None:
+        seen.support = support_score(
+            mix, session.names, seen.distances, null_distance=retrieval.null_distance
+        )
+    return seen
+
+
+def _base_mask(run: _Progress, frame: Frame) -> int:
+    """Return the checksum of the mask that the base makes of `frame`."""
+    with run.timer.stage("fuse"):
+        run.session.serve(AdapterMix.base_only(), frame.stamp_ns)
+    with run.timer.stage("infer"):
+        prediction = run.session.segment(frame.rgb)
+    return mask_crc32(prediction.labels)
+
+
+def _usable(run: _Progress, frame: Frame, found: Truth) -> LabelArray | None:
     """Return the truth if it fits its frame.
 
     Raises:
         EvaluationError: None has fitted so far: the wrong labels, or the wrong map.
     """
     problem, labels = found.problem, found.labels
-    if labels is not None and shot.frame is not None:
+    if labels is not None:
         try:
-            check_truth_size(labels, shot.frame.rgb.shape[:2])
+            check_truth_size(labels, frame.rgb.shape[:2])
         except EvaluationError as error:
             labels, problem = None, str(error)
     if problem:
         if not run.truth_fits:
-            raise EvaluationError(f"{subject.name}: {problem}")
-        run.problems[problem] = run.problems.get(problem, 0) + 1
+            raise EvaluationError(f"{run.source.name}: {problem}")
+        run.problems[problem] += 1
     run.truth_fits = run.truth_fits or labels is not None
     return labels
 
 
-def _note_truth(subject: Subject, run: _Run) -> None:
+def _note_truth(run: _Progress) -> None:
     """Say what of the truth was not used."""
     if run.problems:
         shown = "; ".join([*run.problems][:_SHOWN_PROBLEMS])
         more = "; …" if len(run.problems) > _SHOWN_PROBLEMS else ""
-        run.note(f"{sum(run.problems.values())} frames not scored: {shown}{more}")
-    if gaps := subject.truth.gaps():
+        run.note(f"{run.problems.total()} frames not scored: {shown}{more}")
+    if run.source.truth is None:
+        return
+    if gaps := run.source.truth.gaps():
         run.note(gaps)
-    for mapping in subject.truth.mappings():
+    for mapping in run.source.truth.mappings():
         if mapping.ignored:
             counted = len(mapping.assigned)
             run.note(
@@ -223,35 +233,36 @@ def _note_truth(subject: Subject, run: _Run) -> None:
             )
 
 
-def _track(session: Session, subject: Subject, passes: list[Pass], *, run: _Run) -> RecordingTrack:
-    sights, count = run.sights, len(run.sights)
-    live = next((p for p in passes if isinstance(p, LivePass)), None)
-    tracks = {p.strategy: p.track(len(session.classes)) for p in passes}
-    if ORACLE in tracks and not tracks[ORACLE].weights.any():
-        del tracks[ORACLE]
+def _result(run: _Progress, strategies: list[StrategyRun]) -> SequenceResult:
+    seen, session = run.observations, run.session
+    live = next((s.done for s in strategies if isinstance(s, LiveRun)), None)
+    readings = [None] * len(seen) if live is None else [answered.support for answered in live]
+    results = {s.strategy: s.result() for s in strategies}
+    if ORACLE in results and not results[ORACLE].weights.any():
+        del results[ORACLE]
         run.note("no adapter is named like a domain of this recording: no oracle")
     dim = 0 if session.encoder is None else session.encoder.dim
     adapters = len(session.names) if dim else 0
-    return RecordingTrack(
-        source=subject.source,
-        name=subject.name,
-        topic=subject.frames.topic,
-        stamps_ns=np.array([s.shot.stamp_ns for s in sights], dtype=np.int64),
-        domains=tuple(s.look.domain for s in sights),
-        scored=np.array(run.scored, dtype=np.bool_),
-        embeddings=_rows([s.look.embedding for s in sights], dim).astype(np.float32),
-        distances=_rows([s.look.distances for s in sights], adapters),
-        novelty=np.array([s.novelty for s in sights], dtype=np.float64),
-        support=np.array([s.support for s in sights], dtype=np.float64),
-        smoothed=np.full(count, np.nan) if live is None else live.smoothed(),
-        levels=("",) * count if live is None else live.levels(),
-        tracks=tracks,
+    return SequenceResult(
+        source=run.source.source,
+        name=run.source.name,
+        topic=run.source.frames.topic,
+        stamps_ns=np.array([s.stamp_ns for s in seen], dtype=np.int64),
+        domains=tuple(s.domain for s in seen),
+        scored=np.array([s.scored for s in seen], dtype=np.bool_),
+        embeddings=_rows([s.embedding for s in seen], dim).astype(np.float32),
+        distances=_rows([s.distances for s in seen], adapters),
+        novelty=np.array([s.novelty for s in seen], dtype=np.float64),
+        support=np.array([s.support for s in seen], dtype=np.float64),
+        smoothed=np.array([np.nan if r is None else r.smoothed for r in readings], np.float64),
+        levels=tuple("" if r is None else r.level for r in readings),
+        results=results,
         skipped=tuple(run.skipped),
         notes=tuple(run.notes),
         probe_crc32=run.probe_crc32,
     )
 
 
-def _rows(rows: list[np.ndarray | None], width: int) -> np.ndarray:
+def _rows(rows: list[Float64Array] | list[np.ndarray | None], width: int) -> np.ndarray:
     kept = [r for r in rows if r is not None and len(r)]
     return np.stack(kept) if kept and width else np.zeros((len(rows), width))

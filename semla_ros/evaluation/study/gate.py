@@ -13,7 +13,7 @@ import numpy as np
 
 from semla_ros.answers import SupportReading, known
 from semla_ros.config import Config, updated
-from semla_ros.evaluation.study.strategies import Look
+from semla_ros.evaluation.study.observation import Observation
 from semla_ros.executors import InlineExecutor
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.retrieval import RetrievalSettings
@@ -104,11 +104,11 @@ class GateReplay:
         self._adaptation.offer(Frame(stamp_ns, "", _NO_IMAGE))
         return GateStep(self.mix, swapped, known(self._adaptation.support(self.mix)))
 
-    def choose(self, look: Look) -> AdapterMix | None:
+    def choose(self, seen: Observation) -> AdapterMix | None:
         """Return the mix for a frame; None without a navigator."""
-        if look.embedding is None:
+        if seen.embedding is None:
             return None
-        return self.step(look.stamp_ns, look.embedding, excluded=look.excluded).mix
+        return self.step(seen.stamp_ns, seen.embedding, excluded=seen.excluded).mix
 
     def _exclude(self, excluded: frozenset[str]) -> None:
         settings = self._adaptation.settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Protocol
 
@@ -28,7 +29,7 @@ Keep = Callable[[int], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Shot:
+class InputFrame:
     """One frame of an input.
 
     Attributes:
@@ -64,7 +65,7 @@ class Input(Protocol):
         """The files behind it: while they stay the same, so do the frames."""
         ...
 
-    def shots(self, *, on_note: NoteSink, keep: Keep | None = None) -> Iterator[Shot]:
+    def read(self, *, on_note: NoteSink, keep: Keep | None = None) -> Iterator[InputFrame]:
         """Yield the frames whose index is kept; notes about damage go to `on_note`."""
         ...
 
@@ -103,17 +104,17 @@ def open_input(path: Path, options: InputOptions) -> Input:
         raise EvaluationError(f"expected an input at {str(path)!r}, found nothing: check the path")
     if path.is_file():
         if path.suffix.lower() in VIDEO_SUFFIXES:
-            return VideoInput.open(path, options)
+            return _open_video(path, options)
         if is_recording(path) or path.suffix == ".active":
-            return BagInput.open(path, options)
+            return _open_bag(path, options)
         raise EvaluationError(
             f"expected a recording ({', '.join(STORAGE_SUFFIXES)}), a video "
             f"({', '.join(VIDEO_SUFFIXES)}) or a folder, got {str(path)!r}"
         )
     inside = [p for p in path.iterdir() if p.is_file()]
     if any(p.name == METADATA or is_recording(p) for p in inside):
-        return BagInput.open(path, options)
-    return FolderInput.open(path, options)
+        return _open_bag(path, options)
+    return _open_folder(path, options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,21 +124,7 @@ class BagInput:
     path: Path
     topic: str
     count: int
-    max_pixels: int
-    significant_bits: int = FULL_BITS
-
-    @classmethod
-    def open(cls, path: Path, options: InputOptions) -> BagInput:
-        """Return the camera of `path`.
-
-        Raises:
-            BagError: No single image topic.
-        """
-        chosen = choose_topic(
-            path, options.topic, on_note=_unheard, but=frozenset({options.except_topic})
-        )
-        bits = options.significant_bits
-        return cls(path, chosen.name, chosen.count, options.max_pixels, bits)
+    options: InputOptions
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -146,73 +133,52 @@ class BagInput:
             return (self.path,)
         return tuple(sorted(p for p in self.path.iterdir() if p.is_file()))
 
-    def shots(self, *, on_note: NoteSink, keep: Keep | None = None) -> Iterator[Shot]:
+    def read(self, *, on_note: NoteSink, keep: Keep | None = None) -> Iterator[InputFrame]:
         """Yield the frames that are kept."""
         frames = read_frames(
             self.path,
             topic=self.topic,
-            max_pixels=self.max_pixels,
-            significant_bits=self.significant_bits,
+            max_pixels=self.options.max_pixels,
+            significant_bits=self.options.significant_bits,
             keep=keep,
             on_note=on_note,
         )
-        numbers = _numbers(keep)
-        for item in frames:
-            index = next(numbers)
+        for item, index in zip(frames, filter(keep or _all, count()), strict=False):
             if isinstance(item, SkippedFrame):
-                yield Shot(index, "", None, item.stamp_ns, item.reason)
+                yield InputFrame(index, "", None, item.stamp_ns, item.reason)
             else:
-                yield Shot(index, "", item, item.stamp_ns)
+                yield InputFrame(index, "", item, item.stamp_ns)
 
 
 @dataclass(frozen=True, slots=True)
 class FolderInput:
     """The images of a folder and everything below, by name; numbers count by value."""
 
-    path: Path
     files: tuple[Path, ...]
-    fps: float
-    max_pixels: int
+    options: InputOptions
     topic: str = ""
-    significant_bits: int = FULL_BITS
-
-    @classmethod
-    def open(cls, path: Path, options: InputOptions) -> FolderInput:
-        """Return the images of `path`.
-
-        Raises:
-            EvaluationError: There is none.
-        """
-        found = (p for p in files_below(path) if p.suffix.lower() in IMAGE_SUFFIXES)
-        files = tuple(sorted(found, key=lambda p: _natural(p.relative_to(path).as_posix())))
-        if not files:
-            raise EvaluationError(
-                f"expected a recording or images ({', '.join(IMAGE_SUFFIXES)}) in {str(path)!r}, "
-                "found none"
-            )
-        bits = options.significant_bits
-        return cls(path, files, options.fps, options.max_pixels, significant_bits=bits)
 
     @property
     def count(self) -> int:
         """Number of images."""
         return len(self.files)
 
-    def shots(self, *, on_note: NoteSink, keep: Keep | None = None) -> Iterator[Shot]:  # noqa: ARG002, RUF100
+    def read(self, *, on_note: NoteSink, keep: Keep | None = None) -> Iterator[InputFrame]:  # noqa: ARG002, RUF100
         """Yield the images that are kept; unreadable ones with a reason."""
-        for index, file in enumerate(self.files):
-            if keep is not None and not keep(index):
-                continue
+        bounds = {
+            "max_pixels": self.options.max_pixels,
+            "significant_bits": self.options.significant_bits,
+        }
+        for index in filter(keep or _all, range(len(self.files))):
+            file = self.files[index]
             named = stamp_of(file.stem)
-            stamp_ns = _stamp_at(index, self.fps) if named is None else named
+            stamp_ns = _stamp_at(index, self.options.fps) if named is None else named
             try:
-                bits = self.significant_bits
-                rgb = read_image(file, max_pixels=self.max_pixels, significant_bits=bits)
-                frame = Frame(stamp_ns, "", rgb)
+                frame = Frame(stamp_ns, "", read_image(file, **bounds))
             except FrameError as error:
-                yield Shot(index, file.stem, None, stamp_ns, str(error))
+                yield InputFrame(index, file.stem, None, stamp_ns, str(error))
             else:
-                yield Shot(index, file.stem, frame, stamp_ns)
+                yield InputFrame(index, file.stem, frame, stamp_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,39 +188,14 @@ class VideoInput:
     path: Path
     count: int
     fps: float
-    max_pixels: int
     topic: str = ""
-
-    @classmethod
-    def open(cls, path: Path, options: InputOptions) -> VideoInput:
-        """Return the frames of `path`.
-
-        Raises:
-            EvaluationError: OpenCV cannot read it, or its frames are too large.
-        """
-        with native_path(path) as name:
-            video = cv2.VideoCapture(name)
-        try:
-            height, width = (
-                int(video.get(p)) for p in (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH)
-            )
-            count, fps = int(video.get(cv2.CAP_PROP_FRAME_COUNT)), video.get(cv2.CAP_PROP_FPS)
-        finally:
-            video.release()
-        if min(height, width) < 1 or height * width > options.max_pixels:
-            raise EvaluationError(
-                f"expected a video of 1 to {options.max_pixels} pixels a frame, got {str(path)!r} "
-                f"of {width} x {height}: damaged, or a codec that OpenCV lacks"
-            )
-        known = fps if np.isfinite(fps) and 0 < fps <= 1000 else options.fps
-        return cls(path, max(count, 0), known, options.max_pixels)
 
     @property
     def files(self) -> tuple[Path, ...]:
         """The video."""
         return (self.path,)
 
-    def shots(self, *, on_note: NoteSink, keep: Keep | None = None) -> Iterator[Shot]:
+    def read(self, *, on_note: NoteSink, keep: Keep | None = None) -> Iterator[InputFrame]:
         """Yield the frames that are kept."""
         with native_path(self.path) as name:
             video = cv2.VideoCapture(name)
@@ -262,32 +203,63 @@ class VideoInput:
         try:
             while video.grab():
                 if keep is None or keep(index):
-                    yield self._shot(video, index)
+                    yield self._frame(video, index)
                 index += 1
         finally:
             video.release()
         if index < self.count:
             on_note(f"video {str(self.path)!r} ends after {index} of {self.count} frames")
 
-    def _shot(self, video: cv2.VideoCapture, index: int) -> Shot:
+    def _frame(self, video: cv2.VideoCapture, index: int) -> InputFrame:
         name, stamp_ns = f"{index:06d}", _stamp_at(index, self.fps)
         done, image = video.retrieve()
         if not done or image is None or image.ndim != 3:
-            return Shot(index, name, None, stamp_ns, "the frame cannot be decoded")
+            return InputFrame(index, name, None, stamp_ns, "the frame cannot be decoded")
         rgb = np.ascontiguousarray(image[..., 2::-1], dtype=np.uint8)
-        return Shot(index, name, Frame(stamp_ns, "", rgb), stamp_ns)
+        return InputFrame(index, name, Frame(stamp_ns, "", rgb), stamp_ns)
+
+
+def _open_bag(path: Path, options: InputOptions) -> BagInput:
+    but = frozenset({options.except_topic})
+    chosen = choose_topic(path, options.topic, on_note=unheard, but=but)
+    return BagInput(path, chosen.name, chosen.count, options)
+
+
+def _open_folder(path: Path, options: InputOptions) -> FolderInput:
+    found = (p for p in files_below(path) if p.suffix.lower() in IMAGE_SUFFIXES)
+    files = tuple(sorted(found, key=lambda p: _natural(p.relative_to(path).as_posix())))
+    if not files:
+        raise EvaluationError(
+            f"expected a recording or images ({', '.join(IMAGE_SUFFIXES)}) in {str(path)!r}, "
+            "found none"
+        )
+    return FolderInput(files, options)
+
+
+def _open_video(path: Path, options: InputOptions) -> VideoInput:
+    with native_path(path) as name:
+        video = cv2.VideoCapture(name)
+    try:
+        height = int(video.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        width = int(video.get(cv2.CAP_PROP_FRAME_WIDTH))
+        frames, fps = int(video.get(cv2.CAP_PROP_FRAME_COUNT)), video.get(cv2.CAP_PROP_FPS)
+    finally:
+        video.release()
+    if min(height, width) < 1 or height * width > options.max_pixels:
+        raise EvaluationError(
+            f"expected a video of 1 to {options.max_pixels} pixels a frame, got {str(path)!r} "
+            f"of {width} x {height}: damaged, or a codec that OpenCV lacks"
+        )
+    known = fps if np.isfinite(fps) and 0 < fps <= 1000 else options.fps
+    return VideoInput(path, max(frames, 0), known)
 
 
 def _stamp_at(index: int, fps: float) -> int:
     return round(index * 1e9 / fps)
 
 
-def _numbers(keep: Keep | None) -> Iterator[int]:
-    index = 0
-    while True:
-        if keep is None or keep(index):
-            yield index
-        index += 1
+def _all(_index: int) -> bool:
+    return True
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -296,5 +268,5 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(p), "") if p.isdecimal() else (-1, p) for p in parts]
 
 
-def _unheard(_note: str) -> None:
-    """Drop a note that reading the frames will give again."""
+def unheard(_note: str) -> None:
+    """Drop a note that reading the frames gives, or has given, elsewhere."""

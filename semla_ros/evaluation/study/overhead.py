@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from semla_ros.bags.opening import NoteSink
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.study.evaluate import evaluate
-from semla_ros.evaluation.study.inputs import Input, Keep, Shot
+from semla_ros.evaluation.study.inputs import Input, InputFrame, Keep, unheard
 from semla_ros.evaluation.study.session import Session
-from semla_ros.evaluation.study.tasks import Task, subject_of
+from semla_ros.evaluation.study.tasks import Task, source_of
 from semla_ros.timing import now_ms
 
 ROUNDS = 3
@@ -52,11 +52,11 @@ class _First:
     def files(self) -> tuple[()]:
         return ()
 
-    def shots(self, *, on_note: NoteSink, keep: Keep | None = None) -> Iterator[Shot]:
-        for shot in self.whole.shots(on_note=on_note, keep=keep):
-            if shot.index >= self.count:
+    def read(self, *, on_note: NoteSink, keep: Keep | None = None) -> Iterator[InputFrame]:
+        for each in self.whole.read(on_note=on_note, keep=keep):
+            if each.index >= self.count:
                 return
-            yield shot
+            yield each
 
 
 def measure_overhead(
@@ -73,11 +73,11 @@ def measure_overhead(
     study: list[float] = []
     count = masks = 0
     for _ in range(rounds):
-        subject = subject_of(session, task)
-        done = evaluate(session, replace(subject, frames=_First(subject.frames, frames)))
+        source = source_of(session, task)
+        done = evaluate(session, replace(source, frames=_First(source.frames, frames)))
         stages, masks = done.stages_ms, done.masks
         study.append(stages["total"] - stages.get("fuse", 0.0))
-        count = done.track.frames
+        count = done.result.frames
         bare.append(_bare(session, task, frames, masks=masks))
     if not count:
         raise EvaluationError(f"expected frames in {str(task.path)!r}, got none that can be used")
@@ -87,8 +87,8 @@ def measure_overhead(
 
 def _bare(session: Session, task: Task, frames: int, *, masks: int) -> float:
     """Return the time of `masks` inferences and one embedding of each frame, in ms."""
-    first = _First(subject_of(session, task).frames, frames)
-    images = [s.frame.rgb for s in first.shots(on_note=lambda _: None) if s.frame is not None]
+    first = _First(source_of(session, task).frames, frames)
+    images = [s.frame.rgb for s in first.read(on_note=unheard) if s.frame is not None]
     if not images:
         return 0.0
     started = now_ms()
@@ -98,6 +98,5 @@ def _bare(session: Session, task: Task, frames: int, *, masks: int) -> float:
         for rgb in images:
             session.encoder.encode(rgb)
     spent = now_ms() - started
-    if session.encoder is not None:
-        session.encoder.forget()
+    session.forget()
     return spent

@@ -11,10 +11,7 @@ from tqdm import tqdm
 
 from semla_ros.bundle import open_bundle
 from semla_ros.errors import EvaluationError, SemlaError
-from semla_ros.evaluation.study.cluster import run_ray
-from semla_ros.evaluation.study.frames_csv import frames_table
-from semla_ros.evaluation.study.parallel import OnProgress, run_here, run_processes
-from semla_ros.evaluation.study.record import Study, merge_studies
+from semla_ros.evaluation.files import json_text, write_file
 from semla_ros.evaluation.study.session import StudySettings, evaluated_sha256
 from semla_ros.evaluation.study.shards import (
     load_whole_shard,
@@ -23,11 +20,11 @@ from semla_ros.evaluation.study.shards import (
     shard_key,
     write_shard,
 )
-from semla_ros.evaluation.study.store import load_study, save_study, write_file
-from semla_ros.evaluation.study.tasks import TIMINGS, ShardFiles, Task, timings_file
-from semla_ros.evaluation.truth.label_map import read_label_map
+from semla_ros.evaluation.study.store import frames_table, load_study, save_study
+from semla_ros.evaluation.study.study import Study, merge_studies
+from semla_ros.evaluation.study.tasks import TIMINGS, Task, TaskResult
+from semla_ros.evaluation.study.workers import OnProgress, run_tasks
 from semla_ros.pipeline import default_bundle
-from semla_ros.shown import utf8
 from semla_ros.timing import StageTimer
 
 FRAMES_CSV = "frames.csv"
@@ -86,7 +83,7 @@ class _Progress:
     interrupted: bool = False
     stopped: str = ""
 
-    def done(self, task: Task, shard: ShardFiles) -> None:
+    def done(self, task: Task, shard: TaskResult) -> None:
         """Keep a shard, or why there is none."""
         self.interrupted = self.interrupted or shard.interrupted
         if shard.files:
@@ -107,8 +104,6 @@ def run_study(request: StudyRequest) -> StudyOutcome:
     """
     settings, timer = request.settings, StageTimer()
     with timer.stage("total"):
-        if any(task.labels for task in request.tasks):
-            read_label_map(settings.label_map)
         bundle = open_bundle(settings.bundle or default_bundle())
         sha256 = evaluated_sha256(bundle)
         state = _Progress({}, {})
@@ -139,14 +134,14 @@ def _carry_out(request: StudyRequest, todo: list[Task], state: _Progress) -> Non
     settings = request.settings
     try:
         with _bar(todo, settings) as moved:
-            if request.ray:
-                run_ray(todo, settings, address=request.ray, jobs=request.jobs, on_done=state.done)
-            elif request.jobs > 1 and len(todo) > 1:
-                run_processes(
-                    todo, settings, jobs=request.jobs, on_done=state.done, on_progress=moved
-                )
-            else:
-                run_here(todo, settings, on_done=state.done, on_progress=moved)
+            run_tasks(
+                todo,
+                settings,
+                on_done=state.done,
+                on_progress=moved,
+                jobs=request.jobs,
+                ray=request.ray,
+            )
     except KeyboardInterrupt:
         state.interrupted = True
     except EvaluationError as error:
@@ -204,7 +199,7 @@ def _saved(
     timer: StageTimer,
 ) -> StudyOutcome:
     files = list(save_study(study, request.out))
-    files.append(write_file(request.out / FRAMES_CSV, utf8(frames_table(study))))
+    files.append(write_file(request.out / FRAMES_CSV, frames_table(study)))
     timings = {
         "total_s": round(timer.durations_ms["total"] * 1e-3, 3),
         "jobs": request.jobs,
@@ -212,5 +207,5 @@ def _saved(
         "reused": list(reused),
         "recordings": {n: read_timings(f) for n, f in state.folders.items() if f.is_dir()},
     }
-    files.append(write_file(request.out / TIMINGS, timings_file(timings)))
+    files.append(write_file(request.out / TIMINGS, json_text(timings)))
     return StudyOutcome(study, tuple(files), reused, state.failed, state.interrupted)

@@ -21,7 +21,7 @@ class FrameScore:
     """What is kept of one mask.
 
     Attributes:
-        counts: (3, T) int64, see `StrategyTrack.counts`; zeros without truth.
+        counts: (3, T) int64, see `StrategyResult.counts`; zeros without truth.
         signals: Of the mask at network resolution, see `mask_signals`.
         mask_crc32: Of the mask at the image's size.
     """

@@ -1,6 +1,6 @@
 """How a strategy behaves over a drive: does it notice, how fast, how often in vain.
 
-Pure functions of one `RecordingTrack`. A mix *belongs* to a stage when its heaviest member, if
+Pure functions of one `SequenceResult`. A mix *belongs* to a stage when its heaviest member, if
 there is a single one, is the adapter expected there. Delays are in frames and in seconds of sensor
 time.
 """
@@ -16,8 +16,8 @@ import numpy as np
 
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.metrics import mean_iou
-from semla_ros.evaluation.study.record import RecordingTrack, StrategyTrack
 from semla_ros.evaluation.study.stages import Stage, stages_of
+from semla_ros.evaluation.study.study import SequenceResult, StrategyResult
 from semla_ros.types import BASE
 
 STEADY_SHARE = 0.95
@@ -91,7 +91,7 @@ class SequenceMetrics:
 
 
 def sequence_metrics(
-    recording: RecordingTrack,
+    recording: SequenceResult,
     strategy: str,
     adapters: Sequence[str],
     *,
@@ -102,14 +102,14 @@ def sequence_metrics(
     Raises:
         EvaluationError: The recording has no such strategy.
     """
-    track = recording.tracks.get(strategy)
-    if track is None:
+    result = recording.results.get(strategy)
+    if result is None:
         raise EvaluationError(
-            f"recording {recording.name!r} has the strategies {tuple(recording.tracks)!r}, "
+            f"recording {recording.name!r} has the strategies {tuple(recording.results)!r}, "
             f"not {strategy!r}"
         )
     stages = stages_of(recording, adapters, leave_out=leave_out)
-    outcomes = _outcomes(recording, track, stages, (*adapters, BASE))
+    outcomes = _outcomes(recording, result, stages, (*adapters, BASE))
     shifts = [later for one, later in pairwise(outcomes) if _shift(one, later)]
     noticed = [o for o in shifts if o.delay_frames is not None]
     frames = sum(o.stage.frames for o in outcomes)
@@ -125,8 +125,8 @@ def sequence_metrics(
         mean_delay_frames=_mean([float(o.delay_frames or 0) for o in noticed]),
         mean_delay_s=_mean([o.delay_s for o in noticed]),
         false_swaps_per_1000=1000.0 * false / frames if frames else math.nan,
-        fused_share=float(track.swapped.mean()) if recording.frames else math.nan,
-        dwell_s=_dwell(recording, track),
+        fused_share=float(result.swapped.mean()) if recording.frames else math.nan,
+        dwell_s=_dwell(recording, result),
         forward={domain: values[0] for domain, values in visits.items()},
         backward={d: values[-1] for d, values in visits.items() if len(values) > 1},
         base_restored=_restored(recording),
@@ -134,18 +134,18 @@ def sequence_metrics(
 
 
 def _outcomes(
-    recording: RecordingTrack,
-    track: StrategyTrack,
+    recording: SequenceResult,
+    result: StrategyResult,
     stages: Sequence[Stage],
     members: Sequence[str],
 ) -> tuple[StageOutcome, ...]:
-    heaviest = _heaviest(track, members)
+    heaviest = _heaviest(result, members)
     outcomes: list[StageOutcome] = []
     for number, stage in enumerate(stages):
         frames = range(stage.start, stage.stop)
         delay = next((i - stage.start for i in frames if heaviest[i] == stage.expected), None)
         before = stages[number - 1].expected if number else stage.expected
-        steady = _pooled(track, stage.start + stage.frames // 2, stage.stop)
+        steady = _pooled(result, stage.start + stage.frames // 2, stage.stop)
         outcomes.append(
             StageOutcome(
                 stage=stage,
@@ -153,20 +153,20 @@ def _outcomes(
                 delay_s=math.nan if delay is None else _seconds(recording, stage.start, delay),
                 missed=bool(stage.expected) and before != stage.expected and delay is None,
                 false_swaps=_false_swaps(
-                    track, heaviest, stages=stages, number=number, delay=delay
+                    result, heaviest, stages=stages, number=number, delay=delay
                 ),
-                swaps=int(track.swapped[stage.start : stage.stop].sum()),
-                miou=_pooled(track, stage.start, stage.stop),
+                swaps=int(result.swapped[stage.start : stage.stop].sum()),
+                miou=_pooled(result, stage.start, stage.stop),
                 steady_miou=steady,
-                settle_frames=_settle(recording, track, stage, steady),
+                settle_frames=_settle(recording, result, stage, steady),
             )
         )
     return tuple(outcomes)
 
 
-def _heaviest(track: StrategyTrack, members: Sequence[str]) -> list[str]:
+def _heaviest(result: StrategyResult, members: Sequence[str]) -> list[str]:
     """Return the heaviest member of each frame's mix, "" where several are as heavy."""
-    weights = track.weights
+    weights = result.weights
     most = weights.max(axis=1, initial=0.0)
     single = (weights == most[:, None]).sum(axis=1) == 1
     found = weights.argmax(axis=1)
@@ -174,7 +174,7 @@ def _heaviest(track: StrategyTrack, members: Sequence[str]) -> list[str]:
 
 
 def _false_swaps(
-    track: StrategyTrack,
+    result: StrategyResult,
     heaviest: Sequence[str],
     *,
     stages: Sequence[Stage],
@@ -194,7 +194,7 @@ def _false_swaps(
     false = 0
     for i in range(stage.start, early):
         late = i < noticed and heaviest[i] == before
-        false += bool(track.swapped[i]) and heaviest[i] != stage.expected and not late
+        false += bool(result.swapped[i]) and heaviest[i] != stage.expected and not late
     return false
 
 
@@ -203,32 +203,32 @@ def _shift(one: StageOutcome, later: StageOutcome) -> bool:
     return all(expected) and expected[0] != expected[1]
 
 
-def _seconds(recording: RecordingTrack, start: int, frames: int) -> float:
+def _seconds(recording: SequenceResult, start: int, frames: int) -> float:
     stamps = recording.stamps_ns
     return float(stamps[start + frames] - stamps[start]) * _NS
 
 
-def _pooled(track: StrategyTrack, start: int, stop: int) -> float:
-    return float(mean_iou(track.counts[start:stop].sum(axis=0)))
+def _pooled(result: StrategyResult, start: int, stop: int) -> float:
+    return float(mean_iou(result.counts[start:stop].sum(axis=0)))
 
 
 def _settle(
-    recording: RecordingTrack, track: StrategyTrack, stage: Stage, steady: float
+    recording: SequenceResult, result: StrategyResult, stage: Stage, steady: float
 ) -> int | None:
     if math.isnan(steady) or not recording.scored[stage.start : stage.stop].all():
         return None
     for i in range(stage.start, max(stage.stop - WINDOW, stage.start) + 1):
-        if _pooled(track, i, min(i + WINDOW, stage.stop)) >= STEADY_SHARE * steady:
+        if _pooled(result, i, min(i + WINDOW, stage.stop)) >= STEADY_SHARE * steady:
             return i - stage.start
     return None
 
 
-def _dwell(recording: RecordingTrack, track: StrategyTrack) -> float:
-    stamps = recording.stamps_ns[track.swapped]
+def _dwell(recording: SequenceResult, result: StrategyResult) -> float:
+    stamps = recording.stamps_ns[result.swapped]
     return float(np.median(np.diff(stamps))) * _NS if len(stamps) > 1 else math.nan
 
 
-def _restored(recording: RecordingTrack) -> bool | None:
+def _restored(recording: SequenceResult) -> bool | None:
     probe = recording.probe_crc32
     return probe[0] == probe[1] if len(probe) == 2 else None
 

@@ -6,31 +6,32 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from semla_ros.answers import Prediction
 from semla_ros.bundle import ModelBundle, file_sha256
 from semla_ros.config import PARAMETERS, Config, updated
 from semla_ros.errors import ConfigError, EngineError
+from semla_ros.evaluation.metrics import Int64Array
 from semla_ros.evaluation.run import versions
 from semla_ros.evaluation.study.gate import GateReplay, with_trigger
-from semla_ros.evaluation.study.record import GATED_AT, SEMLA, StudyInfo
-from semla_ros.evaluation.study.shared_encoder import SharedEncoder
+from semla_ros.evaluation.study.scoring import score_frame
 from semla_ros.evaluation.study.strategies import (
     DEFAULT_STRATEGIES,
-    Chooser,
+    Strategy,
     check_leave_out,
     check_strategies,
-    chooser_of,
+    strategy_of,
     trigger_of,
 )
-from semla_ros.evaluation.truth.label_map import IDENTITY
+from semla_ros.evaluation.study.study import GATED_AT, SEMLA, StudyInfo
+from semla_ros.evaluation.truth.label_map import LabelMap
 from semla_ros.evaluation.truth.source import DEFAULT_TOLERANCE_NS
 from semla_ros.library.seal import SEAL_FILE
 from semla_ros.navigator.distance import CentroidBank
+from semla_ros.navigator.encoder import ImageEncoder
 from semla_ros.pipeline import AdaptivePipeline, open_parts
 from semla_ros.pipeline.settings import LiveSettings, bank_of
-from semla_ros.types import AdapterMix, UInt8Array
+from semla_ros.types import AdapterMix, Float32Array, Frame, LabelArray, UInt8Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class StudySettings:
     Attributes:
         bundle: The model bundle; None for the demo bundle.
         strategies: See `check_strategies`.
-        label_map: See `read_label_map`.
+        label_map: How truth becomes classes.
         leave_out: See `left_out`.
         topic: Image topic of recordings; None for the only one.
         fps: Of folders and videos that know no time.
@@ -51,7 +52,7 @@ class StudySettings:
 
     bundle: Path | None = None
     strategies: tuple[str, ...] = DEFAULT_STRATEGIES
-    label_map: str = IDENTITY
+    label_map: LabelMap = field(default_factory=LabelMap)
     leave_out: str = ""
     topic: str | None = None
     fps: float = 10.0
@@ -71,6 +72,27 @@ class StudySettings:
         return updated(Config(), {**self.changes, **forced})
 
 
+class SharedEncoder:
+    """Remembers the embeddings of the images at hand, by the array itself."""
+
+    def __init__(self, encoder: ImageEncoder) -> None:
+        """Remember nothing yet."""
+        self.identity = encoder.identity
+        self.dim = encoder.dim
+        self._encoder = encoder
+        self._known: dict[int, tuple[UInt8Array, Float32Array]] = {}
+
+    def encode(self, rgb: UInt8Array) -> Float32Array:
+        """Return the embedding of `rgb`, computed at the first call with this array."""
+        if id(rgb) not in self._known:
+            self._known[id(rgb)] = (rgb, self._encoder.encode(rgb))
+        return self._known[id(rgb)][1]
+
+    def forget(self) -> None:
+        """Let go of the images."""
+        self._known.clear()
+
+
 class Session:
     """The opened parts, and what explicit strategies need of them: serve a mix, segment."""
 
@@ -84,7 +106,7 @@ class Session:
         self.config = settings.config()
         encoders: list[SharedEncoder] = []
 
-        def shared(encoder: Any) -> SharedEncoder:  # noqa: ANN401  an ImageEncoder
+        def shared(encoder: ImageEncoder) -> SharedEncoder:
             encoders.append(SharedEncoder(encoder))
             return encoders[0]
 
@@ -121,7 +143,7 @@ class Session:
             engine=self.parts.engine.name,
             classes=self.classes,
             adapters=self.names,
-            label_map=self.settings.label_map,
+            label_map=self.settings.label_map.name,
             strategies=self.strategies,
             parameters={**retrieval, "distance": self.live.distance, **parameters},
             versions=versions(),
@@ -139,13 +161,13 @@ class Session:
             self.parts.observer.reset()
         return AdaptivePipeline(self.parts, self.config)
 
-    def chooser(self, strategy: str) -> Chooser | None:
-        """Return who decides for `strategy`, having seen nothing; None for the live pipeline."""
-        if strategy.startswith(GATED_AT):
-            config = with_trigger(self.config, trigger_of(strategy))
+    def strategy(self, name: str) -> Strategy:
+        """Return who decides for a strategy that is not the live pipeline, having seen nothing."""
+        if name.startswith(GATED_AT):
+            config = with_trigger(self.config, trigger_of(name))
             live = LiveSettings.of(config, self.parts.bundle.manifest.defaults)
-            return GateReplay(self.parts.library, self.bank, live)
-        return chooser_of(strategy, self.names, self.live.retrieval)
+            return GateReplay(self.parts.library, self.bank, live).choose
+        return strategy_of(name, self.names, self.live.retrieval)
 
     def serve(self, mix: AdapterMix, stamp_ns: int) -> None:
         """Make `mix` serve, by the swapper of the pipeline.
@@ -165,6 +187,23 @@ class Session:
     def segment(self, rgb: UInt8Array) -> Prediction:
         """Return the mask of `rgb` with what serves."""
         return self.parts.engine.infer(rgb)
+
+    def counts(self, frame: Frame, mix: AdapterMix, truth: LabelArray) -> Int64Array:
+        """Return (3, T) counts of the mask that `mix` makes of `frame`, see `frame_counts`."""
+        self.serve(mix, frame.stamp_ns)
+        made = self.segment(frame.rgb)
+        return score_frame(
+            made.labels,
+            made.confidence,
+            size=frame.rgb.shape[:2],
+            truth=truth,
+            classes=len(self.classes),
+        ).counts
+
+    def forget(self) -> None:
+        """Let go of the images whose embeddings are remembered."""
+        if self.encoder is not None:
+            self.encoder.forget()
 
     def close(self) -> None:
         """Release the engine."""

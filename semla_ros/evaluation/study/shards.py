@@ -12,12 +12,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from semla_ros.errors import EvaluationError
+from semla_ros.evaluation.files import write_file
 from semla_ros.evaluation.run import versions
-from semla_ros.evaluation.study.record import Study
 from semla_ros.evaluation.study.session import StudySettings
-from semla_ros.evaluation.study.store import FORMAT, FRAMES, RESULTS, load_study, write_file
-from semla_ros.evaluation.study.tasks import TIMINGS, ShardFiles, Task
-from semla_ros.evaluation.truth.label_map import read_label_map
+from semla_ros.evaluation.study.store import FORMAT, FRAMES, RESULTS, load_study
+from semla_ros.evaluation.study.study import Study
+from semla_ros.evaluation.study.tasks import TIMINGS, Task, TaskResult
 from semla_ros.structured_text import from_json
 
 SHARDS = "shards"
@@ -37,14 +37,13 @@ def shard_key(task: Task, settings: StudySettings, bundle_sha256: str) -> str:
         files += sorted(task.label_folder.rglob("*.png"))
     if task.domains is not None:
         files.append(task.domains)
-    plain = asdict(settings) | {"bundle": bundle_sha256, "excluded": ()}
-    labels = read_label_map(settings.label_map) if task.labels else None
+    labels = repr(settings.label_map) if task.labels else ""
+    plain = asdict(settings) | {"bundle": bundle_sha256, "excluded": (), "label_map": labels}
     content = [
         FORMAT,
         [_stamp(path) for path in files],
         [task.name, task.domain, task.labels],
         plain,
-        repr(labels),
         versions(),
     ]
     text = json.dumps(content, sort_keys=True, default=str)
@@ -64,7 +63,7 @@ def shard_folder(out: Path, name: str, key: str) -> Path:
     return out / SHARDS / f"{name.replace('/', '_')}-{key}"
 
 
-def write_shard(folder: Path, shard: ShardFiles) -> None:
+def write_shard(folder: Path, shard: TaskResult) -> None:
     """Write the files of a shard, results.json last: a folder that has it is whole.
 
     Raises:

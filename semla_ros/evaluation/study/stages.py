@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from semla_ros.evaluation.study.record import SEMLA, RecordingTrack
 from semla_ros.evaluation.study.strategies import left_out, named_like
+from semla_ros.evaluation.study.study import SEMLA, SequenceResult
 from semla_ros.types import BASE
 
 
@@ -38,7 +38,7 @@ class Stage:
 
 
 def stages_of(
-    recording: RecordingTrack, adapters: Sequence[str], *, leave_out: str = ""
+    recording: SequenceResult, adapters: Sequence[str], *, leave_out: str = ""
 ) -> tuple[Stage, ...]:
     """Return the stages of a recording; frames of unknown domain belong to none.
 
@@ -63,7 +63,7 @@ def stages_of(
 
 
 def _expected(
-    recording: RecordingTrack,
+    recording: SequenceResult,
     adapters: Sequence[str],
     frames: tuple[int, int],
     *,
@@ -74,7 +74,7 @@ def _expected(
     own = named_like(domain, adapters)
     if own is not None and own not in left_out(leave_out, adapters, domain):
         return own
-    semla = recording.tracks.get(SEMLA)
+    semla = recording.results.get(SEMLA)
     if semla is None:
         return ""
     settled = semla.weights[start + (stop - start) // 2 : stop]

@@ -6,21 +6,22 @@ Both are byte-equal for equal studies: no clock, no durations. Nothing is unpick
 from __future__ import annotations
 
 import io
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from semla_ros import whole_file
 from semla_ros.answers import SUPPORT_LEVELS
 from semla_ros.errors import EvaluationError
+from semla_ros.evaluation.files import json_text, write_file
+from semla_ros.evaluation.metrics import mean_iou
 from semla_ros.evaluation.result import SkippedRecord
-from semla_ros.evaluation.study.record import RecordingTrack, StrategyTrack, Study, StudyInfo
-from semla_ros.evaluation.study.summary import summary
+from semla_ros.evaluation.study.scores import summary
+from semla_ros.evaluation.study.study import SequenceResult, StrategyResult, Study, StudyInfo
+from semla_ros.evaluation.table import csv_text
 from semla_ros.mask_signals import SIGNALS
 from semla_ros.npz_file import read_arrays
 from semla_ros.shown import utf8
@@ -74,11 +75,10 @@ def study_files(study: Study) -> dict[str, bytes]:
         "notes": list(study.notes),
         "recordings": recordings,
     }
-    text = json.dumps(finite(data), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
     # The arrays first: a results.json always has its frames.
-    return {FRAMES: stream.getvalue(), RESULTS: utf8(text)}
+    return {FRAMES: stream.getvalue(), RESULTS: utf8(json_text(data))}
 
 
 def load_study(path: Path) -> Study:
@@ -107,27 +107,45 @@ def load_study(path: Path) -> Study:
     return study
 
 
-def write_file(path: Path, content: bytes) -> Path:
-    """Write `path` in one step.
-
-    Raises:
-        EvaluationError: It cannot be written.
-    """
-    return whole_file.write_file(path, content, error=EvaluationError)
-
-
-def finite(value: Any) -> Any:  # noqa: ANN401  any JSON value
-    """Return `value` with NaN and infinities as None; JSON has neither."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(k): finite(v) for k, v in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [finite(v) for v in value]
-    return value
+def frames_table(study: Study) -> str:
+    """Return CSV, a line for each frame and strategy; mIoU and confidence in [0, 1]."""
+    head = ("recording", "frame", "stamp_ns", "domain", "strategy", "miou", "confidence")
+    return csv_text(
+        (*head, "support", "level", "swapped", *study.info.adapters, "base"),
+        (
+            line
+            for recording in study.recordings
+            for result in recording.results.values()
+            for line in _lines(recording, result)
+        ),
+    )
 
 
-def _recording_to(recording: RecordingTrack, key: str, arrays: _Arrays) -> dict[str, Any]:
+def _lines(recording: SequenceResult, result: StrategyResult) -> Iterator[tuple[object, ...]]:
+    rows = zip(
+        recording.stamps_ns.tolist(),
+        recording.domains,
+        mean_iou(result.counts).tolist(),
+        result.confidence.tolist(),
+        recording.support.tolist(),
+        recording.levels,
+        result.swapped.tolist(),
+        result.weights.tolist(),
+        strict=True,
+    )
+    for i, (stamp_ns, domain, *numbers, level, swapped, weights) in enumerate(rows):
+        measured = map(_number, numbers)
+        yield (
+            *(recording.name, i, stamp_ns, domain, result.strategy),
+            *(*measured, level, int(swapped), *map(_number, weights)),
+        )
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6g}"
+
+
+def _recording_to(recording: SequenceResult, key: str, arrays: _Arrays) -> dict[str, Any]:
     """Put the arrays of `recording` into `arrays` and return the rest as plain data."""
     for name, kind in _FRAME_ARRAYS.items():
         arrays[f"{key}/{name}"] = np.asarray(getattr(recording, name), dtype=kind)
@@ -135,16 +153,16 @@ def _recording_to(recording: RecordingTrack, key: str, arrays: _Arrays) -> dict[
     place = {name: i for i, name in enumerate(domains)}
     arrays[f"{key}/domains"] = np.array([place[d] for d in recording.domains], np.uint16)
     arrays[f"{key}/levels"] = np.array([_LEVELS.index(v) for v in recording.levels], np.uint8)
-    for i, track in enumerate(recording.tracks.values()):
+    for i, result in enumerate(recording.results.values()):
         for name, kind in _TRACK_ARRAYS.items():
-            arrays[f"{key}/s{i:03d}/{name}"] = np.asarray(getattr(track, name), dtype=kind)
+            arrays[f"{key}/s{i:03d}/{name}"] = np.asarray(getattr(result, name), dtype=kind)
     return {
         "source": recording.source,
         "name": recording.name,
         "topic": recording.topic,
         "frames": recording.frames,
         "domains": list(domains),
-        "strategies": list(recording.tracks),
+        "strategies": list(recording.results),
         "skipped": [asdict(s) for s in recording.skipped],
         "notes": list(recording.notes),
         "ended_early": recording.ended_early,
@@ -152,19 +170,19 @@ def _recording_to(recording: RecordingTrack, key: str, arrays: _Arrays) -> dict[
     }
 
 
-def _recording_from(data: Mapping[str, Any], key: str, arrays: _Arrays) -> RecordingTrack:
+def _recording_from(data: Mapping[str, Any], key: str, arrays: _Arrays) -> SequenceResult:
     domains = [str(d) for d in data["domains"]]
-    tracks = {}
+    results = {}
     for i, strategy in enumerate(data["strategies"]):
         loaded = {name: arrays[f"{key}/s{i:03d}/{name}"] for name in _TRACK_ARRAYS}
-        tracks[str(strategy)] = StrategyTrack(strategy=str(strategy), **loaded)
-    return RecordingTrack(
+        results[str(strategy)] = StrategyResult(strategy=str(strategy), **loaded)
+    return SequenceResult(
         source=str(data["source"]),
         name=str(data["name"]),
         topic=str(data["topic"]),
         domains=tuple(domains[i] for i in arrays[f"{key}/domains"].tolist()),
         levels=tuple(_LEVELS[i] for i in arrays[f"{key}/levels"].tolist()),
-        tracks=tracks,
+        results=results,
         skipped=tuple(SkippedRecord(**s) for s in data["skipped"]),
         notes=tuple(data["notes"]),
         ended_early=str(data["ended_early"]),
@@ -184,20 +202,20 @@ def _check(study: Study) -> None:
         frames = recording.frames
         lengths = {len(getattr(recording, name)) for name in _FRAME_ARRAYS}
         lengths |= {len(recording.domains), len(recording.levels)}
-        shapes = {t.counts.shape for t in recording.tracks.values()}
-        shares = {t.weights.shape for t in recording.tracks.values()}
-        signals = {t.signals.shape for t in recording.tracks.values()}
+        shapes = {t.counts.shape for t in recording.results.values()}
+        shares = {t.weights.shape for t in recording.results.values()}
+        signals = {t.signals.shape for t in recording.results.values()}
         if lengths != {frames} or recording.distances.shape[1] not in (0, adapters):
             raise ValueError(f"arrays of {recording.name!r} of different lengths")
         odd = shapes - {(frames, 3, classes)} or shares - {(frames, adapters + 1)}
         if odd or signals - {(frames, len(SIGNALS))}:
-            raise ValueError(f"tracks of {recording.name!r} of other shapes")
+            raise ValueError(f"results of {recording.name!r} of other shapes")
         if any(
             t.counts.dtype.kind not in "iu" or t.counts.min(initial=0) < 0
-            for t in recording.tracks.values()
+            for t in recording.results.values()
         ):
             raise ValueError(f"counts of {recording.name!r} that are no whole numbers from 0")
-        if not all(np.isfinite(t.weights).all() for t in recording.tracks.values()):
+        if not all(np.isfinite(t.weights).all() for t in recording.results.values()):
             raise ValueError(f"weights of {recording.name!r} that are not finite")
 
 

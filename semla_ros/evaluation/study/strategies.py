@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from semla_ros.errors import ConfigError, EmptyLibraryError
 from semla_ros.evaluation.mixes import mix_of
-from semla_ros.evaluation.study.record import (
+from semla_ros.evaluation.study.observation import Observation
+from semla_ros.evaluation.study.study import (
     FIXED,
     GATED,
     GATED_AT,
@@ -21,94 +21,68 @@ from semla_ros.evaluation.study.record import (
     ZERO_SHOT,
 )
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
-from semla_ros.types import BASE, AdapterMix, Float32Array, Float64Array
+from semla_ros.types import BASE, AdapterMix, Float32Array
 
 DEFAULT_STRATEGIES = (ZERO_SHOT, UNIFORM, SEMLA, GATED, ORACLE)
 OWN_DOMAIN = "domain"
 """`--leave-out domain`: the adapter of the frame's own domain."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Look:
-    """What a strategy may know of a frame.
+Strategy = Callable[[Observation], AdapterMix | None]
+"""Says for each frame, in order, which mix is to serve; None where the strategy has no meaning."""
 
-    Attributes:
-        stamp_ns: Sensor time.
-        domain: Its domain, "" if unknown; only the oracle and leave-one-out use it.
-        embedding: (D,) float32; None without a navigator.
-        distances: (N,) of the embedding to the adapters; empty without a navigator.
-        excluded: Adapters that are left out for this frame.
+
+def fixed(mix: AdapterMix) -> Strategy:
+    """Return one mix for every frame."""
+    return lambda _: mix
+
+
+def uniform(names: Sequence[str]) -> Strategy:
+    """Return all adapters that are not left out alike, the base where none is left.
+
+    Source: SemLA (CVPR 2025), the baseline `uniform`.
     """
 
-    stamp_ns: int
-    domain: str
-    embedding: Float32Array | None
-    distances: Float64Array
-    excluded: frozenset[str] = frozenset()
-
-
-class Chooser(Protocol):
-    """One strategy that says for each frame, in order, which mix is to serve."""
-
-    def choose(self, look: Look) -> AdapterMix | None:
-        """Return the mix for a frame, None where the strategy has no meaning."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class FixedMix:
-    """One mix for every frame."""
-
-    mix: AdapterMix
-
-    def choose(self, look: Look) -> AdapterMix | None:
-        """Return the mix."""
-        return self.mix
-
-
-@dataclass(frozen=True, slots=True)
-class Uniform:
-    """All adapters alike. Source: SemLA (CVPR 2025), the baseline `uniform`."""
-
-    names: tuple[str, ...]
-
-    def choose(self, look: Look) -> AdapterMix | None:
-        """Return the mix of what is not left out, the base where nothing is."""
-        kept = [n for n in self.names if n not in look.excluded]
+    def choose(seen: Observation) -> AdapterMix:
+        kept = [n for n in names if n not in seen.excluded]
         return AdapterMix.from_weights(dict.fromkeys(kept, 1.0)) if kept else _base()
 
-
-@dataclass(frozen=True, slots=True)
-class PerFrame:
-    """SemLA as published: every frame by its own embedding."""
-
-    names: tuple[str, ...]
-    settings: RetrievalSettings
-
-    def choose(self, look: Look) -> AdapterMix | None:
-        """Return what retrieval asks for."""
-        return semla_mix(self.names, look, self.settings)
+    return choose
 
 
-@dataclass(frozen=True, slots=True)
-class Oracle:
-    """The adapter named like the frame's domain, alone."""
+def per_frame(names: Sequence[str], settings: RetrievalSettings) -> Strategy:
+    """Return SemLA as published: every frame by its own embedding."""
+    return lambda seen: semla_mix(names, seen, settings)
 
-    names: tuple[str, ...]
 
-    def choose(self, look: Look) -> AdapterMix | None:
-        """Return it; None where there is none of that name."""
-        own = named_like(look.domain, self.names)
+def oracle(names: Sequence[str]) -> Strategy:
+    """Return the adapter named like the frame's domain, alone."""
+
+    def choose(seen: Observation) -> AdapterMix | None:
+        own = named_like(seen.domain, names)
         return None if own is None else AdapterMix((own,), (1.0,))
 
+    return choose
 
-def semla_mix(names: Sequence[str], look: Look, settings: RetrievalSettings) -> AdapterMix | None:
+
+STATELESS: Mapping[str, Callable[[Sequence[str], RetrievalSettings], Strategy]] = {
+    ZERO_SHOT: lambda _names, _settings: fixed(_base()),
+    UNIFORM: lambda names, _settings: uniform(names),
+    SEMLA: per_frame,
+    ORACLE: lambda names, _settings: oracle(names),
+}
+"""Strategies that decide on each frame by itself."""
+
+
+def semla_mix(
+    names: Sequence[str], seen: Observation, settings: RetrievalSettings
+) -> AdapterMix | None:
     """Return the mix retrieval asks for on this frame alone; None without a navigator."""
-    if look.embedding is None:
+    if seen.embedding is None:
         return None
-    allowed = replace(settings, exclude=settings.exclude | look.excluded)
+    allowed = replace(settings, exclude=settings.exclude | seen.excluded)
     try:
-        return retrieve(names, look.distances, settings=allowed)
+        return retrieve(names, seen.distances, settings=allowed)
     except EmptyLibraryError:
         return _base()
 
@@ -137,21 +111,17 @@ def check_strategies(strategies: Sequence[str], names: Sequence[str]) -> tuple[s
     return tuple(dict.fromkeys(strategies))
 
 
-def chooser_of(
-    strategy: str, names: tuple[str, ...], settings: RetrievalSettings
-) -> Chooser | None:
-    """Return who decides for `strategy`; None for those that keep a state (the gated ones)."""
-    if strategy == ZERO_SHOT:
-        return FixedMix(_base())
-    if strategy == UNIFORM:
-        return Uniform(names)
-    if strategy == SEMLA:
-        return PerFrame(names, settings)
-    if strategy == ORACLE:
-        return Oracle(names)
+def strategy_of(strategy: str, names: Sequence[str], settings: RetrievalSettings) -> Strategy:
+    """Return who decides for `strategy`, one of those that keep no state.
+
+    Raises:
+        ConfigError: It keeps one (the gated ones), or there is none of that name.
+    """
     if strategy.startswith(FIXED):
-        return FixedMix(mix_of(strategy.removeprefix(FIXED), names))
-    return None
+        return fixed(mix_of(strategy.removeprefix(FIXED), names))
+    if strategy not in STATELESS:
+        raise ConfigError(f"expected a strategy of {tuple(STATELESS)!r}, got {strategy!r}")
+    return STATELESS[strategy](names, settings)
 
 
 def trigger_of(strategy: str) -> float:

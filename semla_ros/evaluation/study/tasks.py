@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from semla_ros.errors import EvaluationError, SemlaError
-from semla_ros.evaluation.study.evaluate import Progress, Subject, evaluate
+from semla_ros.evaluation.files import json_text
+from semla_ros.evaluation.study.evaluate import Progress, evaluate
 from semla_ros.evaluation.study.inputs import BagInput, Input, InputOptions, open_input
-from semla_ros.evaluation.study.record import Study
 from semla_ros.evaluation.study.session import Session, StudySettings
+from semla_ros.evaluation.study.source import SequenceSource
 from semla_ros.evaluation.study.store import study_files
+from semla_ros.evaluation.study.study import Study
 from semla_ros.evaluation.truth.domains import DomainTable, read_domains
-from semla_ros.evaluation.truth.label_map import read_label_map
-from semla_ros.evaluation.truth.source import FolderTruth, NoTruth, TopicTruth, TruthSource
+from semla_ros.evaluation.truth.source import FolderTruth, TopicTruth, TruthSource
 
 TIMINGS = "timings.json"
 INTERRUPTED = "interrupted by the user"
@@ -62,7 +62,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class ShardFiles:
+class TaskResult:
     """What a carried out task leaves: file name -> content, or why there is nothing.
 
     Attributes:
@@ -78,26 +78,25 @@ class ShardFiles:
     interrupted: bool = False
 
 
-def carry_out(session: Session, task: Task, *, progress: Progress | None = None) -> ShardFiles:
+def carry_out(session: Session, task: Task, *, progress: Progress = lambda _: None) -> TaskResult:
     """Return the shard of `task`; a SemlaError becomes the shard's error."""
     try:
-        subject = subject_of(session, task)
-        done = evaluate(session, subject, progress=progress)
+        done = evaluate(session, source_of(session, task), progress=progress)
     except SemlaError as error:
-        return ShardFiles(task.name, {}, str(error))
+        return TaskResult(task.name, {}, str(error))
     except KeyboardInterrupt:
-        return ShardFiles(task.name, {}, INTERRUPTED, interrupted=True)
-    study = Study(session.info(), (done.track,))
+        return TaskResult(task.name, {}, INTERRUPTED, interrupted=True)
+    study = Study(session.info(), (done.result,))
     stages = {stage: round(ms, 3) for stage, ms in sorted(done.stages_ms.items())}
     timings = {
-        "frames": done.track.frames,
+        "frames": done.result.frames,
         "masks": done.masks,
         "stages_ms": stages,
         "overhead": overhead(stages),
     }
-    files = study_files(study) | {TIMINGS: timings_file(timings)}
-    interrupted = done.track.ended_early == INTERRUPTED
-    return ShardFiles(task.name, files, interrupted=interrupted)
+    files = study_files(study) | {TIMINGS: json_text(timings).encode()}
+    interrupted = done.result.ended_early == INTERRUPTED
+    return TaskResult(task.name, files, interrupted=interrupted)
 
 
 def overhead(stages_ms: dict[str, float]) -> float | None:
@@ -106,7 +105,7 @@ def overhead(stages_ms: dict[str, float]) -> float | None:
     return round(stages_ms.get("total", 0.0) / model - 1.0, 4) if model else None
 
 
-def subject_of(session: Session, task: Task) -> Subject:
+def source_of(session: Session, task: Task) -> SequenceSource:
     """Return the frames, truth and domains of a task.
 
     Raises:
@@ -117,18 +116,19 @@ def subject_of(session: Session, task: Task) -> Subject:
     if task.domains is not None:
         domains = read_domains(task.domains, recording=task.name, default=task.domain)
     frames = task.open_input(settings)
-    return Subject(str(task.path), task.name, frames, _truth(session, task, frames), domains)
+    return SequenceSource(
+        str(task.path), task.name, frames, _truth(session, task, frames), domains
+    )
 
 
-def _truth(session: Session, task: Task, frames: Input) -> TruthSource:
+def _truth(session: Session, task: Task, frames: Input) -> TruthSource | None:
     settings, folder = session.settings, task.label_folder
     if not task.labels:
-        return NoTruth()
-    label_map = read_label_map(settings.label_map)
+        return None
     if folder is not None:
         return FolderTruth(
             folder,
-            label_map,
+            settings.label_map,
             session.classes,
             max_pixels=session.config.max_pixels,
             tolerance_ns=settings.tolerance_ns,
@@ -141,7 +141,7 @@ def _truth(session: Session, task: Task, frames: Input) -> TruthSource:
     return TopicTruth(
         task.path,
         task.labels,
-        label_map,
+        settings.label_map,
         classes=session.classes,
         max_pixels=session.config.max_pixels,
         tolerance_ns=settings.tolerance_ns,
@@ -208,8 +208,3 @@ def _named_labels(text: str) -> tuple[str, str]:
 def _stem(path: Path) -> str:
     name = path.resolve().name
     return path.stem if path.is_file() else name
-
-
-def timings_file(timings: object) -> bytes:
-    """Return the content of `timings.json`."""
-    return (json.dumps(timings, indent=1, allow_nan=False) + "\n").encode()

@@ -66,7 +66,7 @@ class LabelMap:
         labels: Ending of label names -> name of the table; the first that is found is used.
     """
 
-    name: str
+    name: str = IDENTITY
     tables: Mapping[str, LabelTable] = field(default_factory=dict)
     images: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=lambda: {"": IDENTITY})
@@ -89,7 +89,7 @@ def read_label_map(what: str) -> LabelMap:
         EvaluationError: No such map, or an unusable one.
     """
     if what == IDENTITY:
-        return LabelMap(IDENTITY)
+        return LabelMap()
     named = label_maps()
     name, _, chosen = what.partition(":") if not Path(what).is_file() else (what, "", "")
     path = named.get(name, Path(name))

@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import Protocol
 
 from semla_ros.bags.labels import StampedLabels, read_labels
-from semla_ros.errors import EvaluationError
+from semla_ros.errors import EvaluationError, FrameError
 from semla_ros.evaluation.truth.class_mapping import ClassMapping, class_mapping
 from semla_ros.evaluation.truth.label_folder import LabelFolder
-from semla_ros.evaluation.truth.label_image import (
-    RawLabels,
-    decode_label_png,
-    read_label_image,
-)
 from semla_ros.evaluation.truth.label_map import LabelMap
 from semla_ros.evaluation.truth.matches import Matches
+from semla_ros.label_image import decode_labels
+from semla_ros.label_image import read_labels as read_label_file
 from semla_ros.types import LabelArray
 
 DEFAULT_TOLERANCE_NS = 5_000_000
@@ -54,45 +51,30 @@ class TruthSource(Protocol):
         ...
 
 
-class NoTruth:
-    """No frame has truth."""
+class _Labels:
+    """What both kinds of truth know: how labels become classes, and which frames have any."""
 
-    def truth(self, stamp_ns: int, name: str) -> Truth:
-        """Return no truth."""
-        return Truth(None)
-
-    def mappings(self) -> Sequence[ClassMapping]:
-        """Return no mapping."""
-        return ()
-
-    def gaps(self) -> str:
-        """Return nothing: none was expected."""
-        return ""
-
-
-class _Mappings:
-    """The mapping of each table of a map, made when it is first needed."""
-
-    def __init__(self, label_map: LabelMap, classes: Sequence[str]) -> None:
+    def __init__(
+        self, label_map: LabelMap, classes: Sequence[str], *, max_pixels: int, tolerance_ns: int
+    ) -> None:
         self._map = label_map
         self._classes = tuple(classes)
-        self.known: dict[str, ClassMapping] = {}
+        self._known: dict[str, ClassMapping] = {}
+        self._max_pixels = max_pixels
+        self._matches = Matches(tolerance_ns)
 
-    def of(self, table: str) -> ClassMapping:
-        if table not in self.known:
-            self.known[table] = class_mapping(self._map, table, self._classes)
-        return self.known[table]
+    def mappings(self) -> Sequence[ClassMapping]:
+        """Return the mappings used so far."""
+        return tuple(self._known.values())
 
-    def for_image(self, raw: RawLabels) -> ClassMapping:
-        """Return the first table for this kind of image, the first of all if none is."""
-        tables = list(self._map.labels.values())
-        for table in tables:
-            if self.of(table).wants_colors == (raw.ndim == 3):
-                return self.of(table)
-        return self.of(tables[0])
+    def _mapping(self, table: str) -> ClassMapping:
+        """Return the mapping of a table, made when it is first needed."""
+        if table not in self._known:
+            self._known[table] = class_mapping(self._map, table, self._classes)
+        return self._known[table]
 
 
-class FolderTruth:
+class FolderTruth(_Labels):
     """Truth in a folder of PNGs, by the frame's name, else by its stamp."""
 
     def __init__(
@@ -109,10 +91,8 @@ class FolderTruth:
         Raises:
             EvaluationError: It holds no labels of this map's layout.
         """
+        super().__init__(label_map, classes, max_pixels=max_pixels, tolerance_ns=tolerance_ns)
         self._folder = LabelFolder(root, label_map)
-        self._mappings = _Mappings(label_map, classes)
-        self._max_pixels = max_pixels
-        self._matches = Matches(tolerance_ns)
 
     def truth(self, stamp_ns: int, name: str) -> Truth:
         """Return the truth of the frame with this stamp and name."""
@@ -124,22 +104,18 @@ class FolderTruth:
             self._matches.miss(frame, self._folder.offset_ns(stamp_ns))
             return Truth(None)
         self._matches.hit()
-        mapping = self._mappings.of(found.table)
+        mapping = self._mapping(found.table)
         return _guarded(
-            lambda: mapping.apply(read_label_image(found.path, max_pixels=self._max_pixels)),
+            lambda: mapping.apply(read_label_file(found.path, max_pixels=self._max_pixels)),
             found.path.name,
         )
-
-    def mappings(self) -> Sequence[ClassMapping]:
-        """Return the mappings used so far."""
-        return tuple(self._mappings.known.values())
 
     def gaps(self) -> str:
         """Return why frames asked for so far are without truth."""
         return self._matches.gaps(repr(next(iter(self._folder.paths)).name))
 
 
-class TopicTruth:
+class TopicTruth(_Labels):
     """Truth on a topic of the recording, by stamp; frames must be asked for in order."""
 
     def __init__(
@@ -153,15 +129,13 @@ class TopicTruth:
         tolerance_ns: int = DEFAULT_TOLERANCE_NS,
     ) -> None:
         """Open nothing yet."""
+        super().__init__(label_map, classes, max_pixels=max_pixels, tolerance_ns=tolerance_ns)
         self._messages: Iterator[StampedLabels] | None = read_labels(
             recording, topic, max_pixels=max_pixels
         )
         self._pending: dict[int, StampedLabels] = {}
         self._newest_ns: int | None = None
-        self._mappings = _Mappings(label_map, classes)
-        self._max_pixels = max_pixels
         self._topic = topic
-        self._matches = Matches(tolerance_ns)
 
     def truth(self, stamp_ns: int, name: str) -> Truth:
         """Return the truth of the frame with this stamp.
@@ -181,10 +155,6 @@ class TopicTruth:
             return Truth(None, message.error)
         return _guarded(lambda: self._labels(message), f"labels at {near} ns")
 
-    def mappings(self) -> Sequence[ClassMapping]:
-        """Return the mappings used so far."""
-        return tuple(self._mappings.known.values())
-
     def gaps(self) -> str:
         """Return why frames asked for so far are without truth."""
         newest = "none" if self._newest_ns is None else f"the ones stamped {self._newest_ns}"
@@ -193,8 +163,11 @@ class TopicTruth:
     def _labels(self, message: StampedLabels) -> LabelArray:
         raw = message.labels
         if raw is None:
-            raw = decode_label_png(message.png, max_pixels=self._max_pixels)
-        return self._mappings.for_image(raw).apply(raw)
+            raw = decode_labels(message.png, max_pixels=self._max_pixels)
+        # The first table for this kind of image, the first of all if none is.
+        tables = [*self._map.labels.values()]
+        fits = (t for t in tables if self._mapping(t).wants_colors == (raw.ndim == 3))
+        return self._mapping(next(fits, tables[0])).apply(raw)
 
     def _advance(self, stamp_ns: int) -> None:
         """Read until the labels of `stamp_ns` must have come; forget what is long past."""
@@ -215,5 +188,5 @@ class TopicTruth:
 def _guarded(read: Callable[[], LabelArray], what: str) -> Truth:
     try:
         return Truth(read())
-    except EvaluationError as error:
+    except (EvaluationError, FrameError) as error:
         return Truth(None, f"{what}: {error}")

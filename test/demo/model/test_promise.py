@@ -99,7 +99,7 @@ def test_a_drive_becomes_a_study_with_truth_and_promise():
     study = drive_study(bundle, [route], threads=1)
     (recording,) = study.recordings
     column = study.info.adapters.index("fog-day")
-    track = recording.tracks["semla-gated"]
+    track = recording.results["semla-gated"]
     assert recording.frames == 6
     assert track.counts.sum() > 0
     assert not track.weights[:, column].any(), "its own adapter was left out"

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from semla_ros.evaluation.study.record import (
+from semla_ros.evaluation.study.study import (
     GATED,
     SEMLA,
     ZERO_SHOT,
-    RecordingTrack,
-    StrategyTrack,
+    SequenceResult,
+    StrategyResult,
     Study,
     StudyInfo,
 )
@@ -34,7 +34,7 @@ def track(strategy, miou, *, signals=None, weights=None):
         weights = np.zeros((number, len(ADAPTERS) + 1), np.float32)
         weights[:, 0] = 1.0
     signals = np.full((number, len(SIGNALS)), 0.5) if signals is None else signals
-    return StrategyTrack(
+    return StrategyResult(
         strategy=strategy,
         counts=counts_of(miou),
         weights=np.asarray(weights, np.float32),
@@ -61,13 +61,13 @@ def recording(name, domains, support, miou, *, signals=None, **more):
         "support": np.asarray(support, np.float64),
         "smoothed": np.asarray(support, np.float64),
         "levels": ("OK",) * number,
-        "tracks": {
+        "results": {
             ZERO_SHOT: track(ZERO_SHOT, np.asarray(miou) * 0.5),
             SEMLA: track(SEMLA, miou, signals=signals),
             GATED: track(GATED, np.asarray(miou) * 0.98, signals=signals),
         },
     }
-    return RecordingTrack(**{**plain, **more})
+    return SequenceResult(**{**plain, **more})
 
 
 def study(recordings, **more):

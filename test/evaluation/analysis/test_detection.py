@@ -6,14 +6,16 @@ import pytest
 pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'semla-ros[evaluate]'")
 
 from semla_ros.errors import EvaluationError
-from semla_ros.evaluation.analysis.association import associations, pearson, spearman
 from semla_ros.evaluation.analysis.detection import (
     alarms,
+    associations,
     auroc,
     bad_masks,
     families,
     family_patterns,
+    pearson,
     rates,
+    spearman,
     tpr_at,
 )
 from semla_ros.evaluation.analysis.frames import frame_table

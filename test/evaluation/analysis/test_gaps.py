@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'semla-ros[evaluate]'")
 
-from semla_ros.evaluation.analysis.gaps import clusters, frame_indices, library_gaps
+from semla_ros.evaluation.analysis.gaps import clusters, library_gaps
 from semla_ros.evaluation.result import SkippedRecord
 
 
@@ -64,4 +64,4 @@ def test_without_the_gate_the_frame_alone_is_judged(made):
 def test_skipped_frames_keep_their_place(made):
     short = made.recording("a", ("a",) * 4, np.ones(4), np.ones(4))
     holes = replace(short, skipped=(SkippedRecord(0, 0, "x"), SkippedRecord(3, 0, "x")))
-    assert frame_indices(holes) == [1, 2, 4, 5]
+    assert holes.indices == [1, 2, 4, 5]

@@ -8,7 +8,7 @@ import pytest
 from semla_ros.answers import known
 from semla_ros.config import Config, updated
 from semla_ros.evaluation.analysis.rerun import bundle_library, rerun, without
-from semla_ros.evaluation.study.record import GATED
+from semla_ros.evaluation.study.study import GATED
 from semla_ros.navigator.encoder import OnnxImageEncoder
 from semla_ros.pipeline import build_pipeline
 from semla_ros.pipeline.settings import LiveSettings, bank_of
@@ -57,7 +57,7 @@ def test_it_decides_as_the_pipeline_did(tiny, made, change):
     scores = [np.nan if r is None else r.smoothed for r in readings]
     np.testing.assert_allclose(again.smoothed, scores, rtol=1e-9)
     assert again.swapped.any(), "the test must see a swap"
-    assert GATED in recording.tracks
+    assert GATED in recording.results
 
 
 def test_a_bank_without_a_name_keeps_the_rest(tiny):

@@ -52,7 +52,7 @@ def test_an_adapters_contribution_is_against_the_base(made):
         "oracle": made.track("oracle", rows + 0.2),
         "fixed:rain-day=1": made.track("fixed:rain-day=1", rows - 0.1),
     }
-    one = made.recording("fog-day", ("fog-day",) * 10, rows, rows, tracks=tracks)
+    one = made.recording("fog-day", ("fog-day",) * 10, rows, rows, results=tracks)
     table = contribution_table(made.study([one], strategies=tuple(tracks)))
     assert table.header == ("class", "rain-day=1", "fog-day")
     assert table.rows[0][1:] == pytest.approx((-10.0, 20.0))
@@ -99,7 +99,7 @@ def test_noise_gives_an_interval_around_zero(made):
         "zero-shot": made.track("zero-shot", base),
         "semla": made.track("semla", np.clip(base + rng.normal(0, 0.1, 400), 0, 1)),
     }
-    one = made.recording("fog-day", ("fog-day",) * 400, base, base, tracks=tracks)
+    one = made.recording("fog-day", ("fog-day",) * 400, base, base, results=tracks)
     found = gain(made.study([one], strategies=tuple(tracks)), "semla", "zero-shot")
     assert found.low < 0 < found.high
     assert gain(made.study([one], strategies=tuple(tracks)), "semla", "nobody") is None

@@ -10,17 +10,17 @@ import pytest
 pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'semla-ros[evaluate]'")
 pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'semla-ros[evaluate]'")
 
-from semla_ros.errors import EvaluationError
 from semla_ros.evaluation import extra
 from semla_ros.evaluation.analysis.detection import BadMasks
 from semla_ros.evaluation.analysis.frames import SIGNALS
-from semla_ros.evaluation.analysis.summary import ResultTable
+from semla_ros.evaluation.page import BadFrame, worst_grid
 from semla_ros.evaluation.report import PAGE, study_page, write_report
+from semla_ros.evaluation.report.drive_sections import curve_table
 from semla_ros.evaluation.report.findings import findings
 from semla_ros.evaluation.report.sections import page_fills, support_sections
-from semla_ros.evaluation.report.tables import comma_separated, latex, markdown
 from semla_ros.evaluation.report.verdict import verdict
-from semla_ros.evaluation.report.worst import WorstFrames, worst_grid
+from semla_ros.evaluation.report.worst_frames import error_pictures
+from semla_ros.evaluation.table import ResultTable, comma_separated, latex, markdown
 
 TABLE = ResultTable(
     "t",
@@ -70,7 +70,7 @@ def test_the_verdict_has_the_numbers(study):
 def test_a_verdict_on_harm_says_harm(made):
     rows = np.full(60, 0.5)
     tracks = {"zero-shot": made.track("zero-shot", rows), "semla": made.track("semla", rows * 0.6)}
-    one = made.recording("fog-day", ("fog-day",) * 60, rows, rows, tracks=tracks)
+    one = made.recording("fog-day", ("fog-day",) * 60, rows, rows, results=tracks)
     bad = made.study([one], strategies=("zero-shot", "semla"))
     words = verdict(bad, findings(bad))
     assert words[0].startswith("Adaptation hurts: semla is -20.0 points")
@@ -101,9 +101,10 @@ def test_without_the_extra_the_tables_remain(study, tmp_path, monkeypatch):
     def missing(module):
         raise extra.MissingExtraError(f"expected {module!r}: pip install 'semla-ros[evaluate]'")
 
-    for name in ("association", "calibration", "detection", "projection"):
+    for name in ("calibration", "detection"):
         monkeypatch.setattr(f"semla_ros.evaluation.analysis.{name}.evaluate_extra", missing)
-    monkeypatch.setattr("semla_ros.evaluation.report.plots.evaluate_extra", missing)
+    for name in ("library_map", "plots"):
+        monkeypatch.setattr(f"semla_ros.evaluation.report.{name}.evaluate_extra", missing)
     write_report(study, tmp_path)
     page = (tmp_path / PAGE).read_text()
     assert "semla-ros[evaluate]" in page
@@ -121,31 +122,20 @@ def test_tables_in_every_dress():
     assert comma_separated(TABLE) == "who,a_b,c\nx|y,1.25,\nz,3.0,\n"
 
 
-def test_the_worst_frames_are_kept_in_order():
-    worst = WorstFrames([(255, 0, 0), (0, 255, 0)], count=2, width=16)
-    rgb = np.zeros((8, 16, 3), np.uint8)
-    labels = np.zeros((8, 16), np.uint8)
-    for score in (0.5, 0.1, np.nan, 0.9, 0.3):
-        worst.add(rgb, labels, labels, score, f"<frame> {score}")
-    assert [f.score for f in worst.frames] == [0.1, 0.3]
-    shown = worst_grid(worst.frames)
-    assert shown.count("<img") == 8
-    assert "&lt;frame&gt; 0.1" in shown
-    with pytest.raises(EvaluationError, match="one size"):
-        worst.add(rgb, labels[:4], labels, 0.0, "cut")
-
-
 def test_wrong_pixels_are_orange_and_ignored_ones_are_not():
     import cv2
 
-    worst = WorstFrames([(0, 0, 0)] * 2, count=1, width=20)
     truth = np.zeros((20, 20), np.uint8)
     truth[:, 10:15], truth[:, 15:] = 1, 255
-    worst.add(np.full((20, 20, 3), 90, np.uint8), truth, np.zeros_like(truth), 0.2, "x")
-    error = cv2.imdecode(np.frombuffer(worst.frames[0].pictures[3].data, np.uint8), 1)[10]
+    rgb = np.full((20, 20, 3), 90, np.uint8)
+    pictures = error_pictures(rgb, truth, np.zeros_like(truth), [(0, 0, 0)] * 2, width=20)
+    error = cv2.imdecode(np.frombuffer(pictures[3].data, np.uint8), 1)[10]
     assert error[12, 2] > error[12, 0] + 60, "wrong: red over blue"
     assert abs(int(error[3, 2]) - int(error[3, 0])) < 30
     assert abs(int(error[18, 2]) - int(error[18, 0])) < 30
+    shown = worst_grid([BadFrame(0.1, "<frame>", pictures)])
+    assert shown.count("<img") == 4
+    assert "mIoU 10.0 %: &lt;frame&gt;" in shown
 
 
 def test_a_signal_worse_than_chance_is_said_to_point_the_wrong_way(study):
@@ -191,3 +181,17 @@ def test_classes_that_do_not_count_stand_beside_the_headline(study):
     assert page.index("headline") < page.index(note) < page.index("Verdict")
     assert page.index(other) > page.index("How this was made")
     assert f"{len(study.info.classes)} of {len(study.info.classes)} classes" in page
+
+
+def test_the_curve_compares_triggers_with_per_frame_semla(made):
+    names, rows = ("semla", "semla-gated@0.1", "semla-gated@0.5"), np.full(20, 0.6)
+    results = {
+        name: replace(made.track(name, rows * share), swapped=np.arange(20) < swaps)
+        for name, share, swaps in zip(names, (1.0, 0.9, 0.5), (20, 2, 1), strict=True)
+    }
+    one = made.recording("d", ("fog-day",) * 20, rows, rows, results=results)
+    curve = curve_table(made.study([one], strategies=names))
+    assert [row[0] for row in curve.rows] == ["semla-gated@0.5", "semla-gated@0.1"]
+    assert [row[1] for row in curve.rows] == pytest.approx([95.0, 90.0])
+    assert [row[2] for row in curve.rows] == pytest.approx([30.0, 6.0])
+    assert curve_table(made.study([one], strategies=names[1:])) is None

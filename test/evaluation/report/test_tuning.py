@@ -15,8 +15,8 @@ from semla_ros.bundle import open_bundle
 from semla_ros.cli import main
 from semla_ros.config import Config, updated
 from semla_ros.errors import BundleError, EvaluationError
-from semla_ros.evaluation.analysis.gate_sweep import GateScore, chosen_gate
 from semla_ros.evaluation.analysis.mix_sweep import rounded
+from semla_ros.evaluation.analysis.rerun import GateScore, chosen_gate
 from semla_ros.evaluation.analysis.store_calibration import write_calibration
 from semla_ros.evaluation.report.tuning import TuneRequest, tune
 from semla_ros.evaluation.study.store import load_study, save_study
@@ -81,7 +81,7 @@ def telling(study):
     recordings = []
     for number in range(3):
         for recording in study.recordings:
-            track = recording.tracks["semla-gated"]
+            track = recording.results["semla-gated"]
             signals = rng.uniform(0, 1, track.signals.shape)
             hits = np.rint(1000 * (0.2 + 0.5 * signals[:, 2])).astype(np.int64)
             each = np.stack([hits, np.zeros_like(hits), 1000 - hits], axis=1)
@@ -91,7 +91,7 @@ def telling(study):
             known = ("OK",) * recording.frames
             smoothed = rng.uniform(0.1, 1.0, recording.frames)
             recordings.append(
-                replace(recording, name=name, tracks=tracks, levels=known, smoothed=smoothed)
+                replace(recording, name=name, results=tracks, levels=known, smoothed=smoothed)
             )
     return replace(study, recordings=tuple(recordings))
 

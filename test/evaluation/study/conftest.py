@@ -12,11 +12,11 @@ import pytest
 
 from semla_ros.bags.messages import IMAGE, image_fields
 from semla_ros.bags.writer import BagWriter
-from semla_ros.evaluation.study.evaluate import Subject
 from semla_ros.evaluation.study.inputs import InputOptions, open_input
 from semla_ros.evaluation.study.session import Session, StudySettings
+from semla_ros.evaluation.study.source import SequenceSource
 from semla_ros.evaluation.truth.domains import DomainTable, read_domains
-from semla_ros.evaluation.truth.source import NoTruth, TruthSource
+from semla_ros.evaluation.truth.source import TruthSource
 
 COLOURS = {"night": 2, "fog": 153, "rain": 204}
 STEP_NS = 200_000_000
@@ -80,9 +80,11 @@ def open_session(bundle: Path, request: pytest.FixtureRequest):
 def subject(drive: Drive):
     """Return a function that makes a subject of the drive's recording."""
 
-    def made(truth: TruthSource | None = None, domains: DomainTable | None = None) -> Subject:
+    def made(
+        truth: TruthSource | None = None, domains: DomainTable | None = None
+    ) -> SequenceSource:
         frames = open_input(drive.bag, InputOptions(except_topic="/truth"))
         table = domains or read_domains(drive.domains, recording="drive")
-        return Subject("drive.mcap", "drive", frames, truth or NoTruth(), table)
+        return SequenceSource("drive.mcap", "drive", frames, truth, table)
 
     return made

@@ -6,19 +6,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from semla_ros.evaluation.study.record import RecordingTrack, StrategyTrack, Study, StudyInfo
+from semla_ros.evaluation.study.study import SequenceResult, StrategyResult, Study, StudyInfo
 from semla_ros.mask_signals import SIGNALS
 
 CLASSES = ("road", "car", "sky")
 ADAPTERS = ("clear-day", "fog-day")
 
 
-def fake_track(strategy: str, frames: int, *, seed: int = 0) -> StrategyTrack:
+def fake_track(strategy: str, frames: int, *, seed: int = 0) -> StrategyResult:
     """Return a track of `frames` frames whose counts are those of 100 pixels each."""
     rng = np.random.default_rng([seed, frames, len(strategy)])
     counts = rng.integers(1, 30, (frames, 3, len(CLASSES)))
     weights = rng.random((frames, len(ADAPTERS) + 1)).astype(np.float32)
-    return StrategyTrack(
+    return StrategyResult(
         strategy=strategy,
         counts=counts.astype(np.int64),
         weights=weights / weights.sum(axis=1, keepdims=True),
@@ -34,11 +34,11 @@ def fake_recording(
     domains: Sequence[str] = ("clear-day",) * 5 + ("fog-day",) * 5,
     strategies: Sequence[str] = ("zero-shot", "semla"),
     seed: int = 0,
-) -> RecordingTrack:
+) -> SequenceResult:
     """Return one recording at 10 Hz, every frame scored."""
     frames = len(domains)
     rng = np.random.default_rng([seed, frames])
-    return RecordingTrack(
+    return SequenceResult(
         source=f"{name}.mcap",
         name=name,
         topic="/camera",
@@ -51,11 +51,11 @@ def fake_recording(
         support=rng.random(frames),
         smoothed=rng.random(frames),
         levels=("OK",) * frames,
-        tracks={s: fake_track(s, frames, seed=seed) for s in strategies},
+        results={s: fake_track(s, frames, seed=seed) for s in strategies},
     )
 
 
-def fake_study(*recordings: RecordingTrack) -> Study:
+def fake_study(*recordings: SequenceResult) -> Study:
     """Return a study of `recordings`, of one fake recording without any."""
     kept = recordings or (fake_recording(),)
     info = StudyInfo(
@@ -65,6 +65,6 @@ def fake_study(*recordings: RecordingTrack) -> Study:
         classes=CLASSES,
         adapters=ADAPTERS,
         label_map="identity",
-        strategies=tuple(kept[0].tracks),
+        strategies=tuple(kept[0].results),
     )
     return Study(info, kept)

@@ -14,11 +14,11 @@ from semla_ros.answers import known
 from semla_ros.errors import BagError, ConfigError, EvaluationError
 from semla_ros.evaluation.replay import replay
 from semla_ros.evaluation.result import RunInfo
-from semla_ros.evaluation.study import blocks
+from semla_ros.evaluation.study import source as sources
 from semla_ros.evaluation.study.evaluate import evaluate
-from semla_ros.evaluation.study.inputs import InputOptions, Shot, open_input
-from semla_ros.evaluation.study.record import RecordingTrack, StrategyTrack
+from semla_ros.evaluation.study.inputs import InputFrame, InputOptions, open_input
 from semla_ros.evaluation.study.session import Session, StudySettings
+from semla_ros.evaluation.study.study import SequenceResult, StrategyResult
 from semla_ros.evaluation.truth.domains import DomainTable
 from semla_ros.evaluation.truth.label_map import read_label_map
 from semla_ros.evaluation.truth.source import FolderTruth, TopicTruth
@@ -32,7 +32,7 @@ ALL = ("zero-shot", "uniform", "semla", "semla-gated", "oracle", "fixed:fog=0.7,
 def _same(one: object, other: object) -> bool:
     if isinstance(one, np.ndarray):
         return np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
-    if isinstance(one, StrategyTrack | RecordingTrack):
+    if isinstance(one, StrategyResult | SequenceResult):
         return all(_same(getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
     if isinstance(one, dict):
         return all(_same(v, other[k]) for k, v in one.items())
@@ -52,23 +52,23 @@ def test_two_runs_are_equal_whatever_the_blocks(
     open_session, subject, topic_truth, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = open_session(strategies=ALL)
-    first = evaluate(session, subject(topic_truth(session))).track
-    monkeypatch.setattr(blocks, "BLOCK_FRAMES", 7)
-    second = evaluate(session, subject(topic_truth(session))).track
+    first = evaluate(session, subject(topic_truth(session))).result
+    monkeypatch.setattr(sources, "BLOCK_FRAMES", 7)
+    second = evaluate(session, subject(topic_truth(session))).result
     assert _same(first, second)
-    assert list(first.tracks) == list(ALL)
+    assert list(first.results) == list(ALL)
     assert first.scored.all()
-    assert all(t.counts.sum() > 0 for t in first.tracks.values())
+    assert all(t.counts.sum() > 0 for t in first.results.values())
 
 
 def test_the_gated_strategy_is_the_live_replay(bundle: Path, open_session, subject) -> None:
     session = open_session(strategies=("uniform", "semla-gated", "semla"))
-    track = evaluate(session, subject()).track
+    track = evaluate(session, subject()).result
     config = replace(session.config, output_size="input")
     with build_pipeline(config) as pipeline:
-        frames = [s.frame for s in subject().frames.shots(on_note=print)]
+        frames = [s.frame for s in subject().frames.read(on_note=print)]
         live = replay(pipeline, frames, info=RunInfo("drive"))
-    gated = track.tracks["semla-gated"]
+    gated = track.results["semla-gated"]
     assert gated.mask_crc32.tolist() == [f.mask_crc32 for f in live.frames]
     assert gated.swapped.sum() == sum(s.committed for s in live.swaps) > 0
     readings = [known(f.support) for f in live.frames]
@@ -81,7 +81,7 @@ def test_the_gate_without_the_network_decides_as_the_live_pipeline(open_session,
     for leave_out in ("", "domain"):
         session = open_session(strategies=("semla-gated", "semla-gated@0.3"), leave_out=leave_out)
         assert session.config.swap_trigger == 0.3
-        tracks = evaluate(session, subject()).track.tracks
+        tracks = evaluate(session, subject()).result.results
         live, rerun = tracks["semla-gated"], tracks["semla-gated@0.3"]
         assert live.swapped.any()
         assert _same(replace(live, strategy=""), replace(rerun, strategy=""))
@@ -89,9 +89,9 @@ def test_the_gate_without_the_network_decides_as_the_live_pipeline(open_session,
 
 def test_strategies_use_the_adapters_they_should(open_session, subject) -> None:
     session = open_session(strategies=ALL)
-    track = evaluate(session, subject()).track
+    track = evaluate(session, subject()).result
     names = [*session.names, "base"]
-    shares = {s: t.weights for s, t in track.tracks.items()}
+    shares = {s: t.weights for s, t in track.results.items()}
     assert (shares["zero-shot"] == np.eye(4)[3]).all()
     np.testing.assert_allclose(shares["uniform"][:, :3], 1 / 3)
     fixed = dict(zip(names, shares["fixed:fog=0.7,rain=0.3"][0].tolist(), strict=True))
@@ -99,24 +99,24 @@ def test_strategies_use_the_adapters_they_should(open_session, subject) -> None:
     own = [names.index(d) for d in track.domains]
     assert (shares["oracle"].argmax(axis=1) == own).all()
     assert (shares["semla"].argmax(axis=1) == own).all()
-    assert not track.tracks["zero-shot"].swapped.any()
-    assert track.tracks["oracle"].swapped.sum() == 2
+    assert not track.results["zero-shot"].swapped.any()
+    assert track.results["oracle"].swapped.sum() == 2
 
 
 def test_left_out_adapters_are_never_used(open_session, subject) -> None:
     for pattern in ("domain", "n*"):
         session = open_session(leave_out=pattern)
-        track = evaluate(session, subject()).track
+        track = evaluate(session, subject()).result
         columns = {"domain": track.domains, "n*": ["night"] * track.frames}[pattern]
         for strategy in ("uniform", "semla", "semla-gated"):
-            weights = track.tracks[strategy].weights
+            weights = track.results[strategy].weights
             used = [weights[i, session.names.index(d)] for i, d in enumerate(columns)]
             assert not any(used)
-        assert track.tracks["oracle"].weights.any()
+        assert track.results["oracle"].weights.any()
 
 
 def test_returning_to_the_base_is_bit_identical(open_session, subject) -> None:
-    before, after = evaluate(open_session(), subject()).track.probe_crc32
+    before, after = evaluate(open_session(), subject()).result.probe_crc32
     assert before == after
 
 
@@ -124,14 +124,14 @@ def test_truth_from_a_folder_counts_as_truth_on_a_topic(
     drive, open_session, subject, topic_truth
 ) -> None:
     session = open_session(strategies=("zero-shot", "semla"))
-    on_topic = evaluate(session, subject(topic_truth(session))).track
+    on_topic = evaluate(session, subject(topic_truth(session))).result
     folder = FolderTruth(
         drive.labels, read_label_map("identity"), session.classes, max_pixels=10**6
     )
     images = replace(subject(folder), frames=open_input(drive.images, InputOptions(fps=5)))
-    in_folder = evaluate(session, images).track
+    in_folder = evaluate(session, images).result
     for strategy in ("zero-shot", "semla"):
-        mine, other = on_topic.tracks[strategy], in_folder.tracks[strategy]
+        mine, other = on_topic.results[strategy], in_folder.results[strategy]
         assert np.array_equal(mine.counts, other.counts)
 
 
@@ -141,9 +141,9 @@ def test_missing_truth_is_not_scored(drive, tmp_path: Path, open_session, subjec
     session = open_session(strategies=("zero-shot",))
     truth = FolderTruth(tmp_path, read_label_map("identity"), session.classes, max_pixels=10**6)
     images = open_input(drive.images, InputOptions())
-    track = evaluate(session, replace(subject(truth), frames=images)).track
+    track = evaluate(session, replace(subject(truth), frames=images)).result
     assert np.flatnonzero(track.scored).tolist() == [4, 17]
-    assert np.flatnonzero(track.tracks["zero-shot"].counts.any(axis=(1, 2))).tolist() == [4, 17]
+    assert np.flatnonzero(track.results["zero-shot"].counts.any(axis=(1, 2))).tolist() == [4, 17]
 
 
 def test_truth_that_never_fits_is_one_line_at_once(drive, open_session, subject) -> None:
@@ -162,8 +162,8 @@ def test_truth_that_never_fits_is_one_line_at_once(drive, open_session, subject)
 
 
 def test_a_domain_without_its_adapter_has_no_oracle(open_session, subject) -> None:
-    track = evaluate(open_session(), subject(domains=DomainTable("dusk"))).track
-    assert "oracle" not in track.tracks
+    track = evaluate(open_session(), subject(domains=DomainTable("dusk"))).result
+    assert "oracle" not in track.results
     assert any("no oracle" in note for note in track.notes)
 
 
@@ -171,14 +171,14 @@ def test_a_domain_without_its_adapter_has_no_oracle(open_session, subject) -> No
 class _Breaking:
     """Frames that end in an error."""
 
-    shots_of: Iterator[Shot]
+    shots_of: Iterator[InputFrame]
     error: BaseException
     at: int
     topic: str = ""
     count: int = 0
     files: tuple[Path, ...] = ()
 
-    def shots(self, **_: object) -> Iterator[Shot]:
+    def read(self, **_: object) -> Iterator[InputFrame]:
         for shot in self.shots_of:
             if shot.index == self.at:
                 raise self.error
@@ -189,17 +189,17 @@ class _Breaking:
 def test_what_ends_it_early_leaves_whole_blocks(
     open_session, subject, error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocks, "BLOCK_FRAMES", 4)
+    monkeypatch.setattr(sources, "BLOCK_FRAMES", 4)
     whole = subject()
     session = open_session()
-    full = evaluate(session, whole).track
-    broken = _Breaking(whole.frames.shots(on_note=print), error, at=10)
-    track = evaluate(session, replace(whole, frames=broken)).track
+    full = evaluate(session, whole).result
+    broken = _Breaking(whole.frames.read(on_note=print), error, at=10)
+    track = evaluate(session, replace(whole, frames=broken)).result
     assert track.frames == 8
     assert track.ended_early in ("the disk is gone", "interrupted by the user")
-    for strategy, part in track.tracks.items():
-        assert np.array_equal(part.mask_crc32, full.tracks[strategy].mask_crc32[:8])
-    first = _Breaking(whole.frames.shots(on_note=print), error, at=0)
+    for strategy, part in track.results.items():
+        assert np.array_equal(part.mask_crc32, full.results[strategy].mask_crc32[:8])
+    first = _Breaking(whole.frames.read(on_note=print), error, at=0)
     with pytest.raises(type(error)):
         evaluate(session, replace(whole, frames=first))
 
@@ -236,13 +236,13 @@ def test_without_a_navigator_explicit_mixes_are_compared(blind_bundle: Path, sub
     explicit = ("zero-shot", "uniform", "oracle")
     session = Session(StudySettings(blind_bundle, explicit, changes=SETTINGS))
     try:
-        track = evaluate(session, subject()).track
+        track = evaluate(session, subject()).result
     finally:
         session.close()
     assert track.embeddings.shape == (30, 0)
     assert track.distances.shape == (30, 0)
     assert np.isnan(track.support).all()
-    assert track.tracks["oracle"].swapped.sum() == 2
+    assert track.results["oracle"].swapped.sum() == 2
     with pytest.raises(ConfigError, match=r"\['semla', 'semla-gated'\] need a navigator"):
         Session(StudySettings(blind_bundle, changes=SETTINGS))
 
@@ -258,7 +258,7 @@ def test_truth_that_fits_only_some_frames_is_counted_in_a_note(
     truth = FolderTruth(folder, read_label_map("identity"), session.classes, max_pixels=10**6)
     images = open_input(drive.images, InputOptions())
     whole = replace(subject(truth), frames=images)
-    track = evaluate(session, whole).track
+    track = evaluate(session, whole).result
     assert np.flatnonzero(~track.scored).tolist() == [7, 9, 11]
     (note,) = (n for n in track.notes if n.startswith("3 frames not scored: "))
     for message in ("out of range: [9]", "truth of 24 x 24 does not fit", "11.png"):
@@ -271,7 +271,7 @@ def test_frames_that_cannot_be_used_are_skipped_by_all(
     folder = shutil.copytree(drive.images, tmp_path / "images")
     (folder / "3.png").write_bytes(b"no image")
     images = open_input(folder, InputOptions())
-    track = evaluate(open_session(), replace(subject(), frames=images)).track
+    track = evaluate(open_session(), replace(subject(), frames=images)).result
     assert [s.index for s in track.skipped] == [3]
     assert track.frames == 29
-    assert {len(t.swapped) for t in track.tracks.values()} == {29}
+    assert {len(t.swapped) for t in track.results.values()} == {29}

@@ -20,7 +20,7 @@ def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path: Path) -> None:
     for i in (10, 9, 1):
         _image(tmp_path / f"{i}.png", i)
     (tmp_path / "2.jpg").write_bytes(b"no image")
-    shots = list(open_input(tmp_path, InputOptions(fps=4)).shots(on_note=print))
+    shots = list(open_input(tmp_path, InputOptions(fps=4)).read(on_note=print))
     assert [s.name for s in shots] == ["1", "2", "9", "10"]
     assert [s.stamp_ns for s in shots] == [0, 250_000_000, 500_000_000, 750_000_000]
     assert shots[1].frame is None
@@ -31,14 +31,14 @@ def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path: Path) -> None:
 def test_names_that_are_stamps_are_the_time(tmp_path: Path) -> None:
     for stamp in (1_700_000_000_000_000_000, 1_700_000_000_040_000_000):
         _image(tmp_path / "sub" / f"{stamp}.jpg")
-    shots = list(open_input(tmp_path, InputOptions()).shots(on_note=print))
+    shots = list(open_input(tmp_path, InputOptions()).read(on_note=print))
     assert [s.stamp_ns for s in shots] == [1_700_000_000_000_000_000, 1_700_000_000_040_000_000]
 
 
 def test_images_may_differ_in_size(tmp_path: Path) -> None:
     _image(tmp_path / "1.png", size=(4, 6))
     _image(tmp_path / "2.png", size=(8, 9))
-    shots = list(open_input(tmp_path, InputOptions(max_pixels=50)).shots(on_note=print))
+    shots = list(open_input(tmp_path, InputOptions(max_pixels=50)).read(on_note=print))
     assert shots[0].frame is not None
     assert shots[1].frame is None
     assert "at most 50 pixels" in shots[1].reason
@@ -49,9 +49,9 @@ def test_the_camera_of_a_recording_is_not_its_labels(drive) -> None:
         open_input(drive.bag, InputOptions())
     source = open_input(drive.bag, InputOptions(except_topic="truth"))
     assert (source.topic, source.count, source.files) == ("/camera", drive.frames, (drive.bag,))
-    kept = list(source.shots(on_note=print, keep=lambda i: i % 7 == 3))
+    kept = list(source.read(on_note=print, keep=lambda i: i % 7 == 3))
     assert [s.index for s in kept] == [3, 10, 17, 24]
-    whole = list(source.shots(on_note=print))
+    whole = list(source.read(on_note=print))
     assert np.array_equal(kept[1].frame.rgb, whole[10].frame.rgb)
 
 
@@ -64,13 +64,13 @@ def test_a_video_is_its_frames(tmp_path: Path) -> None:
         writer.write(np.full((16, 32, 3), value, np.uint8))
     writer.release()
     source = open_input(path, InputOptions())
-    shots = list(source.shots(on_note=print))
+    shots = list(source.read(on_note=print))
     assert source.count == len(shots) == 3
     assert [s.name for s in shots] == ["000000", "000001", "000002"]
     assert [s.stamp_ns for s in shots] == [0, 200_000_000, 400_000_000]
     means = [float(s.frame.rgb.mean()) for s in shots]
     assert means == pytest.approx([0, 100, 200], abs=3)
-    one = list(source.shots(on_note=print, keep=lambda i: i == 1))
+    one = list(source.read(on_note=print, keep=lambda i: i == 1))
     assert np.array_equal(one[0].frame.rgb, shots[1].frame.rgb)
 
 

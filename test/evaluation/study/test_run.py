@@ -11,10 +11,9 @@ from semla_ros.bundle import open_bundle
 from semla_ros.errors import EvaluationError, SemlaError
 from semla_ros.evaluation.study import run as running
 from semla_ros.evaluation.study import tasks as work
-from semla_ros.evaluation.study.frames_csv import frames_table
 from semla_ros.evaluation.study.run import StudyOutcome, StudyRequest, run_study
 from semla_ros.evaluation.study.session import StudySettings, evaluated_sha256
-from semla_ros.evaluation.study.store import FRAMES, RESULTS, load_study
+from semla_ros.evaluation.study.store import FRAMES, RESULTS, frames_table, load_study
 from semla_ros.evaluation.study.tasks import Task, tasks_of
 
 from .conftest import SETTINGS
@@ -82,7 +81,7 @@ def test_what_is_finished_is_not_done_again(request_for, monkeypatch: pytest.Mon
     def never(*_: object, **__: object) -> None:
         raise AssertionError("nothing is left to do")
 
-    monkeypatch.setattr(running, "run_here", never)
+    monkeypatch.setattr(running, "run_tasks", never)
     second = run_study(request_for())
     assert second.reused == ("bag", "folder")
     assert _bytes(first) == _bytes(second)

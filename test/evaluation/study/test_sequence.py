@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from semla_ros.errors import EvaluationError
-from semla_ros.evaluation.study.gate_curve import gate_curve
-from semla_ros.evaluation.study.record import RecordingTrack
 from semla_ros.evaluation.study.sequence import sequence_metrics
 from semla_ros.evaluation.study.stages import stages_of
+from semla_ros.evaluation.study.study import SequenceResult
 
 from .studies import ADAPTERS, fake_recording
 
@@ -23,7 +22,7 @@ def _drive(
     *,
     semla: list[np.ndarray] | None = None,
     good: list[int] | None = None,
-) -> RecordingTrack:
+) -> SequenceResult:
     """Return a drive at 10 Hz whose gated stream used `mixes`; IoU of every class is good/10."""
     recording = fake_recording(domains=domains, strategies=("semla", "semla-gated"))
     weights = np.stack(mixes)
@@ -31,10 +30,10 @@ def _drive(
     hits = np.array(good or [10] * len(mixes))[:, None].repeat(3, 1)
     counts = np.stack([hits, np.zeros_like(hits), 10 - hits], axis=1)
     gated = replace(
-        recording.tracks["semla-gated"], weights=weights, swapped=changed, counts=counts
+        recording.results["semla-gated"], weights=weights, swapped=changed, counts=counts
     )
-    per_frame = replace(recording.tracks["semla"], weights=np.stack(semla or mixes))
-    return replace(recording, tracks={"semla": per_frame, "semla-gated": gated})
+    per_frame = replace(recording.results["semla"], weights=np.stack(semla or mixes))
+    return replace(recording, results={"semla": per_frame, "semla-gated": gated})
 
 
 THERE_AND_BACK = ("clear-day",) * 10 + ("fog-day",) * 10 + ("clear-day",) * 10
@@ -127,11 +126,11 @@ def test_mious_per_visit_and_until_steady() -> None:
 
 def test_stages_without_truth_have_no_miou() -> None:
     drive = _drive([CLEAR] * 30, THERE_AND_BACK)
-    gated = drive.tracks["semla-gated"]
+    gated = drive.results["semla-gated"]
     unscored = replace(
         drive,
         scored=np.zeros(30, np.bool_),
-        tracks={**drive.tracks, "semla-gated": replace(gated, counts=gated.counts * 0)},
+        results={**drive.results, "semla-gated": replace(gated, counts=gated.counts * 0)},
     )
     outcome = sequence_metrics(unscored, "semla-gated", ADAPTERS).stages[0]
     assert math.isnan(outcome.miou)
@@ -143,17 +142,6 @@ def test_the_base_is_restored_where_both_probes_agree() -> None:
     for probe, expected in (((7, 7), True), ((7, 8), False), ((), None)):
         tried = replace(drive, probe_crc32=probe)
         assert sequence_metrics(tried, "semla-gated", ADAPTERS).base_restored is expected
-
-
-def test_the_curve_compares_with_per_frame_semla() -> None:
-    mious = {"semla": 0.6, "semla-gated@0.1": 0.59, "semla-gated@0.5": 0.5}
-    fusions = {"semla": 200, "semla-gated@0.1": 20, "semla-gated@0.5": 2}
-    points = gate_curve(mious, fusions, strategies=("semla-gated@0.1", "semla-gated@0.5"))
-    assert [p.strategy for p in points] == ["semla-gated@0.5", "semla-gated@0.1"]
-    assert [p.miou_lost for p in points] == pytest.approx([0.1, 0.01])
-    assert [p.fusions_saved for p in points] == pytest.approx([0.99, 0.9])
-    with pytest.raises(EvaluationError, match="'semla'"):
-        gate_curve({"zero-shot": 0.1}, {"zero-shot": 0}, strategies=())
 
 
 def test_an_unknown_strategy_names_those_there_are() -> None:

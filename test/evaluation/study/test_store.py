@@ -10,8 +10,8 @@ import pytest
 
 from semla_ros.errors import EvaluationError
 from semla_ros.evaluation.result import SkippedRecord
-from semla_ros.evaluation.study.record import RecordingTrack, StrategyTrack, merge_studies
 from semla_ros.evaluation.study.store import FRAMES, RESULTS, load_study, save_study
+from semla_ros.evaluation.study.study import SequenceResult, StrategyResult, merge_studies
 
 from .studies import fake_recording, fake_study
 
@@ -19,7 +19,7 @@ from .studies import fake_recording, fake_study
 def _equal(one: object, other: object) -> bool:
     if isinstance(one, np.ndarray):
         return isinstance(other, np.ndarray) and np.array_equal(one, other)
-    if isinstance(one, StrategyTrack | RecordingTrack):
+    if isinstance(one, StrategyResult | SequenceResult):
         return all(_equal(getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
     if isinstance(one, dict):
         return isinstance(other, dict) and all(_equal(v, other[k]) for k, v in one.items())

@@ -8,9 +8,8 @@ import yaml
 
 from semla_ros.bundler.label_sets import read_classes
 from semla_ros.errors import EvaluationError
-from semla_ros.evaluation.truth.class_mapping import class_mapping
+from semla_ros.evaluation.truth.class_mapping import Synonyms, class_mapping
 from semla_ros.evaluation.truth.label_map import label_maps, read_label_map
-from semla_ros.evaluation.truth.synonyms import Synonyms
 
 DEMO = ("road", "sidewalk", "building", "vegetation", "sky", "car", "person", "pole", "sign")
 CITYSCAPES = read_classes("cityscapes").names

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from semla_ros.types import Float32Array, Float64Array
 
 UInt32Array = npt.NDArray[np.uint32]
 BoolArray = npt.NDArray[np.bool_]
+StrArray = npt.NDArray[np.str_]
 
 ZERO_SHOT, UNIFORM, SEMLA = "zero-shot", "uniform", "semla"
 GATED, ORACLE, FIXED = "semla-gated", "oracle", "fixed:"
@@ -34,7 +36,7 @@ mIoU against fusions.
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class StrategyTrack:
+class StrategyResult:
     """What one strategy did on every frame of one recording.
 
     Attributes:
@@ -62,7 +64,7 @@ class StrategyTrack:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RecordingTrack:
+class SequenceResult:
     """One recording: what was seen on every frame, and what each strategy made of it.
 
     Attributes:
@@ -79,7 +81,7 @@ class RecordingTrack:
         smoothed: (F,) float64 smoothed score of the gated stream, as the node publishes it; NaN
             before its first observation or where the gated strategy did not run.
         levels: Support level of the gated stream at each frame, `""` where `smoothed` is NaN.
-        tracks: Strategy -> what it did, in the order of `StudyInfo.strategies`; a strategy may be
+        results: Strategy -> what it did, in the order of `StudyInfo.strategies`; a strategy may be
             missing where it has no meaning (`oracle` without domains).
         skipped: Frames that could not be used, and why.
         notes: What a reader should know about this recording.
@@ -100,7 +102,7 @@ class RecordingTrack:
     support: Float64Array
     smoothed: Float64Array
     levels: tuple[str, ...]
-    tracks: Mapping[str, StrategyTrack]
+    results: Mapping[str, StrategyResult]
     skipped: tuple[SkippedRecord, ...] = ()
     notes: tuple[str, ...] = ()
     ended_early: str = ""
@@ -110,6 +112,18 @@ class RecordingTrack:
     def frames(self) -> int:
         """Number of frames F."""
         return len(self.stamps_ns)
+
+    @property
+    def places(self) -> StrArray:
+        """(F,) domain of each frame, the recording's name where it is unknown."""
+        return np.array([domain or self.name for domain in self.domains], dtype=np.str_)
+
+    @property
+    def indices(self) -> list[int]:
+        """Place in the input of each row: skipped frames have a place but no row."""
+        skipped = {s.index for s in self.skipped}
+        places = (i for i in range(self.frames + len(skipped)) if i not in skipped)
+        return list(islice(places, self.frames))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +169,7 @@ class Study:
     """One evaluation: saved, merged and shown again without recordings or model."""
 
     info: StudyInfo
-    recordings: tuple[RecordingTrack, ...]
+    recordings: tuple[SequenceResult, ...]
     notes: tuple[str, ...] = ()
 
     @property
@@ -192,7 +206,7 @@ def merge_studies(studies: Sequence[Study]) -> Study:
     return Study(replace(first, strategies=names), _distinct(recordings), notes)
 
 
-def _distinct(recordings: Sequence[RecordingTrack]) -> tuple[RecordingTrack, ...]:
+def _distinct(recordings: Sequence[SequenceResult]) -> tuple[SequenceResult, ...]:
     taken: set[str] = set()
     renamed = []
     for each in recordings:

@@ -1,0 +1,257 @@
+"""Tasks carried out by this process, by several of this machine, or by a Ray cluster.
+
+Every worker opens the bundle once and returns the files of its shards, so the bytes are those of a
+run in one process. What fails, or takes its worker down, is tried once more, one at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import pickle
+import signal
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
+from contextlib import closing
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, ClassVar
+
+from semla_ros.errors import EngineUnavailableError, EvaluationError, SemlaError
+from semla_ros.evaluation.study.session import Session, StudySettings
+from semla_ros.evaluation.study.tasks import Task, TaskResult, carry_out
+
+_LOG = logging.getLogger(__name__)
+_TICK_S = 0.2
+_GRACE_S = 60.0
+LOCAL = "local"
+"""`--ray local`: a cluster of this machine's processes, made for the run."""
+OnDone = Callable[[Task, TaskResult], None]
+OnProgress = Callable[[int], None]
+_Done = Generator[tuple[Task, TaskResult], None, None]
+
+
+def run_tasks(
+    tasks: Sequence[Task],
+    settings: StudySettings,
+    *,
+    on_done: OnDone,
+    on_progress: OnProgress = lambda _: None,
+    jobs: int = 1,
+    ray: str = "",
+) -> None:
+    """Carry out `tasks`; Ctrl-C ends it after what the workers have so far was handed over.
+
+    Args:
+        tasks: What to do.
+        settings: How.
+        on_done: Called in this process for every shard.
+        on_progress: Called in this process with the number of masks made; not by a cluster.
+        jobs: How many workers; 1 stays in this process. Of a cluster at most: 0 takes its cores.
+        ray: `auto` or the address of a running Ray cluster, to which inputs must be readable;
+            `local` starts one here; "" for none.
+
+    Raises:
+        EngineUnavailableError: Ray is not installed, or there is no such cluster.
+        SemlaError: The bundle cannot be used.
+        KeyboardInterrupt: By the user, where other processes do the work.
+    """
+
+    def worked(chosen: Sequence[Task], jobs: int) -> _Done:
+        if ray:
+            return _by_cluster(chosen, settings, address=ray, jobs=jobs)
+        if here:
+            return _here(chosen, settings, on_progress)
+        return _by_processes(chosen, settings, jobs=jobs, on_progress=on_progress)
+
+    here = min(jobs, len(tasks)) < 2
+    failed: dict[Task, TaskResult] = {}
+    stopped = False
+    with closing(worked(tasks, jobs)) as first:
+        for task, shard in first:
+            stopped = stopped or shard.interrupted
+            if shard.error and not shard.interrupted:
+                _LOG.warning("%s failed and is tried again: %s", task.name, shard.error)
+                failed[task] = shard
+            else:
+                on_done(task, shard)
+    if failed:
+        for task, shard in failed.items() if stopped else worked([*failed], 1):
+            on_done(task, shard)
+
+
+def threads_each(settings: StudySettings, workers: int) -> StudySettings:
+    """Return `settings` with this machine's cores shared among `workers`, unless it says."""
+    if settings.config().threads:
+        return settings
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    return replace(settings, changes={**settings.changes, "threads": threads})
+
+
+def _here(tasks: Sequence[Task], settings: StudySettings, on_progress: OnProgress) -> _Done:
+    with closing(Session(settings)) as session:
+        for task in tasks:
+            shard = carry_out(session, task, progress=on_progress)
+            yield task, shard
+            if shard.interrupted:
+                return
+
+
+def _by_processes(
+    tasks: Sequence[Task], settings: StudySettings, *, jobs: int, on_progress: OnProgress
+) -> _Done:
+    workers = min(jobs, len(tasks))
+    context = multiprocessing.get_context("spawn")
+    masks = context.Value("q")
+    how = pickle.dumps(threads_each(settings, jobs))
+    pools: list[ProcessPoolExecutor] = []
+
+    def submit(task: Task) -> Future[TaskResult]:
+        try:
+            return pools[-1].submit(_in_child, how, task)
+        except (IndexError, BrokenExecutor):  # a worker that dies takes its pool with it
+            pools.append(ProcessPoolExecutor(workers, context, _Child.begin, (masks,)))
+            return pools[-1].submit(_in_child, how, task)
+
+    def tick() -> None:
+        with masks.get_lock():
+            made, masks.value = masks.value, 0
+        if made:
+            on_progress(made)
+
+    try:
+        yield from _finished(tasks, submit, at_once=workers, tick=tick)
+    finally:
+        for pool in pools:
+            pool.shutdown(cancel_futures=True)
+
+
+def _by_cluster(
+    tasks: Sequence[Task], settings: StudySettings, *, address: str, jobs: int
+) -> _Done:
+    ray = _ray()
+    local = address == LOCAL
+    try:
+        ray.init(
+            address=None if local else address,
+            num_cpus=max(jobs, 1) if local else None,
+            include_dashboard=False if local else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise EngineUnavailableError(
+            f"no Ray cluster at {address!r}: {error}; start one (`ray start --head`) or use --jobs"
+        ) from error
+    try:
+        threads = settings.config().threads or 1
+        how = pickle.dumps(replace(settings, changes={**settings.changes, "threads": threads}))
+        workers = jobs or int(ray.cluster_resources().get("CPU", 1)) // threads
+        remote = ray.remote(num_cpus=threads, max_retries=0)(_on_worker)
+        yield from _finished(
+            tasks, lambda task: remote.remote(how, task).future(), at_once=max(1, workers)
+        )
+    finally:
+        ray.shutdown()
+
+
+def _finished(
+    tasks: Sequence[Task],
+    submit: Callable[[Task], Future[TaskResult]],
+    *,
+    at_once: int,
+    tick: Callable[[], None] = lambda: None,
+) -> _Done:
+    """Yield each task with its shard as it is done; hands out no more after Ctrl-C in a worker.
+
+    Raises:
+        SemlaError: A worker could not open the bundle: no other could.
+        KeyboardInterrupt: By the user; what the workers, who got the same signal, still hand over
+            is yielded first.
+    """
+    waiting, running = deque(tasks), dict[Future[TaskResult], Task]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                task = waiting.popleft()
+                running[submit(task)] = task
+            done, _ = wait(running, timeout=_TICK_S, return_when=FIRST_COMPLETED)
+            tick()
+            for future in done:
+                shard = _shard_of(future, running[future])
+                if shard.interrupted:
+                    waiting.clear()
+                yield running.pop(future), shard
+    except KeyboardInterrupt:
+        for future in wait(running, timeout=_GRACE_S).done:
+            yield running[future], _shard_of(future, running[future])
+        raise
+
+
+def _shard_of(future: Future[TaskResult], task: Task) -> TaskResult:
+    """Return the shard; the error of one whose worker died."""
+    error = future.exception()
+    if error is None:
+        return future.result()
+    cause = getattr(error, "cause", error)  # Ray wraps what a task raised
+    if isinstance(cause, SemlaError):
+        raise EvaluationError(str(cause)) from error
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    why = lines[-1] if lines else type(error).__name__
+    return TaskResult(task.name, {}, f"its worker failed: {why}")
+
+
+class _Child:
+    """What a process of the pool keeps between tasks."""
+
+    masks: ClassVar[Any] = None
+
+    @classmethod
+    def begin(cls, masks: Any) -> None:  # noqa: ANN401  a shared integer
+        """Count masks in `masks`; Ctrl-C ends a task, never a process that waits for one."""
+        cls.masks = masks
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    @classmethod
+    def count(cls, masks: int) -> None:
+        """Count masks that were made."""
+        with cls.masks.get_lock():
+            cls.masks.value += masks
+
+
+def _in_child(settings: bytes, task: Task) -> TaskResult:
+    session = _session(settings)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return carry_out(session, task, progress=_Child.count)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _on_worker(settings: bytes, task: Task) -> TaskResult:
+    return carry_out(_session(settings), task)
+
+
+@lru_cache(maxsize=1)
+def _session(settings: bytes) -> Session:
+    """Return the session of this worker, opened for its first task."""
+    opened: StudySettings = pickle.loads(settings)
+    return Session(opened)
+
+
+def _ray() -> Any:  # noqa: ANN401  an optional module
+    try:
+        import ray
+    except ImportError as error:
+        raise EngineUnavailableError(
+            "--ray needs Ray: pip install 'semla-ros[cluster]', or use --jobs"
+        ) from error
+    return ray
