@@ -21,16 +21,16 @@ __path__ = extend_path(__path__, __name__)
 __version__ = "0.1.0"
 
 _HOME = {
-    "AdapterMix": "types",
-    "Config": "config",
-    "Frame": "types",
+    "AdapterMix": "core.types",
+    "Config": "core.config",
+    "Frame": "core.types",
     "ModelBundle": "bundle",
     "ReplayRequest": "evaluation.run",
-    "SemlaError": "errors",
+    "SemlaError": "core.errors",
     "build_pipeline": "pipeline",
     "open_bundle": "bundle",
     "read_frames": "bags.reader",
-    "read_image": "image_file",
+    "read_image": "files.image_file",
     "run_replay": "evaluation.run",
 }
 __all__ = list(_HOME)

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from semla_ros.core.novelty import EmbeddingSample
+from semla_ros.core.types import Float64Array
 from semla_ros.navigator.held_out import (
     FALSE_ALARMS,
     library_alarm,
     tied_whitening,
 )
-from semla_ros.novelty import EmbeddingSample
-from semla_ros.types import Float64Array
 
 _DRIVES, _FRAMES = 6, 40
 """New drives of each domain, and the frames of each."""

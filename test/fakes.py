@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from semla_ros.bundle import AdaptationDefaults, ModelBundle, NavigatorSpec, TextSpec
+from semla_ros.core.types import Frame, LoraAdapter, LoraLayer, Vocabulary
 from semla_ros.network.config import CatSegConfig
-from semla_ros.types import Frame, LoraAdapter, LoraLayer, Vocabulary
 
 if TYPE_CHECKING:
     from semla_ros.network.catseg import CatSeg

@@ -26,9 +26,9 @@ from semla_ros.bundle import (
     file_sha256,
     manifest_to_dict,
 )
+from semla_ros.core.types import LoraAdapter, LoraLayer, Vocabulary
 from semla_ros.library.statistics import DomainStatistics, write_statistics
 from semla_ros.library.storage import write_adapter
-from semla_ros.types import LoraAdapter, LoraLayer, Vocabulary
 
 SIZE, POOL, DIM, NAVIGATOR = 32, 4, 8, 16
 SIDE = SIZE // POOL

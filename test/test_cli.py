@@ -12,7 +12,7 @@ import pytest
 from semla_ros.bags.messages import IMAGE, image_fields
 from semla_ros.bags.writer import BagWriter
 from semla_ros.cli import VERBS, main
-from semla_ros.config import PARAMETERS
+from semla_ros.core.config import PARAMETERS
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from semla_ros import shipped
+from semla_ros.core import shipped
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = "from setuptools import build_meta; print(build_meta.build_{kind}({folder!r}))"
@@ -116,7 +116,7 @@ from semla_ros.bags.definitions import typestore_with
 from semla_ros.bundler.label_sets import label_sets
 from semla_ros.evaluation.truth.label_map import label_maps, read_label_map
 from semla_ros.evaluation.truth.class_mapping import Synonyms
-from semla_ros.drive import dds_profile
+from semla_ros.processes.drive import dds_profile
 from semla_ros.pipeline import default_bundle
 maps = {name: read_label_map(name).name for name in label_maps()}
 print(json.dumps({

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from semla_ros.config import Config, updated
+from semla_ros.core.config import Config, updated
 
 ROOT = Path(__file__).resolve().parents[1]
 SECURITY = ROOT / "config" / "security"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from lz4.frame import LZ4FrameDecompressor
 
 from semla_ros.bags.mcap_records import MAX_CHUNK_BYTES
-from semla_ros.errors import BagError
+from semla_ros.core.errors import BagError
 
 _FREE_BYTES = 1 << 30
 _MAX_RATIO = 1000

@@ -12,8 +12,8 @@ from pathlib import Path
 from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from semla_ros.errors import BagError
-from semla_ros.shipped import shipped
+from semla_ros.core.errors import BagError
+from semla_ros.core.shipped import shipped
 
 SOURCES: Mapping[str, str] = {"semla_ros": "msg", "vision_msgs": "vision_msgs/msg"}
 """Packages besides ROS 2's common interfaces -> where their `.msg` files are shipped."""

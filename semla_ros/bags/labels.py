@@ -19,7 +19,7 @@ from semla_ros.bags.recording import (
     stored_messages,
 )
 from semla_ros.bags.topics import sound_stamp_ns
-from semla_ros.errors import BagError
+from semla_ros.core.errors import BagError
 
 _KINDS = {
     "mono8": (np.uint8, 1),

@@ -21,7 +21,7 @@ from typing import BinaryIO
 from semla_ros.bags import mcap_records as mcap
 from semla_ros.bags.allowance import Allowance
 from semla_ros.bags.mcap_records import Channel, Schema, Span
-from semla_ros.errors import BagError
+from semla_ros.core.errors import BagError
 
 _ENCODINGS = {"cdr": False, "ros1": True}
 """Message encodings that are read -> whether they are ROS 1's."""

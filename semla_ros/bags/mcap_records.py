@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from lz4.frame import LZ4FrameDecompressor
 
-from semla_ros.errors import BagError
+from semla_ros.core.errors import BagError
 
 if sys.version_info >= (3, 14):
     from compression.zstd import ZstdDecompressor, ZstdError

@@ -7,10 +7,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from semla_ros.answers import SUPPORT_LEVELS, SupportReading, SwapEvent
-from semla_ros.errors import BagError
+from semla_ros.core.answers import SUPPORT_LEVELS, SupportReading, SwapEvent
+from semla_ros.core.errors import BagError
+from semla_ros.core.types import AdapterMix, DomainEstimate, UInt8Array, Vocabulary
 from semla_ros.navigator.support import distances_to
-from semla_ros.types import AdapterMix, DomainEstimate, UInt8Array, Vocabulary
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"

@@ -17,8 +17,8 @@ from semla_ros.bags.sqlite_guard import guarded_sqlite
 from semla_ros.bags.sqlite_mend import MendedSqlite
 from semla_ros.bags.sqlite_wal import WalView, recovered_copy, wal_of
 from semla_ros.bags.unpacking import PACKED, unpacked
-from semla_ros.errors import BagError
-from semla_ros.lfs_pointer import lfs_remedy_of
+from semla_ros.core.errors import BagError
+from semla_ros.files.lfs_pointer import lfs_remedy_of
 
 STORAGE_SUFFIXES = (".mcap", ".db3", ".bag")
 METADATA = "metadata.yaml"

@@ -19,11 +19,11 @@ from semla_ros.bags.recording import (
     stored_messages,
 )
 from semla_ros.bags.topics import MAX_STAMP_NS, sound_stamp_ns
-from semla_ros.compressed_image import decode_compressed
-from semla_ros.errors import BagError, FrameError
-from semla_ros.image_codec import FULL_BITS, dark_note, decode_image
-from semla_ros.image_file import DEFAULT_MAX_PIXELS
-from semla_ros.types import Frame, UInt8Array
+from semla_ros.core.errors import BagError, FrameError
+from semla_ros.core.types import Frame, UInt8Array
+from semla_ros.files.compressed_image import decode_compressed
+from semla_ros.files.image_codec import FULL_BITS, dark_note, decode_image
+from semla_ros.files.image_file import DEFAULT_MAX_PIXELS
 
 __all__ = ["ImageTopic", "SkippedFrame", "choose_topic", "image_topics", "read_frames"]
 

@@ -13,7 +13,7 @@ from semla_ros.bags.mcap_file import McapFile
 from semla_ros.bags.opening import NoteSink, guarded, open_readers
 from semla_ros.bags.ros1_bag import Ros1Bag
 from semla_ros.bags.unpacking import unpacked_message
-from semla_ros.errors import BagError
+from semla_ros.core.errors import BagError
 
 RAW = "sensor_msgs/msg/Image"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"

@@ -12,7 +12,7 @@ from rosbags.rosbag1 import Reader
 from rosbags.rosbag1.reader import Chunk, decompressors
 
 from semla_ros.bags.allowance import Allowance, unpack_ros1
-from semla_ros.errors import BagError
+from semla_ros.core.errors import BagError
 
 _ENTRY_BYTES = 12
 _NAMES = {function: name for name, function in decompressors.items()}

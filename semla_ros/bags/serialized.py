@@ -8,7 +8,7 @@ from pathlib import Path
 
 from semla_ros.bags.opening import NoteSink
 from semla_ros.bags.recording import choose_topic, log_note, stored_messages
-from semla_ros.errors import BagError
+from semla_ros.core.errors import BagError
 
 
 @dataclass(frozen=True, slots=True)

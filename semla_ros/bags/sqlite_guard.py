@@ -12,7 +12,7 @@ from typing import Any
 
 import apsw
 
-from semla_ros.errors import BagError
+from semla_ros.core.errors import BagError
 
 MAX_VALUE_BYTES = 1 << 28
 STEPS = 1_000_000

@@ -22,7 +22,7 @@ from rosbags.interfaces import (
 )
 
 from semla_ros.bags.sqlite_guard import STEPS, StepBudget, check_schema
-from semla_ros.errors import BagError
+from semla_ros.core.errors import BagError
 
 
 class MendedSqlite:

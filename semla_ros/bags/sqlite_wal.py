@@ -22,7 +22,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from semla_ros.errors import BagError
+from semla_ros.core.errors import BagError
 
 _MAGIC = 0x377F0682
 _HEADER = struct.Struct(">IIIIIIII")

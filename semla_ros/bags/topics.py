@@ -10,7 +10,7 @@ from typing import Any
 from semla_ros.bags.definitions import typestore_with
 from semla_ros.bags.opening import guarded
 from semla_ros.bags.recording import ImageTopic, stored_messages
-from semla_ros.errors import BagError
+from semla_ros.core.errors import BagError
 
 
 @dataclass(frozen=True, slots=True)

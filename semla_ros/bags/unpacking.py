@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from semla_ros.errors import BagError
+from semla_ros.core.errors import BagError
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -21,7 +21,7 @@ from rosbags.rosbag2.errors import WriterError
 from rosbags.rosbag2.storage_mcap import McapWriter
 
 from semla_ros.bags.definitions import typestore_with
-from semla_ros.errors import BagError
+from semla_ros.core.errors import BagError
 
 _LOG = logging.getLogger(__name__)
 _NUMPY = {"bool": np.bool_, "byte": np.uint8, "char": np.uint8} | {

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle, islice
 
-from semla_ros.config import Config, updated
+from semla_ros.core.config import Config, updated
+from semla_ros.core.timing import now_ms
+from semla_ros.core.types import UInt8Array
 from semla_ros.pipeline import AdaptivePipeline, build_pipeline
-from semla_ros.timing import now_ms
-from semla_ros.types import UInt8Array
 
 
 @dataclass(frozen=True, slots=True)

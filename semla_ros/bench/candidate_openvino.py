@@ -6,12 +6,12 @@ import importlib
 from typing import Any, ClassVar
 
 from semla_ros.bench.candidates import Candidate, Material, MixedWeights
+from semla_ros.bundle.onnx_session import cpu_threads
+from semla_ros.core.errors import EngineUnavailableError
+from semla_ros.core.types import AdapterMix, Float32Array, UInt8Array
 from semla_ros.engine.openvino_graph import open_core, resolved_precision
 from semla_ros.engine.preprocess import InputBuffer
 from semla_ros.engine.weights import graph_array
-from semla_ros.errors import EngineUnavailableError
-from semla_ros.onnx_session import cpu_threads
-from semla_ros.types import AdapterMix, Float32Array, UInt8Array
 
 
 class CompiledAnew(Candidate):

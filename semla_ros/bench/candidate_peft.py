@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from semla_ros.bench.candidates import Candidate, Material
+from semla_ros.bundle.onnx_session import cpu_threads
+from semla_ros.core.errors import EngineUnavailableError
+from semla_ros.core.types import BASE, AdapterMix, Float32Array, LoraAdapter, UInt8Array
 from semla_ros.engine.preprocess import InputBuffer
 from semla_ros.engine.text import TextEncoder
-from semla_ros.errors import EngineUnavailableError
-from semla_ros.onnx_session import cpu_threads
-from semla_ros.types import BASE, AdapterMix, Float32Array, LoraAdapter, UInt8Array
 
 
 class PeftUnmerged(Candidate):

@@ -7,8 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from semla_ros.base_weights import BaseWeights
 from semla_ros.bundle import ModelBundle
+from semla_ros.bundle.base_weights import BaseWeights
+from semla_ros.bundle.onnx_session import SharedInitializers, open_session
+from semla_ros.core.types import (
+    AdapterMix,
+    Float32Array,
+    LoraAdapter,
+    UInt8Array,
+    WeightSet,
+)
 from semla_ros.engine import create_engine
 from semla_ros.engine.preprocess import InputBuffer
 from semla_ros.engine.slot_buffers import SlotBuffers
@@ -18,15 +26,7 @@ from semla_ros.engine.weights import (
     layers_of,
     read_base_weights,
 )
-from semla_ros.onnx_session import SharedInitializers, open_session
-from semla_ros.types import (
-    AdapterMix,
-    Float32Array,
-    LoraAdapter,
-    UInt8Array,
-    WeightSet,
-)
-from semla_ros.weight_set import make_weight_set
+from semla_ros.pipeline.weight_set import make_weight_set
 
 
 @dataclass(frozen=True, slots=True)

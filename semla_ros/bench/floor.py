@@ -18,15 +18,15 @@ from semla_ros.bench.made_bundle import BUNDLE, VIT_B, bundle_of
 from semla_ros.bench.record import BenchRecord, Row
 from semla_ros.bench.roofline import RUNS, Processor, Work, least_ms, processor_of, work_of
 from semla_ros.bundle import ModelBundle
+from semla_ros.bundle.onnx_session import cpu_threads
+from semla_ros.core.errors import ConfigError, EngineUnavailableError
+from semla_ros.core.timing import now_ms, processor_ms
+from semla_ros.core.types import UInt8Array
 from semla_ros.engine import SegmentationEngine, create_engine
 from semla_ros.engine.golden import golden_case
 from semla_ros.engine.options import AUTO
 from semla_ros.engine.postprocess import LabelBuffers
 from semla_ros.engine.preprocess import InputBuffer
-from semla_ros.errors import ConfigError, EngineUnavailableError
-from semla_ros.onnx_session import cpu_threads
-from semla_ros.timing import now_ms, processor_ms
-from semla_ros.types import UInt8Array
 
 ENGINES: tuple[str, ...] = ("onnx:f32", "openvino:f32", "openvino:bf16", "torch:f32", "torch:bf16")
 

@@ -17,18 +17,18 @@ from typing import Any
 
 import numpy as np
 
-from semla_ros.base_weights import BaseWeights
 from semla_ros.bench.candidate_peft import PeftMerge
 from semla_ros.bench.library_scale import library_costs, retrieval_costs
 from semla_ros.bench.record import BenchRecord, Row
 from semla_ros.bundle import GraphWeight, open_bundle
+from semla_ros.bundle.base_weights import BaseWeights
+from semla_ros.core.executors import use_one_blas_thread
+from semla_ros.core.timing import now_ms
+from semla_ros.core.types import AdapterMix, Float32Array, LoraAdapter, LoraLayer
 from semla_ros.engine.slot_buffers import SlotBuffers
-from semla_ros.executors import use_one_blas_thread
 from semla_ros.library.fusion import MergedWeights
 from semla_ros.network.config import VIT_L, CatSegConfig
 from semla_ros.network.layers import adaptable_layers
-from semla_ros.timing import now_ms
-from semla_ros.types import AdapterMix, Float32Array, LoraAdapter, LoraLayer
 
 RANK, MEMBERS, SCALING = 8, 5, 2.0
 """SemLA's published adapters: rank 8, alpha 16, five of them in a mix."""

@@ -21,6 +21,10 @@ import numpy as np
 from semla_ros.bench.measures import summary
 from semla_ros.bench.record import BenchRecord, Row, save_record
 from semla_ros.bundle import ModelBundle, open_bundle
+from semla_ros.core.errors import SemlaError
+from semla_ros.core.executors import lower_priority
+from semla_ros.core.timing import now_ms
+from semla_ros.core.types import AdapterMix, Float32Array, WeightSet
 from semla_ros.engine import EngineOptions, require_tensorrt
 from semla_ros.engine.golden import golden_case, relative_error, require_golden
 from semla_ros.engine.options import F16, F32
@@ -29,11 +33,7 @@ from semla_ros.engine.tensorrt.engine import TensorRtEngine
 from semla_ros.engine.tensorrt.plans import INPUTS, REFIT
 from semla_ros.engine.tensorrt.toolkit import Toolkit
 from semla_ros.engine.weights import read_base_weights
-from semla_ros.errors import SemlaError
-from semla_ros.executors import lower_priority
 from semla_ros.pipeline import default_bundle
-from semla_ros.timing import now_ms
-from semla_ros.types import AdapterMix, Float32Array, WeightSet
 
 EXIT_MISSING = 2
 MODES = (INPUTS, REFIT)

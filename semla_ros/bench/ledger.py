@@ -10,8 +10,8 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
-from semla_ros.answers import SwapEvent
-from semla_ros.swap import AdapterSwapper
+from semla_ros.core.answers import SwapEvent
+from semla_ros.pipeline.swap import AdapterSwapper
 
 REQUESTED, COMMITTED, FAILED, SUPERSEDED = "requested", "committed", "failed", "superseded"
 LOGGED = "logged"
@@ -51,7 +51,10 @@ class SwapLedger:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Count what the swapper logs while the context is open, instead of showing it."""
-        logger, handler = logging.getLogger("semla_ros.swap"), logging.Handler(logging.INFO)
+        logger, handler = (
+            logging.getLogger("semla_ros.pipeline.swap"),
+            logging.Handler(logging.INFO),
+        )
         handler.emit = self._logged  # type: ignore[method-assign]
         level, shown = logger.level, logger.propagate
         logger.addHandler(handler)

@@ -12,6 +12,8 @@ import numpy as np
 
 from semla_ros.bench.record import Row
 from semla_ros.bundle import GraphWeight
+from semla_ros.core.timing import now_ms, processor_ms
+from semla_ros.core.types import Float32Array, LoraAdapter, LoraLayer, UInt8Array
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.memory import bytes_of
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
@@ -19,8 +21,6 @@ from semla_ros.library.statistics import DomainStatistics, write_statistics
 from semla_ros.library.storage import CONFIG_FILE, TENSOR_FILE, read_adapter, write_adapter
 from semla_ros.navigator.distance import DISTANCES, CentroidBank, novelties
 from semla_ros.navigator.navigator import Navigator
-from semla_ros.timing import now_ms, processor_ms
-from semla_ros.types import Float32Array, LoraAdapter, LoraLayer, UInt8Array
 
 DIM = 768
 CENTROIDS = 10_000

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from semla_ros.bundle import AdaptationDefaults, ModelBundle, TextSpec, open_bundle
-from semla_ros.errors import EngineUnavailableError
+from semla_ros.core.errors import EngineUnavailableError
+from semla_ros.core.types import LoraAdapter, LoraLayer
 from semla_ros.library.storage import write_adapter
 from semla_ros.pipeline import default_bundle
-from semla_ros.types import LoraAdapter, LoraLayer
 from semla_ros.viz.palette import vocabulary_of
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 
 from semla_ros.bench.record import BenchRecord, Row
+from semla_ros.core.errors import EvaluationError
+from semla_ros.core.timing import processor_ms
+from semla_ros.core.types import Float32Array
 from semla_ros.engine.postprocess import LabelBuffers, Labels
-from semla_ros.errors import EvaluationError
-from semla_ros.timing import processor_ms
-from semla_ros.types import Float32Array
 
 _SIZES = {"720p": (720, 1280), "1080p": (1080, 1920), "4K": (2160, 3840)}
 _CASES = ((8, "regions"), (19, "regions"), (150, "regions"), (19, "noise"))

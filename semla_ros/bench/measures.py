@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semla_ros.types import Float64Array
+from semla_ros.core.types import Float64Array
 
 SHARES = (50, 95, 99)
 _Z95 = 1.96

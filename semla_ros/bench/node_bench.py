@@ -17,8 +17,8 @@ from semla_ros.bench.measures import summary
 from semla_ros.bench.node_run import NodeRun, keeps_up, run_of
 from semla_ros.bench.processes import LiveNode, Setup, live_node, live_relay
 from semla_ros.bench.resources import Sampler, Usage
-from semla_ros.drive import require_ros
-from semla_ros.errors import ConfigError
+from semla_ros.core.errors import ConfigError
+from semla_ros.processes.drive import require_ros
 
 _LOG = logging.getLogger(__name__)
 

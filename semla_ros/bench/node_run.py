@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from semla_ros.bench.measures import jitter, summary
-from semla_ros.types import Float64Array
+from semla_ros.core.types import Float64Array
 
 LATE_MS = 100.0
 STALL_MS = 1.0

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from semla_ros.children import Processes, stop_process
-from semla_ros.errors import SemlaError
+from semla_ros.core.errors import SemlaError
+from semla_ros.processes.children import Processes, stop_process
 
 if TYPE_CHECKING:
     from rclpy.node import Node

@@ -9,7 +9,7 @@ from typing import Any
 
 from semla_ros.bench.pictures import latency_curves, memory_curve, swap_timeline
 from semla_ros.bench.record import BenchRecord, Row, read_record
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
 
 BUSY_PER_CORE = 0.3
 _IMAGES = "images"

@@ -14,10 +14,10 @@ from typing import Any
 
 from semla_ros.bench.frames import CAMERA
 from semla_ros.bench.orders import Order, Peer
-from semla_ros.children import Processes
-from semla_ros.config import PARAMETERS
-from semla_ros.drive import DDS_PROFILE, DriveRequest, node_command, node_environment
-from semla_ros.errors import ConfigError, SemlaError
+from semla_ros.core.config import PARAMETERS
+from semla_ros.core.errors import ConfigError, SemlaError
+from semla_ros.processes.children import Processes
+from semla_ros.processes.drive import DDS_PROFILE, DriveRequest, node_command, node_environment
 
 MIDDLEWARE: Mapping[str, str] = MappingProxyType(
     {

@@ -16,9 +16,17 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from semla_ros.base_weights import BaseWeights
 from semla_ros.bench.record import BenchRecord, Row
 from semla_ros.bundle import ModelBundle, open_bundle
+from semla_ros.bundle.base_weights import BaseWeights
+from semla_ros.core.types import (
+    AdapterMix,
+    Float64Array,
+    LabelArray,
+    LoraAdapter,
+    LoraLayer,
+    UInt8Array,
+)
 from semla_ros.demo.footage import demo_drive
 from semla_ros.engine import create_engine
 from semla_ros.engine.proof import (
@@ -32,19 +40,11 @@ from semla_ros.engine.proof import (
     takeover,
 )
 from semla_ros.engine.text import TextEncoder
-from semla_ros.image_file import read_image
+from semla_ros.files.image_file import read_image
 from semla_ros.library.seal import CONFIG_FILE, TENSOR_FILE
 from semla_ros.library.storage import read_adapter
 from semla_ros.pipeline import default_bundle
-from semla_ros.types import (
-    AdapterMix,
-    Float64Array,
-    LabelArray,
-    LoraAdapter,
-    LoraLayer,
-    UInt8Array,
-)
-from semla_ros.weight_set import make_weight_set
+from semla_ros.pipeline.weight_set import make_weight_set
 
 CONSTANTS = (0.1, 1.0, 10.0, 100.0, -3.0)
 SPOILT = 0.5

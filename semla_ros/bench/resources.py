@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
 
 _MIB = 2.0**20
 _WATCH_S = 0.01

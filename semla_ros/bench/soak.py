@@ -16,12 +16,12 @@ from semla_ros.bench.ledger import COMMITTED, FAILED, LOGGED, REQUESTED, SUPERSE
 from semla_ros.bench.measures import Slope, slope, summary
 from semla_ros.bench.record import BenchRecord, Cell, Row
 from semla_ros.bench.resources import resident_mib
-from semla_ros.config import Config, updated
+from semla_ros.core.config import Config, updated
+from semla_ros.core.errors import ConfigError, EvaluationError
+from semla_ros.core.timing import now_ms
+from semla_ros.core.types import AdapterMix, Float64Array, Frame, UInt8Array
 from semla_ros.demo.world import DOMAINS, Drive
-from semla_ros.errors import ConfigError, EvaluationError
 from semla_ros.pipeline import AdaptivePipeline, open_parts
-from semla_ros.timing import now_ms
-from semla_ros.types import AdapterMix, Float64Array, Frame, UInt8Array
 
 DWELL = 40
 _PER_DOMAIN = 4

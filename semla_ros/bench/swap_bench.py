@@ -17,9 +17,9 @@ from semla_ros.bench.made_bundle import BUNDLE, VIT_B, bundle_of
 from semla_ros.bench.measures import summary
 from semla_ros.bench.record import BenchRecord, Row
 from semla_ros.bench.swap_session import Measures, SwapSession
-from semla_ros.errors import ConfigError, EvaluationError
+from semla_ros.core.errors import ConfigError, EvaluationError
+from semla_ros.core.types import AdapterMix, UInt8Array
 from semla_ros.library.storage import read_adapter
-from semla_ros.types import AdapterMix, UInt8Array
 
 EQUAL = 1e-3
 _MOST_ADAPTERS = 3

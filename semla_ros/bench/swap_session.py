@@ -13,10 +13,10 @@ import numpy as np
 
 from semla_ros.bench.candidates import Candidate, Material
 from semla_ros.bench.resources import peak_growth, resident_mib
-from semla_ros.errors import SemlaError
-from semla_ros.executors import BackgroundExecutor
-from semla_ros.timing import now_ms, processor_ms
-from semla_ros.types import AdapterMix, Float64Array, UInt8Array
+from semla_ros.core.errors import SemlaError
+from semla_ros.core.executors import BackgroundExecutor
+from semla_ros.core.timing import now_ms, processor_ms
+from semla_ros.core.types import AdapterMix, Float64Array, UInt8Array
 
 _LOG = logging.getLogger(__name__)
 

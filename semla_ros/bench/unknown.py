@@ -17,7 +17,8 @@ import numpy as np
 
 from semla_ros.bags.reader import SkippedFrame, read_frames
 from semla_ros.bundle import ModelBundle, open_bundle
-from semla_ros.config import Config
+from semla_ros.core.config import Config
+from semla_ros.core.types import Frame
 from semla_ros.demo.world import DOMAINS
 from semla_ros.demo.world.drive import Drive
 from semla_ros.evaluation.analysis.rerun import bundle_library
@@ -27,7 +28,6 @@ from semla_ros.navigator.smoothing import EmbeddingFilter
 from semla_ros.pipeline.assembly import default_bundle
 from semla_ros.pipeline.settings import LiveSettings, bank_of
 from semla_ros.pipeline.unknown import UnknownWatch
-from semla_ros.types import Frame
 
 PERIOD_NS = 200_000_000
 SEEDS = (9_100_001, 9_100_002, 9_100_003)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from semla_ros.errors import AdapterError, TrainingError
+from semla_ros.core.errors import AdapterError, TrainingError
+from semla_ros.files.whole_file import write_file
 from semla_ros.library.adapter_config import MAX_CONFIG_BYTES, PICKLE_FILE, named_folders
 from semla_ros.library.storage import (
     CONFIG_FILE,
@@ -15,7 +16,6 @@ from semla_ros.library.storage import (
     statistics_path,
 )
 from semla_ros.library.tensor_file import MAX_TENSOR_BYTES
-from semla_ros.whole_file import write_file
 
 
 def holds_adapter(folder: Path) -> bool:

@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from semla_ros.bundle import GraphWeight, NavigatorSpec
 from semla_ros.bundler.adapter_files import holds_adapter, plain_folder
-from semla_ros.errors import AdapterError, LibraryError
+from semla_ros.core.errors import AdapterError, LibraryError
+from semla_ros.core.types import LoraAdapter
 from semla_ros.library.adapter_config import MAX_CONFIG_BYTES
 from semla_ros.library.compatibility import check_adapter, check_statistics
 from semla_ros.library.seal import write_seal
@@ -28,7 +29,6 @@ from semla_ros.library.storage import (
     write_adapter,
 )
 from semla_ros.library.tensor_file import MAX_TENSOR_BYTES
-from semla_ros.types import LoraAdapter
 
 IGNORE, APPLY = "ignore", "apply"
 QKV_POLICIES = (IGNORE, APPLY)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from semla_ros.bundler.checkpoint_sizes import check_archive, check_old_format
 from semla_ros.bundler.pickle_calls import RefusedError
-from semla_ros.errors import TrainingError
+from semla_ros.core.errors import TrainingError
 
 MAX_CHECKPOINT_BYTES = 64_000_000_000
 MAX_TENSORS = 100_000

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from semla_ros.errors import ConfigError
+from semla_ros.core.errors import ConfigError
 
 _LIBRARIES: list[torch.library.Library] = []
 

@@ -21,7 +21,7 @@ from semla_ros.bundler.checkpoint_reader import read_checkpoint
 from semla_ros.bundler.clip import mend_torchvision
 from semla_ros.bundler.image_tower import ImageTower, fill_tower, name_of, with_resize
 from semla_ros.bundler.writer import NavigatorParts, state_identity
-from semla_ros.errors import TrainingError
+from semla_ros.core.errors import TrainingError
 from semla_ros.navigator.preprocess import EVAL_CROP
 
 DINO_PREFIX = "dinov2-"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from semla_ros.errors import TrainingError
+from semla_ros.core.errors import TrainingError
 
 _PREFIX, _TEXT_PREFIX = "vision_model.", "text_model."
 _LAYER = re.compile(r"encoder\.layers\.(\d+)\.(.+)")

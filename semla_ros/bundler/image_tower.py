@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from semla_ros.errors import TrainingError
+from semla_ros.core.errors import TrainingError
 
 
 class ImageTower(nn.Module):

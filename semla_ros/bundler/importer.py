@@ -42,7 +42,7 @@ from semla_ros.bundler.writer import (
     require_free,
     write_bundle,
 )
-from semla_ros.errors import ConfigError, TrainingError
+from semla_ros.core.errors import ConfigError, TrainingError
 from semla_ros.library.compatibility import PUBLISHED_ENCODER
 from semla_ros.navigator.preprocess import RESIZES
 from semla_ros.network.catseg import CatSeg

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from semla_ros.errors import VocabularyError
-from semla_ros.shipped import shipped_files
-from semla_ros.structured_text import from_yaml
-from semla_ros.types import Vocabulary
+from semla_ros.core.errors import VocabularyError
+from semla_ros.core.shipped import shipped_files
+from semla_ros.core.types import Vocabulary
+from semla_ros.files.structured_text import from_yaml
 from semla_ros.viz.palette import vocabulary_of
 
 MAX_FILE_BYTES = 1_000_000

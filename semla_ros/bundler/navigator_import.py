@@ -28,7 +28,7 @@ from semla_ros.bundler.prompt_sets import (
 )
 from semla_ros.bundler.text_tower import text_tower
 from semla_ros.bundler.writer import NavigatorParts, state_identity
-from semla_ros.errors import TrainingError
+from semla_ros.core.errors import TrainingError
 from semla_ros.library.compatibility import PUBLISHED_ENCODER
 from semla_ros.navigator.preprocess import CENTER_CROP
 

@@ -23,12 +23,12 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from semla_ros.bundle import GraphWeight
+from semla_ros.core.errors import TrainingError
+from semla_ros.core.types import MAX_CLASSES
 from semla_ros.engine.weights import SECOND_TAP
-from semla_ros.errors import TrainingError
 from semla_ros.network.catseg import CatSeg
 from semla_ros.network.in_out import with_in_out_linears
 from semla_ros.network.layers import AdaptableLayer
-from semla_ros.types import MAX_CLASSES
 
 OPSET = 18
 """The oldest opset torch's exporter writes itself."""

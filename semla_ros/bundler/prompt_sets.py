@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from semla_ros.errors import TrainingError
+from semla_ros.core.errors import TrainingError
+from semla_ros.core.shipped import shipped_files
+from semla_ros.files.structured_text import from_yaml
 from semla_ros.navigator.prompts import PromptEmbeddings
-from semla_ros.shipped import shipped_files
-from semla_ros.structured_text import from_yaml
 
 DEFAULT_SET = "driving"
 _MAX_BYTES = 1_000_000

@@ -12,7 +12,7 @@ from torch.func import functional_call
 from semla_ros.bundler.clip import import_open_clip
 from semla_ros.bundler.hf_clip import is_hf_clip, text_tower_from_hf
 from semla_ros.bundler.prompt_sets import EncodeTexts
-from semla_ros.errors import TrainingError
+from semla_ros.core.errors import TrainingError
 
 _OWN_PREFIX = "text."
 _NO_VISION = {"image_size": 8, "patch_size": 8, "width": 64, "layers": 1, "head_width": 64}

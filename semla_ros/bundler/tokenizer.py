@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from semla_ros.errors import TrainingError
+from semla_ros.core.errors import TrainingError
 
 START, END, WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"
 OPENAI_MERGES = 48894

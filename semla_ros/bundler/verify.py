@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from semla_ros.bundle import AS_TRAINED, ModelBundle
+from semla_ros.bundle.onnx_session import open_session
 from semla_ros.bundler.writer import NavigatorParts
+from semla_ros.core.errors import TrainingError
 from semla_ros.engine.weights import SECOND_TAP
-from semla_ros.errors import TrainingError
 from semla_ros.network.catseg import CatSeg
-from semla_ros.onnx_session import open_session
 
 TOLERANCE = 1e-3
 """Largest allowed difference, relative to the largest value (or 1)."""

@@ -32,11 +32,11 @@ from semla_ros.bundler.onnx_export import (
     export_segmentation,
     export_text_encoder,
 )
-from semla_ros.errors import BundleError
+from semla_ros.core.errors import BundleError
+from semla_ros.core.types import MAX_CLASSES, Vocabulary
 from semla_ros.navigator.prompts import PromptEmbeddings, write_prompts
 from semla_ros.network.catseg import CatSeg
 from semla_ros.network.layers import AdaptableLayer, adaptable_layers
-from semla_ros.types import MAX_CLASSES, Vocabulary
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,8 @@ from semla_ros.cli import (
     segment,
 )
 from semla_ros.cli.verb import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED, Verb
-from semla_ros.errors import SemlaError
-from semla_ros.shown import shown
+from semla_ros.core.errors import SemlaError
+from semla_ros.core.shown import shown
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in the node, see `semla_ros.nodes`
 _GROUPS = (drive, replay, evaluate, report, live, segment, bundle, library, nav2, engine, bench)

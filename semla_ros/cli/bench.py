@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semla_ros.cli.verb import Verb, bundle_argument, engine_arguments, node_changes
-from semla_ros.errors import ConfigError
+from semla_ros.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from semla_ros.bench.record import BenchRecord

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from semla_ros.cli.library import open_library
 from semla_ros.cli.verb import Verb, trusted_argument, trusted_keys
-from semla_ros.errors import ConfigError, EngineUnavailableError
+from semla_ros.core.errors import ConfigError, EngineUnavailableError
 
 
 def _bundle_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from semla_ros.cli.verb import Verb, significant_bits_argument, trusted_argument, trusted_keys
 
 if TYPE_CHECKING:
-    from semla_ros.signature import Signer
+    from semla_ros.files.signature import Signer
 
 _SHOWN = 10
 

@@ -25,7 +25,7 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _drive(args: argparse.Namespace) -> int:
-    from semla_ros.drive import DriveRequest, run_node
+    from semla_ros.processes.drive import DriveRequest, run_node
 
     request = DriveRequest(
         changes=node_changes(args),
@@ -45,8 +45,8 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _params(args: argparse.Namespace) -> int:
-    from semla_ros.config import PARAMETERS
-    from semla_ros.parameter import parameter_table
+    from semla_ros.core.config import PARAMETERS
+    from semla_ros.core.parameter import parameter_table
 
     print(parameter_table(PARAMETERS.values()))
     return 0

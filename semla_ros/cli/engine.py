@@ -64,8 +64,8 @@ def _shown(phase: str, done: int, total: int) -> bool:
 
 def _list(args: argparse.Namespace) -> int:
     from semla_ros.bundle import open_bundle
+    from semla_ros.core.errors import SemlaError
     from semla_ros.engine import ENGINES, create_engine
-    from semla_ros.errors import SemlaError
     from semla_ros.pipeline import default_bundle
 
     bundle = open_bundle(args.bundle or default_bundle(), verify=False)

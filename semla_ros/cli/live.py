@@ -20,9 +20,9 @@ def _record_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _record(args: argparse.Namespace) -> int:
-    from semla_ros.drive import require_ros
     from semla_ros.evaluation.live_result import read_live
-    from semla_ros.live import play_live
+    from semla_ros.processes.drive import require_ros
+    from semla_ros.processes.live import play_live
 
     require_ros()
     given = changes(args) | ({"bundle": str(args.bundle.resolve())} if args.bundle else {})

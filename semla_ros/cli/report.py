@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semla_ros.cli.verb import Verb, changes, engine_arguments
-from semla_ros.errors import ConfigError
+from semla_ros.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from semla_ros.evaluation.study.study import Study

@@ -32,7 +32,7 @@ def _segment_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _segment(args: argparse.Namespace) -> int:
-    from semla_ros.config import Config
+    from semla_ros.core.config import Config
     from semla_ros.evaluation.segment import SegmentRequest, segment_images
 
     request = SegmentRequest(

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from semla_ros.errors import ConfigError
+from semla_ros.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from semla_ros.signature import TrustedKeys
+    from semla_ros.files.signature import TrustedKeys
 
 EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
 
@@ -55,7 +55,7 @@ def trusted_argument(parser: argparse.ArgumentParser) -> None:
 
 def trusted_keys(args: argparse.Namespace) -> TrustedKeys | None:
     """Return the keys given on the command line, None where signatures are not asked for."""
-    from semla_ros.signature import read_trusted_keys
+    from semla_ros.files.signature import read_trusted_keys
 
     return read_trusted_keys(args.trusted_keys) if args.trusted_keys else None
 
@@ -97,8 +97,8 @@ def node_changes(args: argparse.Namespace) -> dict[str, object]:
 
 def _parsed(name: str, text: str) -> object:
     """Return `text` as the type of parameter `name`; left as it is where it does not fit."""
-    from semla_ros.config import PARAMETERS
-    from semla_ros.drive import NODE_PARAMETERS
+    from semla_ros.core.config import PARAMETERS
+    from semla_ros.processes.drive import NODE_PARAMETERS
 
     default = PARAMETERS[name].default if name in PARAMETERS else text
     if isinstance(default, bool) or name in NODE_PARAMETERS:

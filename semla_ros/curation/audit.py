@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from semla_ros.base_weights import BaseWeights
 from semla_ros.bundle import GraphWeight, ModelBundle, file_sha256, open_bundle
+from semla_ros.bundle.base_weights import BaseWeights
 from semla_ros.bundler.label_sets import read_classes
+from semla_ros.core.errors import AdapterError, LibraryError
+from semla_ros.core.types import Float64Array, LoraAdapter
 from semla_ros.curation.findings import (
     Finding,
     adapter_findings,
@@ -23,12 +25,10 @@ from semla_ros.curation.findings import (
 from semla_ros.curation.licence import stated_licence
 from semla_ros.curation.lora_facts import LoraFacts, delta_cosines, lora_facts
 from semla_ros.curation.verify import adapter_folders
-from semla_ros.errors import AdapterError, LibraryError
 from semla_ros.library.compatibility import check_adapter, check_statistics
 from semla_ros.library.seal import SEAL_FILE, TENSOR_FILE
 from semla_ros.library.statistics import DomainStatistics, read_statistics
 from semla_ros.library.storage import read_whole_adapter
-from semla_ros.types import Float64Array, LoraAdapter
 
 
 @dataclass(frozen=True, slots=True)

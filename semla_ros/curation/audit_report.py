@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from semla_ros.core.errors import LibraryError
+from semla_ros.core.shown import utf8
 from semla_ros.curation.audit import AdapterAudit, LibraryAudit
 from semla_ros.curation.lora_facts import AGGREGATOR, IMAGE, OTHER, TEXT
-from semla_ros.errors import LibraryError
+from semla_ros.files.whole_file import write_file
 from semla_ros.library.statistics import DomainStatistics
-from semla_ros.shown import utf8
-from semla_ros.whole_file import write_file
 
 _GROUPS = (IMAGE, TEXT, AGGREGATOR, OTHER)
 _ABSENT = "-"

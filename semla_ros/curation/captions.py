@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+from semla_ros.core.errors import ConfigError, FrameError, LibraryError
+from semla_ros.core.types import UInt8Array
 from semla_ros.curation.sources import SourceOptions, list_images
-from semla_ros.errors import ConfigError, FrameError, LibraryError
-from semla_ros.image_file import read_image
-from semla_ros.types import UInt8Array
+from semla_ros.files.image_file import read_image
 
 DEFAULT_MODEL = "Salesforce/blip2-opt-2.7b"
 SAMPLES = 8

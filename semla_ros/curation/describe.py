@@ -13,14 +13,20 @@ from typing import Any
 import numpy as np
 
 from semla_ros.bundle import ModelBundle, NavigatorSpec, open_bundle
+from semla_ros.core.errors import (
+    AdapterError,
+    BundleError,
+    ConfigError,
+    LibraryError,
+    TrainingError,
+)
+from semla_ros.core.shown import utf8
 from semla_ros.curation.captions import Captioner, sample_images
 from semla_ros.curation.verify import adapter_folders, contract_of
-from semla_ros.errors import AdapterError, BundleError, ConfigError, LibraryError, TrainingError
+from semla_ros.files.structured_text import from_json
+from semla_ros.files.whole_file import write_file
 from semla_ros.library.statistics import DomainStatistics
 from semla_ros.navigator.prompts import PromptEmbeddings, read_prompts
-from semla_ros.shown import utf8
-from semla_ros.structured_text import from_json
-from semla_ros.whole_file import write_file
 
 CACHE = "description.json"
 _FORMAT = 1

@@ -16,16 +16,16 @@ import numpy as np
 from tqdm import tqdm
 
 from semla_ros.bundle import open_bundle
+from semla_ros.core.errors import LibraryError
+from semla_ros.core.types import UInt8Array
 from semla_ros.curation.embedding_store import Block, EmbeddingStore, LeftOut
 from semla_ros.curation.sources import ImageSource, SourceImage, SourceOptions, open_sources
 from semla_ros.curation.spread import domain_statistics
-from semla_ros.errors import LibraryError
 from semla_ros.library.seal import reseal_file, write_seal
 from semla_ros.library.staging import staging
 from semla_ros.library.statistics import DomainStatistics, statistics_path, write_statistics
 from semla_ros.library.storage import TENSOR_FILE, check_name
 from semla_ros.navigator.encoder import OnnxImageEncoder
-from semla_ros.types import UInt8Array
 
 BLOCK = 16
 """Images between two writes; a resumed run forms the same blocks."""

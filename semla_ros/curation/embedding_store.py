@@ -20,9 +20,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from semla_ros.errors import LibraryError
-from semla_ros.structured_text import from_json
-from semla_ros.types import Float32Array
+from semla_ros.core.errors import LibraryError
+from semla_ros.core.types import Float32Array
+from semla_ros.files.structured_text import from_json
 
 _LOG = logging.getLogger(__name__)
 _HEADER = struct.Struct("<4sIIII")

@@ -9,12 +9,12 @@ from itertools import combinations
 
 import numpy as np
 
+from semla_ros.core.types import Float64Array
 from semla_ros.curation.hazards import hazards_of
 from semla_ros.curation.lora_facts import LoraFacts, robust_z
 from semla_ros.library.statistics import DomainStatistics
 from semla_ros.navigator.distance import MIN_COVARIANCE_SAMPLES
 from semla_ros.navigator.held_out import MIN_IMAGES
-from semla_ros.types import Float64Array
 
 OUTLIER_Z = 3.5
 TWIN_COSINE = 0.98

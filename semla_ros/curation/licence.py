@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from semla_ros.files.structured_text import from_json, from_yaml
 from semla_ros.library.adapter_config import MAX_CONFIG_BYTES
 from semla_ros.library.seal import CONFIG_FILE, DOCUMENTS, MAX_DOCUMENT_BYTES
-from semla_ros.structured_text import from_json, from_yaml
 
 _KEYS = ("license", "licence")
 _README = "README.md"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from semla_ros.bundle import GraphWeight
-from semla_ros.types import Float32Array, Float64Array, LoraAdapter, LoraLayer
+from semla_ros.core.types import Float32Array, Float64Array, LoraAdapter, LoraLayer
 
 IMAGE, TEXT, AGGREGATOR, OTHER = "image tower", "text tower", "aggregator", "other"
 MIN_PEERS = 5

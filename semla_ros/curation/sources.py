@@ -13,11 +13,11 @@ from typing import Protocol
 
 from semla_ros.bags.opening import METADATA, is_recording
 from semla_ros.bags.reader import ImageTopic, SkippedFrame, choose_topic, read_frames
-from semla_ros.errors import BagError, FrameError, LibraryError
-from semla_ros.folder_walk import files_below
-from semla_ros.image_codec import FULL_BITS
-from semla_ros.image_file import read_image
-from semla_ros.types import UInt8Array
+from semla_ros.core.errors import BagError, FrameError, LibraryError
+from semla_ros.core.types import UInt8Array
+from semla_ros.files.folder_walk import files_below
+from semla_ros.files.image_codec import FULL_BITS
+from semla_ros.files.image_file import read_image
 
 _PATTERNS: tuple[tuple[str, ...], ...] = ((".png",), (".jpg", ".jpeg"))
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semla_ros.errors import LibraryError
+from semla_ros.core.errors import LibraryError
+from semla_ros.core.novelty import EmbeddingSample
+from semla_ros.core.types import Float32Array, Float64Array, Int64Array
 from semla_ros.library.statistics import MAX_SAMPLE, DistanceQuantiles, DomainStatistics
 from semla_ros.navigator.held_out import shrunk
-from semla_ros.novelty import EmbeddingSample
-from semla_ros.types import Float32Array, Float64Array, Int64Array
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 """Quantile levels of the own-domain distance."""

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from semla_ros.bundle import MANIFEST, ModelBundle, open_bundle
-from semla_ros.errors import AdapterError, BundleError
+from semla_ros.core.errors import AdapterError, BundleError
+from semla_ros.core.types import LoraAdapter
+from semla_ros.files.signature import Signer, TrustedKeys
 from semla_ros.library.library import LibraryContract
 from semla_ros.library.seal import SEAL_FILE, read_seal
 from semla_ros.library.statistics import DomainStatistics
-from semla_ros.signature import Signer, TrustedKeys
-from semla_ros.types import LoraAdapter
 
 _T = TypeVar("_T")
 

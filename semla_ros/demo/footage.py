@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from semla_ros.answers import SegmentationResult, SwapEvent
 from semla_ros.bags.messages import image_fields
 from semla_ros.bags.writer import BagWriter
+from semla_ros.core.answers import SegmentationResult, SwapEvent
+from semla_ros.core.types import Frame, UInt8Array
 from semla_ros.demo.world import CLASSES, DEMO_SEGMENTS, Drive
 from semla_ros.evaluation.live_result import (
     CAMERA,
@@ -21,8 +22,7 @@ from semla_ros.evaluation.live_result import (
     read_supports,
     read_swaps,
 )
-from semla_ros.live import CONFIDENCE, MASK, LiveRun
-from semla_ros.types import Frame, UInt8Array
+from semla_ros.processes.live import CONFIDENCE, MASK, LiveRun
 from semla_ros.viz.palette import vocabulary_of
 
 FRAME_ID = "camera_optical_frame"

@@ -12,9 +12,9 @@ from tqdm import tqdm
 
 from semla_ros.bags.messages import COMPRESSED_IMAGE, jpeg_fields, png_fields
 from semla_ros.bags.writer import BagWriter
+from semla_ros.core.errors import ConfigError, EvaluationError
 from semla_ros.demo.footage import FRAME_ID
 from semla_ros.demo.world import DEMO_SEGMENTS, Drive
-from semla_ros.errors import ConfigError, EvaluationError
 
 CAMERA, TRUTH = "/camera/image_raw/compressed", "/truth"
 SEED: Final = 2027

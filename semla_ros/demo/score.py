@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from semla_ros.config import Config, updated
+from semla_ros.core.config import Config, updated
 from semla_ros.demo.footage import Answers, Footage
 from semla_ros.evaluation.metrics import (
     Int64Array,
@@ -19,8 +19,8 @@ from semla_ros.evaluation.metrics import (
     mean_iou,
     percentiles,
 )
-from semla_ros.live import LiveRun
 from semla_ros.pipeline import build_pipeline
+from semla_ros.processes.live import LiveRun
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from typing import Any
 from semla_ros.demo.footage import Answers, Footage, read_answers, render_footage
 from semla_ros.demo.score import DriveScore, score_drive
 from semla_ros.demo.showcase_page import showcase_page
-from semla_ros.drive import require_ros
 from semla_ros.evaluation.page import write_page
 from semla_ros.evaluation.run import versions
-from semla_ros.live import play_live
+from semla_ros.processes.drive import require_ros
+from semla_ros.processes.live import play_live
 
 logger = logging.getLogger(__name__)
 

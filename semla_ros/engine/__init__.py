@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from semla_ros.bundle import ModelBundle
+from semla_ros.core.errors import EngineUnavailableError, SemlaError
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.fake_engine import FakeEngine
 from semla_ros.engine.golden import require_golden
@@ -16,7 +17,6 @@ from semla_ros.engine.onnx_engine import OnnxEngine
 from semla_ros.engine.openvino_engine import OpenVinoEngine
 from semla_ros.engine.options import AUTO, BF16, CPU, DEVICES, F16, F32, EngineOptions
 from semla_ros.engine.torch_engine import TorchEngine
-from semla_ros.errors import EngineUnavailableError, SemlaError
 
 _LOG = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ import threading
 from collections.abc import Callable
 from typing import ClassVar
 
-from semla_ros.answers import Prediction
+from semla_ros.core.answers import Prediction
+from semla_ros.core.errors import EngineError, SemlaError
+from semla_ros.core.executors import lower_priority
+from semla_ros.core.types import Float32Array, UInt8Array, WeightSet
 from semla_ros.engine.base import BUILDING, READY, EngineStatus, SegmentationEngine, Slot
-from semla_ros.errors import EngineError, SemlaError
-from semla_ros.executors import lower_priority
-from semla_ros.types import Float32Array, UInt8Array, WeightSet
 
 _LOG = logging.getLogger(__name__)
 

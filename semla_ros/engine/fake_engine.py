@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 
 from semla_ros.bundle import GraphWeight, ModelBundle
+from semla_ros.core.errors import ConfigError, EngineError
+from semla_ros.core.types import Float32Array, UInt8Array, WeightSet
 from semla_ros.engine.base import SegmentationEngine, Slot
 from semla_ros.engine.weights import SEGMENTATION_GRAPH, layers_of
-from semla_ros.errors import ConfigError, EngineError
-from semla_ros.types import Float32Array, UInt8Array, WeightSet
 
 STEPS: tuple[str, ...] = ("prepare", "write", "commit", "infer")
 """Where `fail_at` can strike: before writing, half-way through, at publication, on a frame."""

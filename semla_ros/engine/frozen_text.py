@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 
+from semla_ros.core.types import Float32Array, Vocabulary
 from semla_ros.engine.text import TextFeatures
-from semla_ros.types import Float32Array, Vocabulary
 
 
 class FirstMixText:

@@ -14,6 +14,9 @@ import numpy.typing as npt
 import onnxruntime
 
 from semla_ros.bundle import AS_TRAINED, GraphWeight, ModelBundle
+from semla_ros.bundle.onnx_session import ORT_ERRORS, cpu_threads, open_session
+from semla_ros.core.errors import BundleError, EngineError
+from semla_ros.core.types import Float32Array, UInt8Array, WeightSet
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.preprocess import InputBuffer
 from semla_ros.engine.proof_session import ProofSession
@@ -27,9 +30,6 @@ from semla_ros.engine.weights import (
     second_tap,
     shared_initializers,
 )
-from semla_ros.errors import BundleError, EngineError
-from semla_ros.onnx_session import ORT_ERRORS, cpu_threads, open_session
-from semla_ros.types import Float32Array, UInt8Array, WeightSet
 
 _PROBE_CLASSES = 2
 

@@ -14,6 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from semla_ros.bundle import AS_TRAINED, GraphWeight, ModelBundle
+from semla_ros.bundle.onnx_session import cpu_threads
+from semla_ros.core.errors import BundleError, EngineError, EngineUnavailableError
+from semla_ros.core.types import Float32Array, UInt8Array, WeightSet
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.openvino_graph import (
     Graph,
@@ -36,9 +39,6 @@ from semla_ros.engine.weights import (
     read_base_weights,
     second_tap,
 )
-from semla_ros.errors import BundleError, EngineError, EngineUnavailableError
-from semla_ros.onnx_session import cpu_threads
-from semla_ros.types import Float32Array, UInt8Array, WeightSet
 
 _ERROR = RuntimeError
 """What OpenVINO raises."""

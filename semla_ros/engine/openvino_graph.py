@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from semla_ros.bundle import GraphWeight
+from semla_ros.core.errors import BundleError, EngineUnavailableError
+from semla_ros.core.shown import native_path
 from semla_ros.engine.options import AUTO, BF16, F16, F32
 from semla_ros.engine.weights import SECOND_TAP, graph_shape
-from semla_ros.errors import BundleError, EngineUnavailableError
-from semla_ros.shown import native_path
 
 _CAPABILITIES: Mapping[str, str] = {F32: "FP32", BF16: "BF16", F16: "FP16"}
 _TELEMETRY = "openvino_telemetry"

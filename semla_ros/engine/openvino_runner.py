@@ -7,6 +7,9 @@ import threading
 import numpy as np
 
 from semla_ros.bundle import ModelBundle
+from semla_ros.bundle.onnx_session import cpu_threads
+from semla_ros.core.errors import BundleError, EngineError, EngineUnavailableError
+from semla_ros.core.types import Float32Array
 from semla_ros.engine.embedding_proof import require_embeddings
 from semla_ros.engine.openvino_graph import (
     compile_settings,
@@ -15,9 +18,6 @@ from semla_ros.engine.openvino_graph import (
     resolved_precision,
 )
 from semla_ros.engine.options import EngineOptions
-from semla_ros.errors import BundleError, EngineError, EngineUnavailableError
-from semla_ros.onnx_session import cpu_threads
-from semla_ros.types import Float32Array
 
 
 class OpenVinoRunner:

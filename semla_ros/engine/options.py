@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from semla_ros.errors import EngineUnavailableError
+from semla_ros.core.errors import EngineUnavailableError
 
 AUTO = "auto"
 F32, BF16, F16 = "f32", "bf16", "f16"

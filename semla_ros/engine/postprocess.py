@@ -7,9 +7,9 @@ from typing import NamedTuple, TypeAlias, cast
 import cv2
 import numpy as np
 
+from semla_ros.core.errors import EngineError
+from semla_ros.core.types import Float32Array, LabelArray, UInt8Array
 from semla_ros.engine.strips import label_in_strips, strips_pay
-from semla_ros.errors import EngineError
-from semla_ros.types import Float32Array, LabelArray, UInt8Array
 
 MAX_UINT8_CLASSES = 254
 

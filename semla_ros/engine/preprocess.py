@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from semla_ros.types import Float32Array, UInt8Array
+from semla_ros.core.types import Float32Array, UInt8Array
 
 
 class InputBuffer:

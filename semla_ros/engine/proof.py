@@ -14,10 +14,8 @@ from typing import cast
 import cv2
 import numpy as np
 
-from semla_ros.answers import Prediction
-from semla_ros.engine.base import SegmentationEngine
-from semla_ros.engine.postprocess import labels_from_logits
-from semla_ros.types import (
+from semla_ros.core.answers import Prediction
+from semla_ros.core.types import (
     AdapterMix,
     Float32Array,
     Float64Array,
@@ -27,6 +25,8 @@ from semla_ros.types import (
     UInt8Array,
     Vocabulary,
 )
+from semla_ros.engine.base import SegmentationEngine
+from semla_ros.engine.postprocess import labels_from_logits
 
 TAKEN_OVER = 0.9
 """Share of the picture from which one class has taken it over."""

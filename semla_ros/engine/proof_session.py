@@ -10,11 +10,11 @@ import numpy.typing as npt
 import onnxruntime
 
 from semla_ros.bundle import GraphWeight, ModelBundle
+from semla_ros.bundle.onnx_session import ORT_ERRORS, cpu_threads, open_session
+from semla_ros.core.errors import EngineError
+from semla_ros.core.types import Float32Array, UInt8Array
 from semla_ros.engine.preprocess import InputBuffer
 from semla_ros.engine.weights import SECOND_TAP, shared_initializers
-from semla_ros.errors import EngineError
-from semla_ros.onnx_session import ORT_ERRORS, cpu_threads, open_session
-from semla_ros.types import Float32Array, UInt8Array
 
 _ONE_THREAD = 1
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from semla_ros.bundle import GraphWeight
+from semla_ros.core.types import Float32Array
 from semla_ros.engine.weights import graph_array, write_layer, write_weight
-from semla_ros.types import Float32Array
 
 MOST_THREADS = 4
 """More than these wait for memory, not for arithmetic."""

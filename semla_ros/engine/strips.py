@@ -11,7 +11,7 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 
-from semla_ros.types import Float32Array, LabelArray, UInt8Array
+from semla_ros.core.types import Float32Array, LabelArray, UInt8Array
 
 Bools: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.bool_]]
 

@@ -11,6 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from semla_ros.bundle import ModelBundle
+from semla_ros.bundle.onnx_session import ORT_ERRORS, open_session
+from semla_ros.core.errors import BundleError, EngineError, VocabularyError
+from semla_ros.core.types import Float32Array, Vocabulary
 from semla_ros.engine.tokenizer_file import encode_prompts, open_tokenizer
 from semla_ros.engine.weights import (
     TEXT_GRAPH,
@@ -19,9 +22,6 @@ from semla_ros.engine.weights import (
     shared_initializers,
     write_layer,
 )
-from semla_ros.errors import BundleError, EngineError, VocabularyError
-from semla_ros.onnx_session import ORT_ERRORS, open_session
-from semla_ros.types import Float32Array, Vocabulary
 
 _BATCH = 64
 _BASE_KEY = "base"

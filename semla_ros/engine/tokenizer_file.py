@@ -10,9 +10,9 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from semla_ros.errors import BundleError, SemlaError, VocabularyError
-from semla_ros.lfs_pointer import lfs_remedy
-from semla_ros.structured_text import from_json
+from semla_ros.core.errors import BundleError, SemlaError, VocabularyError
+from semla_ros.files.lfs_pointer import lfs_remedy
+from semla_ros.files.structured_text import from_json
 
 MAX_TOKENIZER_BYTES = 64_000_000
 MAX_PROMPT = 10_000

@@ -10,6 +10,9 @@ import importlib.util
 from typing import TYPE_CHECKING, ClassVar
 
 from semla_ros.bundle import ModelBundle
+from semla_ros.bundle.onnx_session import cpu_threads
+from semla_ros.core.errors import BundleError, ConfigError, EngineUnavailableError, TrainingError
+from semla_ros.core.types import Float32Array, UInt8Array, WeightSet
 from semla_ros.engine.base import NOT_PROVED, READY, EngineStatus, SegmentationEngine
 from semla_ros.engine.options import AUTO, BF16, CPU, CUDA, F16, F32, EngineOptions
 from semla_ros.engine.preprocess import InputBuffer
@@ -19,9 +22,6 @@ from semla_ros.engine.weights import (
     read_base_weights,
     second_tap,
 )
-from semla_ros.errors import BundleError, ConfigError, EngineUnavailableError, TrainingError
-from semla_ros.onnx_session import cpu_threads
-from semla_ros.types import Float32Array, UInt8Array, WeightSet
 
 if TYPE_CHECKING:
     from semla_ros.engine.torch_network import CpuNetwork

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from semla_ros.bundle import GraphWeight
+from semla_ros.core.lazy_weights import LayerFactors, LazyWeights
+from semla_ros.core.types import Float32Array
 from semla_ros.engine.weights import graph_shape, write_weight
-from semla_ros.lazy_weights import LayerFactors, LazyWeights
-from semla_ros.types import Float32Array
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from semla_ros.bundle import GraphWeight
+from semla_ros.core.errors import EngineError
+from semla_ros.core.types import Float32Array, WeightSet
 from semla_ros.engine.options import BF16, CPU, CUDA, F16, F32
 from semla_ros.engine.slot_buffers import SlotBuffers
 from semla_ros.engine.torch_fusion import TorchBank
-from semla_ros.errors import EngineError
 from semla_ros.network.catseg import CatSeg
-from semla_ros.types import Float32Array, WeightSet
 
 DTYPES: Mapping[str, torch.dtype] = {
     F32: torch.float32,

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from semla_ros.base_weights import BaseWeights
 from semla_ros.bundle import AS_TRAINED, GraphWeight, ModelBundle
-from semla_ros.errors import EngineError, VocabularyError
-from semla_ros.lazy_weights import LazyWeights
-from semla_ros.onnx_session import SharedInitializers
-from semla_ros.types import AdapterMix, Float32Array, WeightSet
+from semla_ros.bundle.base_weights import BaseWeights
+from semla_ros.bundle.onnx_session import SharedInitializers
+from semla_ros.core.errors import EngineError, VocabularyError
+from semla_ros.core.lazy_weights import LazyWeights
+from semla_ros.core.types import AdapterMix, Float32Array, WeightSet
 
 SEGMENTATION_GRAPH = "segmentation"
 TEXT_GRAPH = "text"

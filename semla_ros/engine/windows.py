@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from semla_ros.core.types import Float32Array, UInt8Array
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.postprocess import (
     Labels,
@@ -15,7 +16,6 @@ from semla_ros.engine.postprocess import (
     scores_from_logits,
 )
 from semla_ros.network.config import CatSegConfig
-from semla_ros.types import Float32Array, UInt8Array
 
 _OVERLAP = 0.333
 """Fraction of a crop shared with its neighbour. Source: CAT-Seg's sliding inference."""

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
+from semla_ros.core.shown import shown
 from semla_ros.evaluation.drawing import (
     ALERT,
     INK,
@@ -18,7 +19,6 @@ from semla_ros.evaluation.drawing import (
     plot,
 )
 from semla_ros.evaluation.page import Key, legend
-from semla_ros.shown import shown
 
 SERIES_COLORS = ("#b9c2cd", "#1f4e79", "#d98e04", "#44aa99")
 

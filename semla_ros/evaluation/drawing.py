@@ -14,9 +14,9 @@ from hashlib import sha256
 from html import escape
 from typing import Any
 
+from semla_ros.core.types import BASE
 from semla_ros.evaluation.extra import MissingExtraError, evaluate_extra
 from semla_ros.evaluation.page import Key, legend, warning
-from semla_ros.types import BASE
 
 ADAPTER_COLORS = (
     "#77aadd",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
 
 
 class MissingExtraError(EvaluationError):

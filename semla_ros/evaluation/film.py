@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from semla_ros.answers import SupportReading
-from semla_ros.errors import EvaluationError
+from semla_ros.core.answers import SupportReading
+from semla_ros.core.errors import EvaluationError
+from semla_ros.core.types import AdapterMix, UInt8Array, Vocabulary
 from semla_ros.evaluation.page import FilmFrame, picture_of
 from semla_ros.evaluation.replay import FrameView
-from semla_ros.types import AdapterMix, UInt8Array, Vocabulary
 
 FILM_ROWS = ("camera", "mask", "overlay")
 WIDTH = 400

@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from semla_ros.core.errors import EvaluationError
+from semla_ros.core.types import Float64Array, LabelArray
 from semla_ros.engine.postprocess import MAX_UINT8_CLASSES
-from semla_ros.errors import EvaluationError
-from semla_ros.types import Float64Array, LabelArray
 
 Int64Array = npt.NDArray[np.int64]
 _EXACT_IN_FLOAT32 = 1 << 24

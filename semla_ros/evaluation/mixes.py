@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from semla_ros.errors import LibraryError
-from semla_ros.types import BASE, AdapterMix
+from semla_ros.core.errors import LibraryError
+from semla_ros.core.types import BASE, AdapterMix
 
 NONE, UNIFORM, ORACLE = "none", "uniform", "oracle:"
 

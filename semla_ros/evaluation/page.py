@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from semla_ros.bags.messages import encoded
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
+from semla_ros.core.shown import utf8
+from semla_ros.core.types import UInt8Array, Vocabulary
 from semla_ros.evaluation.files import write_file
 from semla_ros.evaluation.table import DIGITS, Cell, ResultTable, shown
-from semla_ros.shown import utf8
-from semla_ros.types import UInt8Array, Vocabulary
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from semla_ros.answers import known
+from semla_ros.core.answers import known
+from semla_ros.core.types import UInt8Array, Vocabulary
 from semla_ros.evaluation.film import FILM_ROWS, Moment, film_frames, mix_text
 from semla_ros.evaluation.page import (
     Headline,
@@ -25,7 +26,6 @@ from semla_ros.evaluation.page import (
 from semla_ros.evaluation.result import ReplayResult
 from semla_ros.evaluation.table import Cell
 from semla_ros.evaluation.timeline import points_of, timeline
-from semla_ros.types import UInt8Array, Vocabulary
 
 
 def replay_page(

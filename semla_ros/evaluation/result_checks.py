@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from semla_ros.answers import SUPPORT_LEVELS
-from semla_ros.checks import (
+from semla_ros.core.answers import SUPPORT_LEVELS
+from semla_ros.files.checks import (
     Check,
     boolean,
     integer,

@@ -16,8 +16,9 @@ from tqdm import tqdm
 from semla_ros import __version__
 from semla_ros.bags.reader import choose_topic, read_frames
 from semla_ros.bags.writer import BagWriter
-from semla_ros.config import Config, updated
-from semla_ros.errors import EvaluationError
+from semla_ros.core.config import Config, updated
+from semla_ros.core.errors import EvaluationError
+from semla_ros.core.types import UInt8Array
 from semla_ros.evaluation.files import write_file
 from semla_ros.evaluation.film import FilmSink, film_strip
 from semla_ros.evaluation.page import write_page
@@ -26,7 +27,6 @@ from semla_ros.evaluation.replay_page import replay_page
 from semla_ros.evaluation.result import ReplayResult, RunInfo, save_result
 from semla_ros.evaluation.sinks import FileSink, PredictionSink, VideoSink
 from semla_ros.pipeline import AdaptivePipeline, build_pipeline
-from semla_ros.types import UInt8Array
 
 RESULTS, PAGE, STRIP = "results.json", "index.html", "strip.png"
 VIDEO, PREDICTIONS = "overlay.mp4", "predictions.mcap"

@@ -10,12 +10,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from semla_ros.answers import SupportReading
-from semla_ros.base_weights import BaseWeights
 from semla_ros.bundle import ModelBundle, open_bundle
+from semla_ros.bundle.base_weights import BaseWeights
 from semla_ros.bundler.label_sets import read_classes
-from semla_ros.checks import MAX_NAME_BYTES
-from semla_ros.config import Config
+from semla_ros.core.answers import SupportReading
+from semla_ros.core.config import Config
+from semla_ros.core.errors import ConfigError, EvaluationError
+from semla_ros.core.executors import use_one_blas_thread
+from semla_ros.core.timing import StageTimer
+from semla_ros.core.types import BASE, AdapterMix, DomainEstimate, Float32Array, UInt8Array
 from semla_ros.engine import create_engine
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.frozen_text import FirstMixText
@@ -27,20 +30,17 @@ from semla_ros.engine.windows import (
     single_window,
     sliding_window,
 )
-from semla_ros.errors import ConfigError, EvaluationError
 from semla_ros.evaluation.analysis.rerun import bundle_library
 from semla_ros.evaluation.mixes import mix_of
 from semla_ros.evaluation.segment_files import SegmentedImage, write_results
-from semla_ros.executors import use_one_blas_thread
-from semla_ros.image_file import read_image
+from semla_ros.files.checks import MAX_NAME_BYTES
+from semla_ros.files.image_file import read_image
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.retrieval import retrieve
 from semla_ros.navigator.encoder import OnnxImageEncoder
 from semla_ros.navigator.navigator import Navigator
 from semla_ros.pipeline.settings import LiveSettings, bank_of
-from semla_ros.timing import StageTimer
-from semla_ros.types import BASE, AdapterMix, DomainEstimate, Float32Array, UInt8Array
-from semla_ros.weight_set import make_weight_set
+from semla_ros.pipeline.weight_set import make_weight_set
 
 AUTO = "auto"
 SINGLE, SLIDING, PADDED = "single", "sliding", "padded"

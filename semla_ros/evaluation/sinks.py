@@ -13,12 +13,12 @@ import numpy as np
 
 from semla_ros.bags import messages
 from semla_ros.bags.writer import BagWriter
-from semla_ros.errors import EvaluationError, SemlaError
+from semla_ros.core.errors import EvaluationError, SemlaError
+from semla_ros.core.shown import native_path
+from semla_ros.core.types import AdapterMix, UInt8Array, Vocabulary
 from semla_ros.evaluation.film import mix_text, support_text
 from semla_ros.evaluation.live_result import NODE
 from semla_ros.evaluation.replay import FrameSink, FrameView
-from semla_ros.shown import native_path
-from semla_ros.types import AdapterMix, UInt8Array, Vocabulary
 from semla_ros.viz.legend import legend
 
 _LOG = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
 
 Cell = str | int | float | None
 DIGITS = 1

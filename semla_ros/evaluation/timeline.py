@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any, TypeVar
 
-from semla_ros.answers import SwapEvent, known
+from semla_ros.core.answers import SwapEvent, known
+from semla_ros.core.shown import shown
+from semla_ros.core.types import BASE
 from semla_ros.evaluation.drawing import (
     ALERT,
     INK,
@@ -22,8 +24,6 @@ from semla_ros.evaluation.drawing import (
 )
 from semla_ros.evaluation.page import Key, legend
 from semla_ros.evaluation.result import ReplayResult
-from semla_ros.shown import shown
-from semla_ros.types import BASE
 
 MAX_POINTS = 900
 LEVEL_FILLS: Mapping[str, tuple[str, str, str]] = {

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semla_ros.errors import AdapterError
+from semla_ros.core.errors import AdapterError
+from semla_ros.core.types import LoraAdapter
+from semla_ros.files.structured_text import from_json
 from semla_ros.library.seal import CONFIG_FILE, Seal, read_sealed
-from semla_ros.structured_text import from_json
-from semla_ros.types import LoraAdapter
 
 PICKLE_FILE = "adapter_model.bin"
 MAX_CONFIG_BYTES = 4_000_000

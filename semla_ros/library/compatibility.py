@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from semla_ros.bundle import GraphWeight
-from semla_ros.errors import AdapterMismatchError
+from semla_ros.core.errors import AdapterMismatchError
+from semla_ros.core.types import LoraAdapter
 from semla_ros.library.statistics import DomainStatistics
-from semla_ros.types import LoraAdapter
 
 PUBLISHED_ENCODER = "openai/clip-vit-large-patch14"
 """What SemLA's published centroids were made with; their files do not say so."""

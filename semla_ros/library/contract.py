@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from semla_ros.bundle import GraphWeight
-from semla_ros.errors import AdapterError
+from semla_ros.core.errors import AdapterError
+from semla_ros.core.types import LoraAdapter
+from semla_ros.files.signature import TrustedKeys
 from semla_ros.library.compatibility import check_adapter, check_statistics
 from semla_ros.library.seal import ACCEPT, REFUSE, SEAL_FILE
 from semla_ros.library.statistics import DomainStatistics, read_statistics
 from semla_ros.library.storage import inspect_adapter, read_adapter
-from semla_ros.signature import TrustedKeys
-from semla_ros.types import LoraAdapter
 
 
 @dataclass(frozen=True, slots=True)

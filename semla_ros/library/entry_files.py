@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from semla_ros.errors import LibraryError
+from semla_ros.core.errors import LibraryError
 from semla_ros.library.adapter_config import MAX_CONFIG_BYTES
 from semla_ros.library.seal import CONFIG_FILE, TENSOR_FILE
 from semla_ros.library.statistics import MAX_STATISTICS_BYTES, statistics_path

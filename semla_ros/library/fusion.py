@@ -17,9 +17,9 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from semla_ros.errors import AdapterError, AdapterMismatchError, LibraryError
-from semla_ros.lazy_weights import LayerFactors, LazyWeights
-from semla_ros.types import (
+from semla_ros.core.errors import AdapterError, AdapterMismatchError, LibraryError
+from semla_ros.core.lazy_weights import LayerFactors, LazyWeights
+from semla_ros.core.types import (
     BASE,
     AdapterMix,
     Float32Array,

@@ -12,7 +12,9 @@ from types import MappingProxyType
 import numpy as np
 
 from semla_ros.bundle import GraphWeight
-from semla_ros.errors import AdapterError, LibraryError
+from semla_ros.core.errors import AdapterError, LibraryError
+from semla_ros.core.types import Float64Array, LoraAdapter
+from semla_ros.files.signature import TrustedKeys
 from semla_ros.library.contract import LibraryContract
 from semla_ros.library.entry_files import copy_adapter, disk, take_place
 from semla_ros.library.memory import DEFAULT_BYTES, AdapterMemory
@@ -30,8 +32,6 @@ from semla_ros.library.staging import staging
 from semla_ros.library.statistics import DomainStatistics, statistics_path
 from semla_ros.library.storage import check_name, waits_for_adapter
 from semla_ros.library.unchanged import Stamp, stamp_of
-from semla_ros.signature import TrustedKeys
-from semla_ros.types import Float64Array, LoraAdapter
 
 __all__ = ["AdapterLibrary", "LibraryContract"]
 

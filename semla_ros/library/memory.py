@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 
-from semla_ros.errors import LibraryError
-from semla_ros.types import LoraAdapter
+from semla_ros.core.errors import LibraryError
+from semla_ros.core.types import LoraAdapter
 
 DEFAULT_BYTES = 512 * 2**20
 """Holds a hundred adapters of rank 8 of a ViT-B/16, thirty of a ViT-L/14."""

@@ -10,9 +10,9 @@ from types import MappingProxyType
 import numpy as np
 
 from semla_ros.bundle import AdaptationDefaults
-from semla_ros.config import Config
-from semla_ros.errors import ConfigError, EmptyLibraryError, LibraryError
-from semla_ros.types import (
+from semla_ros.core.config import Config
+from semla_ros.core.errors import ConfigError, EmptyLibraryError, LibraryError
+from semla_ros.core.types import (
     BASE,
     MIN_DISTANCE,
     AdapterMix,

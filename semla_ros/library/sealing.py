@@ -7,7 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from semla_ros.bundle import MANIFEST
-from semla_ros.errors import AdapterError, LibraryError
+from semla_ros.core.errors import AdapterError, LibraryError
+from semla_ros.files.whole_file import write_file
 from semla_ros.library.seal import (
     CONFIG_FILE,
     SEAL_FILE,
@@ -18,7 +19,6 @@ from semla_ros.library.seal import (
 )
 from semla_ros.library.statistics import read_statistics, statistics_path
 from semla_ros.library.storage import read_adapter, waits_for_adapter
-from semla_ros.whole_file import write_file
 
 
 def seal_domains(folder: Path, names: Sequence[str] = (), *, replace: bool = False) -> list[str]:

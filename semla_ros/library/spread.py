@@ -8,8 +8,8 @@ from types import MappingProxyType
 
 import numpy as np
 
+from semla_ros.core.types import Float64Array
 from semla_ros.library.statistics import MAX_SAMPLE, DomainStatistics
-from semla_ros.types import Float64Array
 
 COVARIANCE_BYTES = 256 * 2**20
 """Covariances kept one by one; they are for the distance `mahalanobis` alone."""

@@ -19,7 +19,10 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save
 
-from semla_ros.errors import AdapterError
+from semla_ros.core.errors import AdapterError
+from semla_ros.core.types import BASE, Float32Array, LoraAdapter, LoraLayer
+from semla_ros.files.signature import TrustedKeys
+from semla_ros.files.whole_file import write_file
 from semla_ros.library.adapter_config import (
     PICKLE_FILE,
     AdapterSettings,
@@ -42,9 +45,6 @@ from semla_ros.library.statistics import (
     write_statistics,
 )
 from semla_ros.library.tensor_file import Pairs, read_pairs, read_shapes
-from semla_ros.signature import TrustedKeys
-from semla_ros.types import BASE, Float32Array, LoraAdapter, LoraLayer
-from semla_ros.whole_file import write_file
 
 __all__ = [
     "CONFIG_FILE",

@@ -11,11 +11,11 @@ from typing import Any, Literal
 import numpy as np
 from safetensors import SafetensorError, deserialize, safe_open
 
-from semla_ros.errors import AdapterError
-from semla_ros.lfs_pointer import lfs_remedy_of
+from semla_ros.core.errors import AdapterError
+from semla_ros.core.types import Float32Array
+from semla_ros.files.lfs_pointer import lfs_remedy_of
 from semla_ros.library.adapter_config import MAX_RANK, missing_remedy
 from semla_ros.library.seal import Seal, read_sealed
-from semla_ros.types import Float32Array
 
 MAX_TENSOR_BYTES = 1_000_000_000
 MAX_HEADER_BYTES = 8_000_000

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from semla_ros.timing import wall_ns
+from semla_ros.core.timing import wall_ns
 
 Stamp = tuple[tuple[str, int, int, int, int, int], ...]
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from semla_ros.types import Float32Array, Float64Array, UInt8Array
+from semla_ros.core.types import Float32Array, Float64Array, UInt8Array
 
 _A = -0.5
 _SUPPORT = 2.0

@@ -8,10 +8,10 @@ from types import MappingProxyType
 
 import numpy as np
 
-from semla_ros.errors import ConfigError, LibraryError
+from semla_ros.core.errors import ConfigError, LibraryError
+from semla_ros.core.novelty import NoveltyAlarm
+from semla_ros.core.types import MIN_DISTANCE, Float32Array, Float64Array
 from semla_ros.navigator.held_out import whitening
-from semla_ros.novelty import NoveltyAlarm
-from semla_ros.types import MIN_DISTANCE, Float32Array, Float64Array
 
 MIN_COVARIANCE_SAMPLES = 500
 """Fewer images give no covariance worth inverting. Source: SemLA, supplement (Mahalanobis)."""

@@ -9,10 +9,10 @@ from typing import Protocol
 import numpy as np
 
 from semla_ros.bundle import ModelBundle
-from semla_ros.errors import BundleError, FrameError
+from semla_ros.bundle.onnx_session import open_session
+from semla_ros.core.errors import BundleError, FrameError
+from semla_ros.core.types import Float32Array, UInt8Array
 from semla_ros.navigator.preprocess import preprocess, resize_of
-from semla_ros.onnx_session import open_session
-from semla_ros.types import Float32Array, UInt8Array
 
 __all__ = ["ImageEncoder", "OnnxImageEncoder", "RunnerImageEncoder", "preprocess"]
 

@@ -9,8 +9,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from semla_ros.novelty import EmbeddingSample, NoveltyAlarm
-from semla_ros.types import Float64Array
+from semla_ros.core.novelty import EmbeddingSample, NoveltyAlarm
+from semla_ros.core.types import Float64Array
 
 FALSE_ALARMS = 0.01
 """Share of new images of known domains that may raise the alarm."""

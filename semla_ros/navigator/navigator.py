@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 
-from semla_ros.errors import AdapterMismatchError, ConfigError
+from semla_ros.core.errors import AdapterMismatchError, ConfigError
+from semla_ros.core.types import DomainEstimate, Float32Array, Frame
 from semla_ros.navigator.distance import DISTANCES, CentroidBank, novelties
 from semla_ros.navigator.encoder import ImageEncoder
 from semla_ros.navigator.smoothing import EmbeddingFilter
 from semla_ros.navigator.support import read_support
-from semla_ros.types import DomainEstimate, Float32Array, Frame
 
 
 class Navigator:

@@ -8,9 +8,9 @@ from types import MappingProxyType
 import numpy as np
 
 from semla_ros.bundle import NavigatorSpec
-from semla_ros.errors import BundleError
+from semla_ros.core.errors import BundleError
+from semla_ros.core.types import Float32Array, UInt8Array
 from semla_ros.navigator.bicubic import Window, resized_window
-from semla_ros.types import Float32Array, UInt8Array
 
 CENTER_CROP, EVAL_CROP = "center_crop", "eval_crop"
 

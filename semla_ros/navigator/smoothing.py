@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from semla_ros.errors import ConfigError
-from semla_ros.types import Float32Array, Float64Array
+from semla_ros.core.errors import ConfigError
+from semla_ros.core.types import Float32Array, Float64Array
 
 _NS = 1e-9
 

@@ -9,10 +9,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from semla_ros.answers import SupportReading
-from semla_ros.errors import LibraryError
-from semla_ros.support_calibration import NOTHING, SupportCalibration
-from semla_ros.types import (
+from semla_ros.core.answers import SupportReading
+from semla_ros.core.errors import LibraryError
+from semla_ros.core.support_calibration import NOTHING, SupportCalibration
+from semla_ros.core.types import (
     BASE,
     MIN_DISTANCE,
     AdapterMix,

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Protocol
 
-from semla_ros.config import Config
-from semla_ros.errors import ConfigError
-from semla_ros.types import AdapterMix
+from semla_ros.core.config import Config
+from semla_ros.core.errors import ConfigError
+from semla_ros.core.types import AdapterMix
 
 MIN_DIFFERENCE = 1e-3
 """Mixes nearer than this in total variation are the same to every policy."""

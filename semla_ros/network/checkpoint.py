@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from semla_ros.errors import TrainingError
+from semla_ros.core.errors import TrainingError
 from semla_ros.network.aggregator import SwinBlock, shift_mask
 from semla_ros.network.catseg import CatSeg, pixel_statistics
 from semla_ros.network.clip import causal_mask

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from semla_ros.errors import TrainingError
+from semla_ros.core.errors import TrainingError
 from semla_ros.network.config import MLP_RATIO, CatSegConfig
 
 

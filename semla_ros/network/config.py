@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from semla_ros.errors import ConfigError
+from semla_ros.core.errors import ConfigError
 
 CLIP_PREFIX = "sem_seg_head.predictor.clip_model."
 AGGREGATOR_PREFIX = "sem_seg_head.predictor.transformer."

@@ -12,7 +12,7 @@ from collections.abc import Collection
 import torch
 from torch import Tensor, nn
 
-from semla_ros.errors import TrainingError
+from semla_ros.core.errors import TrainingError
 from semla_ros.network.catseg import CatSeg
 from semla_ros.network.clip import Attention
 

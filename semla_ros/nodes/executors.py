@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rclpy.executors import Executor, MultiThreadedExecutor, SingleThreadedExecutor
 
-from semla_ros.errors import EngineUnavailableError
+from semla_ros.core.errors import EngineUnavailableError
 
 
 def make_executor(kind: str) -> Executor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import faulthandler
 
-from semla_ros.timing import now_ms
+from semla_ros.core.timing import now_ms
 
 _EVERY_MS = 1000.0
 

@@ -21,7 +21,7 @@ from rclpy.client import Client
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
-from semla_ros.errors import EngineUnavailableError, SemlaError
+from semla_ros.core.errors import EngineUnavailableError, SemlaError
 from semla_ros.msg import SupportScore
 from semla_ros.nodes import qos
 from semla_ros.nodes.signals import ros_process, spin_until

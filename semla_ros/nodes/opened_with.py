@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rclpy.node import Node
 
-from semla_ros.config import Config
-from semla_ros.errors import ConfigError
+from semla_ros.core.config import Config
+from semla_ros.core.errors import ConfigError
 from semla_ros.nodes.parameters import NodeParameters
 from semla_ros.pipeline.settings import not_live, with_live_of
 

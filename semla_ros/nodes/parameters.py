@@ -19,9 +19,9 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from semla_ros.config import PARAMETERS, Config, updated
-from semla_ros.errors import ConfigError, SemlaError
-from semla_ros.parameter import ParameterSpec
+from semla_ros.core.config import PARAMETERS, Config, updated
+from semla_ros.core.errors import ConfigError, SemlaError
+from semla_ros.core.parameter import ParameterSpec
 
 AUTOSTART = "autostart"
 COMBINATION = "combination"

@@ -21,8 +21,9 @@ from rclpy.clock_type import ClockType
 from rclpy.executors import Executor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from semla_ros.config import Config
-from semla_ros.errors import ConfigError, EngineUnavailableError, SemlaError
+from semla_ros.core.config import Config
+from semla_ros.core.errors import ConfigError, EngineUnavailableError, SemlaError
+from semla_ros.core.streaks import Streaks
 from semla_ros.nodes import lifeline
 from semla_ros.nodes.diagnostics import Snapshot, statuses
 from semla_ros.nodes.executors import make_executor
@@ -38,7 +39,6 @@ from semla_ros.nodes.stream import FrameStream
 from semla_ros.nodes.surroundings import Surroundings
 from semla_ros.nodes.transport_loss import LossReport
 from semla_ros.pipeline import AdaptivePipeline, build_pipeline
-from semla_ros.streaks import Streaks
 
 _log = logging.getLogger("semla_ros.nodes.segmenter_node")  # also when run as __main__
 

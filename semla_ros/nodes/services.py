@@ -17,11 +17,11 @@ from rclpy.node import Node
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
-from semla_ros.answers import SwapEvent
-from semla_ros.errors import EngineError, LibraryError, SemlaError
+from semla_ros.core.answers import SwapEvent
+from semla_ros.core.errors import EngineError, LibraryError, SemlaError
+from semla_ros.core.types import AdapterMix
 from semla_ros.pipeline import AdaptivePipeline
 from semla_ros.srv import SelectAdapters, SetVocabulary
-from semla_ros.types import AdapterMix
 
 _log = logging.getLogger(__name__)
 

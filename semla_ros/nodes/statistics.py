@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from semla_ros.answers import SegmentationResult
-from semla_ros.timing import now_ms
+from semla_ros.core.answers import SegmentationResult
+from semla_ros.core.timing import now_ms
 
 WINDOW = 300
 """How many of the newest frames the rates and percentiles are of."""

@@ -13,10 +13,12 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from semla_ros.answers import SwapEvent
-from semla_ros.config import Config
-from semla_ros.errors import FrameError
-from semla_ros.image_codec import dark_note
+from semla_ros.core.answers import SwapEvent
+from semla_ros.core.config import Config
+from semla_ros.core.errors import FrameError
+from semla_ros.core.timing import StageTimer, now_ms
+from semla_ros.core.types import DomainEstimate, Frame
+from semla_ros.files.image_codec import dark_note
 from semla_ros.msg import MixState
 from semla_ros.nodes import conversions, qos
 from semla_ros.nodes.outputs import Outputs
@@ -24,8 +26,6 @@ from semla_ros.nodes.statistics import FrameStatistics
 from semla_ros.nodes.transport_loss import TransportLoss
 from semla_ros.nodes.worker import Worker, WorkerReport
 from semla_ros.pipeline import AdaptivePipeline
-from semla_ros.timing import StageTimer, now_ms
-from semla_ros.types import DomainEstimate, Frame
 
 if TYPE_CHECKING:
     from rclpy.subscription import MessageInfo  # from Kilted on

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from semla_ros.timing import now_ms
+from semla_ros.core.timing import now_ms
 
 WINDOW_MS = 30_000.0
 """Time over which the share of lost images is told."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from semla_ros.adapter_access import by_reason
 from semla_ros.nodes.transport_loss import LossReport
 from semla_ros.nodes.worker import WorkerReport
+from semla_ros.pipeline.adapter_access import by_reason
 from semla_ros.pipeline.health import PipelineHealth
 
 ERROR_AFTER = 5

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from semla_ros.streaks import Streaks
-from semla_ros.timing import now_ms
+from semla_ros.core.streaks import Streaks
+from semla_ros.core.timing import now_ms
 
 _log = logging.getLogger(__name__)
 

@@ -6,8 +6,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import partial
 
-from semla_ros.answers import SupportReading
-from semla_ros.errors import EmptyLibraryError
+from semla_ros.core.answers import SupportReading
+from semla_ros.core.errors import EmptyLibraryError
+from semla_ros.core.types import AdapterMix, DomainEstimate, Frame
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.retrieval import retrieve
 from semla_ros.navigator.swap_policy import SWAP_POLICIES
@@ -16,7 +17,6 @@ from semla_ros.pipeline.faults import FaultCounter
 from semla_ros.pipeline.observer import Observer
 from semla_ros.pipeline.settings import LibraryView, LiveSettings, same_policy
 from semla_ros.pipeline.unknown import UnknownWatch
-from semla_ros.types import AdapterMix, DomainEstimate, Frame
 
 _NS_TO_MS = 1e-6
 _NS_TO_S = 1e-9

@@ -7,15 +7,17 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 
-from semla_ros.answers import Prediction, SegmentationResult, SupportReading, SwapEvent
 from semla_ros.bundle import ModelBundle
-from semla_ros.config import Config
+from semla_ros.core.answers import Prediction, SegmentationResult, SupportReading, SwapEvent
+from semla_ros.core.config import Config
+from semla_ros.core.errors import EngineError, SemlaError
+from semla_ros.core.executors import end
+from semla_ros.core.mask_signals import mask_signals
+from semla_ros.core.timing import StageTimer
+from semla_ros.core.types import AdapterMix, Frame, Vocabulary
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.postprocess import restore, restore_confidence
-from semla_ros.errors import EngineError, SemlaError
-from semla_ros.executors import end
 from semla_ros.library.library import AdapterLibrary
-from semla_ros.mask_signals import mask_signals
 from semla_ros.navigator.support import promised
 from semla_ros.pipeline.adaptation import Adaptation
 from semla_ros.pipeline.changes import LiveChanges
@@ -24,8 +26,6 @@ from semla_ros.pipeline.faults import FaultCounter
 from semla_ros.pipeline.health import PipelineHealth
 from semla_ros.pipeline.parts import PipelineParts
 from semla_ros.pipeline.settings import LiveSettings, unknown_of
-from semla_ros.timing import StageTimer
-from semla_ros.types import AdapterMix, Frame, Vocabulary
 from semla_ros.viz.palette import colors_for
 
 _LOG = logging.getLogger(__name__)

@@ -11,25 +11,25 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from semla_ros.base_weights import BaseWeights
 from semla_ros.bundle import MANIFEST, ModelBundle, open_bundle
-from semla_ros.config import Config
+from semla_ros.bundle.base_weights import BaseWeights
+from semla_ros.bundle.onnx_session import cpu_threads
+from semla_ros.core.config import Config
+from semla_ros.core.errors import BundleError
+from semla_ros.core.executors import BackgroundExecutor, InlineExecutor, use_one_blas_thread
+from semla_ros.core.shipped import places
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.text import TextEncoder
-from semla_ros.errors import BundleError
-from semla_ros.executors import BackgroundExecutor, InlineExecutor, use_one_blas_thread
+from semla_ros.files.signature import TrustedKeys, read_trusted_keys
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.encoder import ImageEncoder
 from semla_ros.navigator.navigator import Navigator
-from semla_ros.onnx_session import cpu_threads
 from semla_ros.pipeline.adaptive import AdaptivePipeline
 from semla_ros.pipeline.engines import open_encoder, open_engine
 from semla_ros.pipeline.observer import Observer
 from semla_ros.pipeline.parts import PipelineParts
 from semla_ros.pipeline.settings import LiveSettings, bank_of, check_excluded
-from semla_ros.shipped import places
-from semla_ros.signature import TrustedKeys, read_trusted_keys
-from semla_ros.swap import AdapterSwapper
+from semla_ros.pipeline.swap import AdapterSwapper
 
 _LOG = logging.getLogger(__name__)
 

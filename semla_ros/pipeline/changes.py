@@ -6,7 +6,7 @@ import queue
 from collections.abc import Iterator
 
 from semla_ros.bundle import AdaptationDefaults
-from semla_ros.config import Config
+from semla_ros.core.config import Config
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.pipeline.settings import LibraryView, LiveSettings, check_excluded, check_live
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import NamedTuple
 
-from semla_ros.answers import SwapEvent
-from semla_ros.errors import EngineError, SemlaError
+from semla_ros.core.answers import SwapEvent
+from semla_ros.core.errors import EngineError, SemlaError
 
 MAX_WAITING = 64
 

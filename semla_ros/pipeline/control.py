@@ -7,15 +7,15 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from functools import partial
 
-from semla_ros.answers import SwapEvent
-from semla_ros.errors import EngineError, LibraryError, SemlaError
+from semla_ros.core.answers import SwapEvent
+from semla_ros.core.errors import EngineError, LibraryError, SemlaError
+from semla_ros.core.timing import now_ms
+from semla_ros.core.types import BASE, AdapterMix, Vocabulary
 from semla_ros.pipeline.adaptation import Adaptation
 from semla_ros.pipeline.commands import CommandQueue
 from semla_ros.pipeline.faults import FaultCounter
 from semla_ros.pipeline.settings import LibraryView, unknown_of
-from semla_ros.swap import AdapterSwapper
-from semla_ros.timing import now_ms
-from semla_ros.types import BASE, AdapterMix, Vocabulary
+from semla_ros.pipeline.swap import AdapterSwapper
 
 _LOG = logging.getLogger(__name__)
 

@@ -11,13 +11,13 @@ from dataclasses import replace
 from functools import partial
 
 from semla_ros.bundle import ModelBundle
-from semla_ros.config import Config
+from semla_ros.core.config import Config
+from semla_ros.core.errors import EngineUnavailableError, PlanMissingError
 from semla_ros.engine import EngineOptions, create_engine, require_tensorrt
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.deferred import DeferredEngine, Tell
 from semla_ros.engine.openvino_runner import OpenVinoRunner
 from semla_ros.engine.options import BF16
-from semla_ros.errors import EngineUnavailableError, PlanMissingError
 from semla_ros.navigator.encoder import ImageEncoder, OnnxImageEncoder, Run, RunnerImageEncoder
 
 _LOG = logging.getLogger(__name__)

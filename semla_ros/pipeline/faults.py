@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from semla_ros.errors import SemlaError
-from semla_ros.streaks import Streaks
+from semla_ros.core.errors import SemlaError
+from semla_ros.core.streaks import Streaks
 
 _T = TypeVar("_T")
 

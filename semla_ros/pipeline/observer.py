@@ -7,11 +7,11 @@ import math
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
-from semla_ros.errors import FrameError, SemlaError
-from semla_ros.executors import InlineExecutor
+from semla_ros.core.errors import FrameError, SemlaError
+from semla_ros.core.executors import InlineExecutor
+from semla_ros.core.timing import now_ms
+from semla_ros.core.types import DomainEstimate, Float32Array, Frame
 from semla_ros.navigator.navigator import Navigator
-from semla_ros.timing import now_ms
-from semla_ros.types import DomainEstimate, Float32Array, Frame
 
 _LOG = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from semla_ros.bundle import ModelBundle
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.pipeline.observer import Observer
-from semla_ros.swap import AdapterSwapper
+from semla_ros.pipeline.swap import AdapterSwapper
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,19 +10,19 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from semla_ros.answers import SupportReading
 from semla_ros.bundle import AdaptationDefaults
-from semla_ros.config import PARAMETERS, Config
-from semla_ros.errors import ConfigError
+from semla_ros.core.answers import SupportReading
+from semla_ros.core.config import PARAMETERS, Config
+from semla_ros.core.errors import ConfigError
+from semla_ros.core.novelty import NoveltyAlarm
+from semla_ros.core.support_calibration import SupportCalibration
+from semla_ros.core.types import AdapterMix, DomainEstimate, Float64Array
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.retrieval import RetrievalSettings, settings_from
 from semla_ros.navigator.distance import CentroidBank, mahalanobis_precisions, pooled_whitening
 from semla_ros.navigator.held_out import MIN_IMAGES, library_alarm, tied_whitening
 from semla_ros.navigator.navigator import Navigator
 from semla_ros.navigator.support import COME_BACK, nearest_of
-from semla_ros.novelty import NoveltyAlarm
-from semla_ros.support_calibration import SupportCalibration
-from semla_ros.types import AdapterMix, DomainEstimate, Float64Array
 
 _LOG = logging.getLogger(__name__)
 _POLICY = tuple(spec.name for spec in PARAMETERS.values() if spec.decides == "policy")

@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from semla_ros.config import Config
+from semla_ros.core.config import Config
+from semla_ros.core.types import DomainEstimate
 from semla_ros.navigator.smoothing import EmbeddingFilter
 from semla_ros.pipeline.settings import LiveSettings
-from semla_ros.types import DomainEstimate
 
 
 class UnknownWatch:

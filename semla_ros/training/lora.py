@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from semla_ros.errors import TrainingError
+from semla_ros.core.errors import TrainingError
+from semla_ros.core.types import Float32Array, LoraAdapter, LoraLayer
 from semla_ros.network.catseg import CatSeg
 from semla_ros.training.samples import LabelledImages
 from semla_ros.training.segmentation import FitOptions, Prompts, fit
-from semla_ros.types import Float32Array, LoraAdapter, LoraLayer
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semla_ros.config import PARAMETERS
-from semla_ros.errors import FrameError, TrainingError
-from semla_ros.image_file import read_image
-from semla_ros.label_image import read_labels
-from semla_ros.types import UInt8Array
+from semla_ros.core.config import PARAMETERS
+from semla_ros.core.errors import FrameError, TrainingError
+from semla_ros.core.types import UInt8Array
+from semla_ros.files.image_file import read_image
+from semla_ros.files.label_image import read_labels
 
 _MAX_PIXELS = int(PARAMETERS["max_pixels"].default)
 IGNORE = 255

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from semla_ros.errors import TrainingError
+from semla_ros.core.errors import TrainingError
 from semla_ros.network.catseg import CatSeg
 from semla_ros.training.samples import IGNORE, LabelledImages, draw_batch
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from semla_ros.types import UInt8Array, Vocabulary
+from semla_ros.core.types import UInt8Array, Vocabulary
 
 _ROW = 26
 _SWATCH = 18

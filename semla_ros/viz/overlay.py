@@ -7,8 +7,8 @@ from typing import cast
 import cv2
 import numpy as np
 
-from semla_ros.errors import FrameError
-from semla_ros.types import LabelArray, UInt8Array, Vocabulary
+from semla_ros.core.errors import FrameError
+from semla_ros.core.types import LabelArray, UInt8Array, Vocabulary
 
 _UNLABELED_RGB = (0, 0, 0)
 _BYTE = 256

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from semla_ros.types import UInt8Array, Vocabulary
+from semla_ros.core.types import UInt8Array, Vocabulary
 
 Rgb = tuple[int, int, int]
 

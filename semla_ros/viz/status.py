@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 
-from semla_ros.answers import SupportReading
-from semla_ros.types import AdapterMix, UInt8Array
+from semla_ros.core.answers import SupportReading
+from semla_ros.core.types import AdapterMix, UInt8Array
 
 SIZE = (480, 270)
 """Width and height, px."""

@@ -22,7 +22,7 @@ from semla_ros.bags.mcap_records import (
 )
 from semla_ros.bags.reader import SkippedFrame, image_topics, read_frames
 from semla_ros.bags.sqlite_guard import StepBudget
-from semla_ros.errors import BagError
+from semla_ros.core.errors import BagError
 
 
 def frames_and_notes(path):

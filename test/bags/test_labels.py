@@ -9,10 +9,10 @@ from rosbags.typesys import Stores, get_typestore
 from semla_ros.bags.labels import read_labels
 from semla_ros.bags.messages import COMPRESSED_IMAGE, IMAGE, image_fields, png_fields
 from semla_ros.bags.writer import BagWriter
-from semla_ros.errors import BagError
+from semla_ros.core.errors import BagError
 from semla_ros.evaluation.truth.label_map import read_label_map
 from semla_ros.evaluation.truth.source import TopicTruth
-from semla_ros.label_image import decode_labels
+from semla_ros.files.label_image import decode_labels
 
 STAMP = 1_700_000_000_000_000_000
 LIMIT = 10_000

@@ -15,7 +15,7 @@ from semla_ros.bags.mcap_records import CHANNEL, HEADER, MAGIC, MESSAGE, RECORD,
 from semla_ros.bags.messages import IMAGE, image_fields
 from semla_ros.bags.reader import image_topics, read_frames
 from semla_ros.bags.sqlite_wal import WalView, wal_of
-from semla_ros.errors import BagError
+from semla_ros.core.errors import BagError
 
 if sys.version_info >= (3, 14):
     from compression import zstd

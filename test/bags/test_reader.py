@@ -14,8 +14,8 @@ from rosbags.typesys import Stores, get_typestore
 from semla_ros.bags.messages import COMPRESSED_IMAGE, IMAGE, image_fields, jpeg_fields
 from semla_ros.bags.reader import SkippedFrame, choose_topic, image_topics, read_frames
 from semla_ros.bags.writer import BagWriter
-from semla_ros.errors import BagError
-from semla_ros.types import Frame
+from semla_ros.core.errors import BagError
+from semla_ros.core.types import Frame
 
 
 @pytest.mark.parametrize("plugin", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])

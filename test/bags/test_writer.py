@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from rosbags.highlevel import AnyReader
 
-from semla_ros.answers import SupportReading, SwapEvent
 from semla_ros.bags import messages as m
 from semla_ros.bags.definitions import SOURCES, message_folder, typestore_with
 from semla_ros.bags.messages import IMAGE, image_fields
 from semla_ros.bags.reader import read_frames
 from semla_ros.bags.writer import BagWriter
-from semla_ros.errors import BagError
-from semla_ros.types import AdapterMix, DomainEstimate, Vocabulary
+from semla_ros.core.answers import SupportReading, SwapEvent
+from semla_ros.core.errors import BagError
+from semla_ros.core.types import AdapterMix, DomainEstimate, Vocabulary
 
 STRING = "std_msgs/msg/String"
 STAMP = 1_700_000_000_123_456_789

@@ -11,7 +11,7 @@ from semla_ros.bench.floor import FloorRequest, run_floor
 from semla_ros.bench.record import save_record
 from semla_ros.bench.roofline import processor_of, work_of
 from semla_ros.cli import main
-from semla_ros.errors import ConfigError, EngineUnavailableError
+from semla_ros.core.errors import ConfigError, EngineUnavailableError
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def test_the_image_towers_products_are_counted_as_one_does_by_hand(tiny):
 def test_more_classes_are_more_work(tiny):
     from dataclasses import replace
 
-    from semla_ros.types import Vocabulary
+    from semla_ros.core.types import Vocabulary
 
     names = tuple(f"c{i}" for i in range(40))
     many = Vocabulary(names, np.zeros((40, 3), np.uint8))

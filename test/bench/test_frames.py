@@ -6,7 +6,7 @@ import pytest
 
 from semla_ros.bags.reader import read_frames
 from semla_ros.bench.frames import film, write_camera
-from semla_ros.errors import EvaluationError, SemlaError
+from semla_ros.core.errors import EvaluationError, SemlaError
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from fakes import tiny_config
 
 from semla_ros.bench.candidates import HotLoading, Material
 from semla_ros.bench.made_bundle import ADAPTERS, CLASSES, random_bundle
+from semla_ros.core.types import AdapterMix
 from semla_ros.library.storage import read_adapter
-from semla_ros.types import AdapterMix
 
 
 def test_random_adapters_change_what_is_served_a_little(tmp_path):

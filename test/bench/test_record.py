@@ -8,7 +8,7 @@ import pytest
 
 from semla_ros.bench.page import busy, markdown_table, write_report
 from semla_ros.bench.record import BenchRecord, machine_facts, read_record, save_record
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
 
 SERIES = [
     {

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from semla_ros.bench.resources import Sampler, peak_growth
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
 
 
 def test_a_busy_process_is_seen_to_be_busy():

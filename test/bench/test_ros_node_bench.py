@@ -10,7 +10,7 @@ from semla_ros.bench.node_bench import NodeBenchRequest, run_node_bench
 from semla_ros.bench.node_record import node_record
 from semla_ros.bench.processes import Setup, live_node, setups_of
 from semla_ros.bench.record import save_record
-from semla_ros.errors import ConfigError, SemlaError
+from semla_ros.core.errors import ConfigError, SemlaError
 
 MISSING = [name for name in ("rclpy", "semla_ros.msg", "vision_msgs") if find_spec(name) is None]
 needs_ros = pytest.mark.skipif(bool(MISSING), reason=f"missing: {', '.join(MISSING)}")

@@ -5,13 +5,13 @@ from concurrent.futures import Future
 import numpy as np
 import pytest
 
-from semla_ros.answers import SwapEvent
 from semla_ros.bench.ledger import COMMITTED, FAILED, LOGGED, REQUESTED, SUPERSEDED, SwapLedger
 from semla_ros.bench.measures import Slope
 from semla_ros.bench.record import save_record
 from semla_ros.bench.soak import Soak, SoakRequest, run_soak, soak_record
-from semla_ros.errors import ConfigError
-from semla_ros.types import AdapterMix
+from semla_ros.core.answers import SwapEvent
+from semla_ros.core.errors import ConfigError
+from semla_ros.core.types import AdapterMix
 
 BASE = AdapterMix.base_only()
 

@@ -8,9 +8,9 @@ import pytest
 from semla_ros.bench.candidates import Material
 from semla_ros.bench.swap_bench import CANDIDATES, SwapRequest, compared
 from semla_ros.bench.swap_session import SwapSession
-from semla_ros.errors import ConfigError, EvaluationError
+from semla_ros.core.errors import ConfigError, EvaluationError
+from semla_ros.core.types import AdapterMix
 from semla_ros.library.storage import read_adapter
-from semla_ros.types import AdapterMix
 
 FLOAT32 = ("semla-onnx", "semla-torch", "peft-cat", "peft-merge", "onnx-anew")
 

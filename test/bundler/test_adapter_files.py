@@ -11,7 +11,7 @@ from bundler import upstream  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from semla_ros.bundler.adapter_files import holds_adapter, plain_folder  # noqa: E402
-from semla_ros.errors import AdapterError  # noqa: E402
+from semla_ros.core.errors import AdapterError  # noqa: E402
 from semla_ros.library.adapter_config import PICKLE_FILE  # noqa: E402
 from semla_ros.library.storage import (  # noqa: E402
     TENSOR_FILE,

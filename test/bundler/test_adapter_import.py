@@ -9,7 +9,7 @@ from bundler import upstream  # noqa: E402
 
 from semla_ros.bundle import GraphWeight, NavigatorSpec  # noqa: E402
 from semla_ros.bundler.adapter_import import AdapterContract, import_library  # noqa: E402
-from semla_ros.errors import LibraryError  # noqa: E402
+from semla_ros.core.errors import LibraryError  # noqa: E402
 from semla_ros.library.compatibility import PUBLISHED_ENCODER  # noqa: E402
 from semla_ros.library.seal import read_seal, write_seal  # noqa: E402
 from semla_ros.library.statistics import read_statistics  # noqa: E402

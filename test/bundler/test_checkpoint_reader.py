@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="needs torch: scripts/setup --dev")
 from safetensors.torch import save_file  # noqa: E402
 
 from semla_ros.bundler.checkpoint_reader import read_checkpoint  # noqa: E402
-from semla_ros.errors import TrainingError  # noqa: E402
+from semla_ros.core.errors import TrainingError  # noqa: E402
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.ones(4, dtype=torch.float16)}
 

@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("torch")
 
 from semla_ros.bundler.clip import import_open_clip
-from semla_ros.errors import ConfigError
+from semla_ros.core.errors import ConfigError
 
 
 def test_it_loads_beside_a_torchvision_of_another_torch():

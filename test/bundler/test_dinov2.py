@@ -20,7 +20,7 @@ from semla_ros.bundler.dinov2 import resized_positions, timm_layout  # noqa: E40
 from semla_ros.bundler.importer import ImportRequest, import_bundle  # noqa: E402
 from semla_ros.bundler.navigator_import import load_navigator  # noqa: E402
 from semla_ros.bundler.onnx_export import export_image_encoder  # noqa: E402
-from semla_ros.errors import SemlaError, TrainingError  # noqa: E402
+from semla_ros.core.errors import SemlaError, TrainingError  # noqa: E402
 
 NAME = "dinov2-vit-s-14"
 WIDTH, SIDE, GRID = 384, 37, 16

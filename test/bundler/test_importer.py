@@ -22,13 +22,13 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 from semla_ros.bundle import open_bundle  # noqa: E402
 from semla_ros.bundler.importer import ImportRequest, import_bundle  # noqa: E402
 from semla_ros.cli import main  # noqa: E402
+from semla_ros.core.errors import SemlaError  # noqa: E402
+from semla_ros.core.types import AdapterMix, Vocabulary, WeightSet  # noqa: E402
 from semla_ros.engine import create_engine  # noqa: E402
 from semla_ros.engine.text import TextEncoder  # noqa: E402
-from semla_ros.errors import SemlaError  # noqa: E402
 from semla_ros.library.library import AdapterLibrary  # noqa: E402
 from semla_ros.network.catseg import ABSENT_LOGIT  # noqa: E402
 from semla_ros.network.checkpoint import catseg_from_state  # noqa: E402
-from semla_ros.types import AdapterMix, Vocabulary, WeightSet  # noqa: E402
 
 
 @pytest.fixture(scope="module")

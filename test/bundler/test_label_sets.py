@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from semla_ros.bundler.label_sets import label_sets, read_classes
-from semla_ros.errors import VocabularyError
+from semla_ros.core.errors import VocabularyError
 from semla_ros.viz.palette import color_of
 
 

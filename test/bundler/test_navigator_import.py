@@ -15,7 +15,7 @@ from safetensors.torch import save_file  # noqa: E402
 from semla_ros.bundler.clip import import_open_clip  # noqa: E402
 from semla_ros.bundler.hf_clip import vision_tower_from_hf  # noqa: E402
 from semla_ros.bundler.navigator_import import load_navigator  # noqa: E402
-from semla_ros.errors import TrainingError  # noqa: E402
+from semla_ros.core.errors import TrainingError  # noqa: E402
 
 NAME = "semla-test-tiny"
 CONFIG = {

@@ -17,7 +17,7 @@ from semla_ros.bundler.onnx_export import (  # noqa: E402
     export_text_encoder,
     save_graph,
 )
-from semla_ros.errors import TrainingError  # noqa: E402
+from semla_ros.core.errors import TrainingError  # noqa: E402
 from semla_ros.network.catseg import ABSENT_LOGIT  # noqa: E402
 from semla_ros.network.checkpoint import create_catseg  # noqa: E402
 from semla_ros.network.layers import adaptable_layers  # noqa: E402

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="needs torch: scripts/setup --dev")
 
 from semla_ros.bundler import checkpoint_reader  # noqa: E402
 from semla_ros.bundler.checkpoint_reader import read_checkpoint  # noqa: E402
-from semla_ros.errors import TrainingError  # noqa: E402
+from semla_ros.core.errors import TrainingError  # noqa: E402
 
 HUGE = 2_400_000_000
 

@@ -16,7 +16,7 @@ from semla_ros.bundler.prompt_sets import (  # noqa: E402
     read_prompt_set,
 )
 from semla_ros.bundler.text_tower import text_tower  # noqa: E402
-from semla_ros.errors import TrainingError  # noqa: E402
+from semla_ros.core.errors import TrainingError  # noqa: E402
 
 CONFIG = {
     "embed_dim": 16,

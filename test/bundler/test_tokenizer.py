@@ -8,7 +8,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from semla_ros.bundler.tokenizer import END, START, clip_tokenizer, learn_merges, openai_merges
-from semla_ros.errors import TrainingError
+from semla_ros.core.errors import TrainingError
 
 TEXTS = (
     "A photo of a traffic light in the scene",

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch", reason="needs torch: scripts/setup --dev")
 
 from semla_ros.bundle import AdaptationDefaults, open_bundle, reseal  # noqa: E402
 from semla_ros.bundler.writer import state_identity  # noqa: E402
-from semla_ros.errors import BundleError  # noqa: E402
+from semla_ros.core.errors import BundleError  # noqa: E402
 
 
 def test_a_written_bundle_verifies_and_names_every_live_layer(tiny):

@@ -9,15 +9,15 @@ import pytest
 import yaml
 
 from semla_ros.cli import main
+from semla_ros.core.errors import LibraryError
+from semla_ros.core.types import LoraAdapter, LoraLayer
 from semla_ros.curation.audit import audit_library
 from semla_ros.curation.audit_report import audit_dict
 from semla_ros.curation.findings import centroid_findings
 from semla_ros.curation.hazards import hazards_of
 from semla_ros.curation.licence import stated_licence
-from semla_ros.errors import LibraryError
 from semla_ros.library.statistics import DomainStatistics, read_statistics, write_statistics
 from semla_ros.library.storage import read_whole_adapter, write_adapter
-from semla_ros.types import LoraAdapter, LoraLayer
 
 INERT = "sem_seg_head.predictor.clip_model.visual.transformer.resblocks.0.attn.q_proj"
 

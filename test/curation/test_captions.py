@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from semla_ros.cli import main
+from semla_ros.core.errors import ConfigError, LibraryError
 from semla_ros.curation.captions import Blip2, sample_images
-from semla_ros.errors import ConfigError, LibraryError
 
 
 class Processor:

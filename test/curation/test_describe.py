@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from semla_ros.cli import main
+from semla_ros.core.errors import BundleError, ConfigError, LibraryError, SemlaError
 from semla_ros.curation.describe import CACHE, DescribeRequest, describe_library, likenesses
-from semla_ros.errors import BundleError, ConfigError, LibraryError, SemlaError
 from semla_ros.library.seal import reseal_file
 from semla_ros.library.statistics import DomainStatistics, read_statistics, write_statistics
 from semla_ros.navigator.prompts import PromptEmbeddings

@@ -14,11 +14,11 @@ import pytest
 
 from semla_ros.bundle import open_bundle
 from semla_ros.cli import main
+from semla_ros.core.errors import LibraryError, SemlaError
 from semla_ros.curation import embed
 from semla_ros.curation.embed import EmbedRequest, embed_domain
 from semla_ros.curation.sources import list_images
-from semla_ros.errors import LibraryError, SemlaError
-from semla_ros.image_file import read_image
+from semla_ros.files.image_file import read_image
 from semla_ros.library.seal import read_seal
 from semla_ros.library.sealing import seal_domains
 from semla_ros.library.statistics import read_statistics

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from semla_ros.core.errors import LibraryError
 from semla_ros.curation.embedding_store import Block, EmbeddingStore, LeftOut
-from semla_ros.errors import LibraryError
 
 DIM = 4
 

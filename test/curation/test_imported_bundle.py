@@ -20,9 +20,9 @@ from bundler import upstream  # noqa: E402
 
 from semla_ros.bundler.clip import import_open_clip  # noqa: E402
 from semla_ros.cli import main  # noqa: E402
+from semla_ros.core.errors import SemlaError  # noqa: E402
 from semla_ros.curation.audit import audit_library  # noqa: E402
 from semla_ros.curation.describe import DescribeRequest, describe_library  # noqa: E402
-from semla_ros.errors import SemlaError  # noqa: E402
 
 NAME = "semla-test-words"
 CONFIG = {

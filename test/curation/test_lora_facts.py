@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from semla_ros.bundle import GraphWeight
+from semla_ros.core.types import LoraAdapter, LoraLayer
 from semla_ros.curation.lora_facts import (
     AGGREGATOR,
     IMAGE,
@@ -18,7 +19,6 @@ from semla_ros.curation.lora_facts import (
     robust_z,
     singular_values,
 )
-from semla_ros.types import LoraAdapter, LoraLayer
 
 VISUAL = "sem_seg_head.predictor.clip_model.visual.transformer.resblocks.0"
 SHAPES = {f"{VISUAL}.mlp.c_fc": (12, 8), f"{VISUAL}.mlp.c_proj": (8, 12)}

@@ -6,8 +6,8 @@ import pytest
 
 from semla_ros.bags.messages import IMAGE, image_fields
 from semla_ros.bags.writer import BagWriter
+from semla_ros.core.errors import BagError, LibraryError
 from semla_ros.curation.sources import SourceOptions, list_images, open_sources
-from semla_ros.errors import BagError, LibraryError
 
 
 def names(source, wanted=lambda _: True):

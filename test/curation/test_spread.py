@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
+from semla_ros.core.errors import LibraryError
 from semla_ros.curation.spread import (
     LEVELS,
     blocks_of,
     domain_statistics,
     shrunk_covariance,
 )
-from semla_ros.errors import LibraryError
 from semla_ros.library.statistics import MAX_SAMPLE
 
 

@@ -9,8 +9,8 @@ from safetensors.numpy import load_file, save_file
 from signing import Minisign
 
 from semla_ros.cli import main
+from semla_ros.core.errors import BundleError
 from semla_ros.curation.verify import verify_library
-from semla_ros.errors import BundleError
 from semla_ros.library.seal import SEAL_FILE, write_seal
 from semla_ros.library.sealing import seal_domains
 from semla_ros.library.statistics import DomainStatistics, write_statistics

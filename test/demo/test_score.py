@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from semla_ros.answers import SegmentationResult, SupportReading
+from semla_ros.core.answers import SegmentationResult, SupportReading
+from semla_ros.core.types import AdapterMix, Frame
 from semla_ros.demo.footage import Answer, Answers, Footage
 from semla_ros.demo.score import score_drive
-from semla_ros.live import LiveRun
-from semla_ros.types import AdapterMix, Frame
+from semla_ros.processes.live import LiveRun
 from semla_ros.viz.palette import vocabulary_of
 
 NAMES = ("road", "car", "sky", "tree")

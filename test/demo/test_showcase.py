@@ -11,7 +11,7 @@ from semla_ros.bags.topics import read_topic, stamp_ns
 from semla_ros.demo import showcase
 from semla_ros.demo.world import DOMAINS
 from semla_ros.evaluation.live_result import CAMERA
-from semla_ros.live import MASK
+from semla_ros.processes.live import MASK
 
 pytestmark = pytest.mark.ros
 SECONDS = 8.0

@@ -19,9 +19,9 @@ from semla_ros.bundle import (
     SegmentationSpec,
     TextSpec,
 )
+from semla_ros.core.errors import EngineUnavailableError
+from semla_ros.core.types import AdapterMix, Vocabulary, WeightSet
 from semla_ros.engine import ENGINES, EngineOptions
-from semla_ros.errors import EngineUnavailableError
-from semla_ros.types import AdapterMix, Vocabulary, WeightSet
 
 SIZE, POOL, HIDDEN, DIM = 64, 4, 192, 32
 SIDE = SIZE // POOL

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import semla_ros.engine as rooms
-from semla_ros.config import PARAMETERS
+from semla_ros.core.config import PARAMETERS
+from semla_ros.core.errors import EngineError, EngineUnavailableError
 from semla_ros.engine import ENGINES, PREFERENCES, Preference, create_engine, golden
 from semla_ros.engine.fake_engine import FakeEngine
 from semla_ros.engine.onnx_engine import OnnxEngine
-from semla_ros.errors import EngineError, EngineUnavailableError
 
 needs_openvino = pytest.mark.skipif(
     importlib.util.find_spec("openvino") is None,

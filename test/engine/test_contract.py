@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from semla_ros.core.errors import EngineError
 from semla_ros.engine.base import NOT_PROVED
-from semla_ros.errors import EngineError
 
 DIM = 32
 

@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from semla_ros.errors import FrameError
+from semla_ros.core.errors import FrameError
 
 
 def serve(engine, weight_set):

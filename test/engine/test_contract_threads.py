@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semla_ros.errors import EngineError
+from semla_ros.core.errors import EngineError
 
 LEAK_KIB = 1024
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from semla_ros.core.errors import EngineError
 from semla_ros.engine import create_engine
 from semla_ros.engine.deferred import DeferredEngine
 from semla_ros.engine.onnx_engine import OnnxEngine
-from semla_ros.errors import EngineError
 
 WAIT_S = 20
 
@@ -83,7 +83,7 @@ def test_the_first_serves_until_the_second_is_made(deferred, slow, make_set, rgb
 def test_onnx_hands_over_to_torch_with_the_same_set(tiny, rgb):
     """Two runtimes: what is published must be the same set, merged anew for the other one."""
     pytest.importorskip("torch", reason="engine torch needs PyTorch")
-    from semla_ros.types import AdapterMix, WeightSet
+    from semla_ros.core.types import AdapterMix, WeightSet
 
     rng = np.random.default_rng(0)
     names = tiny.manifest.vocabulary

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from semla_ros.core.errors import BundleError, EngineUnavailableError, VocabularyError
+from semla_ros.core.types import AdapterMix, Vocabulary, WeightSet
 from semla_ros.engine import ENGINES, create_engine
-from semla_ros.errors import BundleError, EngineUnavailableError, VocabularyError
-from semla_ros.types import AdapterMix, Vocabulary, WeightSet
 
 DIM = 32
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from semla_ros.core.errors import ConfigError, EngineError
+from semla_ros.core.types import AdapterMix, Vocabulary, WeightSet
 from semla_ros.engine.fake_engine import STEPS, FakeEngine, looks
-from semla_ros.errors import ConfigError, EngineError
-from semla_ros.types import AdapterMix, Vocabulary, WeightSet
 
 
 def a_set(mean: float, *names: str) -> WeightSet:

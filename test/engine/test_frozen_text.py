@@ -1,8 +1,8 @@
 import numpy as np
 
+from semla_ros.core.types import Vocabulary
 from semla_ros.engine.frozen_text import FirstMixText
 from semla_ros.engine.text import TextEncoder
-from semla_ros.types import Vocabulary
 
 
 def vocabulary(*names):

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from semla_ros.base_weights import BaseWeights
+from semla_ros.bundle.base_weights import BaseWeights
+from semla_ros.core.errors import EngineError, SemlaError
+from semla_ros.core.lazy_weights import LazyWeights
+from semla_ros.core.types import AdapterMix, LoraAdapter, LoraLayer
 from semla_ros.engine.slot_buffers import SlotBuffers
-from semla_ros.errors import EngineError, SemlaError
-from semla_ros.lazy_weights import LazyWeights
 from semla_ros.library.fusion import MergedWeights
-from semla_ros.types import AdapterMix, LoraAdapter, LoraLayer
 
 
 def adapter(name, layers, seed, *, size=0.2):

@@ -3,9 +3,9 @@ import onnx
 import pytest
 
 from semla_ros.bundle import ModelBundle
+from semla_ros.core.errors import BundleError
+from semla_ros.core.types import AdapterMix, WeightSet
 from semla_ros.engine.onnx_engine import OnnxEngine
-from semla_ros.errors import BundleError
-from semla_ros.types import AdapterMix, WeightSet
 
 
 def test_logits_equal_the_same_network_in_numpy(hand_made, make_set, rgb):
@@ -99,7 +99,7 @@ def test_missing_and_misshapen_base_weights_are_refused(hand_made, tmp_path):
 
 
 def test_a_network_that_overflows_raises_instead_of_labelling(hand_made, make_set, rgb):
-    from semla_ros.errors import EngineError
+    from semla_ros.core.errors import EngineError
 
     good = make_set(1)
     huge = {name: np.full_like(w, 3e38) for name, w in good.weights.items()}

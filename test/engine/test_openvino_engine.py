@@ -15,12 +15,12 @@ if importlib.util.find_spec("openvino") is None:  # importing it here would let 
     pytest.skip("needs openvino: pip install 'semla-ros[openvino]'", allow_module_level=True)
 
 from semla_ros.bundle import ModelBundle, SegmentationSpec, open_bundle
+from semla_ros.core.errors import BundleError, EngineError, EngineUnavailableError
+from semla_ros.core.types import AdapterMix, Vocabulary, WeightSet
 from semla_ros.engine import EngineOptions, openvino_graph
 from semla_ros.engine.golden import golden_case, relative_error
 from semla_ros.engine.onnx_engine import OnnxEngine
 from semla_ros.engine.openvino_engine import OpenVinoEngine
-from semla_ros.errors import BundleError, EngineError, EngineUnavailableError
-from semla_ros.types import AdapterMix, Vocabulary, WeightSet
 
 ROOT = Path(__file__).parents[2]
 F32_BOUND = 1e-3

@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
+from semla_ros.core.errors import EngineError
 from semla_ros.engine import strips
 from semla_ros.engine.postprocess import (
     labels_from_logits,
@@ -9,7 +10,6 @@ from semla_ros.engine.postprocess import (
     restore,
     restore_confidence,
 )
-from semla_ros.errors import EngineError
 
 
 @pytest.mark.parametrize(("classes", "side", "size"), [(19, 24, 96), (1, 8, 32), (5, 32, 32)])

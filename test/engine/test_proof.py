@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from semla_ros.core.types import LoraAdapter, LoraLayer
 from semla_ros.engine.proof import (
     MAX_CHANGE,
     TAKEN_OVER,
@@ -16,7 +17,6 @@ from semla_ros.engine.proof import (
     shares_of,
     takeover,
 )
-from semla_ros.types import LoraAdapter, LoraLayer
 
 NAMES = ("road", "sky", "car")
 

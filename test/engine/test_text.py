@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from semla_ros.base_weights import BaseWeights
 from semla_ros.bundle import ModelBundle
+from semla_ros.bundle.base_weights import BaseWeights
+from semla_ros.core.errors import AdapterError, BundleError, VocabularyError
+from semla_ros.core.types import AdapterMix, LoraAdapter, LoraLayer, Vocabulary
 from semla_ros.engine.text import TextEncoder
-from semla_ros.errors import AdapterError, BundleError, VocabularyError
 from semla_ros.library.fusion import MergedWeights
-from semla_ros.types import AdapterMix, LoraAdapter, LoraLayer, Vocabulary
 
 
 def vocabulary(*names):

@@ -59,7 +59,7 @@ def test_slots_keep_their_tensors(network_bundle, make_torch_set):
 
 @pytest.fixture
 def make_torch_set():
-    from semla_ros.types import AdapterMix, Vocabulary, WeightSet
+    from semla_ros.core.types import AdapterMix, Vocabulary, WeightSet
 
     def make(engine, seed, classes=4):
         rng = np.random.default_rng(seed)

@@ -5,12 +5,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs PyTorch")
 
-from semla_ros.base_weights import BaseWeights  # noqa: E402
 from semla_ros.bundle import GraphWeight  # noqa: E402
+from semla_ros.bundle.base_weights import BaseWeights  # noqa: E402
+from semla_ros.core.errors import AdapterError  # noqa: E402
+from semla_ros.core.types import AdapterMix, LoraAdapter, LoraLayer  # noqa: E402
 from semla_ros.engine.torch_fusion import TorchBank  # noqa: E402
-from semla_ros.errors import AdapterError  # noqa: E402
 from semla_ros.library.fusion import MergedWeights  # noqa: E402
-from semla_ros.types import AdapterMix, LoraAdapter, LoraLayer  # noqa: E402
 
 SHAPES = {"a": (24, 8), "b": (24, 8), "c": (8, 24), "d": (8, 24), "e": (16, 16)}
 LAYERS = {

@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from semla_ros.answers import SegmentationResult, SupportReading, SwapEvent
 from semla_ros.bags.messages import IMAGE, image_fields
 from semla_ros.bags.writer import BagWriter
+from semla_ros.core.answers import SegmentationResult, SupportReading, SwapEvent
+from semla_ros.core.types import AdapterMix, Frame, Vocabulary
 from semla_ros.evaluation.replay import FrameView
 from semla_ros.evaluation.result import FrameRecord, ReplayResult, RunInfo, SkippedRecord
-from semla_ros.types import AdapterMix, Frame, Vocabulary
 
 STAMP = 1_700_000_000_000_000_000
 STEP = 100_000_000

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
+from semla_ros.core.types import AdapterMix, Vocabulary
 from semla_ros.evaluation import film as film_module
 from semla_ros.evaluation.film import (
     FILM_ROWS,
@@ -15,7 +16,6 @@ from semla_ros.evaluation.film import (
     mix_text,
     support_text,
 )
-from semla_ros.types import AdapterMix, Vocabulary
 
 
 def sampled(support, count, limit):

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from semla_ros.answers import SupportReading, SwapEvent
-from semla_ros.errors import EvaluationError
+from semla_ros.core.answers import SupportReading, SwapEvent
+from semla_ros.core.errors import EvaluationError
+from semla_ros.core.types import AdapterMix
 from semla_ros.evaluation import bars, drawing
 from semla_ros.evaluation import page as p
 from semla_ros.evaluation import timeline as timelines
@@ -22,7 +23,6 @@ from semla_ros.evaluation.drawing import ADAPTER_COLORS, adapter_fills
 from semla_ros.evaluation.film import FilmSink, film_strip
 from semla_ros.evaluation.replay_page import replay_page
 from semla_ros.evaluation.timeline import Stage, TimelinePoint, points_of, thinned, timeline
-from semla_ros.types import AdapterMix
 
 VOID = {"meta", "img", "input", "br", "link", "hr"}
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from semla_ros.bags.reader import SkippedFrame
-from semla_ros.errors import BagError, EngineError, FrameError
+from semla_ros.core.errors import BagError, EngineError, FrameError
+from semla_ros.core.types import AdapterMix
 from semla_ros.evaluation.replay import FrameView, mask_crc32, replay
 from semla_ros.evaluation.result import RunInfo
-from semla_ros.types import AdapterMix
 
 INFO = RunInfo("made here")
 

@@ -7,11 +7,11 @@ import math
 
 import pytest
 
-from semla_ros.answers import SupportReading
-from semla_ros.errors import EvaluationError
+from semla_ros.core.answers import SupportReading
+from semla_ros.core.errors import EvaluationError
+from semla_ros.core.types import AdapterMix
 from semla_ros.evaluation.compare import compare
 from semla_ros.evaluation.result import load_result, result_to_json, save_result
-from semla_ros.types import AdapterMix
 
 
 def test_a_saved_result_comes_back_equal(result, tmp_path):

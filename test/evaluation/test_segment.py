@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from semla_ros.cli import main
+from semla_ros.core.errors import LibraryError, SemlaError
+from semla_ros.core.types import AdapterMix, WeightSet
 from semla_ros.engine import create_engine
 from semla_ros.engine.postprocess import scores_from_logits
 from semla_ros.engine.windows import single_window, sliding_window
-from semla_ros.errors import LibraryError, SemlaError
 from semla_ros.evaluation.mixes import mix_of
 from semla_ros.evaluation.segment import SegmentRequest, segment_images
-from semla_ros.types import AdapterMix, WeightSet
 
 SIZE = (24, 40)
 

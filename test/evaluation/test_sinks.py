@@ -10,7 +10,7 @@ import pytest
 from rosbags.highlevel import AnyReader
 
 from semla_ros.bags.writer import BagWriter
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
 from semla_ros.evaluation.sinks import FileSink, PredictionSink, VideoSink
 
 

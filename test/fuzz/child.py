@@ -28,7 +28,7 @@ from fuzz.mutation import mutated
 from fuzz.readers import READERS, Reader
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from semla_ros.errors import SemlaError
+from semla_ros.core.errors import SemlaError
 
 MEMORY_BYTES = 3 << 29
 CASE_S = 30

@@ -46,13 +46,13 @@ def _json(document: Any) -> bytes:
 
 
 def _image(path: Path) -> object:
-    from semla_ros.image_file import read_image
+    from semla_ros.files.image_file import read_image
 
     return read_image(path, max_pixels=MAX_PIXELS)
 
 
 def _label(path: Path) -> object:
-    from semla_ros.label_image import read_labels
+    from semla_ros.files.label_image import read_labels
 
     return read_labels(path, max_pixels=MAX_PIXELS)
 
@@ -89,8 +89,8 @@ def _seal(path: Path) -> object:
 
 
 def _signature(path: Path) -> object:
-    from semla_ros.errors import BundleError
-    from semla_ros.signature import read_trusted_keys
+    from semla_ros.core.errors import BundleError
+    from semla_ros.files.signature import read_trusted_keys
 
     keys = read_trusted_keys(seeds.MINISIGN / "fleet.pub")
     content = (seeds.MINISIGN / "content.txt").read_bytes()
@@ -98,7 +98,7 @@ def _signature(path: Path) -> object:
 
 
 def _key(path: Path) -> object:
-    from semla_ros.signature import read_trusted_keys
+    from semla_ros.files.signature import read_trusted_keys
 
     return read_trusted_keys(path)
 
@@ -110,14 +110,14 @@ def _bundle(path: Path) -> object:
 
 
 def _weights(path: Path) -> object:
-    from semla_ros.base_weights import BaseWeights
     from semla_ros.bundle import open_bundle
+    from semla_ros.bundle.base_weights import BaseWeights
 
     return BaseWeights.open(open_bundle(path.parent, verify=False))
 
 
 def _graph(path: Path) -> object:
-    from semla_ros.onnx_session import open_session
+    from semla_ros.bundle.onnx_session import open_session
 
     return open_session(path, threads=1)
 
@@ -197,7 +197,7 @@ def _labels(path: Path) -> object:
 def _message(path: Path) -> object:
     from semla_ros.bags.image_messages import decoded
     from semla_ros.bags.topics import sound_stamp_ns
-    from semla_ros.image_codec import decode_image
+    from semla_ros.files.image_codec import decode_image
 
     message = decoded(path.read_bytes(), "sensor_msgs/msg/Image")
     sound_stamp_ns(message)

@@ -88,8 +88,8 @@ def graphs(folder: Path) -> Sequence[bytes]:
 
 
 def statistics(folder: Path) -> Sequence[bytes]:
+    from semla_ros.core.novelty import EmbeddingSample
     from semla_ros.library.statistics import DistanceQuantiles, DomainStatistics, write_statistics
-    from semla_ros.novelty import EmbeddingSample
 
     whole = DomainStatistics(
         np.ones(3, np.float32),

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from semla_ros.base_weights import BaseWeights
 from semla_ros.bundle import (
     AdaptationDefaults,
     Manifest,
@@ -12,8 +11,9 @@ from semla_ros.bundle import (
     SegmentationSpec,
     TextSpec,
 )
-from semla_ros.errors import BundleError
-from semla_ros.types import Vocabulary
+from semla_ros.bundle.base_weights import BaseWeights
+from semla_ros.core.errors import BundleError
+from semla_ros.core.types import Vocabulary
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from semla_ros.errors import AdapterMismatchError
+from semla_ros.core.errors import AdapterMismatchError
 from semla_ros.library.compatibility import check_adapter, check_statistics
 from semla_ros.library.statistics import DomainStatistics
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semla_ros.base_weights import BaseWeights
-from semla_ros.errors import AdapterMismatchError, LibraryError
+from semla_ros.bundle.base_weights import BaseWeights
+from semla_ros.core.errors import AdapterMismatchError, LibraryError
+from semla_ros.core.types import BASE, AdapterMix, LoraAdapter, LoraLayer
 from semla_ros.library.fusion import fuse, merge
 from semla_ros.library.storage import read_adapter, write_adapter
-from semla_ros.types import BASE, AdapterMix, LoraAdapter, LoraLayer
 
 weight_lists = st.lists(st.floats(0, 1), min_size=3, max_size=3)
 

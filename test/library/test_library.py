@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from semla_ros.errors import AdapterError, LibraryError
+from semla_ros.core.errors import AdapterError, LibraryError
 from semla_ros.library import unchanged
 from semla_ros.library.statistics import DomainStatistics, statistics_path, write_statistics
 from semla_ros.library.storage import TENSOR_FILE, read_adapter

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from semla_ros.errors import AdapterError, LibraryError
+from semla_ros.core.errors import AdapterError, LibraryError
 from semla_ros.library import contract
 from semla_ros.library import library as module
 from semla_ros.library.memory import AdapterMemory, bytes_of

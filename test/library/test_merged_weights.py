@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semla_ros.base_weights import BaseWeights
-from semla_ros.errors import AdapterError, EngineError
+from semla_ros.bundle.base_weights import BaseWeights
+from semla_ros.core.errors import AdapterError, EngineError
+from semla_ros.core.types import BASE, AdapterMix, LoraAdapter, LoraLayer
 from semla_ros.library.fusion import MergedWeights, merge
-from semla_ros.types import BASE, AdapterMix, LoraAdapter, LoraLayer
 
 SHAPES = {"wide": (40, 12), "tall": (9, 31), "square": (16, 16), "row": (1, 7)}
 NAMES = ("fog", "night", "rain", "snow")

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from semla_ros.bundle import AdaptationDefaults
-from semla_ros.config import PARAMETERS, Config
-from semla_ros.errors import ConfigError, EmptyLibraryError, LibraryError
+from semla_ros.core.config import PARAMETERS, Config
+from semla_ros.core.errors import ConfigError, EmptyLibraryError, LibraryError
+from semla_ros.core.types import BASE
 from semla_ros.library.retrieval import (
     PRESETS,
     SIMILARITIES,
@@ -17,7 +18,6 @@ from semla_ros.library.retrieval import (
     retrieve,
     settings_from,
 )
-from semla_ros.types import BASE
 
 NAMES = ("bdd", "fog", "idd", "night", "rain", "snow")
 distance_lists = st.lists(st.floats(0, 1e3), min_size=1, max_size=6)

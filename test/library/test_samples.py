@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from semla_ros.errors import LibraryError
+from semla_ros.core.errors import LibraryError
+from semla_ros.core.novelty import EmbeddingSample
 from semla_ros.library.spread import StatisticsStore
 from semla_ros.library.statistics import DomainStatistics
-from semla_ros.novelty import EmbeddingSample
 
 
 def statistics(rows, dim=4):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semla_ros.errors import AdapterError
+from semla_ros.core.errors import AdapterError
 from semla_ros.library import tensor_file
 from semla_ros.library.seal import (
     CONFIG_FILE,

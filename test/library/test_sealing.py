@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from semla_ros.errors import AdapterError, LibraryError
+from semla_ros.core.errors import AdapterError, LibraryError
 from semla_ros.library.seal import CONFIG_FILE, SEAL_FILE, TENSOR_FILE, read_seal
 from semla_ros.library.sealing import seal_domains
 from semla_ros.library.statistics import statistics_path

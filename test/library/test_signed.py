@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from signing import Minisign
 
-from semla_ros.errors import AdapterError
+from semla_ros.core.errors import AdapterError
+from semla_ros.files.signature import read_trusted_keys
 from semla_ros.library.seal import SEAL_FILE, write_seal
 from semla_ros.library.storage import TENSOR_FILE
-from semla_ros.signature import read_trusted_keys
 
 
 @pytest.fixture

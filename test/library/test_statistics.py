@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semla_ros.errors import AdapterError
+from semla_ros.core.errors import AdapterError
+from semla_ros.core.novelty import EmbeddingSample
 from semla_ros.library import statistics as module
 from semla_ros.library.statistics import (
     MAX_SAMPLE,
@@ -19,7 +20,6 @@ from semla_ros.library.statistics import (
     statistics_path,
     write_statistics,
 )
-from semla_ros.novelty import EmbeddingSample
 
 
 def write_npz(folder, **arrays):

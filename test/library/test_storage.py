@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from semla_ros.errors import AdapterError
+from semla_ros.core.errors import AdapterError
+from semla_ros.core.types import LoraAdapter, LoraLayer
 from semla_ros.library.storage import (
     CONFIG_FILE,
     TENSOR_FILE,
@@ -19,7 +20,6 @@ from semla_ros.library.storage import (
     read_whole_adapter,
     write_adapter,
 )
-from semla_ros.types import LoraAdapter, LoraLayer
 
 KEY = "base_model.model.head.attn.q.lora_{}.weight"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from semla_ros.errors import AdapterError
+from semla_ros.core.errors import AdapterError
 from semla_ros.library.storage import CONFIG_FILE, TENSOR_FILE, inspect_adapter, read_adapter
 from semla_ros.library.tensor_file import factor_name
 

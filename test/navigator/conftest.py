@@ -11,7 +11,7 @@ from semla_ros.bundle import (
     SegmentationSpec,
     TextSpec,
 )
-from semla_ros.types import Vocabulary
+from semla_ros.core.types import Vocabulary
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semla_ros.config import PARAMETERS
-from semla_ros.errors import ConfigError, LibraryError
+from semla_ros.core.config import PARAMETERS
+from semla_ros.core.errors import ConfigError, LibraryError
 from semla_ros.navigator.distance import (
     DISTANCES,
     CentroidBank,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from alarm_law import SCENARIOS, run
 
+from semla_ros.core.novelty import EmbeddingSample
 from semla_ros.navigator.held_out import (
     MIN_IMAGES,
     alarm_threshold,
@@ -16,7 +17,6 @@ from semla_ros.navigator.held_out import (
     tied_whitening,
     whitening,
 )
-from semla_ros.novelty import EmbeddingSample
 
 
 def sample(rows, blocks=None):

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from semla_ros.errors import AdapterMismatchError, ConfigError
+from semla_ros.core.errors import AdapterMismatchError, ConfigError
+from semla_ros.core.types import AdapterMix, Frame
 from semla_ros.navigator.distance import CentroidBank
 from semla_ros.navigator.encoder import OnnxImageEncoder
 from semla_ros.navigator.navigator import Navigator
-from semla_ros.types import AdapterMix, Frame
 
 S = 1_000_000_000
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from semla_ros.errors import BundleError
+from semla_ros.core.errors import BundleError
 from semla_ros.navigator.preprocess import RESIZES, preprocess, resize_of
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from semla_ros.errors import BundleError
+from semla_ros.core.errors import BundleError
 from semla_ros.navigator.prompts import PromptEmbeddings, read_prompts, write_prompts
 
 

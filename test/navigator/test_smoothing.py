@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semla_ros.errors import ConfigError
+from semla_ros.core.errors import ConfigError
 from semla_ros.navigator.smoothing import EmbeddingFilter
 
 S = 1_000_000_000

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semla_ros.errors import LibraryError
+from semla_ros.core.errors import LibraryError
+from semla_ros.core.types import BASE, AdapterMix, DomainEstimate
 from semla_ros.navigator.support import read_support, support_level, support_score
-from semla_ros.types import BASE, AdapterMix, DomainEstimate
 
 NAMES = ("fog", "night", "rain")
 FOG_RAIN = AdapterMix(("fog", "rain"), (0.75, 0.25))

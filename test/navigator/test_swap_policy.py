@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semla_ros.config import PARAMETERS, Config
-from semla_ros.errors import ConfigError
+from semla_ros.core.config import PARAMETERS, Config
+from semla_ros.core.errors import ConfigError
+from semla_ros.core.types import BASE, AdapterMix
 from semla_ros.navigator.swap_policy import SWAP_POLICIES, DebouncePolicy
-from semla_ros.types import BASE, AdapterMix
 
 S = 1_000_000_000
 ACTIVE = AdapterMix.base_only()

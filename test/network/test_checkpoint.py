@@ -2,7 +2,7 @@ import pytest
 import torch
 from fakes import with_taps
 
-from semla_ros.errors import TrainingError
+from semla_ros.core.errors import TrainingError
 from semla_ros.network.catseg import CatSeg
 from semla_ros.network.checkpoint import catseg_from_state, clean_state, create_catseg
 from semla_ros.network.config import VIT_L, CatSegConfig

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from semla_ros.bundler.clip import ClipSize, create_clip
-from semla_ros.errors import TrainingError
+from semla_ros.core.errors import TrainingError
 from semla_ros.network.clip import Clip, clip_state_from_open_clip
 from semla_ros.network.config import CatSegConfig
 

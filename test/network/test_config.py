@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from semla_ros.errors import ConfigError
+from semla_ros.core.errors import ConfigError
 from semla_ros.network.catseg import CatSeg
 from semla_ros.network.config import CLIP_PREFIX, VIT_L, CatSegConfig, default_taps
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from semla_ros.errors import TrainingError
+from semla_ros.core.errors import TrainingError
 from semla_ros.network.in_out import with_in_out_linears
 from semla_ros.network.layers import adaptable_layers
 

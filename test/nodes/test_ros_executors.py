@@ -10,7 +10,7 @@ pytest.importorskip("rclpy", reason="rclpy is missing: source ROS 2 or run scrip
 
 from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
 
-from semla_ros.errors import EngineUnavailableError
+from semla_ros.core.errors import EngineUnavailableError
 from semla_ros.nodes import executors
 
 

@@ -33,7 +33,7 @@ def test_a_released_model_can_be_collected(robot):
 
 
 def test_the_library_freezes_nothing(tiny):
-    from semla_ros.config import Config, updated
+    from semla_ros.core.config import Config, updated
     from semla_ros.pipeline import build_pipeline
 
     config = updated(Config(), {"bundle": str(tiny.root), "engine": "fake"})

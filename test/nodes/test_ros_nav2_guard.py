@@ -12,7 +12,7 @@ from rclpy.executors import SingleThreadedExecutor
 from semla_ros.msg import SupportScore
 from std_srvs.srv import Empty
 
-from semla_ros.errors import EngineUnavailableError
+from semla_ros.core.errors import EngineUnavailableError
 from semla_ros.nodes import qos
 from semla_ros.nodes.nav2_guard import ACTIONS, CLEAR, Nav2Guard, clear_type
 

@@ -11,8 +11,9 @@ from semla_ros.msg import AdapterSwap, SupportScore
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from semla_ros.answers import SupportReading, SwapEvent
-from semla_ros.config import PARAMETERS
+from semla_ros.core.answers import SupportReading, SwapEvent
+from semla_ros.core.config import PARAMETERS
+from semla_ros.core.types import AdapterMix, DomainEstimate, Vocabulary
 from semla_ros.engine.base import EngineStatus
 from semla_ros.nodes import conversions, qos
 from semla_ros.nodes.diagnostics import Snapshot, resident_bytes, statuses
@@ -23,7 +24,6 @@ from semla_ros.nodes.transport_loss import LossReport
 from semla_ros.nodes.worker import WorkerReport
 from semla_ros.pipeline.clock import StampReport
 from semla_ros.pipeline.health import PipelineHealth
-from semla_ros.types import AdapterMix, DomainEstimate, Vocabulary
 
 MIX = AdapterMix(("fog", "base"), (0.75, 0.25))
 

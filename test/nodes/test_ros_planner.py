@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from std_msgs.msg import Header
 
-from semla_ros.answers import SUPPORT_LEVELS, SupportReading
+from semla_ros.core.answers import SUPPORT_LEVELS, SupportReading
+from semla_ros.core.types import Vocabulary
 from semla_ros.nodes.planner import planner_label_info, planner_labels
-from semla_ros.types import Vocabulary
 
 
 def vocabulary(count):

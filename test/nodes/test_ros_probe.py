@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from semla_ros.bench.drill.probe_camera import Script, message_of
-from semla_ros.errors import FrameError, SemlaError
+from semla_ros.core.errors import FrameError, SemlaError
 from semla_ros.nodes.conversions import frame_from_compressed, frame_from_image
 
 S = 10**9

@@ -10,9 +10,9 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Float64
 from vision_msgs.msg import LabelInfo
 
-from semla_ros.config import Config
+from semla_ros.core.config import Config
+from semla_ros.core.types import Frame
 from semla_ros.pipeline import build_pipeline
-from semla_ros.types import Frame
 
 
 def labels_offline(bundle, rgb, **changes):

@@ -11,9 +11,9 @@ from rosidl_parser.definition import AbstractSequence, Array, NamespacedType
 from sensor_msgs.msg import Image
 from vision_msgs.msg import LabelInfo
 
-from semla_ros.answers import SUPPORT_LEVELS
+from semla_ros.core.answers import SUPPORT_LEVELS
 from semla_ros.evaluation.live_result import NODE, RECORDED
-from semla_ros.nav2_costmap import UNSUPPORTED
+from semla_ros.nodes.nav2_costmap import UNSUPPORTED
 from semla_ros.nodes.recorder import message_class
 from semla_ros.viz.overlay import lut_of
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from semla_ros.errors import FrameError
+from semla_ros.core.errors import FrameError
 from semla_ros.nodes.worker import RECENT, Mailbox, Worker
 
 LONG_S = 60.0

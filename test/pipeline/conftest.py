@@ -17,10 +17,11 @@ from semla_ros.bundle import (
     SegmentationSpec,
     TextSpec,
 )
-from semla_ros.config import Config
+from semla_ros.core.config import Config
+from semla_ros.core.errors import VocabularyError
+from semla_ros.core.executors import InlineExecutor
+from semla_ros.core.types import Frame, LoraAdapter, LoraLayer, Vocabulary
 from semla_ros.engine.fake_engine import FakeEngine
-from semla_ros.errors import VocabularyError
-from semla_ros.executors import InlineExecutor
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.memory import DEFAULT_BYTES
 from semla_ros.library.statistics import DomainStatistics, write_statistics
@@ -30,8 +31,7 @@ from semla_ros.pipeline.adaptive import AdaptivePipeline
 from semla_ros.pipeline.observer import Observer
 from semla_ros.pipeline.parts import PipelineParts
 from semla_ros.pipeline.settings import LiveSettings, bank_of
-from semla_ros.swap import AdapterSwapper
-from semla_ros.types import Frame, LoraAdapter, LoraLayer, Vocabulary
+from semla_ros.pipeline.swap import AdapterSwapper
 
 DOMAINS = {"blue": (0, 0, 200), "green": (0, 200, 0), "red": (200, 0, 0)}
 LAYER = GraphWeight("image.fc", "image.fc.weight", "segmentation", "fc", False, (4, 4))

@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from semla_ros.errors import (
+from semla_ros.core.errors import (
     ConfigError,
     EngineError,
     FrameError,
     LibraryError,
 )
-from semla_ros.executors import InlineExecutor
+from semla_ros.core.executors import InlineExecutor
+from semla_ros.core.types import AdapterMix, Frame
 from semla_ros.pipeline.adaptation import LibraryView
-from semla_ros.types import AdapterMix, Frame
 
 
 def only(name: str) -> AdapterMix:
@@ -31,7 +31,7 @@ def mixes(results):
 
 
 def world_config(pipeline, **changes):
-    from semla_ros.config import updated
+    from semla_ros.core.config import updated
 
     return updated(pipeline.config, changes)
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from semla_ros.config import updated
+from semla_ros.core.config import updated
+from semla_ros.core.novelty import EmbeddingSample, NoveltyAlarm
 from semla_ros.evaluation.study.gate import GateReplay, gated_mixes
 from semla_ros.library.statistics import read_statistics, write_statistics
-from semla_ros.novelty import EmbeddingSample, NoveltyAlarm
 from semla_ros.pipeline.settings import LiveSettings, bank_of
 
 DOMAINS = ("blue", "green", "red")

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from signing import Minisign
 
-from semla_ros import shipped
 from semla_ros.bundle import MANIFEST
-from semla_ros.config import Config
-from semla_ros.errors import BundleError, ConfigError, EngineError
+from semla_ros.core import shipped
+from semla_ros.core.config import Config
+from semla_ros.core.errors import BundleError, ConfigError, EngineError
+from semla_ros.core.types import AdapterMix, Frame
 from semla_ros.library.seal import SEAL_FILE, write_seal
 from semla_ros.pipeline import assembly, build_pipeline, default_bundle
 from semla_ros.pipeline.engines import open_engine
-from semla_ros.types import AdapterMix, Frame
 
 
 @pytest.fixture

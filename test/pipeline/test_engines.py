@@ -8,17 +8,17 @@ from scripted_gpu import install
 from small_bundle import small_bundle
 
 from semla_ros.bundle import open_bundle
-from semla_ros.config import Config
+from semla_ros.core.config import Config
+from semla_ros.core.errors import EngineUnavailableError
+from semla_ros.core.types import AdapterMix, Frame
 from semla_ros.engine.openvino_runner import OpenVinoRunner
 from semla_ros.engine.options import EngineOptions
 from semla_ros.engine.tensorrt import build
 from semla_ros.engine.tensorrt.engine import TensorRtEngine
 from semla_ros.engine.tensorrt.runner import TensorRtRunner
-from semla_ros.errors import EngineUnavailableError
 from semla_ros.navigator.encoder import OnnxImageEncoder, RunnerImageEncoder
 from semla_ros.pipeline import build_pipeline
 from semla_ros.pipeline.engines import open_encoder, open_engine
-from semla_ros.types import AdapterMix, Frame
 
 WAIT_S = 30
 

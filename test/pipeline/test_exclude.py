@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from semla_ros.config import Config
-from semla_ros.errors import ConfigError
+from semla_ros.core.config import Config
+from semla_ros.core.errors import ConfigError
 from semla_ros.pipeline import build_pipeline
 
 

@@ -4,13 +4,13 @@ from concurrent.futures import Future
 import numpy as np
 import pytest
 
-from semla_ros.errors import (
+from semla_ros.core.errors import (
     EngineError,
     LibraryError,
     VocabularyError,
 )
+from semla_ros.core.types import AdapterMix
 from semla_ros.pipeline.commands import CommandQueue
-from semla_ros.types import AdapterMix
 
 
 def only(name: str) -> AdapterMix:

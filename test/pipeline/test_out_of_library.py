@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from semla_ros.bundle import ModelBundle
-from semla_ros.config import updated
-from semla_ros.types import BASE, AdapterMix, Frame
+from semla_ros.core.config import updated
+from semla_ros.core.types import BASE, AdapterMix, Frame
 
 FRAME_NS = 100_000_000
 EDGE = 150.0

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from semla_ros.answers import known
 from semla_ros.bundle import ModelBundle
-from semla_ros.mask_signals import SIGNALS, mask_signals
+from semla_ros.core.answers import known
+from semla_ros.core.mask_signals import SIGNALS, mask_signals
+from semla_ros.core.support_calibration import SignalTerm, SupportCalibration, SupportSettings
+from semla_ros.core.types import AdapterMix
 from semla_ros.navigator.support import promised
-from semla_ros.support_calibration import SignalTerm, SupportCalibration, SupportSettings
-from semla_ros.types import AdapterMix
 
 MADE = SupportSettings(0.001, 1, "euclidean", "inverse", -1.0)
 TERMS = tuple(SignalTerm(name, 0.5, 0.5, 0.01, -1e3, 1e3) for name in SIGNALS)

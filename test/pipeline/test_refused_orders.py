@@ -5,9 +5,9 @@ from concurrent.futures import Executor, Future
 
 import pytest
 
-from semla_ros.errors import EngineError
-from semla_ros.executors import InlineExecutor
-from semla_ros.types import AdapterMix
+from semla_ros.core.errors import EngineError
+from semla_ros.core.executors import InlineExecutor
+from semla_ros.core.types import AdapterMix
 
 
 def only(name: str) -> AdapterMix:

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from semla_ros.bundle import AdaptationDefaults, open_bundle, reseal
-from semla_ros.config import Config, updated
-from semla_ros.errors import BundleError
-from semla_ros.mask_signals import SIGNALS
+from semla_ros.core.config import Config, updated
+from semla_ros.core.errors import BundleError
+from semla_ros.core.mask_signals import SIGNALS
+from semla_ros.core.support_calibration import SignalTerm, SupportCalibration, SupportSettings
 from semla_ros.pipeline.settings import LiveSettings
-from semla_ros.support_calibration import SignalTerm, SupportCalibration, SupportSettings
 
 MADE = SupportSettings(0.05, 2, "euclidean", "inverse", -1.0)
 TERMS = tuple(SignalTerm(name, 0.5, 0.2, 0.03, 0.0, 1.0) for name in SIGNALS)

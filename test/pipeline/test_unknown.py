@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from semla_ros.bundle import AdaptationDefaults
-from semla_ros.config import Config
+from semla_ros.core.config import Config
 from semla_ros.navigator.distance import CentroidBank
 from semla_ros.navigator.navigator import Navigator
 from semla_ros.pipeline.settings import LiveSettings

@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: scripts/setup --dev")
 
-from semla_ros.errors import TrainingError  # noqa: E402
+from semla_ros.core.errors import TrainingError  # noqa: E402
 from semla_ros.training.contrastive import Captioned, contrastive_loss, train_clip  # noqa: E402
 from semla_ros.training.segmentation import FitOptions  # noqa: E402
 

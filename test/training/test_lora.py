@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from semla_ros.bundler.writer import live_layers
-from semla_ros.errors import TrainingError
+from semla_ros.core.errors import TrainingError
 from semla_ros.training.lora import LoraOptions, train_adapter
 from semla_ros.training.segmentation import FitOptions, pixel_loss
 

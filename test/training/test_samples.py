@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from semla_ros.errors import TrainingError
+from semla_ros.core.errors import TrainingError
 from semla_ros.training.samples import ArrayImages, FolderImages, draw_batch
 
 

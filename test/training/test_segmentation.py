@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from semla_ros.errors import TrainingError
+from semla_ros.core.errors import TrainingError
 from semla_ros.training.samples import IGNORE, ArrayImages
 from semla_ros.training.segmentation import FitOptions, fit, pixel_loss, pixel_weights
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from semla_ros.errors import FrameError
+from semla_ros.core.errors import FrameError
 from semla_ros.viz.overlay import colorize, lut_of, overlay
 from semla_ros.viz.palette import vocabulary_of
 

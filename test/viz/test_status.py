@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from semla_ros.answers import SUPPORT_LEVELS, SupportReading
-from semla_ros.types import AdapterMix
+from semla_ros.core.answers import SUPPORT_LEVELS, SupportReading
+from semla_ros.core.types import AdapterMix
 from semla_ros.viz.status import SIZE, status
 
 MIX = AdapterMix(("fog", "base"), (0.75, 0.25))

@@ -20,9 +20,9 @@ from semla_ros.bench.drill.run import FAILED, FAULTS, Outcome, chosen, drill, ro
 from semla_ros.bench.drill.scratch import rendered
 from semla_ros.bench.drill.session import Session
 from semla_ros.bench.record import BenchRecord, machine_facts, save_record
-from semla_ros.drive import require_ros
-from semla_ros.errors import SemlaError
+from semla_ros.core.errors import SemlaError
 from semla_ros.pipeline.assembly import default_bundle
+from semla_ros.processes.drive import require_ros
 
 _LOG = logging.getLogger("semla_ros.bench.drill")
 

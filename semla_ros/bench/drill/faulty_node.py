@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from semla_ros.drive import NODE_MODULE
+from semla_ros.processes.drive import NODE_MODULE
 
 POINTS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
     {

@@ -11,9 +11,9 @@ import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from semla_ros.errors import SemlaError
+from semla_ros.core.errors import SemlaError
+from semla_ros.core.types import UInt8Array
 from semla_ros.nodes.conversions import image_message
-from semla_ros.types import UInt8Array
 
 FRAME_ID = "drill_camera"
 _STAMP_AT_START_NS = 1_700_000_000_000_000_000

@@ -28,7 +28,7 @@ from semla_ros.bench.drill.trial import (
 )
 from semla_ros.bench.drill.verdicts import problems
 from semla_ros.bench.record import Row
-from semla_ros.errors import ConfigError, SemlaError
+from semla_ros.core.errors import ConfigError, SemlaError
 
 FAULTS: tuple[Fault, ...] = (*BROKEN, *STAMPS, *MACHINE, *DAMAGED, *PARTS, *BUNDLES)
 RECOVERY_S = 45.0

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import psutil
 
+from semla_ros.core.errors import SemlaError
 from semla_ros.demo.world import Drive
-from semla_ros.errors import SemlaError
 
 SIZE = (240, 320)
 _FRAMES = 4

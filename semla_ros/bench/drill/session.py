@@ -20,10 +20,10 @@ from semla_ros.bench.drill.heard import Answer, Heard, heard_of
 from semla_ros.bench.drill.scratch import SIZE, mapped, mount_small, remove_shared
 from semla_ros.bench.frames import CAMERA
 from semla_ros.bench.orders import Peer
-from semla_ros.children import Processes, stop_process
-from semla_ros.drive import NODE_MODULE, DriveRequest, node_command, node_environment
-from semla_ros.errors import SemlaError
+from semla_ros.core.errors import SemlaError
 from semla_ros.evaluation.live_result import NODE
+from semla_ros.processes.children import Processes, stop_process
+from semla_ros.processes.drive import NODE_MODULE, DriveRequest, node_command, node_environment
 
 LAUNCHER = "semla_ros.bench.drill.faulty_node"
 HEALTHY: Mapping[str, Any] = MappingProxyType({"hz": 5.0, "pictures": ["clear-day"]})

@@ -18,7 +18,7 @@ from semla_ros.bench.drill.heard import (
     Sent,
     Support,
 )
-from semla_ros.config import PARAMETERS
+from semla_ros.core.config import PARAMETERS
 
 STAMP_SLACK_S, CLOCK_SLACK_S = 0.2, 2.0
 """What an age may exceed its limit by: by stamps hardly anything, by the clock as much as an image

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from semla_ros.bundle import AdaptationDefaults
+from semla_ros.core.types import Float64Array
 from semla_ros.demo.model.experiment import score
 from semla_ros.demo.model.runner import Runner
 from semla_ros.demo.model.scenes import DomainScenes
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
 from semla_ros.navigator.support import support_score
 from semla_ros.training.samples import ArrayImages
-from semla_ros.types import Float64Array
 
 logger = logging.getLogger(__name__)
 

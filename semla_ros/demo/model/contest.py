@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from semla_ros.core.mask_signals import SIGNALS
+from semla_ros.core.types import Float64Array
 from semla_ros.evaluation.analysis.detection import auroc, spearman
 from semla_ros.evaluation.analysis.frames import FrameTable
 from semla_ros.evaluation.analysis.line import domain_error, held_out
 from semla_ros.evaluation.study.study import StrArray
-from semla_ros.mask_signals import SIGNALS
-from semla_ros.types import Float64Array
 
 NAVIGATOR = ("support", "nearest_distance", "novelty", "mix_entropy")
 CHOICES: Mapping[str, tuple[str, ...]] = {

@@ -12,9 +12,10 @@ from multiprocessing import get_context
 import numpy as np
 from tqdm import tqdm
 
-from semla_ros.answers import SegmentationResult, known
 from semla_ros.bundle import ModelBundle
-from semla_ros.config import Config, updated
+from semla_ros.core.answers import SegmentationResult, known
+from semla_ros.core.config import Config, updated
+from semla_ros.core.types import Float32Array, Frame
 from semla_ros.demo.world import CLASSES, DOMAINS, Drive
 from semla_ros.evaluation.analysis.rerun import bundle_library, without
 from semla_ros.evaluation.study.scoring import FrameScore, score_frame
@@ -30,7 +31,6 @@ from semla_ros.navigator.distance import CentroidBank, euclidean, novelties
 from semla_ros.navigator.encoder import OnnxImageEncoder
 from semla_ros.pipeline import build_pipeline
 from semla_ros.pipeline.settings import LiveSettings, bank_of
-from semla_ros.types import Float32Array, Frame
 
 FPS = 5.0
 FAMILIES = ("clear", "fog", "rain", "snow", "day", "night")

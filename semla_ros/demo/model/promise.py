@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from semla_ros.bundle import AdaptationDefaults, ModelBundle, open_bundle, reseal
-from semla_ros.config import Config
+from semla_ros.core.config import Config
+from semla_ros.core.support_calibration import SupportCalibration, SupportSettings
 from semla_ros.demo.model.contest import contest
 from semla_ros.demo.model.drives import (
     Route,
@@ -35,7 +36,6 @@ from semla_ros.evaluation.analysis.rerun import bundle_library
 from semla_ros.evaluation.study.study import Study
 from semla_ros.library.retrieval import RetrievalSettings
 from semla_ros.pipeline.settings import LiveSettings, bank_of
-from semla_ros.support_calibration import SupportCalibration, SupportSettings
 
 FIGURES = "promise.json"
 BAD = (0.3, 0.4)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from semla_ros.core.support_calibration import SupportCalibration
 from semla_ros.demo.model.contest import Contender, contest_table
 from semla_ros.evaluation.analysis.calibration import CalibrationReport, Kept
 from semla_ros.evaluation.analysis.detection import Association, BadMasks
 from semla_ros.evaluation.analysis.families import FamilyAlarm
-from semla_ros.support_calibration import SupportCalibration
 
 COMMAND = "scripts/calibrate_demo_model"
 BEGIN, END = "<!-- promise -->", "<!-- end of promise -->"

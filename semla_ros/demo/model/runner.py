@@ -6,19 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semla_ros.base_weights import BaseWeights
 from semla_ros.bundle import ModelBundle
-from semla_ros.engine import create_engine
-from semla_ros.engine.base import SegmentationEngine
-from semla_ros.engine.postprocess import restore
-from semla_ros.engine.text import TextEncoder
-from semla_ros.errors import BundleError
-from semla_ros.library.fusion import merge
-from semla_ros.library.library import AdapterLibrary
-from semla_ros.navigator.distance import DISTANCES, CentroidBank
-from semla_ros.navigator.encoder import OnnxImageEncoder
-from semla_ros.pipeline.settings import bank_of
-from semla_ros.types import (
+from semla_ros.bundle.base_weights import BaseWeights
+from semla_ros.core.errors import BundleError
+from semla_ros.core.types import (
     BASE,
     AdapterMix,
     Float32Array,
@@ -27,6 +18,15 @@ from semla_ros.types import (
     UInt8Array,
     WeightSet,
 )
+from semla_ros.engine import create_engine
+from semla_ros.engine.base import SegmentationEngine
+from semla_ros.engine.postprocess import restore
+from semla_ros.engine.text import TextEncoder
+from semla_ros.library.fusion import merge
+from semla_ros.library.library import AdapterLibrary
+from semla_ros.navigator.distance import DISTANCES, CentroidBank
+from semla_ros.navigator.encoder import OnnxImageEncoder
+from semla_ros.pipeline.settings import bank_of
 
 
 @dataclass(slots=True)

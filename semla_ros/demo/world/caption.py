@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from semla_ros.core.errors import ConfigError
 from semla_ros.demo.world.classes import (
     BUILDING,
     CAR,
@@ -23,7 +24,6 @@ from semla_ros.demo.world.classes import (
 )
 from semla_ros.demo.world.conditions import Conditions
 from semla_ros.demo.world.render import SceneImage
-from semla_ros.errors import ConfigError
 
 COUNTED: Final = (CAR, PERSON, SIGN, POLE, BUILDING)
 _PLURALS: Final[dict[str, str]] = {"person": "people"}

@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from semla_ros.core.errors import ConfigError
 from semla_ros.demo.world.classes import DOMAINS
-from semla_ros.errors import ConfigError
 
 
 @dataclass(frozen=True)

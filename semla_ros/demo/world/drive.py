@@ -9,11 +9,11 @@ from typing import Final
 
 import numpy as np
 
+from semla_ros.core.errors import ConfigError
 from semla_ros.demo.world.conditions import Conditions, blend, conditions_of
 from semla_ros.demo.world.render import SceneImage, render
 from semla_ros.demo.world.scene import Camera, Mover, Scene, moving_car, walker
 from semla_ros.demo.world.street import Street, sample_street
-from semla_ros.errors import ConfigError
 
 DEMO_SEGMENTS: Final[tuple[tuple[str, float], ...]] = (
     ("clear-day", 16.0),

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from semla_ros.core.errors import ConfigError
 from semla_ros.demo.world.classes import SKY
 from semla_ros.demo.world.conditions import Conditions
 from semla_ros.demo.world.light import beam, halo, illuminate, lamplight, sky
@@ -21,7 +22,6 @@ from semla_ros.demo.world.weather import (
     lay_snow,
     wet_ground,
 )
-from semla_ros.errors import ConfigError
 
 MAX_SIDE: Final = 1024
 _DROP_LIFE: Final = 2.5

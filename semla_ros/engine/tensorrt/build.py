@@ -6,11 +6,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from semla_ros.core.errors import EngineError, EngineUnavailableError
 from semla_ros.engine.deferred import Tell
 from semla_ros.engine.options import F16
 from semla_ros.engine.tensorrt.plans import REFIT, PlanRequest
 from semla_ros.engine.tensorrt.toolkit import Toolkit, asked
-from semla_ros.errors import EngineError, EngineUnavailableError
 
 WORKSPACE_BYTES = 2 * 2**30
 """Scratch memory of the builder's choices."""

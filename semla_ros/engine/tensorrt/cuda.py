@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from semla_ros.errors import EngineError, EngineUnavailableError
-from semla_ros.types import UInt8Array
+from semla_ros.core.errors import EngineError, EngineUnavailableError
+from semla_ros.core.types import UInt8Array
 
 LIBRARY = "libcuda.so.1"
 

@@ -13,6 +13,8 @@ from typing import ClassVar
 import numpy as np
 
 from semla_ros.bundle import GraphWeight, ModelBundle
+from semla_ros.core.errors import VocabularyError
+from semla_ros.core.types import Float32Array, UInt8Array, WeightSet
 from semla_ros.engine.base import NOT_PROVED, READY, EngineStatus, SegmentationEngine
 from semla_ros.engine.deferred import Tell
 from semla_ros.engine.golden import require_golden
@@ -40,8 +42,6 @@ from semla_ros.engine.weights import (
     read_base_weights,
     second_tap,
 )
-from semla_ros.errors import VocabularyError
-from semla_ros.types import Float32Array, UInt8Array, WeightSet
 
 
 class TensorRtEngine(SegmentationEngine):

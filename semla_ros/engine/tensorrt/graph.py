@@ -12,12 +12,12 @@ from pathlib import Path
 
 import onnx
 
+from semla_ros.core.errors import BundleError
 from semla_ros.engine.options import F16
 from semla_ros.engine.tensorrt.half import to_half
 from semla_ros.engine.tensorrt.norms import spell_out_norms
 from semla_ros.engine.tensorrt.plans import IMAGE, INPUTS, TEXT, PlanRequest, external_data
 from semla_ros.engine.weights import SECOND_TAP
-from semla_ros.errors import BundleError
 
 
 def prepared_graph(wanted: PlanRequest, *, layer_normalization: bool = True) -> onnx.ModelProto:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from semla_ros.errors import BundleError
+from semla_ros.core.errors import BundleError
 
 _EPSILON = 1e-5
 """ONNX's default for LayerNormalization."""

@@ -19,13 +19,18 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from semla_ros.bundle import AS_TRAINED, ModelBundle, file_sha256
+from semla_ros.core.errors import (
+    BundleError,
+    EngineError,
+    EngineUnavailableError,
+    PlanMissingError,
+)
 from semla_ros.engine.deferred import Tell
 from semla_ros.engine.options import AUTO, F16
 from semla_ros.engine.tensorrt.toolkit import PlanRefusedError, Toolkit
 from semla_ros.engine.weights import SEGMENTATION_GRAPH, layers_of
-from semla_ros.errors import BundleError, EngineError, EngineUnavailableError, PlanMissingError
-from semla_ros.structured_text import from_json
-from semla_ros.whole_file import write_file
+from semla_ros.files.structured_text import from_json
+from semla_ros.files.whole_file import write_file
 
 _LOG = logging.getLogger(__name__)
 

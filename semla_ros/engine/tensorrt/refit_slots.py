@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from semla_ros.bundle.manifest import GraphWeight
+from semla_ros.core.errors import EngineError
+from semla_ros.core.types import Float32Array
 from semla_ros.engine.tensorrt.tensors import dtype_of
 from semla_ros.engine.tensorrt.toolkit import Toolkit, asked
 from semla_ros.engine.tensorrt.weight_slots import WeightBlock
-from semla_ros.errors import EngineError
-from semla_ros.manifest import GraphWeight
-from semla_ros.types import Float32Array
 
 
 class RefitSlots:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from semla_ros.bundle import ModelBundle
+from semla_ros.core.errors import EngineError, EngineUnavailableError
+from semla_ros.core.types import Float32Array
 from semla_ros.engine.deferred import Tell
 from semla_ros.engine.embedding_proof import require_embeddings
 from semla_ros.engine.options import F16
@@ -24,8 +26,6 @@ from semla_ros.engine.tensorrt.plans import (
 )
 from semla_ros.engine.tensorrt.tensors import Mirror, enqueue, require_tensors
 from semla_ros.engine.tensorrt.toolkit import Toolkit, asked
-from semla_ros.errors import EngineError, EngineUnavailableError
-from semla_ros.types import Float32Array
 
 
 class TensorRtRunner:

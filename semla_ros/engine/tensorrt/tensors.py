@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from semla_ros.core.errors import EngineError
 from semla_ros.engine.tensorrt.cuda import Cuda
-from semla_ros.errors import EngineError
 
 _DTYPES: Mapping[str, npt.DTypeLike] = {
     "FLOAT": np.float32,

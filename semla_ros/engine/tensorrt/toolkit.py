@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from semla_ros.core.errors import EngineError, EngineUnavailableError
 from semla_ros.engine.tensorrt.cuda import Cuda
-from semla_ros.errors import EngineError, EngineUnavailableError
 
 _LOG = logging.getLogger(__name__)
 

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from semla_ros.bundle.manifest import GraphWeight
+from semla_ros.core.errors import EngineError
+from semla_ros.core.types import Float32Array
 from semla_ros.engine.tensorrt.cuda import Cuda
 from semla_ros.engine.tensorrt.tensors import dtype_of
 from semla_ros.engine.tensorrt.toolkit import Toolkit, asked
 from semla_ros.engine.weights import graph_shape, write_layer, write_weight
-from semla_ros.errors import EngineError
-from semla_ros.manifest import GraphWeight
-from semla_ros.types import Float32Array
 
 ALIGNMENT = 256
 """Bytes; what cudaMalloc gives, too."""

@@ -13,7 +13,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
+from semla_ros.core.types import AdapterMix, Float32Array
 from semla_ros.evaluation.analysis.gaps import kmeans
 from semla_ros.evaluation.analysis.mix_sweep import sampled
 from semla_ros.evaluation.metrics import Int64Array, mean_iou
@@ -22,7 +23,6 @@ from semla_ros.evaluation.study.session import Session
 from semla_ros.evaluation.study.tasks import Task
 from semla_ros.library.retrieval import retrieve
 from semla_ros.navigator.distance import DISTANCES
-from semla_ros.types import AdapterMix, Float32Array
 
 MAX_FRAMES = 20_000
 

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
+from semla_ros.core.mask_signals import SIGNALS
+from semla_ros.core.support_calibration import SignalTerm, SupportCalibration, SupportSettings
+from semla_ros.core.types import Float64Array
 from semla_ros.evaluation.analysis.conformal import conformal_offset, coverage
 from semla_ros.evaluation.analysis.frames import FrameTable
 from semla_ros.evaluation.analysis.line import Line, fit_line, held_out
 from semla_ros.evaluation.extra import evaluate_extra
-from semla_ros.mask_signals import SIGNALS
-from semla_ros.support_calibration import SignalTerm, SupportCalibration, SupportSettings
-from semla_ros.types import Float64Array
 
 TARGET = 0.9
 MIN_DOMAINS = 3

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
+from semla_ros.core.types import Float64Array
 from semla_ros.evaluation.study.study import StrArray
-from semla_ros.types import Float64Array
 
 
 def block_weights(blocks: StrArray) -> Float64Array:

@@ -9,11 +9,11 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
+from semla_ros.core.types import Float64Array
 from semla_ros.evaluation.analysis.frames import QUALITY, SIGNALS, FrameTable
 from semla_ros.evaluation.extra import evaluate_extra
 from semla_ros.evaluation.study.study import BoolArray, StrArray
-from semla_ros.types import Float64Array
 
 FALSE_ALARMS = 0.01
 MIN_FRAMES = 3

@@ -9,16 +9,16 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
-from semla_ros.errors import EmptyLibraryError
+from semla_ros.core.errors import EmptyLibraryError
+from semla_ros.core.mask_signals import SIGNALS
+from semla_ros.core.types import Float32Array
 from semla_ros.evaluation.analysis.detection import Alarm, alarms, families, rates
 from semla_ros.evaluation.analysis.frames import FrameTable
 from semla_ros.evaluation.analysis.rerun import without
 from semla_ros.evaluation.study.study import BoolArray, SequenceResult, StrArray, Study
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
-from semla_ros.mask_signals import SIGNALS
 from semla_ros.navigator.distance import DISTANCES, CentroidBank, novelties
 from semla_ros.navigator.support import support_score
-from semla_ros.types import Float32Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
+from semla_ros.core.mask_signals import SIGNALS as MASK_SIGNALS
+from semla_ros.core.types import Float64Array
 from semla_ros.evaluation.metrics import mean_iou
 from semla_ros.evaluation.study.strategies import left_out
 from semla_ros.evaluation.study.study import (
@@ -20,9 +22,7 @@ from semla_ros.evaluation.study.study import (
     Study,
     StudyInfo,
 )
-from semla_ros.mask_signals import SIGNALS as MASK_SIGNALS
 from semla_ros.navigator.support import support_level
-from semla_ros.types import Float64Array
 
 OUT_OF_LIBRARY = "OUT_OF_LIBRARY"
 SIGNALS = ("support", "confidence", "novelty", "nearest_distance")

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from semla_ros.core.types import Float64Array
 from semla_ros.evaluation.extra import evaluate_extra
 from semla_ros.evaluation.metrics import Int64Array
 from semla_ros.evaluation.study.study import BoolArray, SequenceResult, Study
-from semla_ros.types import Float64Array
 
 MAX_CLUSTERS = 6
 SEPARATE = 0.25

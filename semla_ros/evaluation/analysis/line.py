@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from semla_ros.core.types import Float64Array
 from semla_ros.evaluation.analysis.frames import FrameTable
 from semla_ros.evaluation.study.study import BoolArray, StrArray
-from semla_ros.types import Float64Array
 
 PENALTY = 0.01
 """Ridge penalty for each frame: signals that go together (mean confidence over pixels and over

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from semla_ros.errors import EmptyLibraryError, EvaluationError, LibraryError
+from semla_ros.core.errors import EmptyLibraryError, EvaluationError, LibraryError
+from semla_ros.core.types import AdapterMix, Float32Array, Frame, LabelArray
 from semla_ros.evaluation.metrics import Int64Array, mean_iou
 from semla_ros.evaluation.study.scores import means_over
 from semla_ros.evaluation.study.session import Session
@@ -18,7 +19,6 @@ from semla_ros.evaluation.study.tasks import Task, source_of
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
 from semla_ros.navigator.distance import DISTANCES, CentroidBank
 from semla_ros.pipeline.settings import bank_of
-from semla_ros.types import AdapterMix, Float32Array, Frame, LabelArray
 
 _LOG = logging.getLogger(__name__)
 STEP = 0.02

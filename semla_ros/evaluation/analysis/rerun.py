@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from semla_ros.bundle import AdaptationDefaults, ModelBundle
-from semla_ros.config import Config, updated
-from semla_ros.errors import EvaluationError
+from semla_ros.core.config import Config, updated
+from semla_ros.core.errors import EvaluationError
+from semla_ros.core.types import Float32Array, Float64Array
 from semla_ros.evaluation.study.gate import GateReplay, gated_mixes, with_trigger
 from semla_ros.evaluation.study.strategies import mix_row
 from semla_ros.evaluation.study.study import BoolArray, SequenceResult
@@ -17,7 +18,6 @@ from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.retrieval import retrieve
 from semla_ros.navigator.distance import DISTANCES, CentroidBank
 from semla_ros.pipeline.settings import LiveSettings
-from semla_ros.types import Float32Array, Float64Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)

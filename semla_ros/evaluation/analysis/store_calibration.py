@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from semla_ros.bundle import ModelBundle, open_bundle, reseal
-from semla_ros.errors import BundleError
+from semla_ros.core.errors import BundleError
+from semla_ros.core.support_calibration import SupportSettings
 from semla_ros.evaluation.analysis.calibration import CalibrationReport, calibrate
 from semla_ros.evaluation.analysis.frames import frame_table
 from semla_ros.evaluation.study.session import evaluated_sha256
 from semla_ros.evaluation.study.study import Study
-from semla_ros.support_calibration import SupportSettings
 
 _RETRIEVAL = ("temperature", "top_k", "distance", "similarity", "null_distance")
 

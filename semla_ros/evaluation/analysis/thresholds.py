@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
+from semla_ros.core.types import Float64Array, Int64Array
 from semla_ros.evaluation.analysis.rerun import rerun
 from semla_ros.evaluation.extra import evaluate_extra
 from semla_ros.evaluation.study.strategies import named_like
@@ -16,7 +17,6 @@ from semla_ros.evaluation.study.study import BoolArray, Study
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.distance import CentroidBank
 from semla_ros.pipeline.settings import LiveSettings
-from semla_ros.types import Float64Array, Int64Array
 
 RATES = (0.15, 0.1, 0.05, 0.02, 0.01)
 STRETCHES = 3

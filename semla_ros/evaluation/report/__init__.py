@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from semla_ros.bundle import ModelBundle
+from semla_ros.core.mask_signals import SIGNALS
 from semla_ros.evaluation.analysis.gaps import library_gaps
 from semla_ros.evaluation.analysis.rerun import bundle_library
 from semla_ros.evaluation.drawing import charted
@@ -40,7 +41,6 @@ from semla_ros.evaluation.report.verdict import verdict
 from semla_ros.evaluation.report.words import words_section
 from semla_ros.evaluation.study.study import Study
 from semla_ros.evaluation.table import ResultTable, comma_separated, latex, markdown
-from semla_ros.mask_signals import SIGNALS
 from semla_ros.pipeline.settings import bank_of
 
 PAGE, TABLES, REPORT = "index.html", "tables.md", "report.json"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
 from semla_ros.evaluation.analysis.summary import comparison_table
 from semla_ros.evaluation.bars import SERIES_COLORS, BarRow, grouped_bars
 from semla_ros.evaluation.files import json_text, write_file

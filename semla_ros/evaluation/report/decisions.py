@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from semla_ros.config import Config
+from semla_ros.core.config import Config
 from semla_ros.evaluation.analysis.mix_sweep import Choice, MixSweep
 from semla_ros.evaluation.analysis.rerun import GateScore
 from semla_ros.evaluation.analysis.thresholds import Threshold, Thresholds

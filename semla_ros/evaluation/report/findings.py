@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
 from semla_ros.evaluation.analysis.calibration import CalibrationReport, calibrate
 from semla_ros.evaluation.analysis.detection import Association, BadMasks, associations, bad_masks
 from semla_ros.evaluation.analysis.frames import FrameTable, frame_table, main_strategy

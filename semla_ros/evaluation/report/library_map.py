@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
+from semla_ros.core.types import Float32Array, Float64Array
 from semla_ros.evaluation.extra import evaluate_extra
 from semla_ros.evaluation.report.plots import Projection
 from semla_ros.evaluation.study.study import Study
 from semla_ros.navigator.distance import CentroidBank
-from semla_ros.types import Float32Array, Float64Array
 
 MAX_FRAMES = 1500
 MIN_POINTS = 5

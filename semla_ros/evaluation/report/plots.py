@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from semla_ros.core.shown import shown
+from semla_ros.core.types import Float64Array
 from semla_ros.evaluation.analysis.frames import FrameTable
 from semla_ros.evaluation.drawing import INK, LINE_COLORS, MARKERS, MUTED, Fill, figure, plot
 from semla_ros.evaluation.extra import evaluate_extra
-from semla_ros.shown import shown
-from semla_ros.types import Float64Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,8 +10,8 @@ import numpy as np
 from tqdm import tqdm
 
 from semla_ros.bundle import ModelBundle, open_bundle
-from semla_ros.config import Config, updated
-from semla_ros.errors import EvaluationError
+from semla_ros.core.config import Config, updated
+from semla_ros.core.errors import EvaluationError
 from semla_ros.evaluation.analysis.archive import ArchiveScore, archive_scores
 from semla_ros.evaluation.analysis.mix_sweep import Choice, MixSweep, mix_sweep
 from semla_ros.evaluation.analysis.rerun import GateScore, bundle_library, chosen_gate, gate_sweep

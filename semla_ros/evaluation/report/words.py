@@ -7,7 +7,7 @@ from typing import Any
 
 from semla_ros.evaluation.page import section, table
 from semla_ros.evaluation.table import Cell
-from semla_ros.structured_text import from_json
+from semla_ros.files.structured_text import from_json
 
 CACHE = "description.json"
 MAX_BYTES = 4_000_000

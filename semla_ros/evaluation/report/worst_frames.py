@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from semla_ros.core.types import BASE, AdapterMix, Float32Array, LabelArray, UInt8Array
 from semla_ros.engine.postprocess import restore
 from semla_ros.evaluation.analysis.frames import main_strategy
 from semla_ros.evaluation.metrics import mean_iou
@@ -21,7 +22,6 @@ from semla_ros.evaluation.study.study import (
     Study,
 )
 from semla_ros.evaluation.study.tasks import Task, source_of
-from semla_ros.types import BASE, AdapterMix, Float32Array, LabelArray, UInt8Array
 
 DEFAULT_COUNT = 12
 IGNORED = 255

@@ -15,7 +15,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from semla_ros.errors import EvaluationError, SemlaError
+from semla_ros.core.errors import EvaluationError, SemlaError
+from semla_ros.core.timing import StageTimer
+from semla_ros.core.types import AdapterMix, Float64Array, Frame, LabelArray
 from semla_ros.evaluation.replay import mask_crc32
 from semla_ros.evaluation.result import SkippedRecord
 from semla_ros.evaluation.study.inputs import InputFrame
@@ -29,8 +31,6 @@ from semla_ros.evaluation.study.study import GATED, ORACLE, SequenceResult
 from semla_ros.evaluation.truth.source import Truth
 from semla_ros.navigator.distance import DISTANCES, novelties
 from semla_ros.navigator.support import support_score
-from semla_ros.timing import StageTimer
-from semla_ros.types import AdapterMix, Float64Array, Frame, LabelArray
 
 _LOG = logging.getLogger(__name__)
 _SHOWN_PROBLEMS = 3

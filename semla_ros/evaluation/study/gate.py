@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from semla_ros.answers import SupportReading, known
-from semla_ros.config import Config, updated
+from semla_ros.core.answers import SupportReading, known
+from semla_ros.core.config import Config, updated
+from semla_ros.core.executors import InlineExecutor
+from semla_ros.core.types import AdapterMix, Float32Array, Frame, UInt8Array
 from semla_ros.evaluation.study.observation import Observation
-from semla_ros.executors import InlineExecutor
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.retrieval import RetrievalSettings
 from semla_ros.navigator.distance import CentroidBank
@@ -23,7 +24,6 @@ from semla_ros.pipeline.adaptation import Adaptation
 from semla_ros.pipeline.faults import FaultCounter
 from semla_ros.pipeline.observer import Observer
 from semla_ros.pipeline.settings import LiveSettings
-from semla_ros.types import AdapterMix, Float32Array, Frame, UInt8Array
 
 _NO_IMAGE: UInt8Array = np.zeros((1, 1, 3), dtype=np.uint8)
 

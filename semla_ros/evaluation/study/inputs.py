@@ -14,13 +14,13 @@ import numpy as np
 
 from semla_ros.bags.opening import METADATA, STORAGE_SUFFIXES, NoteSink, is_recording
 from semla_ros.bags.reader import SkippedFrame, choose_topic, read_frames
-from semla_ros.errors import EvaluationError, FrameError
+from semla_ros.core.errors import EvaluationError, FrameError
+from semla_ros.core.shown import native_path
+from semla_ros.core.types import Frame
 from semla_ros.evaluation.truth.label_folder import stamp_of
-from semla_ros.folder_walk import files_below
-from semla_ros.image_codec import FULL_BITS
-from semla_ros.image_file import read_image
-from semla_ros.shown import native_path
-from semla_ros.types import Frame
+from semla_ros.files.folder_walk import files_below
+from semla_ros.files.image_codec import FULL_BITS
+from semla_ros.files.image_file import read_image
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")

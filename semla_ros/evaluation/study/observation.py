@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
+from semla_ros.core.types import AdapterMix, Float32Array, Float64Array, Frame, LabelArray
 from semla_ros.evaluation.study.scoring import FrameScore
-from semla_ros.types import AdapterMix, Float32Array, Float64Array, Frame, LabelArray
 
 
 @dataclass(slots=True, eq=False)

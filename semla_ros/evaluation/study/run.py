@@ -10,7 +10,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from semla_ros.bundle import open_bundle
-from semla_ros.errors import EvaluationError, SemlaError
+from semla_ros.core.errors import EvaluationError, SemlaError
+from semla_ros.core.timing import StageTimer
 from semla_ros.evaluation.files import json_text, write_file
 from semla_ros.evaluation.study.session import StudySettings, evaluated_sha256
 from semla_ros.evaluation.study.shards import (
@@ -25,7 +26,6 @@ from semla_ros.evaluation.study.study import Study, merge_studies
 from semla_ros.evaluation.study.tasks import TIMINGS, Task, TaskResult
 from semla_ros.evaluation.study.workers import OnProgress, run_tasks
 from semla_ros.pipeline import default_bundle
-from semla_ros.timing import StageTimer
 
 FRAMES_CSV = "frames.csv"
 

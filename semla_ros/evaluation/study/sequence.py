@@ -14,11 +14,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
+from semla_ros.core.types import BASE
 from semla_ros.evaluation.metrics import mean_iou
 from semla_ros.evaluation.study.stages import Stage, stages_of
 from semla_ros.evaluation.study.study import SequenceResult, StrategyResult
-from semla_ros.types import BASE
 
 STEADY_SHARE = 0.95
 WINDOW = 10

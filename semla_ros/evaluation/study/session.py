@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from semla_ros.answers import Prediction
 from semla_ros.bundle import ModelBundle, file_sha256
-from semla_ros.config import PARAMETERS, Config, updated
-from semla_ros.errors import ConfigError, EngineError
+from semla_ros.core.answers import Prediction
+from semla_ros.core.config import PARAMETERS, Config, updated
+from semla_ros.core.errors import ConfigError, EngineError
+from semla_ros.core.types import AdapterMix, Float32Array, Frame, LabelArray, UInt8Array
 from semla_ros.evaluation.metrics import Int64Array
 from semla_ros.evaluation.run import versions
 from semla_ros.evaluation.study.gate import GateReplay, with_trigger
@@ -31,7 +32,6 @@ from semla_ros.navigator.distance import CentroidBank
 from semla_ros.navigator.encoder import ImageEncoder
 from semla_ros.pipeline import AdaptivePipeline, open_parts
 from semla_ros.pipeline.settings import LiveSettings, bank_of
-from semla_ros.types import AdapterMix, Float32Array, Frame, LabelArray, UInt8Array
 
 
 @dataclass(frozen=True, slots=True)

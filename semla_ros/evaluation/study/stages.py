@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from semla_ros.core.types import BASE
 from semla_ros.evaluation.study.strategies import left_out, named_like
 from semla_ros.evaluation.study.study import SEMLA, SequenceResult
-from semla_ros.types import BASE
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from semla_ros.errors import ConfigError, EmptyLibraryError
+from semla_ros.core.errors import ConfigError, EmptyLibraryError
+from semla_ros.core.types import BASE, AdapterMix, Float32Array
 from semla_ros.evaluation.mixes import mix_of
 from semla_ros.evaluation.study.observation import Observation
 from semla_ros.evaluation.study.study import (
@@ -21,7 +22,6 @@ from semla_ros.evaluation.study.study import (
     ZERO_SHOT,
 )
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
-from semla_ros.types import BASE, AdapterMix, Float32Array
 
 DEFAULT_STRATEGIES = (ZERO_SHOT, UNIFORM, SEMLA, GATED, ORACLE)
 OWN_DOMAIN = "domain"

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semla_ros.answers import SupportReading, known
-from semla_ros.config import updated
+from semla_ros.core.answers import SupportReading, known
+from semla_ros.core.config import updated
+from semla_ros.core.mask_signals import SIGNALS
+from semla_ros.core.timing import StageTimer
+from semla_ros.core.types import AdapterMix, LabelArray, UInt8Array
 from semla_ros.evaluation.study.observation import Observation
 from semla_ros.evaluation.study.scoring import FrameScore, score_frame
 from semla_ros.evaluation.study.session import Session
 from semla_ros.evaluation.study.strategies import mix_row
 from semla_ros.evaluation.study.study import GATED, StrategyResult
-from semla_ros.mask_signals import SIGNALS
-from semla_ros.timing import StageTimer
-from semla_ros.types import AdapterMix, LabelArray, UInt8Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)

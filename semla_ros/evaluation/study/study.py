@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
+from semla_ros.core.types import Float32Array, Float64Array
 from semla_ros.evaluation.metrics import Int64Array
 from semla_ros.evaluation.result import SkippedRecord
-from semla_ros.types import Float32Array, Float64Array
 
 UInt32Array = npt.NDArray[np.uint32]
 BoolArray = npt.NDArray[np.bool_]

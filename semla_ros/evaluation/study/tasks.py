@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from semla_ros.errors import EvaluationError, SemlaError
+from semla_ros.core.errors import EvaluationError, SemlaError
 from semla_ros.evaluation.files import json_text
 from semla_ros.evaluation.study.evaluate import Progress, evaluate
 from semla_ros.evaluation.study.inputs import BagInput, Input, InputOptions, open_input

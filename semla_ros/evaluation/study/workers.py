@@ -25,7 +25,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from semla_ros.errors import EngineUnavailableError, EvaluationError, SemlaError
+from semla_ros.core.errors import EngineUnavailableError, EvaluationError, SemlaError
 from semla_ros.evaluation.study.session import Session, StudySettings
 from semla_ros.evaluation.study.tasks import Task, TaskResult, carry_out
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
+from semla_ros.core.shipped import shipped_files
+from semla_ros.core.types import LabelArray
 from semla_ros.evaluation.truth.label_map import IDENTITY, MAX_ID, LabelMap, LabelTable
-from semla_ros.label_image import RawLabels
-from semla_ros.shipped import shipped_files
-from semla_ros.structured_text import from_yaml
-from semla_ros.types import LabelArray
+from semla_ros.files.label_image import RawLabels
+from semla_ros.files.structured_text import from_yaml
 
 _UNKNOWN = 1
 """Past the ignored value: an id that the map does not know."""

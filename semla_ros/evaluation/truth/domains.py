@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
 
 MAX_FILE_BYTES = 200_000_000
 

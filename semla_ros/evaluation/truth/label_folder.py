@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semla_ros.bags.topics import MAX_STAMP_NS
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
 from semla_ros.evaluation.truth.label_map import LabelMap
-from semla_ros.folder_walk import files_below
+from semla_ros.files.folder_walk import files_below
 
 _DIGITS_OF_NS = 16
 _SECONDS = re.compile(r"(\d{1,10})[._](\d{1,9})$")

@@ -22,9 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from semla_ros.errors import EvaluationError
-from semla_ros.shipped import shipped_files
-from semla_ros.structured_text import from_yaml
+from semla_ros.core.errors import EvaluationError
+from semla_ros.core.shipped import shipped_files
+from semla_ros.files.structured_text import from_yaml
 
 IDENTITY = "identity"
 MAX_FILE_BYTES = 1_000_000

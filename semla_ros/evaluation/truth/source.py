@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Protocol
 
 from semla_ros.bags.labels import StampedLabels, read_labels
-from semla_ros.errors import EvaluationError, FrameError
+from semla_ros.core.errors import EvaluationError, FrameError
+from semla_ros.core.types import LabelArray
 from semla_ros.evaluation.truth.class_mapping import ClassMapping, class_mapping
 from semla_ros.evaluation.truth.label_folder import LabelFolder
 from semla_ros.evaluation.truth.label_map import LabelMap
 from semla_ros.evaluation.truth.matches import Matches
-from semla_ros.label_image import decode_labels
-from semla_ros.label_image import read_labels as read_label_file
-from semla_ros.types import LabelArray
+from semla_ros.files.label_image import decode_labels
+from semla_ros.files.label_image import read_labels as read_label_file
 
 DEFAULT_TOLERANCE_NS = 5_000_000
 _SLACK_NS = 5_000_000_000

@@ -32,7 +32,7 @@ from semla_ros.bench.drill.verdicts import (
     tells,
 )
 from semla_ros.bench.record import BenchRecord
-from semla_ros.errors import ConfigError
+from semla_ros.core.errors import ConfigError
 
 S = 10**9
 PARTS = ("node", "image", "inference", "adapters", "support")

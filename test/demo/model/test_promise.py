@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from semla_ros.bundle import open_bundle
+from semla_ros.core.mask_signals import SIGNALS, mask_signals
 from semla_ros.demo.model.contest import CHOICES, contest, contest_table
 from semla_ros.demo.model.drives import (
     Route,
@@ -19,7 +20,6 @@ from semla_ros.demo.model.promise import PromiseRecipe
 from semla_ros.demo.model.promise_card import BEGIN, END, with_section
 from semla_ros.demo.world import DOMAINS
 from semla_ros.evaluation.analysis.frames import FrameTable, frame_table
-from semla_ros.mask_signals import SIGNALS, mask_signals
 
 DEMO = Path(__file__).resolve().parents[3] / "models" / "demo"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from semla_ros.core.errors import ConfigError
 from semla_ros.demo.world import CLASSES, DOMAINS, SYNONYMS, caption, conditions_of, render
 from semla_ros.demo.world.caption import instances
 from semla_ros.demo.world.classes import CAR, PERSON, ROAD, SKY
 from semla_ros.demo.world.scene import sample_scene
-from semla_ros.errors import ConfigError
 
 WORDS = {
     "clear": ("clear", "dry", "cloudless", "good weather"),

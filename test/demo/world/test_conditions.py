@@ -7,8 +7,8 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
+from semla_ros.core.errors import ConfigError
 from semla_ros.demo.world import DOMAINS, blend, conditions_of
-from semla_ros.errors import ConfigError
 
 
 @pytest.mark.parametrize("domain", DOMAINS)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from semla_ros.core.errors import ConfigError
 from semla_ros.demo.world import DEMO_SEGMENTS, DOMAINS, Drive
-from semla_ros.errors import ConfigError
 
 SEGMENTS = (("clear-day", 6.0), ("fog-day", 6.0), ("snow-night", 6.0))
 SIZE = (96, 160)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from semla_ros.core.errors import ConfigError
 from semla_ros.demo.world import (
     CLASSES,
     DOMAINS,
@@ -17,7 +18,6 @@ from semla_ros.demo.world import (
 )
 from semla_ros.demo.world.classes import ROAD, SKY, VEGETATION
 from semla_ros.demo.world.surface import SKY_DEPTH
-from semla_ros.errors import ConfigError
 
 SEEDS = range(6)
 

@@ -8,9 +8,9 @@ import sys
 import pytest
 from small_bundle import small_bundle
 
+from semla_ros.core.errors import EngineUnavailableError
 from semla_ros.engine import create_engine
 from semla_ros.engine.tensorrt.toolkit import logger_of
-from semla_ros.errors import EngineUnavailableError
 
 HERE = importlib.util.find_spec("tensorrt") is not None
 
@@ -67,7 +67,7 @@ def test_a_machine_without_a_driver_is_told(gpu, hand_made, monkeypatch):
 def test_a_cpu_robot_loads_nothing_of_tensorrt(tmp_path):
     code = (
         "import sys\n"
-        "from semla_ros.config import Config\n"
+        "from semla_ros.core.config import Config\n"
         "from semla_ros.pipeline import build_pipeline\n"
         "build_pipeline(Config(bundle=sys.argv[1], engine='onnx', threads=1)).close()\n"
         "print([name for name in sys.modules if 'tensorrt' in name])\n"

@@ -7,10 +7,10 @@ import pytest
 from scripted_gpu import Gpu, install
 
 from semla_ros.bundle import open_bundle
+from semla_ros.core.errors import EngineError, EngineUnavailableError
 from semla_ros.engine.tensorrt.build import build_plan
 from semla_ros.engine.tensorrt.plans import PlanRequest
 from semla_ros.engine.tensorrt.toolkit import Toolkit
-from semla_ros.errors import EngineError, EngineUnavailableError
 
 TYPING = {  # network flags, builder flags in f16
     "8.5.3.1": ({"EXPLICIT_BATCH"}, {"FP16"}),

@@ -6,19 +6,19 @@ import numpy as np
 import onnx
 import pytest
 
-from semla_ros.engine import create_engine
-from semla_ros.engine.onnx_engine import OnnxEngine
-from semla_ros.engine.options import EngineOptions
-from semla_ros.engine.tensorrt.engine import TensorRtEngine
-from semla_ros.engine.tensorrt.plans import plan_folder
-from semla_ros.errors import (
+from semla_ros.core.errors import (
     BundleError,
     EngineError,
     EngineUnavailableError,
     PlanMissingError,
     VocabularyError,
 )
-from semla_ros.types import AdapterMix
+from semla_ros.core.types import AdapterMix
+from semla_ros.engine import create_engine
+from semla_ros.engine.onnx_engine import OnnxEngine
+from semla_ros.engine.options import EngineOptions
+from semla_ros.engine.tensorrt.engine import TensorRtEngine
+from semla_ros.engine.tensorrt.plans import plan_folder
 
 BOUNDS = {"f32": 1e-5, "f16": 2e-2}
 

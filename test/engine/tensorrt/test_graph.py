@@ -10,13 +10,13 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from semla_ros.bundle import open_bundle
+from semla_ros.core.errors import BundleError
 from semla_ros.engine.golden import golden_case
 from semla_ros.engine.tensorrt.graph import load_graph, prepared_graph, save_graph
 from semla_ros.engine.tensorrt.half import HALF_OPERATORS, to_half
 from semla_ros.engine.tensorrt.norms import spell_out_norms
 from semla_ros.engine.tensorrt.plans import PlanRequest
 from semla_ros.engine.weights import graph_array, layers_of, read_base_weights
-from semla_ros.errors import BundleError
 
 DEMO = Path(__file__).parents[3] / "models" / "demo"
 

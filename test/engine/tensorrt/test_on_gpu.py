@@ -5,8 +5,8 @@ import importlib.util
 import numpy as np
 import pytest
 
+from semla_ros.core.errors import EngineUnavailableError
 from semla_ros.engine.onnx_engine import OnnxEngine
-from semla_ros.errors import EngineUnavailableError
 
 pytestmark = [
     pytest.mark.gpu,

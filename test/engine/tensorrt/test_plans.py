@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from semla_ros.core.errors import BundleError, EngineError
 from semla_ros.engine.tensorrt import plans
 from semla_ros.engine.tensorrt.plans import (
     PlanRequest,
@@ -15,7 +16,6 @@ from semla_ros.engine.tensorrt.plans import (
     plan_path,
     store_plan,
 )
-from semla_ros.errors import BundleError, EngineError
 
 PLATFORM = {"tensorrt": "10.13.3.9", "gpu": "Orin", "compute_capability": "8.7", "cuda": "12"}
 

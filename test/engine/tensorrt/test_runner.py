@@ -8,9 +8,9 @@ import pytest
 from small_bundle import small_bundle
 
 from semla_ros.bundle import open_bundle
+from semla_ros.core.errors import EngineError, EngineUnavailableError, PlanMissingError
 from semla_ros.engine.tensorrt.plans import plan_folder
 from semla_ros.engine.tensorrt.runner import TensorRtRunner
-from semla_ros.errors import EngineError, EngineUnavailableError, PlanMissingError
 from semla_ros.navigator.encoder import OnnxImageEncoder, RunnerImageEncoder
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from semla_ros.core.mask_signals import SIGNALS
 from semla_ros.evaluation.study.study import (
     GATED,
     SEMLA,
@@ -12,7 +13,6 @@ from semla_ros.evaluation.study.study import (
     Study,
     StudyInfo,
 )
-from semla_ros.mask_signals import SIGNALS
 
 PIXELS = 10_000
 ENTROPY = SIGNALS.index("class_entropy")

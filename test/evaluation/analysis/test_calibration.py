@@ -8,12 +8,12 @@ import pytest
 
 pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'semla-ros[evaluate]'")
 
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
+from semla_ros.core.mask_signals import SIGNALS
+from semla_ros.core.support_calibration import SupportSettings
 from semla_ros.evaluation.analysis.calibration import TO_BEAT, calibrate, kept, reliability
 from semla_ros.evaluation.analysis.conformal import block_weights, conformal_offset, coverage
 from semla_ros.evaluation.analysis.frames import frame_table
-from semla_ros.mask_signals import SIGNALS
-from semla_ros.support_calibration import SupportSettings
 
 SETTINGS = SupportSettings(0.05, 2, "euclidean", "inverse", -1.0)
 ENTROPY = SIGNALS.index("class_entropy")

@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'semla-ros[evaluate]'")
 
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
 from semla_ros.evaluation.analysis.detection import (
     alarms,
     associations,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
 from semla_ros.evaluation.analysis.frames import frame_table, main_strategy
 
 

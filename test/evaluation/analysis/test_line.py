@@ -6,9 +6,9 @@ import pytest
 pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'semla-ros[evaluate]'")
 from sklearn.linear_model import LinearRegression, Ridge
 
+from semla_ros.core.mask_signals import SIGNALS
 from semla_ros.evaluation.analysis.frames import frame_table
 from semla_ros.evaluation.analysis.line import domain_error, domain_weights, fit_line, held_out
-from semla_ros.mask_signals import SIGNALS
 
 
 def synthetic(frames=400, seed=0):

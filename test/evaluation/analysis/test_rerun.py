@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from semla_ros.answers import known
-from semla_ros.config import Config, updated
+from semla_ros.core.answers import known
+from semla_ros.core.config import Config, updated
+from semla_ros.core.types import BASE, Frame
 from semla_ros.evaluation.analysis.rerun import bundle_library, rerun, without
 from semla_ros.evaluation.study.study import GATED
 from semla_ros.navigator.encoder import OnnxImageEncoder
 from semla_ros.pipeline import build_pipeline
 from semla_ros.pipeline.settings import LiveSettings, bank_of
-from semla_ros.types import BASE, Frame
 
 STEP_NS = 200_000_000
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
 from semla_ros.evaluation.analysis.gain import gain
 from semla_ros.evaluation.analysis.summary import (
     ResultTable,

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from semla_ros.config import Config, updated
-from semla_ros.errors import EvaluationError
+from semla_ros.core.config import Config, updated
+from semla_ros.core.errors import EvaluationError
 from semla_ros.evaluation.analysis.rerun import bundle_library
 from semla_ros.evaluation.analysis.thresholds import (
     held_out_rate,

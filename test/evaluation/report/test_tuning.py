@@ -13,14 +13,14 @@ pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'semla-r
 
 from semla_ros.bundle import open_bundle
 from semla_ros.cli import main
-from semla_ros.config import Config, updated
-from semla_ros.errors import BundleError, EvaluationError
+from semla_ros.core.config import Config, updated
+from semla_ros.core.errors import BundleError, EvaluationError
+from semla_ros.core.types import AdapterMix
 from semla_ros.evaluation.analysis.mix_sweep import rounded
 from semla_ros.evaluation.analysis.rerun import GateScore, chosen_gate
 from semla_ros.evaluation.analysis.store_calibration import write_calibration
 from semla_ros.evaluation.report.tuning import TuneRequest, tune
 from semla_ros.evaluation.study.store import load_study, save_study
-from semla_ros.types import AdapterMix
 
 FRAMES = 8
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from semla_ros.core.mask_signals import SIGNALS
 from semla_ros.evaluation.study.study import SequenceResult, StrategyResult, Study, StudyInfo
-from semla_ros.mask_signals import SIGNALS
 
 CLASSES = ("road", "car", "sky")
 ADAPTERS = ("clear-day", "fog-day")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import yaml
 
-from semla_ros.answers import known
-from semla_ros.errors import BagError, ConfigError, EvaluationError
+from semla_ros.core.answers import known
+from semla_ros.core.errors import BagError, ConfigError, EvaluationError
 from semla_ros.evaluation.replay import replay
 from semla_ros.evaluation.result import RunInfo
 from semla_ros.evaluation.study import source as sources

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from semla_ros.errors import BagError, EvaluationError
+from semla_ros.core.errors import BagError, EvaluationError
 from semla_ros.evaluation.study.inputs import InputOptions, open_input
 
 

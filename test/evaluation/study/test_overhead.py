@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
 from semla_ros.evaluation.study.overhead import measure_overhead
 from semla_ros.evaluation.study.tasks import tasks_of
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from semla_ros.bundle import open_bundle
-from semla_ros.errors import EvaluationError, SemlaError
+from semla_ros.core.errors import EvaluationError, SemlaError
 from semla_ros.evaluation.study import run as running
 from semla_ros.evaluation.study import tasks as work
 from semla_ros.evaluation.study.run import StudyOutcome, StudyRequest, run_study

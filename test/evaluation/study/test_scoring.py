@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
 from semla_ros.evaluation.study.scoring import check_truth_size, score_frame
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
 from semla_ros.evaluation.study.sequence import sequence_metrics
 from semla_ros.evaluation.study.stages import stages_of
 from semla_ros.evaluation.study.study import SequenceResult

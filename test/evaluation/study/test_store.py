@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
 from semla_ros.evaluation.result import SkippedRecord
 from semla_ros.evaluation.study.store import FRAMES, RESULTS, load_study, save_study
 from semla_ros.evaluation.study.study import SequenceResult, StrategyResult, merge_studies

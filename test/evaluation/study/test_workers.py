@@ -9,7 +9,7 @@ import deadly
 import pytest
 from deadly import DeadlyTask
 
-from semla_ros.errors import EngineUnavailableError, EvaluationError
+from semla_ros.core.errors import EngineUnavailableError, EvaluationError
 from semla_ros.evaluation.study.session import StudySettings
 from semla_ros.evaluation.study.tasks import Task, TaskResult
 from semla_ros.evaluation.study.workers import run_tasks, threads_each

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
 from semla_ros.evaluation.truth.domains import DomainTable, read_domains
 
 

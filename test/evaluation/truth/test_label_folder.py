@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
 from semla_ros.evaluation.truth.label_folder import LabelFolder, nearest, stamp_of
 from semla_ros.evaluation.truth.label_map import read_label_map
 from semla_ros.evaluation.truth.source import FolderTruth

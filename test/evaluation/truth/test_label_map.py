@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from semla_ros.bundler.label_sets import read_classes
-from semla_ros.errors import EvaluationError
+from semla_ros.core.errors import EvaluationError
 from semla_ros.evaluation.truth.class_mapping import Synonyms, class_mapping
 from semla_ros.evaluation.truth.label_map import label_maps, read_label_map
 

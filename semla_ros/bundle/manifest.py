@@ -1,0 +1,219 @@
+"""What a bundle says of itself in `bundle.yaml`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from semla_ros.bundle.manifest_checks import GUIDANCES, check_manifest
+from semla_ros.core.support_calibration import (
+    SupportCalibration,
+    calibration_from_dict,
+    calibration_to_dict,
+)
+from semla_ros.core.types import Vocabulary
+
+FORMAT = 1
+
+AS_BASE, AS_TRAINED = GUIDANCES
+"""What the decoder's quarter-size guidance reads while adapters serve, see `Manifest`."""
+
+
+@dataclass(frozen=True, slots=True)
+class GraphWeight:
+    """Where an adaptable layer's weight lives.
+
+    Attributes:
+        name: Module name, as in adapter files.
+        parameter: Key in `weights.safetensors`, shape (out, in).
+        graph: `segmentation` or `text`.
+        initializer: Name in that ONNX graph; an overridable input.
+        transposed: The graph holds (in, out).
+        shape: (out, in).
+    """
+
+    name: str
+    parameter: str
+    graph: str
+    initializer: str
+    transposed: bool
+    shape: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentationSpec:
+    """Input side of the segmentation graph: RGB 0..255 squashed to (size, size), float32.
+
+    Attributes:
+        size: Side of the graph's input.
+        crop_size: Side of a crop of the sliding path, 0: `size`; resized to `size` in its turn.
+        max_classes: Longest class list the graph answers correctly for.
+        class_pooling: Side of the blocks of patches over which class attention averages; the
+            graph has it built in, an engine that makes the network of the weights needs it.
+    """
+
+    size: int
+    crop_size: int = 0
+    max_classes: int = 256
+    class_pooling: int = 2
+
+    @property
+    def crop(self) -> int:
+        """Side of a crop of the sliding path."""
+        return self.crop_size or self.size
+
+
+@dataclass(frozen=True, slots=True)
+class TextSpec:
+    """Text side: prompt template with one `{}`, context length in tokens."""
+
+    template: str
+    context_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class NavigatorSpec:
+    """The image encoder that tells domains apart.
+
+    Attributes:
+        identity: Model and preprocessing; centroids made by another identity are refused.
+        size: Side of the square input.
+        resize: `center_crop` (shortest side to `size`, bicubic, centre crop), `eval_crop` (to
+            8/7 of it) or `letterbox`.
+        mean, std: Per channel, of RGB in 0..1.
+        dim: Length of an embedding.
+    """
+
+    identity: str
+    size: int
+    resize: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptationDefaults:
+    """What the bundle recommends where the configuration leaves it open.
+
+    Attributes:
+        temperature, top_k, distance, similarity: Retrieval.
+        null_distance: Distance of the null adapter, -1 for none.
+        support_low: Support score below which the level is LOW.
+        out_of_library: Novelty (where unknown, nearest distance) above which it is
+            OUT_OF_LIBRARY, for libraries that hold no images to find it on; 0: never.
+        calibration: What a mask promises; None: nothing is known.
+    """
+
+    temperature: float
+    top_k: int
+    distance: str
+    similarity: str
+    null_distance: float
+    support_low: float
+    out_of_library: float
+    calibration: SupportCalibration | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """`bundle.yaml`, parsed.
+
+    Attributes:
+        name: What people call it.
+        family: Network family, `catseg`.
+        base_model: Identity of the base weights; adapters name it.
+        segmentation, text, navigator: The graphs; no navigator means explicit mixes only.
+        vocabulary: Default class list.
+        defaults: Adaptation settings and calibration.
+        layers: Every adaptable layer.
+        files: Relative path -> sha256 of each sealed file.
+        adapter_guidance: `as_base`: the decoder reads both taps of the image tower, always.
+            `as_trained`: while a mix holds adapters it reads the first tap twice, as the code
+            that trained SemLA's published adapters does; the graph then has the input
+            `second_tap`.
+    """
+
+    name: str
+    family: str
+    base_model: str
+    segmentation: SegmentationSpec
+    text: TextSpec
+    navigator: NavigatorSpec | None
+    vocabulary: Vocabulary
+    defaults: AdaptationDefaults
+    layers: tuple[GraphWeight, ...]
+    files: Mapping[str, str]
+    adapter_guidance: str = AS_BASE
+
+
+def manifest_from_dict(data: Mapping[str, Any]) -> Manifest:
+    """Return what `bundle.yaml` says.
+
+    Raises:
+        ValueError, ConfigError, VocabularyError: An entry is missing or malformed; it is named.
+    """
+    check_manifest(data, "")
+    navigator, calibration = data.get("navigator"), data.get("calibration")
+    classes = data["classes"]
+    return Manifest(
+        name=data["name"],
+        family=data["family"],
+        base_model=data["base_model"],
+        segmentation=SegmentationSpec(**data["segmentation"]),
+        text=TextSpec(**data["text"]),
+        navigator=NavigatorSpec(**_tuples(navigator, "mean", "std")) if navigator else None,
+        vocabulary=Vocabulary(
+            tuple(c["name"] for c in classes), np.asarray([c["rgb"] for c in classes], np.uint8)
+        ),
+        defaults=AdaptationDefaults(
+            **data["defaults"],
+            calibration=calibration_from_dict(calibration) if calibration else None,
+        ),
+        layers=tuple(GraphWeight(**_tuples(entry, "shape")) for entry in data["layers"]),
+        files=dict(data["files"]),
+        adapter_guidance=data.get("adapter_guidance", AS_BASE),
+    )
+
+
+def _tuples(data: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: tuple(value) if key in keys else value for key, value in data.items()}
+
+
+def manifest_to_dict(manifest: Manifest) -> dict[str, Any]:
+    """Return what `bundle.yaml` holds for `manifest`; the inverse of parsing."""
+    navigator, classes = manifest.navigator, manifest.vocabulary
+    return {
+        "format": FORMAT,
+        "name": manifest.name,
+        "family": manifest.family,
+        "base_model": manifest.base_model,
+        "segmentation": _plain(manifest.segmentation),
+        "adapter_guidance": manifest.adapter_guidance,
+        "text": _plain(manifest.text),
+        "navigator": _plain(navigator) if navigator else None,
+        **_defaults(manifest.defaults),
+        "classes": [
+            {"id": i, "name": n, "rgb": [int(v) for v in c]}
+            for i, (n, c) in enumerate(zip(classes.names, classes.colors, strict=True))
+        ],
+        "layers": [_plain(layer) for layer in manifest.layers],
+        "files": dict(manifest.files),
+    }
+
+
+def _defaults(defaults: AdaptationDefaults) -> dict[str, Any]:
+    plain = _plain(defaults)
+    calibration = plain.pop("calibration")
+    found: dict[str, Any] = {"defaults": plain}
+    if calibration is not None:
+        found["calibration"] = calibration_to_dict(calibration)
+    return found
+
+
+def _plain(item: object) -> dict[str, Any]:
+    values = {name: getattr(item, name) for name in item.__slots__}  # type: ignore[attr-defined]
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}

@@ -1,0 +1,1 @@
+"""What everything stands on: data types, errors, settings, time, threads."""

@@ -1,0 +1,1 @@
+"""Files and bytes from elsewhere, read within bounds of memory and time."""

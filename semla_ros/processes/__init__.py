@@ -1,0 +1,1 @@
+"""The node, the camera and the recorder as processes of their own."""
