@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import uuid
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,16 @@ def wait_until(condition, what):
         time.sleep(0.1)
 
 
+@contextmanager
+def told_of_ctrl_c():
+    """Let children start with SIGINT as a terminal gives it; behind `&` a shell ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def start(tmp_path):
     """Return a function that starts `semla` with words: process, mark and log."""
@@ -49,7 +60,7 @@ def start(tmp_path):
 
     def begin(*words):
         mark, log = uuid.uuid4().hex, tmp_path / "semla.log"
-        with log.open("wb") as sink:
+        with log.open("wb") as sink, told_of_ctrl_c():
             process = subprocess.Popen(
                 [sys.executable, "-m", "semla_ros", *map(str, words)],
                 cwd=ROOT,
