@@ -52,7 +52,8 @@ class Config:
     )
     navigator_engine: str = parameter(
         "auto",
-        "What embeds images; auto: TensorRT with a plan, OpenVINO with bf16, else ONNX Runtime",
+        "What embeds images (and, OpenVINO, class names); auto: TensorRT with a plan, "
+        "OpenVINO with bf16, else ONNX Runtime",
         choices=("auto", "onnx", "openvino", "tensorrt"),
     )
     adaptation: str = parameter(

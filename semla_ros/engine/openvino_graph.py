@@ -140,6 +140,19 @@ def read_graph(
     return Graph(model, feature_dim, SECOND_TAP in found)
 
 
+def read_text_graph(openvino: OpenVino, path: Path, layers: Mapping[str, GraphWeight]) -> Handle:
+    """Return the text graph `path` with the weights of `layers` as inputs.
+
+    Raises:
+        BundleError: The graph does not fit the layers.
+        RuntimeError: OpenVINO does not read it.
+    """
+    with native_path(path) as name:
+        model = openvino.core.read_model(name)
+    _expose(openvino, model, {x.initializer: graph_shape(x) for x in layers.values()})
+    return model
+
+
 def _check_ends(model: Handle, *, size: int) -> int:
     """Return the width of text features, inputs and outputs being as they must.
 
@@ -181,7 +194,7 @@ def _expose(openvino: OpenVino, model: Handle, shapes: Mapping[str, tuple[int, i
         got = None if node is None else tuple(node.output(0).get_shape())
         if node is None or got != expected:
             raise BundleError(
-                f"segmentation.onnx: expected an overridable weight {name!r} of shape "
+                f"the graph: expected an overridable weight {name!r} of shape "
                 f"{expected!r}, got {got!r}: rebuild the bundle"
             )
         inputs.append(_as_input(openvino, node, name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -41,6 +41,10 @@ class TextFeatures(Protocol):
         ...
 
 
+TextTower = Callable[[npt.NDArray[np.int64], Mapping[str, Float32Array]], Float32Array]
+"""From tokens (N, L) and initializer -> merged weight to features (N, D)."""
+
+
 class TextEncoder:
     """The bundle's text tower; its adaptable weights are given with every call.
 
@@ -48,13 +52,21 @@ class TextEncoder:
     after the end-of-text token cannot change the result.
     """
 
-    def __init__(self, bundle: ModelBundle, *, threads: int = 1, cache_size: int = 64) -> None:
+    def __init__(
+        self,
+        bundle: ModelBundle,
+        *,
+        threads: int = 1,
+        cache_size: int = 64,
+        tower: TextTower | None = None,
+    ) -> None:
         """Open graph and tokenizer.
 
         Args:
             bundle: Where they are.
             threads: 1 keeps the work on the calling (niced) thread; 0: all cores but one.
             cache_size: How many results are kept.
+            tower: What runs the graph; None: ONNX Runtime.
 
         Raises:
             BundleError: The graph or the tokenizer does not load.
@@ -65,8 +77,7 @@ class TextEncoder:
                 f"expected a prompt template with one '{{}}', got {self._spec.template!r}"
             )
         self._layers = layers_of(bundle, TEXT_GRAPH)
-        self._shared = shared_initializers(bundle, self._layers)
-        self._session = open_session(bundle.text_graph, threads=threads, shared=self._shared)
+        self._tower = tower or OnnxTextTower(bundle, threads=threads)
         self._tokenizer = open_tokenizer(bundle.tokenizer)
         self._cache: OrderedDict[Hashable, Float32Array] = OrderedDict()
         self._cache_size = cache_size
@@ -165,12 +176,34 @@ class TextEncoder:
     def _features(
         self, tokens: npt.NDArray[np.int64], merged: Mapping[str, Float32Array]
     ) -> Float32Array:
-        feed: dict[str, npt.NDArray[Any]] = dict(merged)
-        parts = []
+        batches = range(0, len(tokens), _BATCH)
+        parts = [self._tower(tokens[start : start + _BATCH], merged) for start in batches]
+        return np.concatenate(parts).astype(np.float32, copy=False)
+
+
+class OnnxTextTower:
+    """The text graph in ONNX Runtime; weights that are not given are W0."""
+
+    def __init__(self, bundle: ModelBundle, *, threads: int) -> None:
+        """Open the graph.
+
+        Raises:
+            BundleError: It does not load.
+        """
+        self._shared = shared_initializers(bundle, layers_of(bundle, TEXT_GRAPH))
+        self._session = open_session(bundle.text_graph, threads=threads, shared=self._shared)
+
+    def __call__(
+        self, tokens: npt.NDArray[np.int64], merged: Mapping[str, Float32Array]
+    ) -> Float32Array:
+        """Return the features (N, D) float32 of `tokens` (N, L).
+
+        Raises:
+            EngineError: ONNX Runtime failed.
+        """
+        feed: dict[str, npt.NDArray[Any]] = {**merged, "tokens": tokens}
         try:
-            for start in range(0, len(tokens), _BATCH):
-                feed["tokens"] = tokens[start : start + _BATCH]
-                parts.append(self._session.run(["text_features"], feed)[0])
+            features: Float32Array = self._session.run(["text_features"], feed)[0]
         except ORT_ERRORS as error:
             raise EngineError(f"the text encoder failed: {error}") from error
-        return np.concatenate(parts).astype(np.float32, copy=False)
+        return features

@@ -25,7 +25,7 @@ from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.encoder import ImageEncoder
 from semla_ros.navigator.navigator import Navigator
 from semla_ros.pipeline.adaptive import AdaptivePipeline
-from semla_ros.pipeline.engines import open_encoder, open_engine
+from semla_ros.pipeline.engines import open_encoder, open_engine, open_text_tower
 from semla_ros.pipeline.observer import Observer
 from semla_ros.pipeline.parts import PipelineParts
 from semla_ros.pipeline.settings import LiveSettings, bank_of, check_excluded
@@ -102,7 +102,7 @@ def open_parts(
     observer = _observer(
         bundle, adapters, config, executor=executors[-1], with_encoder=with_encoder
     )
-    text = TextEncoder(bundle, threads=_ONE_THREAD)
+    text = TextEncoder(bundle, threads=_ONE_THREAD, tower=open_text_tower(config, bundle))
     engine = open_engine(config, bundle)
     try:
         swapper = AdapterSwapper(

@@ -17,7 +17,9 @@ from semla_ros.engine import EngineOptions, create_engine, require_tensorrt
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.deferred import DeferredEngine, Tell
 from semla_ros.engine.openvino_runner import OpenVinoRunner
+from semla_ros.engine.openvino_text import OpenVinoTextTower
 from semla_ros.engine.options import BF16
+from semla_ros.engine.text import TextTower
 from semla_ros.navigator.encoder import ImageEncoder, OnnxImageEncoder, Run, RunnerImageEncoder
 
 _LOG = logging.getLogger(__name__)
@@ -76,6 +78,23 @@ def open_encoder(config: Config, bundle: ModelBundle) -> ImageEncoder:
                 _LOG.info("navigator: not %s", error)
         _LOG.info("navigator: onnx")
     return OnnxImageEncoder(bundle, threads=_ONE_THREAD)
+
+
+def open_text_tower(config: Config, bundle: ModelBundle) -> TextTower | None:
+    """Return what runs the text graph: OpenVINO by the navigator's rule, None: ONNX Runtime.
+
+    Raises:
+        EngineUnavailableError: OpenVINO was asked for and cannot run here.
+    """
+    options = EngineOptions(threads=_ONE_THREAD)
+    if config.navigator_engine == OPENVINO:
+        return OpenVinoTextTower(bundle, options=options)
+    if config.navigator_engine == AUTO:
+        try:
+            return OpenVinoTextTower(bundle, options=replace(options, precision=BF16))
+        except EngineUnavailableError as error:
+            _LOG.debug("text tower: not %s", error)
+    return None
 
 
 def _may_build(config: Config) -> bool:

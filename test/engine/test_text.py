@@ -5,7 +5,7 @@ from semla_ros.bundle import ModelBundle
 from semla_ros.bundle.base_weights import BaseWeights
 from semla_ros.core.errors import AdapterError, BundleError, VocabularyError
 from semla_ros.core.types import AdapterMix, LoraAdapter, LoraLayer, Vocabulary
-from semla_ros.engine.text import TextEncoder
+from semla_ros.engine.text import OnnxTextTower, TextEncoder
 from semla_ros.library.fusion import MergedWeights
 
 
@@ -164,6 +164,6 @@ def test_cropping_is_exact_in_a_real_text_tower(tiny):
     full = np.zeros((len(tokens), tiny.manifest.text.context_length), np.int64)
     full[:, : tokens.shape[1]] = tokens
     assert tokens.shape[1] < full.shape[1]
-    (reference,) = encoder._session.run(["text_features"], {"tokens": full})
+    reference = OnnxTextTower(tiny, threads=1)(full, {})
     cropped = encoder.encode(tiny.manifest.vocabulary, {})
     np.testing.assert_allclose(cropped, reference, rtol=0, atol=2e-6)

@@ -12,13 +12,15 @@ from semla_ros.core.config import Config
 from semla_ros.core.errors import EngineUnavailableError
 from semla_ros.core.types import AdapterMix, Frame
 from semla_ros.engine.openvino_runner import OpenVinoRunner
+from semla_ros.engine.openvino_text import OpenVinoTextTower
 from semla_ros.engine.options import EngineOptions
 from semla_ros.engine.tensorrt import build
 from semla_ros.engine.tensorrt.engine import TensorRtEngine
 from semla_ros.engine.tensorrt.runner import TensorRtRunner
+from semla_ros.engine.text import TextEncoder
 from semla_ros.navigator.encoder import OnnxImageEncoder, RunnerImageEncoder
 from semla_ros.pipeline import build_pipeline
-from semla_ros.pipeline.engines import open_encoder, open_engine
+from semla_ros.pipeline.engines import open_encoder, open_engine, open_text_tower
 
 WAIT_S = 30
 
@@ -159,6 +161,40 @@ def test_auto_takes_openvino_for_its_bfloat16_only(root, no_gpu, monkeypatch, ha
 
     monkeypatch.setattr("semla_ros.engine.openvino_runner.resolved_precision", resolved)
     assert isinstance(open_encoder(config(root, navigator_engine="auto"), open_bundle(root)), kind)
+
+
+def test_class_names_are_encoded_in_openvino_as_in_onnx_runtime(root, no_gpu):
+    bundle = open_bundle(root)
+    tower = open_text_tower(config(root, navigator_engine="openvino"), bundle)
+    rng = np.random.default_rng(0)
+    merged = {
+        layer.name: rng.standard_normal(layer.shape).astype(np.float32)
+        for layer in bundle.manifest.layers
+        if layer.graph == "text"
+    }
+    assert merged
+    for weights in ({}, merged):
+        got, expected = (
+            TextEncoder(bundle, tower=t).encode(bundle.manifest.vocabulary, weights)
+            for t in (tower, None)
+        )
+        np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+def test_a_text_tower_that_answers_otherwise_is_refused_by_name(root, no_gpu, monkeypatch):
+    real = OpenVinoTextTower.__call__
+    monkeypatch.setattr(OpenVinoTextTower, "__call__", lambda *given: real(*given) * 1.1)
+    with pytest.raises(EngineUnavailableError, match=r"relative error of 0\.1: take nav"):
+        open_text_tower(config(root, navigator_engine="openvino"), open_bundle(root))
+
+
+def test_class_names_stay_in_onnx_runtime_without_bfloat16(root, no_gpu, monkeypatch):
+    def refused(*_):
+        raise EngineUnavailableError("no bf16")
+
+    monkeypatch.setattr("semla_ros.engine.openvino_text.resolved_precision", refused)
+    for asked in ("auto", "onnx", "tensorrt"):
+        assert open_text_tower(config(root, navigator_engine=asked), open_bundle(root)) is None
 
 
 def test_without_a_gpu_auto_asks_for_nothing(root, tmp_path, monkeypatch):
