@@ -122,10 +122,9 @@ def _drawing(
     made, axes = figure((*([0.3] if stages else []), 2.0, 1.5, 0.3), width=11.0, sharex=True)
     if stages:
         _stages(axes[0], stages, start_ns, end_s)
-    weights, support, levels = axes[-3:]
-    _weights(weights, points, names, fills)
-    _support(support, points, support_low)
-    _levels(levels, points)
+    _weights(axes[-3], points, names, fills)
+    _support(axes[-2], points, support_low)
+    _levels(levels := axes[-1], points)
     _swaps(axes, swaps, start_ns, end_s)
     levels.set_xlim(0.0, end_s or 1.0)
     levels.set_xlabel("s")
