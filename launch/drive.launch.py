@@ -82,7 +82,7 @@ def _rviz(given: dict[str, str]) -> list:
     """Return RViz on a configuration that names this node's topics, nothing where unwanted."""
     if given["rviz"].lower() not in ("true", "1", "yes"):
         return []
-    from semla_ros.viz.rviz import rviz_config
+    from semla_ros.core.viz.rviz import rviz_config
 
     text = rviz_config(
         (SHARE / "config" / "semla.rviz").read_text(encoding="utf-8"),

@@ -29,8 +29,8 @@ _HOME = {
     "SemlaError": "core.errors",
     "build_pipeline": "pipeline",
     "open_bundle": "bundle",
-    "read_frames": "bags.reader",
-    "read_image": "files.image_file",
+    "read_frames": "data.bags.reader",
+    "read_image": "core.files.image_file",
     "run_replay": "evaluation.run",
 }
 __all__ = list(_HOME)

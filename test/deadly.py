@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from semla_ros.evaluation.study.inputs import Input
+from semla_ros.data.inputs import Input
 from semla_ros.evaluation.study.session import StudySettings
 from semla_ros.evaluation.study.tasks import Task
 

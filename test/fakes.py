@@ -92,11 +92,16 @@ def tiny_bundle(out: Path, *, domains: Sequence[str] = TINY_DOMAINS, seed: int =
     """
     import torch
 
-    from semla_ros.bundler.tokenizer import clip_tokenizer, learn_merges
-    from semla_ros.bundler.writer import BundleParts, NavigatorParts, base_identity, write_bundle
     from semla_ros.library.statistics import DomainStatistics, write_statistics
     from semla_ros.library.storage import write_adapter
     from semla_ros.network.checkpoint import create_catseg
+    from semla_ros.prepare.bundler.tokenizer import clip_tokenizer, learn_merges
+    from semla_ros.prepare.bundler.writer import (
+        BundleParts,
+        NavigatorParts,
+        base_identity,
+        write_bundle,
+    )
 
     tokenizer = clip_tokenizer(learn_merges(["a photo of a car and a tree"], count=20))
     config = tiny_config(vocab_size=tokenizer.get_vocab_size(), context_length=40)

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semla_ros.bags.messages import IMAGE, image_fields
-from semla_ros.bags.writer import BagWriter
 from semla_ros.cli import VERBS, main
 from semla_ros.core.config import PARAMETERS
+from semla_ros.data.bags.messages import IMAGE, image_fields
+from semla_ros.data.bags.writer import BagWriter
 
 ROOT = Path(__file__).resolve().parents[1]
 

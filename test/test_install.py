@@ -112,15 +112,15 @@ def test_sdist_and_wheel_hold_every_shipped_file(archives):
 def test_the_package_is_the_installed_one_and_finds_what_it_ships(semla, bare):
     code = """
 import json, semla_ros
-from semla_ros.bags.definitions import typestore_with
-from semla_ros.bundler.label_sets import label_sets
-from semla_ros.evaluation.truth.label_map import label_maps, read_label_map
-from semla_ros.evaluation.truth.class_mapping import Synonyms
+from semla_ros.data.bags.definitions import typestore_with
+from semla_ros.data.labels.class_lists import class_lists
+from semla_ros.data.labels.label_map import label_maps, read_label_map
+from semla_ros.data.labels.class_mapping import Synonyms
 from semla_ros.processes.drive import dds_profile
 from semla_ros.pipeline import default_bundle
 maps = {name: read_label_map(name).name for name in label_maps()}
 print(json.dumps({
-    "package": semla_ros.__file__, "maps": maps, "sets": list(label_sets()),
+    "package": semla_ros.__file__, "maps": maps, "sets": list(class_lists()),
     "synonym": Synonyms.shipped().class_of("automobile", ["road", "car"]),
     "bundle": str(default_bundle()), "profile": str(dds_profile()),
     "message": "semla_ros/msg/SupportScore" in typestore_with().fielddefs,

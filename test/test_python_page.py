@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import semla_ros
-from semla_ros.bags.messages import IMAGE, image_fields
-from semla_ros.bags.writer import BagWriter
+from semla_ros.data.bags.messages import IMAGE, image_fields
+from semla_ros.data.bags.writer import BagWriter
 
 PAGE = Path(__file__).parents[1] / "docs" / "python.md"
 

@@ -148,7 +148,7 @@ def _modules() -> tuple[Any, Any]:
     try:
         import torch
 
-        from semla_ros.bundler.clip import mend_torchvision
+        from semla_ros.prepare.bundler.clip import mend_torchvision
 
         mend_torchvision()  # PEFT imports it on the way, and never calls it
         import peft

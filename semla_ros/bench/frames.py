@@ -10,13 +10,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from semla_ros.bags.messages import COMPRESSED_IMAGE, IMAGE, image_fields, jpeg_fields
-from semla_ros.bags.reader import read_frames
-from semla_ros.bags.writer import BagWriter
 from semla_ros.core.errors import EvaluationError, FrameError
+from semla_ros.core.files.image_file import DEFAULT_MAX_PIXELS, read_image
 from semla_ros.core.types import Frame, UInt8Array
+from semla_ros.data.bags.messages import COMPRESSED_IMAGE, IMAGE, image_fields, jpeg_fields
+from semla_ros.data.bags.reader import read_frames
+from semla_ros.data.bags.writer import BagWriter
 from semla_ros.demo.world import Drive
-from semla_ros.files.image_file import DEFAULT_MAX_PIXELS, read_image
 
 SIZE = (480, 640)
 COUNT = 12

@@ -13,9 +13,9 @@ import numpy as np
 from semla_ros.bundle import AdaptationDefaults, ModelBundle, TextSpec, open_bundle
 from semla_ros.core.errors import EngineUnavailableError
 from semla_ros.core.types import LoraAdapter, LoraLayer
+from semla_ros.core.viz.palette import vocabulary_of
 from semla_ros.library.storage import write_adapter
 from semla_ros.pipeline import default_bundle
-from semla_ros.viz.palette import vocabulary_of
 
 if TYPE_CHECKING:
     from semla_ros.network.config import CatSegConfig
@@ -72,9 +72,9 @@ def random_bundle(folder: Path, config: CatSegConfig, *, name: str) -> ModelBund
 
     Its vocabulary must hold the tokens of `CLASSES`, some 700 of them.
     """
-    from semla_ros.bundler.tokenizer import clip_tokenizer, learn_merges
-    from semla_ros.bundler.writer import BundleParts, base_identity, write_bundle
     from semla_ros.network.checkpoint import create_catseg
+    from semla_ros.prepare.bundler.tokenizer import clip_tokenizer, learn_merges
+    from semla_ros.prepare.bundler.writer import BundleParts, base_identity, write_bundle
 
     tokenizer = clip_tokenizer(learn_merges([f"a photo of a {' '.join(CLASSES)}"], count=200))
     model = create_catseg(config, seed=_SEED).eval()

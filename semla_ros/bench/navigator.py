@@ -60,9 +60,9 @@ def _made(scratch: Path, *, threads: int) -> tuple[Embed, ModelBundle]:
     try:
         import torch
 
-        from semla_ros.bundler.clip import ClipSize, create_clip
-        from semla_ros.bundler.image_tower import ImageTower
-        from semla_ros.bundler.onnx_export import export_image_encoder
+        from semla_ros.prepare.bundler.clip import ClipSize, create_clip
+        from semla_ros.prepare.bundler.image_tower import ImageTower
+        from semla_ros.prepare.bundler.onnx_export import export_image_encoder
     except ImportError as error:
         raise EngineUnavailableError(f"{error}: pip install 'semla-ros[train]'") from error
     torch.set_num_threads(threads)

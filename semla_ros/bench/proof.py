@@ -19,6 +19,7 @@ from tqdm import tqdm
 from semla_ros.bench.record import BenchRecord, Row
 from semla_ros.bundle import ModelBundle, open_bundle
 from semla_ros.bundle.base_weights import BaseWeights
+from semla_ros.core.files.image_file import read_image
 from semla_ros.core.types import (
     AdapterMix,
     Float64Array,
@@ -40,7 +41,6 @@ from semla_ros.engine.proof import (
     takeover,
 )
 from semla_ros.engine.text import TextEncoder
-from semla_ros.files.image_file import read_image
 from semla_ros.library.seal import CONFIG_FILE, TENSOR_FILE
 from semla_ros.library.storage import read_adapter
 from semla_ros.pipeline import default_bundle

@@ -15,9 +15,9 @@ from typing import Any
 import psutil
 
 from semla_ros.core.errors import EvaluationError
+from semla_ros.core.files.structured_text import from_json
 from semla_ros.evaluation.files import finite, write_file
 from semla_ros.evaluation.run import versions
-from semla_ros.files.structured_text import from_json
 
 Cell = str | int | float | bool | None
 Row = Mapping[str, Cell]

@@ -23,9 +23,9 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
-from semla_ros.bags.serialized import SerializedMessage, read_serialized
 from semla_ros.bench.orders import Action, Order, serve
 from semla_ros.core.errors import BagError, SemlaError
+from semla_ros.data.bags.serialized import SerializedMessage, read_serialized
 from semla_ros.msg import AdapterSwap
 from semla_ros.nodes.conversions import stamp_ns
 from semla_ros.nodes.latency import prefer_latency

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from semla_ros.bags.reader import SkippedFrame, read_frames
 from semla_ros.bundle import ModelBundle, open_bundle
 from semla_ros.core.config import Config
 from semla_ros.core.types import Frame
+from semla_ros.data.bags.reader import SkippedFrame, read_frames
 from semla_ros.demo.world import DOMAINS
 from semla_ros.demo.world.drive import Drive
 from semla_ros.evaluation.analysis.rerun import bundle_library

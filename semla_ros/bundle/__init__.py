@@ -38,9 +38,9 @@ from semla_ros.bundle.manifest import (
 )
 from semla_ros.bundle.manifest_checks import GUIDANCES
 from semla_ros.core.errors import BundleError, SemlaError
-from semla_ros.files.lfs_pointer import lfs_remedy_of
-from semla_ros.files.signature import Signer, TrustedKeys
-from semla_ros.files.structured_text import from_yaml
+from semla_ros.core.files.lfs_pointer import lfs_remedy_of
+from semla_ros.core.files.signature import Signer, TrustedKeys
+from semla_ros.core.files.structured_text import from_yaml
 
 __all__ = [
     "AS_BASE",

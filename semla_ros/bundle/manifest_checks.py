@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from semla_ros.core.config import PARAMETERS
-from semla_ros.core.types import MAX_CLASSES
-from semla_ros.files.checks import (
+from semla_ros.core.files.checks import (
     MAX_NAME_BYTES,
     Check,
     boolean,
@@ -22,6 +21,7 @@ from semla_ros.files.checks import (
     text,
     unfit,
 )
+from semla_ros.core.types import MAX_CLASSES
 
 RESIZES = ("center_crop", "eval_crop", "letterbox")
 """How a navigator may squash its image, see `navigator.preprocess`."""

@@ -13,9 +13,9 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
 from semla_ros.core.errors import BundleError
+from semla_ros.core.files.lfs_pointer import lfs_remedy_of
 from semla_ros.core.shown import native_path
 from semla_ros.core.types import Float32Array
-from semla_ros.files.lfs_pointer import lfs_remedy_of
 
 ORT_ERRORS: tuple[type[Exception], ...] = (
     RuntimeError,

@@ -65,7 +65,7 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _import(args: argparse.Namespace) -> int:
     try:
-        from semla_ros.bundler.importer import ImportRequest, import_bundle
+        from semla_ros.prepare.bundler.importer import ImportRequest, import_bundle
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"importing needs {error.name!r}: pip install 'semla-ros[train]'"

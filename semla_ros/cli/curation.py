@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from semla_ros.cli.verb import Verb, significant_bits_argument, trusted_argument, trusted_keys
 
 if TYPE_CHECKING:
-    from semla_ros.files.signature import Signer
+    from semla_ros.core.files.signature import Signer
 
 _SHOWN = 10
 
@@ -39,9 +39,9 @@ def _embed_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _embed(args: argparse.Namespace) -> int:
-    from semla_ros.curation.embed import EmbedRequest, embed_domain
-    from semla_ros.curation.sources import SourceOptions
     from semla_ros.navigator.held_out import MIN_IMAGES
+    from semla_ros.prepare.curation.embed import EmbedRequest, embed_domain
+    from semla_ros.prepare.curation.sources import SourceOptions
 
     request = EmbedRequest(
         bundle=args.bundle,
@@ -93,7 +93,7 @@ def _verify_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from semla_ros.curation.verify import verify_library
+    from semla_ros.prepare.curation.verify import verify_library
 
     found = verify_library(args.bundle, trusted=trusted_keys(args))
     if found.bundle_problem:
@@ -126,8 +126,8 @@ def _audit_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _audit(args: argparse.Namespace) -> int:
-    from semla_ros.curation.audit import audit_library
-    from semla_ros.curation.audit_report import audit_lines, write_audit
+    from semla_ros.prepare.curation.audit import audit_library
+    from semla_ros.prepare.curation.audit_report import audit_lines, write_audit
 
     audit = audit_library(args.bundle, args.names, classes=args.classes)
     for line in audit_lines(audit):
@@ -156,8 +156,8 @@ def _describe_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _describe(args: argparse.Namespace) -> int:
-    from semla_ros.curation.captions import DEFAULT_MODEL, Blip2
-    from semla_ros.curation.describe import DescribeRequest, describe_library
+    from semla_ros.prepare.curation.captions import DEFAULT_MODEL, Blip2
+    from semla_ros.prepare.curation.describe import DescribeRequest, describe_library
 
     request = DescribeRequest(
         bundle=args.bundle,

@@ -65,7 +65,7 @@ def _add(library: AdapterLibrary, source: Path, name: str | None) -> AdapterLibr
     """Return the library with the adapter in `source`, in whatever layout it was saved."""
     import tempfile
 
-    from semla_ros.bundler.adapter_files import plain_folder
+    from semla_ros.prepare.bundler.adapter_files import plain_folder
 
     source = source.resolve()
     with tempfile.TemporaryDirectory(prefix="semla-") as scratch:

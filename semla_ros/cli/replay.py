@@ -57,7 +57,7 @@ def _replay(args: argparse.Namespace) -> int:
 
 
 def _topics(args: argparse.Namespace) -> int:
-    from semla_ros.bags.reader import image_topics
+    from semla_ros.data.bags.reader import image_topics
 
     topics = image_topics(args.bag)
     for topic in topics:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from semla_ros.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from semla_ros.files.signature import TrustedKeys
+    from semla_ros.core.files.signature import TrustedKeys
 
 EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 130, 143
 
@@ -55,7 +55,7 @@ def trusted_argument(parser: argparse.ArgumentParser) -> None:
 
 def trusted_keys(args: argparse.Namespace) -> TrustedKeys | None:
     """Return the keys given on the command line, None where signatures are not asked for."""
-    from semla_ros.files.signature import read_trusted_keys
+    from semla_ros.core.files.signature import read_trusted_keys
 
     return read_trusted_keys(args.trusted_keys) if args.trusted_keys else None
 

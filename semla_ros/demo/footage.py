@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from semla_ros.bags.messages import image_fields
-from semla_ros.bags.writer import BagWriter
 from semla_ros.core.answers import SegmentationResult, SwapEvent
 from semla_ros.core.types import Frame, UInt8Array
+from semla_ros.core.viz.palette import vocabulary_of
+from semla_ros.data.bags.messages import image_fields
+from semla_ros.data.bags.writer import BagWriter
 from semla_ros.demo.world import CLASSES, DEMO_SEGMENTS, Drive
 from semla_ros.evaluation.live_result import (
     CAMERA,
@@ -23,7 +24,6 @@ from semla_ros.evaluation.live_result import (
     read_swaps,
 )
 from semla_ros.processes.live import CONFIDENCE, MASK, LiveRun
-from semla_ros.viz.palette import vocabulary_of
 
 FRAME_ID = "camera_optical_frame"
 DRIVE_SEED = 2026

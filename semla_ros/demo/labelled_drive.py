@@ -10,9 +10,9 @@ from typing import Final
 
 from tqdm import tqdm
 
-from semla_ros.bags.messages import COMPRESSED_IMAGE, jpeg_fields, png_fields
-from semla_ros.bags.writer import BagWriter
 from semla_ros.core.errors import ConfigError, EvaluationError
+from semla_ros.data.bags.messages import COMPRESSED_IMAGE, jpeg_fields, png_fields
+from semla_ros.data.bags.writer import BagWriter
 from semla_ros.demo.footage import FRAME_ID
 from semla_ros.demo.world import DEMO_SEGMENTS, Drive
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
+from semla_ros.core.viz.palette import vocabulary_of
 from semla_ros.demo.footage import Answer, Answers, Footage
 from semla_ros.demo.score import DriveScore
 from semla_ros.demo.world import CLASSES
@@ -23,7 +24,6 @@ from semla_ros.evaluation.page import (
 )
 from semla_ros.evaluation.replay import FrameView
 from semla_ros.evaluation.timeline import Stage, TimelinePoint, timeline
-from semla_ros.viz.palette import vocabulary_of
 
 FILM_MOMENTS = 96
 

@@ -19,12 +19,12 @@ import numpy as np
 
 from semla_ros.bundle import ModelBundle
 from semla_ros.core.errors import EngineError, EngineUnavailableError
+from semla_ros.core.files.structured_text import from_json
 from semla_ros.core.types import AdapterMix, Float32Array, UInt8Array, WeightSet
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.onnx_engine import OnnxEngine
 from semla_ros.engine.options import BF16, F16, F32
 from semla_ros.engine.weights import SEGMENTATION_GRAPH, layers_of, read_base_weights
-from semla_ros.files.structured_text import from_json
 
 BOUNDS: Mapping[str, float] = {F32: 1e-3, F16: 2e-2, BF16: 5e-2}
 """Largest ||logits - reference|| / ||reference|| of each precision."""

@@ -11,8 +11,8 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from semla_ros.core.errors import BundleError, SemlaError, VocabularyError
-from semla_ros.files.lfs_pointer import lfs_remedy
-from semla_ros.files.structured_text import from_json
+from semla_ros.core.files.lfs_pointer import lfs_remedy
+from semla_ros.core.files.structured_text import from_json
 
 MAX_TOKENIZER_BYTES = 64_000_000
 MAX_PROMPT = 10_000

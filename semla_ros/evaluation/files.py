@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from semla_ros.core.errors import EvaluationError
+from semla_ros.core.files import whole_file
 from semla_ros.core.shown import utf8
-from semla_ros.files import whole_file
 
 
 def write_file(path: Path, content: bytes | str) -> Path:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semla_ros.bags.labels import labels_of
-from semla_ros.bags.reader import image_topics
-from semla_ros.bags.topics import read_topic, sound_stamp_ns, stamp_ns
 from semla_ros.core.answers import SUPPORT_LEVELS, SupportReading, SwapEvent
 from semla_ros.core.errors import BagError, EvaluationError
 from semla_ros.core.types import AdapterMix, LabelArray
+from semla_ros.data.bags.labels import labels_of
+from semla_ros.data.bags.reader import image_topics
+from semla_ros.data.bags.topics import read_topic, sound_stamp_ns, stamp_ns
 from semla_ros.evaluation.replay import mask_crc32
 from semla_ros.evaluation.result import FrameRecord, ReplayResult, RunInfo, SkippedRecord
 

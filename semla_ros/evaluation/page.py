@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from semla_ros.bags.messages import encoded
 from semla_ros.core.errors import EvaluationError
 from semla_ros.core.shown import utf8
 from semla_ros.core.types import UInt8Array, Vocabulary
+from semla_ros.data.bags.messages import encoded
 from semla_ros.evaluation.files import write_file
 from semla_ros.evaluation.table import DIGITS, Cell, ResultTable, shown
 

@@ -11,13 +11,13 @@ from typing import Protocol, cast
 import cv2
 import numpy as np
 
-from semla_ros.bags.reader import SkippedFrame
 from semla_ros.core.answers import SegmentationResult, SwapEvent
 from semla_ros.core.errors import FrameError, SemlaError
 from semla_ros.core.timing import StageTimer
 from semla_ros.core.types import Frame, LabelArray, UInt8Array
+from semla_ros.core.viz.overlay import colorize, lut_of, overlay
+from semla_ros.data.bags.reader import SkippedFrame
 from semla_ros.evaluation.result import FrameRecord, ReplayResult, RunInfo, SkippedRecord
-from semla_ros.viz.overlay import colorize, lut_of, overlay
 
 _LOG = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]

@@ -13,11 +13,11 @@ from typing import Any
 
 from semla_ros.core.answers import SupportReading, SwapEvent, known
 from semla_ros.core.errors import EvaluationError, SemlaError
+from semla_ros.core.files.structured_text import from_json
 from semla_ros.core.types import AdapterMix
 from semla_ros.evaluation.files import finite, json_text, write_file
 from semla_ros.evaluation.metrics import percentiles
 from semla_ros.evaluation.result_checks import check_result
-from semla_ros.files.structured_text import from_json
 
 FORMAT = 1
 MAX_RESULT_BYTES = 2_000_000_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from semla_ros.core.answers import SUPPORT_LEVELS
-from semla_ros.files.checks import (
+from semla_ros.core.files.checks import (
     Check,
     boolean,
     integer,

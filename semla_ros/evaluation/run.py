@@ -14,11 +14,11 @@ import numpy as np
 from tqdm import tqdm
 
 from semla_ros import __version__
-from semla_ros.bags.reader import choose_topic, read_frames
-from semla_ros.bags.writer import BagWriter
 from semla_ros.core.config import Config, updated
 from semla_ros.core.errors import EvaluationError
 from semla_ros.core.types import UInt8Array
+from semla_ros.data.bags.reader import choose_topic, read_frames
+from semla_ros.data.bags.writer import BagWriter
 from semla_ros.evaluation.files import write_file
 from semla_ros.evaluation.film import FilmSink, film_strip
 from semla_ros.evaluation.page import write_page

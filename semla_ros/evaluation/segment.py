@@ -12,13 +12,15 @@ from tqdm import tqdm
 
 from semla_ros.bundle import ModelBundle, open_bundle
 from semla_ros.bundle.base_weights import BaseWeights
-from semla_ros.bundler.label_sets import read_classes
 from semla_ros.core.answers import SupportReading
 from semla_ros.core.config import Config
 from semla_ros.core.errors import ConfigError, EvaluationError
 from semla_ros.core.executors import use_one_blas_thread
+from semla_ros.core.files.checks import MAX_NAME_BYTES
+from semla_ros.core.files.image_file import read_image
 from semla_ros.core.timing import StageTimer
 from semla_ros.core.types import BASE, AdapterMix, DomainEstimate, Float32Array, UInt8Array
+from semla_ros.data.labels.class_lists import read_classes
 from semla_ros.engine import create_engine
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.frozen_text import FirstMixText
@@ -33,8 +35,6 @@ from semla_ros.engine.windows import (
 from semla_ros.evaluation.analysis.rerun import bundle_library
 from semla_ros.evaluation.mixes import mix_of
 from semla_ros.evaluation.segment_files import SegmentedImage, write_results
-from semla_ros.files.checks import MAX_NAME_BYTES
-from semla_ros.files.image_file import read_image
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.retrieval import retrieve
 from semla_ros.navigator.encoder import OnnxImageEncoder

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semla_ros.bags.messages import encoded
 from semla_ros.core.answers import SupportReading
+from semla_ros.core.files.npz_file import npz_content
 from semla_ros.core.shown import utf8
 from semla_ros.core.types import AdapterMix, DomainEstimate, Float32Array, UInt8Array, Vocabulary
+from semla_ros.core.viz.overlay import lut_of, overlay
+from semla_ros.data.bags.messages import encoded
 from semla_ros.engine.windows import WindowedLabels
 from semla_ros.evaluation.files import json_text, write_file
-from semla_ros.files.npz_file import npz_content
-from semla_ros.viz.overlay import lut_of, overlay
 
 _ALPHA = 0.5
 

@@ -11,15 +11,15 @@ from types import TracebackType
 import cv2
 import numpy as np
 
-from semla_ros.bags import messages
-from semla_ros.bags.writer import BagWriter
 from semla_ros.core.errors import EvaluationError, SemlaError
 from semla_ros.core.shown import native_path
 from semla_ros.core.types import AdapterMix, UInt8Array, Vocabulary
+from semla_ros.core.viz.legend import legend
+from semla_ros.data.bags import messages
+from semla_ros.data.bags.writer import BagWriter
 from semla_ros.evaluation.film import mix_text, support_text
 from semla_ros.evaluation.live_result import NODE
 from semla_ros.evaluation.replay import FrameSink, FrameView
-from semla_ros.viz.legend import legend
 
 _LOG = logging.getLogger(__name__)
 

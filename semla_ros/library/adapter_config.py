@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from semla_ros.core.errors import AdapterError
+from semla_ros.core.files.structured_text import from_json
 from semla_ros.core.types import LoraAdapter
-from semla_ros.files.structured_text import from_json
 from semla_ros.library.seal import CONFIG_FILE, Seal, read_sealed
 
 PICKLE_FILE = "adapter_model.bin"

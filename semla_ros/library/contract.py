@@ -8,8 +8,8 @@ from pathlib import Path
 
 from semla_ros.bundle import GraphWeight
 from semla_ros.core.errors import AdapterError
+from semla_ros.core.files.signature import TrustedKeys
 from semla_ros.core.types import LoraAdapter
-from semla_ros.files.signature import TrustedKeys
 from semla_ros.library.compatibility import check_adapter, check_statistics
 from semla_ros.library.seal import ACCEPT, REFUSE, SEAL_FILE
 from semla_ros.library.statistics import DomainStatistics, read_statistics

@@ -13,8 +13,8 @@ import numpy as np
 
 from semla_ros.bundle import GraphWeight
 from semla_ros.core.errors import AdapterError, LibraryError
+from semla_ros.core.files.signature import TrustedKeys
 from semla_ros.core.types import Float64Array, LoraAdapter
-from semla_ros.files.signature import TrustedKeys
 from semla_ros.library.contract import LibraryContract
 from semla_ros.library.entry_files import copy_adapter, disk, take_place
 from semla_ros.library.memory import DEFAULT_BYTES, AdapterMemory

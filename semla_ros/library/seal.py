@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from semla_ros.core.errors import AdapterError
-from semla_ros.files.signature import MAX_SIGNATURE_BYTES, SUFFIX, Signer, TrustedKeys
-from semla_ros.files.whole_file import write_file
+from semla_ros.core.files.signature import MAX_SIGNATURE_BYTES, SUFFIX, Signer, TrustedKeys
+from semla_ros.core.files.whole_file import write_file
 
 SEAL_FILE = "SHA256SUMS"
 ACCEPT, REFUSE = "accept", "refuse"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from semla_ros.bundle import MANIFEST
 from semla_ros.core.errors import AdapterError, LibraryError
-from semla_ros.files.whole_file import write_file
+from semla_ros.core.files.whole_file import write_file
 from semla_ros.library.seal import (
     CONFIG_FILE,
     SEAL_FILE,

@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from semla_ros.core.errors import AdapterError, SemlaError
+from semla_ros.core.files.lfs_pointer import lfs_remedy
+from semla_ros.core.files.npz_file import ArrayInfo, npz_content, read_arrays
+from semla_ros.core.files.signature import TrustedKeys
+from semla_ros.core.files.whole_file import write_file
 from semla_ros.core.novelty import EmbeddingSample
 from semla_ros.core.types import Float32Array, Float64Array
-from semla_ros.files.lfs_pointer import lfs_remedy
-from semla_ros.files.npz_file import ArrayInfo, npz_content, read_arrays
-from semla_ros.files.signature import TrustedKeys
-from semla_ros.files.whole_file import write_file
 from semla_ros.library.seal import STATISTICS_ENDING, read_seal, read_sealed
 
 CENTROID_KEY = "train_average_embedding"

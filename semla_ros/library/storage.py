@@ -20,9 +20,9 @@ import numpy.typing as npt
 from safetensors.numpy import save
 
 from semla_ros.core.errors import AdapterError
+from semla_ros.core.files.signature import TrustedKeys
+from semla_ros.core.files.whole_file import write_file
 from semla_ros.core.types import BASE, Float32Array, LoraAdapter, LoraLayer
-from semla_ros.files.signature import TrustedKeys
-from semla_ros.files.whole_file import write_file
 from semla_ros.library.adapter_config import (
     PICKLE_FILE,
     AdapterSettings,

@@ -12,8 +12,8 @@ import numpy as np
 from safetensors import SafetensorError, deserialize, safe_open
 
 from semla_ros.core.errors import AdapterError
+from semla_ros.core.files.lfs_pointer import lfs_remedy_of
 from semla_ros.core.types import Float32Array
-from semla_ros.files.lfs_pointer import lfs_remedy_of
 from semla_ros.library.adapter_config import MAX_RANK, missing_remedy
 from semla_ros.library.seal import Seal, read_sealed
 

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from semla_ros.core.errors import BundleError
+from semla_ros.core.files.lfs_pointer import lfs_remedy_of
+from semla_ros.core.files.npz_file import npz_content, read_arrays
+from semla_ros.core.files.whole_file import write_file
 from semla_ros.core.types import Float32Array
-from semla_ros.files.lfs_pointer import lfs_remedy_of
-from semla_ros.files.npz_file import npz_content, read_arrays
-from semla_ros.files.whole_file import write_file
 
 _KEYS = ("encoder", "prompt_set", "groups", "prompts", "embeddings")
 _MAX_BYTES = 256_000_000

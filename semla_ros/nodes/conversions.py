@@ -23,6 +23,8 @@ from vision_msgs.msg import LabelInfo, VisionClass
 from semla_ros import msg
 from semla_ros.core.answers import SUPPORT_LEVELS, SupportReading, SwapEvent
 from semla_ros.core.errors import FrameError
+from semla_ros.core.files.compressed_image import decode_compressed
+from semla_ros.core.files.image_codec import FULL_BITS, check_raw, decode_image
 from semla_ros.core.types import (
     UNLABELED_NAME,
     AdapterMix,
@@ -31,8 +33,6 @@ from semla_ros.core.types import (
     UInt8Array,
     Vocabulary,
 )
-from semla_ros.files.compressed_image import decode_compressed
-from semla_ros.files.image_codec import FULL_BITS, check_raw, decode_image
 from semla_ros.navigator.support import distances_to
 
 _BILLION = 1_000_000_000

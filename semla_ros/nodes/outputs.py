@@ -17,13 +17,13 @@ from vision_msgs.msg import LabelInfo
 
 from semla_ros.core.answers import SegmentationResult, SupportReading, SwapEvent
 from semla_ros.core.types import AdapterMix, DomainEstimate, Frame, UInt8Array, Vocabulary
+from semla_ros.core.viz.legend import legend
+from semla_ros.core.viz.overlay import colorize, lut_of, overlay
+from semla_ros.core.viz.status import status
 from semla_ros.engine.base import EngineStatus
 from semla_ros.msg import AdapterSwap, EngineState, MixState, SupportScore
 from semla_ros.nodes import conversions, qos
 from semla_ros.nodes.planner import planner_label_info, planner_labels
-from semla_ros.viz.legend import legend
-from semla_ros.viz.overlay import colorize, lut_of, overlay
-from semla_ros.viz.status import status
 
 _DEBUG = ("processing_time_ms", "cyclic_time_ms", "pipeline_latency_ms")
 

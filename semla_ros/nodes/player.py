@@ -25,8 +25,8 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 
-from semla_ros.bags.serialized import SerializedMessage, read_serialized
 from semla_ros.core.errors import BagError, SemlaError
+from semla_ros.data.bags.serialized import SerializedMessage, read_serialized
 from semla_ros.nodes.conversions import time_message
 from semla_ros.nodes.signals import POLL_S, StopFlag, ros_process
 

@@ -24,8 +24,8 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
-from semla_ros.bags.writer import BagWriter
 from semla_ros.core.errors import SemlaError
+from semla_ros.data.bags.writer import BagWriter
 from semla_ros.nodes.signals import POLL_S, StopFlag, ros_process, spin_until
 
 _log = logging.getLogger(__name__)

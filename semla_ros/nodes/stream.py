@@ -16,9 +16,9 @@ from std_msgs.msg import Header
 from semla_ros.core.answers import SwapEvent
 from semla_ros.core.config import Config
 from semla_ros.core.errors import FrameError
+from semla_ros.core.files.image_codec import dark_note
 from semla_ros.core.timing import StageTimer, now_ms
 from semla_ros.core.types import DomainEstimate, Frame
-from semla_ros.files.image_codec import dark_note
 from semla_ros.msg import MixState
 from semla_ros.nodes import conversions, qos
 from semla_ros.nodes.outputs import Outputs

@@ -15,6 +15,7 @@ from semla_ros.core.executors import end
 from semla_ros.core.mask_signals import mask_signals
 from semla_ros.core.timing import StageTimer
 from semla_ros.core.types import AdapterMix, Frame, Vocabulary
+from semla_ros.core.viz.palette import colors_for
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.postprocess import restore, restore_confidence
 from semla_ros.library.library import AdapterLibrary
@@ -26,7 +27,6 @@ from semla_ros.pipeline.faults import FaultCounter
 from semla_ros.pipeline.health import PipelineHealth
 from semla_ros.pipeline.parts import PipelineParts
 from semla_ros.pipeline.settings import LiveSettings, unknown_of
-from semla_ros.viz.palette import colors_for
 
 _LOG = logging.getLogger(__name__)
 _PATIENCE_S = 5.0

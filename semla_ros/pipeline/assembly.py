@@ -17,10 +17,10 @@ from semla_ros.bundle.onnx_session import cpu_threads
 from semla_ros.core.config import Config
 from semla_ros.core.errors import BundleError
 from semla_ros.core.executors import BackgroundExecutor, InlineExecutor, use_one_blas_thread
+from semla_ros.core.files.signature import TrustedKeys, read_trusted_keys
 from semla_ros.core.shipped import places
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.text import TextEncoder
-from semla_ros.files.signature import TrustedKeys, read_trusted_keys
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.encoder import ImageEncoder
 from semla_ros.navigator.navigator import Navigator

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from semla_ros.bags.reader import read_frames
 from semla_ros.bench.frames import film, write_camera
 from semla_ros.core.errors import EvaluationError, SemlaError
+from semla_ros.data.bags.reader import read_frames
 
 
 @pytest.fixture

@@ -25,8 +25,8 @@ from semla_ros.bundle import (
     open_bundle,
 )
 from semla_ros.core.errors import BundleError, SemlaError
+from semla_ros.core.files.signature import read_trusted_keys
 from semla_ros.core.types import Vocabulary
-from semla_ros.files.signature import read_trusted_keys
 
 FILES = (
     "segmentation.onnx",

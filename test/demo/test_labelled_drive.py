@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semla_ros.bags.labels import read_labels
-from semla_ros.bags.reader import read_frames
 from semla_ros.core.errors import ConfigError
+from semla_ros.core.files.label_image import decode_labels
+from semla_ros.data.bags.labels import read_labels
+from semla_ros.data.bags.reader import read_frames
+from semla_ros.data.labels.domains import read_domains
 from semla_ros.demo.labelled_drive import CAMERA, TRUTH, write_labelled_drive
 from semla_ros.demo.world import Drive
-from semla_ros.evaluation.truth.domains import read_domains
-from semla_ros.files.label_image import decode_labels
 
 
 def test_the_drive_has_the_truth_of_its_frames(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ torch = pytest.importorskip("torch", reason="needs torch: scripts/setup --dev")
 if importlib.util.find_spec("open_clip") is None:
     pytest.skip("needs open_clip_torch: scripts/setup --dev", allow_module_level=True)
 
-from semla_ros.bundler.clip import ClipSize, create_clip  # noqa: E402
-from semla_ros.bundler.prompt_sets import read_prompt_set  # noqa: E402
-from semla_ros.bundler.tokenizer import clip_tokenizer, learn_merges  # noqa: E402
 from semla_ros.demo.model.networks import demo_prompts, encode_texts, trained_spec  # noqa: E402
 from semla_ros.demo.model.recipe import Recipe  # noqa: E402
+from semla_ros.prepare.bundler.clip import ClipSize, create_clip  # noqa: E402
+from semla_ros.prepare.bundler.prompt_sets import read_prompt_set  # noqa: E402
+from semla_ros.prepare.bundler.tokenizer import clip_tokenizer, learn_merges  # noqa: E402
 
 
 def test_the_demos_words_lie_where_its_text_tower_puts_them():

@@ -5,10 +5,10 @@ import pytest
 
 from semla_ros.core.answers import SegmentationResult, SupportReading
 from semla_ros.core.types import AdapterMix, Frame
+from semla_ros.core.viz.palette import vocabulary_of
 from semla_ros.demo.footage import Answer, Answers, Footage
 from semla_ros.demo.score import score_drive
 from semla_ros.processes.live import LiveRun
-from semla_ros.viz.palette import vocabulary_of
 
 NAMES = ("road", "car", "sky", "tree")
 

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from semla_ros.bags.recording import image_topics
-from semla_ros.bags.topics import read_topic, stamp_ns
+from semla_ros.data.bags.recording import image_topics
+from semla_ros.data.bags.topics import read_topic, stamp_ns
 from semla_ros.demo import showcase
 from semla_ros.demo.world import DOMAINS
 from semla_ros.evaluation.live_result import CAMERA

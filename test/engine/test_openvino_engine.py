@@ -117,9 +117,9 @@ def test_the_second_tap_follows_the_mix(tiny_as_trained):
 def tiny_as_trained(tiny, tmp_path_factory):
     """Return the tiny bundle with its graph exported anew, the second tap an input."""
     pytest.importorskip("torch", reason="needs PyTorch to export a graph")
-    from semla_ros.bundler.onnx_export import export_segmentation
     from semla_ros.engine.torch_engine import load_network
     from semla_ros.network.layers import adaptable_layers
+    from semla_ros.prepare.bundler.onnx_export import export_segmentation
 
     root = tmp_path_factory.mktemp("as_trained")
     for path in tiny.root.iterdir():

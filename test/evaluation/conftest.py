@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from semla_ros.bags.messages import IMAGE, image_fields
-from semla_ros.bags.writer import BagWriter
 from semla_ros.core.answers import SegmentationResult, SupportReading, SwapEvent
 from semla_ros.core.types import AdapterMix, Frame, Vocabulary
+from semla_ros.data.bags.messages import IMAGE, image_fields
+from semla_ros.data.bags.writer import BagWriter
 from semla_ros.evaluation.replay import FrameView
 from semla_ros.evaluation.result import FrameRecord, ReplayResult, RunInfo, SkippedRecord
 

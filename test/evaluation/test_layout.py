@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rosbags.highlevel import AnyReader
 
-from semla_ros.bags.writer import BagWriter
+from semla_ros.data.bags.writer import BagWriter
 from semla_ros.evaluation.live_result import CAMERA, NODE, RECORDED
 from semla_ros.evaluation.sinks import PredictionSink
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from semla_ros.bags.messages import IMAGE, image_fields
-from semla_ros.bags.writer import BagWriter
 from semla_ros.core.errors import EvaluationError
+from semla_ros.data.bags.messages import IMAGE, image_fields
+from semla_ros.data.bags.writer import BagWriter
 from semla_ros.evaluation.compare import compare, comparison_table, read_run, write_comparison
 from semla_ros.evaluation.live_result import read_live
 from semla_ros.evaluation.replay import replay

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from semla_ros.bags.reader import SkippedFrame
 from semla_ros.core.errors import BagError, EngineError, FrameError
 from semla_ros.core.types import AdapterMix
+from semla_ros.data.bags.reader import SkippedFrame
 from semla_ros.evaluation.replay import FrameView, mask_crc32, replay
 from semla_ros.evaluation.result import RunInfo
 

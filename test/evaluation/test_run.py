@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from recordings import write_odd_stamps
 
-from semla_ros.bags.reader import image_topics
 from semla_ros.core.errors import BagError, BundleError, ConfigError, EvaluationError
+from semla_ros.data.bags.reader import image_topics
 from semla_ros.evaluation.result import load_result
 from semla_ros.evaluation.run import ReplayRequest, run_replay, versions, write_image
 from semla_ros.evaluation.sinks import VideoSink

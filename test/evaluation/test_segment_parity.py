@@ -169,8 +169,8 @@ def test_pooling_of_the_configuration_and_hooks_of_training(sources, tmp_path, c
 
 def test_upstreams_file_is_the_same_base(bundle, sources):
     from semla_ros.bundle import open_bundle
-    from semla_ros.bundler.importer import read_model
-    from semla_ros.bundler.writer import base_identity
+    from semla_ros.prepare.bundler.importer import read_model
+    from semla_ros.prepare.bundler.writer import base_identity
 
     identity = base_identity(read_model(sources / "upstream.pth"))
     assert identity == open_bundle(bundle, verify=False).manifest.base_model

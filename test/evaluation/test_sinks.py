@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from rosbags.highlevel import AnyReader
 
-from semla_ros.bags.writer import BagWriter
 from semla_ros.core.errors import EvaluationError
+from semla_ros.data.bags.writer import BagWriter
 from semla_ros.evaluation.sinks import FileSink, PredictionSink, VideoSink
 
 

@@ -46,13 +46,13 @@ def _json(document: Any) -> bytes:
 
 
 def _image(path: Path) -> object:
-    from semla_ros.files.image_file import read_image
+    from semla_ros.core.files.image_file import read_image
 
     return read_image(path, max_pixels=MAX_PIXELS)
 
 
 def _label(path: Path) -> object:
-    from semla_ros.files.label_image import read_labels
+    from semla_ros.core.files.label_image import read_labels
 
     return read_labels(path, max_pixels=MAX_PIXELS)
 
@@ -90,7 +90,7 @@ def _seal(path: Path) -> object:
 
 def _signature(path: Path) -> object:
     from semla_ros.core.errors import BundleError
-    from semla_ros.files.signature import read_trusted_keys
+    from semla_ros.core.files.signature import read_trusted_keys
 
     keys = read_trusted_keys(seeds.MINISIGN / "fleet.pub")
     content = (seeds.MINISIGN / "content.txt").read_bytes()
@@ -98,7 +98,7 @@ def _signature(path: Path) -> object:
 
 
 def _key(path: Path) -> object:
-    from semla_ros.files.signature import read_trusted_keys
+    from semla_ros.core.files.signature import read_trusted_keys
 
     return read_trusted_keys(path)
 
@@ -129,31 +129,31 @@ def _tokenizer(path: Path) -> object:
 
 
 def _classes(path: Path) -> object:
-    from semla_ros.bundler.label_sets import read_classes
+    from semla_ros.data.labels.class_lists import read_classes
 
     return read_classes(str(path))
 
 
 def _label_map(path: Path) -> object:
-    from semla_ros.evaluation.truth.label_map import read_label_map
+    from semla_ros.data.labels.label_map import read_label_map
 
     return read_label_map(str(path))
 
 
 def _prompt_set(path: Path) -> object:
-    from semla_ros.bundler.prompt_sets import read_prompt_set
+    from semla_ros.prepare.bundler.prompt_sets import read_prompt_set
 
     return read_prompt_set(str(path))
 
 
 def _licence(path: Path) -> object:
-    from semla_ros.curation.licence import stated_licence
+    from semla_ros.prepare.curation.licence import stated_licence
 
     return stated_licence(path.parent)
 
 
 def _domains(path: Path) -> object:
-    from semla_ros.evaluation.truth.domains import read_domains
+    from semla_ros.data.labels.domains import read_domains
 
     return read_domains(path, recording="drive")
 
@@ -171,13 +171,13 @@ def _study(path: Path) -> object:
 
 
 def _checkpoint(path: Path) -> object:
-    from semla_ros.bundler.checkpoint_reader import read_checkpoint
+    from semla_ros.prepare.bundler.checkpoint_reader import read_checkpoint
 
     return read_checkpoint(path)
 
 
 def _frames(path: Path) -> object:
-    from semla_ros.bags.reader import read_frames
+    from semla_ros.data.bags.reader import read_frames
 
     return list(read_frames(path, max_pixels=MAX_PIXELS, on_note=lambda _: None))
 
@@ -187,7 +187,7 @@ def _folder_frames(path: Path) -> object:
 
 
 def _labels(path: Path) -> object:
-    from semla_ros.bags.labels import read_labels
+    from semla_ros.data.bags.labels import read_labels
 
     return list(
         read_labels(path, "/camera/image_raw", max_pixels=MAX_PIXELS, on_note=lambda _: None)
@@ -195,9 +195,9 @@ def _labels(path: Path) -> object:
 
 
 def _message(path: Path) -> object:
-    from semla_ros.bags.image_messages import decoded
-    from semla_ros.bags.topics import sound_stamp_ns
-    from semla_ros.files.image_codec import decode_image
+    from semla_ros.core.files.image_codec import decode_image
+    from semla_ros.data.bags.image_messages import decoded
+    from semla_ros.data.bags.topics import sound_stamp_ns
 
     message = decoded(path.read_bytes(), "sensor_msgs/msg/Image")
     sound_stamp_ns(message)
@@ -205,7 +205,7 @@ def _message(path: Path) -> object:
 
 
 def _store(path: Path) -> object:
-    from semla_ros.curation.embedding_store import EmbeddingStore
+    from semla_ros.prepare.curation.embedding_store import EmbeddingStore
 
     with EmbeddingStore(path, key="k", dim=3) as store:
         return list(store.blocks())

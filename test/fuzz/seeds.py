@@ -249,7 +249,14 @@ def mcaps(folder: Path) -> Sequence[bytes]:
 
 def _unpacked(mcap: bytes) -> bytes:
     """Return an mcap with its chunks unpacked, without an index: what is changed shows."""
-    from semla_ros.bags.mcap_records import CHUNK, DATA_END, MAGIC, RECORD, chunk_content, records
+    from semla_ros.data.bags.mcap_records import (
+        CHUNK,
+        DATA_END,
+        MAGIC,
+        RECORD,
+        chunk_content,
+        records,
+    )
 
     parts = [MAGIC]
     for opcode, data in records(memoryview(mcap)[len(MAGIC) :]):
@@ -299,7 +306,7 @@ def ros1_bags(folder: Path) -> Sequence[bytes]:
     from rosbags.rosbag1 import Writer
     from rosbags.typesys import Stores, get_typestore
 
-    from semla_ros.bags.messages import IMAGE, image_fields
+    from semla_ros.data.bags.messages import IMAGE, image_fields
 
     store, contents = get_typestore(Stores.ROS1_NOETIC), []
     for number, packing in enumerate(
@@ -342,7 +349,7 @@ def messages(_: Path) -> Sequence[bytes]:
     from recordings import picture, ros2_message
     from rosbags.typesys import Stores, get_typestore
 
-    from semla_ros.bags.messages import IMAGE, image_fields
+    from semla_ros.data.bags.messages import IMAGE, image_fields
 
     store = get_typestore(Stores.LATEST)
     fields = image_fields(picture(1, 6, 8), stamp_ns=1, frame_id="c")
@@ -350,7 +357,7 @@ def messages(_: Path) -> Sequence[bytes]:
 
 
 def stores(folder: Path) -> Sequence[bytes]:
-    from semla_ros.curation.embedding_store import Block, EmbeddingStore, LeftOut
+    from semla_ros.prepare.curation.embedding_store import Block, EmbeddingStore, LeftOut
 
     with EmbeddingStore(folder / "made.part", key="k", dim=3) as store:
         for number in range(2):

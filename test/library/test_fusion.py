@@ -151,7 +151,7 @@ def peft():
     pytest.importorskip("torch")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from semla_ros.bundler.clip import import_open_clip
+        from semla_ros.prepare.bundler.clip import import_open_clip
 
         import_open_clip()
         return pytest.importorskip("peft", reason="peft is not installed")

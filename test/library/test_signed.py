@@ -7,7 +7,7 @@ import pytest
 from signing import Minisign
 
 from semla_ros.core.errors import AdapterError
-from semla_ros.files.signature import read_trusted_keys
+from semla_ros.core.files.signature import read_trusted_keys
 from semla_ros.library.seal import SEAL_FILE, write_seal
 from semla_ros.library.storage import TENSOR_FILE
 

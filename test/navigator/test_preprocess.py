@@ -64,7 +64,7 @@ def test_transformers_agrees(spec):
     pytest.importorskip("torch", reason="torch is not installed")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from semla_ros.bundler.clip import import_open_clip
+        from semla_ros.prepare.bundler.clip import import_open_clip
 
         import_open_clip()
         transformers = pytest.importorskip("transformers", reason="transformers is not installed")

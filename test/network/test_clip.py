@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from semla_ros.bundler.clip import ClipSize, create_clip
 from semla_ros.core.errors import TrainingError
 from semla_ros.network.clip import Clip, clip_state_from_open_clip
 from semla_ros.network.config import CatSegConfig
+from semla_ros.prepare.bundler.clip import ClipSize, create_clip
 
 SIZE = ClipSize(
     image_size=32, vision_width=64, vision_layers=4, text_width=64, text_layers=2, embed_dim=48

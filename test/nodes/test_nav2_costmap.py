@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from semla_ros.bundle import open_bundle
-from semla_ros.bundler.label_sets import read_classes
 from semla_ros.cli import main
 from semla_ros.core.types import UNLABELED_NAME
+from semla_ros.data.labels.class_lists import read_classes
 from semla_ros.nodes.nav2_costmap import UNSUPPORTED, nav2_costmap
 
 ROOT = Path(__file__).resolve().parents[2]

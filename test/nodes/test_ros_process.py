@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from rosbags.highlevel import AnyReader
 
-from semla_ros.bags.definitions import typestore_with
-from semla_ros.bags.messages import IMAGE, image_fields
-from semla_ros.bags.reader import read_frames
-from semla_ros.bags.writer import BagWriter
 from semla_ros.core.config import Config
+from semla_ros.data.bags.definitions import typestore_with
+from semla_ros.data.bags.messages import IMAGE, image_fields
+from semla_ros.data.bags.reader import read_frames
+from semla_ros.data.bags.writer import BagWriter
 from semla_ros.pipeline import build_pipeline
 
 ROOT = Path(__file__).resolve().parents[2]

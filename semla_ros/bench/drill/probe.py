@@ -36,7 +36,7 @@ from vision_msgs.msg import LabelInfo
 from semla_ros.bench.drill.probe_camera import Picture, Script, message_of
 from semla_ros.bench.orders import Action, Order, serve
 from semla_ros.core.answers import SUPPORT_LEVELS
-from semla_ros.files.npz_file import read_arrays
+from semla_ros.core.files.npz_file import read_arrays
 from semla_ros.msg import AdapterSwap, SupportScore
 from semla_ros.nodes.conversions import stamp_ns
 from semla_ros.nodes.player import with_stamp

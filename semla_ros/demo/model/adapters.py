@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from semla_ros.bundler.writer import base_identity, live_layers
-from semla_ros.curation.spread import sample_of
 from semla_ros.demo.model.networks import class_prompts
 from semla_ros.demo.model.recipe import Recipe
 from semla_ros.demo.model.scenes import DomainScenes
@@ -19,8 +17,10 @@ from semla_ros.library.statistics import DistanceQuantiles, DomainStatistics, wr
 from semla_ros.library.storage import write_adapter
 from semla_ros.navigator.encoder import ImageEncoder
 from semla_ros.network.catseg import CatSeg
-from semla_ros.training.lora import LoraOptions, train_adapter
-from semla_ros.training.samples import LabelledImages
+from semla_ros.prepare.bundler.writer import base_identity, live_layers
+from semla_ros.prepare.curation.spread import sample_of
+from semla_ros.prepare.training.lora import LoraOptions, train_adapter
+from semla_ros.prepare.training.samples import LabelledImages
 
 logger = logging.getLogger(__name__)
 

@@ -16,12 +16,12 @@ from tqdm import tqdm
 from semla_ros.bundle import ModelBundle, open_bundle, reseal
 from semla_ros.core.errors import LibraryError
 from semla_ros.core.types import Float32Array
-from semla_ros.curation.spread import sample_of
 from semla_ros.demo.model.recipe import IMAGE_SIZE, Recipe
 from semla_ros.demo.world import DOMAINS, conditions_of, render, sample_scene
 from semla_ros.library.seal import reseal_file
 from semla_ros.library.statistics import read_statistics, write_statistics
 from semla_ros.navigator.encoder import OnnxImageEncoder
+from semla_ros.prepare.curation.spread import sample_of
 
 _SAME = 1e-3
 """Largest difference of a centroid that was made from the same images."""

@@ -14,7 +14,7 @@ from semla_ros.demo.model.runner import Runner
 from semla_ros.demo.model.scenes import DomainScenes
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
 from semla_ros.navigator.support import support_score
-from semla_ros.training.samples import ArrayImages
+from semla_ros.prepare.training.samples import ArrayImages
 
 logger = logging.getLogger(__name__)
 

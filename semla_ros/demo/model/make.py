@@ -17,8 +17,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from semla_ros.bundle import AdaptationDefaults, ModelBundle, TextSpec, reseal
-from semla_ros.bundler.clip import create_clip
-from semla_ros.bundler.writer import BundleParts, NavigatorParts, write_bundle
+from semla_ros.core.viz.palette import vocabulary_of
 from semla_ros.demo.model.adapters import train_library, write_centroids
 from semla_ros.demo.model.calibrate import calibrate
 from semla_ros.demo.model.card import write_card
@@ -40,7 +39,8 @@ from semla_ros.library.retrieval import RetrievalSettings
 from semla_ros.navigator.encoder import OnnxImageEncoder
 from semla_ros.network.catseg import CatSeg
 from semla_ros.network.checkpoint import create_catseg
-from semla_ros.viz.palette import vocabulary_of
+from semla_ros.prepare.bundler.clip import create_clip
+from semla_ros.prepare.bundler.writer import BundleParts, NavigatorParts, write_bundle
 
 logger = logging.getLogger(__name__)
 

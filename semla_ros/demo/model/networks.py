@@ -12,10 +12,6 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from semla_ros.bundle import NavigatorSpec
-from semla_ros.bundler.clip import create_clip
-from semla_ros.bundler.prompt_sets import embed_prompts, read_prompt_set
-from semla_ros.bundler.tokenizer import clip_tokenizer, learn_merges
-from semla_ros.bundler.writer import state_identity
 from semla_ros.demo.model.recipe import TEMPLATE, Recipe
 from semla_ros.demo.model.scenes import DomainScenes
 from semla_ros.demo.world import CLASSES, SYNONYMS
@@ -25,10 +21,14 @@ from semla_ros.network.catseg import CatSeg
 from semla_ros.network.checkpoint import create_catseg
 from semla_ros.network.clip import clip_state_from_open_clip
 from semla_ros.network.config import CatSegConfig
-from semla_ros.training.alignment import align_dense
-from semla_ros.training.contrastive import Captioned, train_clip
-from semla_ros.training.samples import LabelledImages
-from semla_ros.training.segmentation import Prompts, fit
+from semla_ros.prepare.bundler.clip import create_clip
+from semla_ros.prepare.bundler.prompt_sets import embed_prompts, read_prompt_set
+from semla_ros.prepare.bundler.tokenizer import clip_tokenizer, learn_merges
+from semla_ros.prepare.bundler.writer import state_identity
+from semla_ros.prepare.training.alignment import align_dense
+from semla_ros.prepare.training.contrastive import Captioned, train_clip
+from semla_ros.prepare.training.samples import LabelledImages
+from semla_ros.prepare.training.segmentation import Prompts, fit
 
 logger = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from semla_ros.bundler.clip import ClipSize
-from semla_ros.training.segmentation import FitOptions
+from semla_ros.prepare.bundler.clip import ClipSize
+from semla_ros.prepare.training.segmentation import FitOptions
 
 TEMPLATE = "A photo of a {} in the scene"
 BASE_DOMAIN = "clear-day"

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from semla_ros.demo.model.recipe import IMAGE_SIZE
 from semla_ros.demo.world import DOMAINS, caption, conditions_of, render, sample_scene
-from semla_ros.training.samples import ArrayImages
+from semla_ros.prepare.training.samples import ArrayImages
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,12 +25,12 @@ from semla_ros.core.errors import (
     EngineUnavailableError,
     PlanMissingError,
 )
+from semla_ros.core.files.structured_text import from_json
+from semla_ros.core.files.whole_file import write_file
 from semla_ros.engine.deferred import Tell
 from semla_ros.engine.options import AUTO, F16
 from semla_ros.engine.tensorrt.toolkit import PlanRefusedError, Toolkit
 from semla_ros.engine.weights import SEGMENTATION_GRAPH, layers_of
-from semla_ros.files.structured_text import from_json
-from semla_ros.files.whole_file import write_file
 
 _LOG = logging.getLogger(__name__)
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from semla_ros.bags.messages import IMAGE, image_fields
-from semla_ros.bags.writer import BagWriter
 from semla_ros.core.errors import EvaluationError
 from semla_ros.core.types import UInt8Array
+from semla_ros.data.bags.messages import IMAGE, image_fields
+from semla_ros.data.bags.writer import BagWriter
+from semla_ros.data.inputs import InputOptions, open_input, unheard
 from semla_ros.evaluation.analysis.gaps import Gap, GapFrame
 from semla_ros.evaluation.files import write_file
 from semla_ros.evaluation.page import note, picture, picture_of, section, table
 from semla_ros.evaluation.run import write_image
-from semla_ros.evaluation.study.inputs import InputOptions, open_input, unheard
 from semla_ros.evaluation.study.study import SequenceResult, Study
 from semla_ros.evaluation.table import csv_text
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from semla_ros.core.files.structured_text import from_json
 from semla_ros.evaluation.page import section, table
 from semla_ros.evaluation.table import Cell
-from semla_ros.files.structured_text import from_json
 
 CACHE = "description.json"
 MAX_BYTES = 4_000_000

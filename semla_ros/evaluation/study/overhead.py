@@ -6,11 +6,11 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from semla_ros.bags.opening import NoteSink
 from semla_ros.core.errors import EvaluationError
 from semla_ros.core.timing import now_ms
+from semla_ros.data.bags.opening import NoteSink
+from semla_ros.data.inputs import Input, InputFrame, Keep, unheard
 from semla_ros.evaluation.study.evaluate import evaluate
-from semla_ros.evaluation.study.inputs import Input, InputFrame, Keep, unheard
 from semla_ros.evaluation.study.session import Session
 from semla_ros.evaluation.study.tasks import Task, source_of
 

@@ -12,6 +12,8 @@ from semla_ros.core.answers import Prediction
 from semla_ros.core.config import PARAMETERS, Config, updated
 from semla_ros.core.errors import ConfigError, EngineError
 from semla_ros.core.types import AdapterMix, Float32Array, Frame, LabelArray, UInt8Array
+from semla_ros.data.labels.label_map import LabelMap
+from semla_ros.data.labels.source import DEFAULT_TOLERANCE_NS
 from semla_ros.evaluation.metrics import Int64Array
 from semla_ros.evaluation.run import versions
 from semla_ros.evaluation.study.gate import GateReplay, with_trigger
@@ -25,8 +27,6 @@ from semla_ros.evaluation.study.strategies import (
     trigger_of,
 )
 from semla_ros.evaluation.study.study import GATED_AT, SEMLA, StudyInfo
-from semla_ros.evaluation.truth.label_map import LabelMap
-from semla_ros.evaluation.truth.source import DEFAULT_TOLERANCE_NS
 from semla_ros.library.seal import SEAL_FILE
 from semla_ros.navigator.distance import CentroidBank
 from semla_ros.navigator.encoder import ImageEncoder

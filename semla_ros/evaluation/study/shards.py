@@ -12,13 +12,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from semla_ros.core.errors import EvaluationError
+from semla_ros.core.files.structured_text import from_json
 from semla_ros.evaluation.files import write_file
 from semla_ros.evaluation.run import versions
 from semla_ros.evaluation.study.session import StudySettings
 from semla_ros.evaluation.study.store import FORMAT, FRAMES, RESULTS, load_study
 from semla_ros.evaluation.study.study import Study
 from semla_ros.evaluation.study.tasks import TIMINGS, Task, TaskResult
-from semla_ros.files.structured_text import from_json
 
 SHARDS = "shards"
 _KEY_CHARACTERS = 12

@@ -16,6 +16,8 @@ import numpy as np
 
 from semla_ros.core.answers import SUPPORT_LEVELS
 from semla_ros.core.errors import EvaluationError
+from semla_ros.core.files.npz_file import read_arrays
+from semla_ros.core.files.structured_text import from_json
 from semla_ros.core.mask_signals import SIGNALS
 from semla_ros.core.shown import utf8
 from semla_ros.evaluation.files import json_text, write_file
@@ -24,8 +26,6 @@ from semla_ros.evaluation.result import SkippedRecord
 from semla_ros.evaluation.study.scores import summary
 from semla_ros.evaluation.study.study import SequenceResult, StrategyResult, Study, StudyInfo
 from semla_ros.evaluation.table import csv_text
-from semla_ros.files.npz_file import read_arrays
-from semla_ros.files.structured_text import from_json
 
 FORMAT = "semla-study/2"
 RESULTS, FRAMES = "results.json", "frames.npz"

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semla_ros.core.errors import EvaluationError, SemlaError
+from semla_ros.data.inputs import BagInput, Input, InputOptions, open_input
+from semla_ros.data.labels.domains import DomainTable, read_domains
+from semla_ros.data.labels.source import FolderTruth, TopicTruth, TruthSource
+from semla_ros.data.sequence_source import SequenceSource
 from semla_ros.evaluation.files import json_text
 from semla_ros.evaluation.study.evaluate import Progress, evaluate
-from semla_ros.evaluation.study.inputs import BagInput, Input, InputOptions, open_input
 from semla_ros.evaluation.study.session import Session, StudySettings
-from semla_ros.evaluation.study.source import SequenceSource
 from semla_ros.evaluation.study.store import study_files
 from semla_ros.evaluation.study.study import Study
-from semla_ros.evaluation.truth.domains import DomainTable, read_domains
-from semla_ros.evaluation.truth.source import FolderTruth, TopicTruth, TruthSource
 
 TIMINGS = "timings.json"
 INTERRUPTED = "interrupted by the user"

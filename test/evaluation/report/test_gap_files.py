@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'semla-ros[evaluate]'")
 
-from semla_ros.bags.reader import image_topics, read_frames
 from semla_ros.core.errors import EvaluationError
+from semla_ros.data.bags.reader import image_topics, read_frames
 from semla_ros.evaluation.analysis.gaps import library_gaps
 from semla_ros.evaluation.report.gap_files import TOPIC, contact_sheet, export_gaps, gap_section
 

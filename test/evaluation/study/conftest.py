@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 import pytest
 
-from semla_ros.bags.messages import IMAGE, image_fields
-from semla_ros.bags.writer import BagWriter
-from semla_ros.evaluation.study.inputs import InputOptions, open_input
+from semla_ros.data.bags.messages import IMAGE, image_fields
+from semla_ros.data.bags.writer import BagWriter
+from semla_ros.data.inputs import InputOptions, open_input
+from semla_ros.data.labels.domains import DomainTable, read_domains
+from semla_ros.data.labels.source import TruthSource
+from semla_ros.data.sequence_source import SequenceSource
 from semla_ros.evaluation.study.session import Session, StudySettings
-from semla_ros.evaluation.study.source import SequenceSource
-from semla_ros.evaluation.truth.domains import DomainTable, read_domains
-from semla_ros.evaluation.truth.source import TruthSource
 
 COLOURS = {"night": 2, "fog": 153, "rain": 204}
 STEP_NS = 200_000_000

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semla_ros.bags.messages import IMAGE, image_fields
-from semla_ros.bags.writer import BagWriter
 from semla_ros.cli import main
+from semla_ros.data.bags.messages import IMAGE, image_fields
+from semla_ros.data.bags.writer import BagWriter
 from semla_ros.evaluation.study.store import load_study
 
 _FAST = ("--engine", "onnx", "--param", "threads=1", "--no-report")

@@ -1,0 +1,1 @@
+"""Frames with a name and the truth about them: recordings, folders, label maps, domains."""

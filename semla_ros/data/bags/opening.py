@@ -1,0 +1,211 @@
+"""Opening recordings of every kind: whole, cut, packed, half copied; what is wrong is noted."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rosbags.rosbag2 import Reader as Ros2Reader
+
+from semla_ros.core.errors import BagError
+from semla_ros.core.files.lfs_pointer import lfs_remedy_of
+from semla_ros.data.bags.mcap_file import McapFile
+from semla_ros.data.bags.ros1_bag import Ros1Bag
+from semla_ros.data.bags.sqlite_guard import guarded_sqlite
+from semla_ros.data.bags.sqlite_mend import MendedSqlite
+from semla_ros.data.bags.sqlite_wal import WalView, recovered_copy, wal_of
+from semla_ros.data.bags.unpacking import PACKED, unpacked
+
+STORAGE_SUFFIXES = (".mcap", ".db3", ".bag")
+METADATA = "metadata.yaml"
+
+_T = TypeVar("_T")
+NoteSink = Callable[[str], None]
+AnyReader = Ros1Bag | Ros2Reader | MendedSqlite | McapFile
+_Reader = TypeVar("_Reader", Ros1Bag, Ros2Reader, MendedSqlite, McapFile)
+_LISTED = re.compile(
+    r"^[ \t]*-[ \t]+[\"']?([^\s\"']+\.(?:mcap|db3)(?:\.zstd)?)[\"']?[ \t\r]*$", re.MULTILINE
+)
+_MAX_METADATA_BYTES = 10_000_000
+_ACTIVE = (
+    "{path!r} is a ROS 1 recording that was never closed: `rosbag reindex {path}`, then rename it "
+    "to end in .bag"
+)
+
+
+def open_readers(path: Path, stack: ExitStack, on_note: NoteSink) -> list[AnyReader]:
+    """Return opened readers of all parts of a recording, in their order, closed by `stack`.
+
+    Args:
+        path: A rosbag2 folder, or one file of `STORAGE_SUFFIXES`, packed by zstd or not.
+        stack: Closes them.
+        on_note: Gets one line for each thing that is wrong but could be mended.
+
+    Raises:
+        BagError: There is no readable recording at `path`.
+    """
+    if not path.exists():
+        raise BagError(f"expected a recording at {str(path)!r}, found nothing: check the path")
+    if path.is_file():
+        return [_open_file(path, stack, on_note)]
+    files = _files(path, on_note)
+    if not files:
+        active = sorted(path.glob("*.bag.active"))
+        if active:
+            raise BagError(_ACTIVE.format(path=str(active[0])))
+        raise BagError(
+            f"folder {str(path)!r} holds no recording: expected files ending in "
+            f"{', '.join(STORAGE_SUFFIXES)}, packed by zstd or not"
+        )
+    return [_open_file(file, stack, on_note) for file in files]
+
+
+def guarded(call: Callable[[], _T]) -> _T:
+    """Return `call()`, a call into rosbags; whatever it raises on damaged bytes is a BagError."""
+    try:
+        return call()
+    except BagError:
+        raise
+    except Exception as error:  # foreign parsers of damaged bytes raise anything
+        raise BagError(f"{type(error).__name__}: {error}") from error
+
+
+def is_recording(path: Path) -> bool:
+    """Return whether a file's name is that of a recording."""
+    return path.name.removesuffix(PACKED).endswith(STORAGE_SUFFIXES)
+
+
+def _files(folder: Path, on_note: NoteSink) -> list[Path]:
+    """Return the parts of a recording: those that metadata.yaml lists, then the others by name.
+
+    All are read from the files themselves, so metadata that is missing or stale costs nothing.
+    """
+    there = sorted((f for f in folder.iterdir() if is_recording(f)), key=_natural)
+    names = {f.name for f in there}
+    # A packed file and the one that was unpacked from it are the same part.
+    there = [f for f in there if not (f.suffix == PACKED and f.name[: -len(PACKED)] in names)]
+    listed = _listed(folder / METADATA)
+    if listed is None:
+        if any(f.suffix != ".bag" for f in there):
+            on_note(f"recording {str(folder)!r} has no metadata.yaml: reading its files by name")
+        return there
+    missing = [n for n in listed if not names & {n, n.removesuffix(PACKED), n + PACKED}]
+    if missing:
+        on_note(
+            f"recording {str(folder)!r} lacks {', '.join(map(repr, missing))}, which its "
+            "metadata.yaml lists: reading the files that are there"
+        )
+    plain = [n.removesuffix(PACKED) for n in listed]
+    others = [f for f in there if f.name.removesuffix(PACKED) not in plain]
+    if others and there:
+        on_note(
+            f"metadata.yaml of {str(folder)!r} does not list "
+            f"{', '.join(repr(f.name) for f in others)}: read too"
+        )
+    known = [f for f in there if f not in others]
+    return sorted(known, key=lambda f: plain.index(f.name.removesuffix(PACKED))) + others
+
+
+def _listed(metadata: Path) -> Sequence[str] | None:
+    """Return the names of the files that metadata.yaml lists, None where there is none."""
+    if not metadata.is_file():
+        return None
+    with metadata.open("rb") as stream:
+        text = stream.read(_MAX_METADATA_BYTES).decode("utf-8", "replace")
+    return list(dict.fromkeys(Path(name).name for name in _LISTED.findall(text)))
+
+
+def _open_file(file: Path, stack: ExitStack, on_note: NoteSink) -> AnyReader:
+    if file.name.endswith(".bag.active"):
+        raise BagError(_ACTIVE.format(path=str(file)))
+    if not is_recording(file):
+        raise BagError(
+            f"expected a recording ending in {', '.join(STORAGE_SUFFIXES)}, packed by zstd or "
+            f"not, got {str(file)!r}"
+        )
+    if remedy := lfs_remedy_of(file):
+        raise BagError(f"recording {str(file)!r} cannot be read: {remedy}")
+    if file.suffix == PACKED:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="semla-")))
+        file = unpacked(file, folder, on_note)
+    try:
+        if file.suffix == ".bag":
+            return _entered(Ros1Bag(file), stack)
+        if file.suffix == ".mcap":
+            return _open_mcap(file, stack, on_note)
+        return _open_sqlite(file, stack, on_note)
+    except BagError as error:
+        mend = {".bag": ": copy it again or run `rosbag reindex`", ".db3": ": copy it again"}
+        raise BagError(
+            f"recording {str(file)!r} cannot be read: {error}{mend.get(file.suffix, '')}"
+        ) from error
+
+
+def _open_mcap(file: Path, stack: ExitStack, on_note: NoteSink) -> McapFile:
+    reader = _entered(McapFile(file), stack)
+    if reader.cut:
+        on_note(f"recording {str(file)!r} was cut off: reading it as far as it goes")
+    if reader.foreign:
+        names = [f"{t.topic} ({t.encoding} {t.msgtype})" for t in reader.foreign]
+        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if names[5:] else "")
+        on_note(f"recording {str(file)!r}: not read, as they are no ROS messages: {shown}")
+    return reader
+
+
+def _open_sqlite(file: Path, stack: ExitStack, on_note: NoteSink) -> Ros2Reader | MendedSqlite:
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="semla-")))
+    wal = wal_of(file)
+    copy = None if wal else recovered_copy(file, folder)
+    try:
+        if copy is not None:
+            on_note(f"recording {str(file)!r} was not closed: rolled back to its last commit")
+            return _entered_sqlite(copy, stack)
+        if wal is not None:
+            view: Any = WalView(file, wal)
+            if view.pages:
+                on_note(f"recording {str(file)!r} was not closed: its log {wal.name!r} is read")
+            return _entered_sqlite(view, stack)
+        # rosbags makes a URI of the path, in which these characters mean something else.
+        odd = any(c in str(file) for c in "?#%")
+        plain: Any = WalView(file, None) if odd else file
+        return _entered_sqlite(plain, stack)
+    except BagError as error:
+        try:
+            mended = _entered(MendedSqlite(copy or file), stack)
+        except BagError:
+            raise error from None
+        lost = f"; what only its log {wal.name!r} holds is missing" if wal else ""
+        on_note(
+            f"recording {str(file)!r} is damaged ({error}): reading the rows that are left{lost}"
+        )
+        return mended
+
+
+def _entered(reader: _Reader, stack: ExitStack) -> _Reader:
+    stack.callback(lambda: guarded(reader.close) if _is_open(reader) else None)
+    guarded(reader.open)
+    return reader
+
+
+def _entered_sqlite(path: Any, stack: ExitStack) -> Ros2Reader:  # noqa: ANN401  path or view
+    with guarded_sqlite(path.stat().st_size):
+        reader = _entered(Ros2Reader(path), stack)
+    if not all(
+        isinstance(c.topic, str) and isinstance(c.msgtype, str) for c in reader.connections
+    ):
+        raise BagError("its table of topics names none")
+    return reader
+
+
+def _is_open(reader: AnyReader) -> bool:
+    return getattr(reader, "is_open", True) and getattr(reader, "bio", True) is not None
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Return a sort key by which part_10 comes after part_9."""
+    parts = re.split(r"(\d+)", path.name)
+    return [(int(p), "") if p.isdigit() else (-1, p) for p in parts]

@@ -1,0 +1,137 @@
+"""Label files of a folder, found by the name of a frame or by its stamp."""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from semla_ros.core.errors import EvaluationError
+from semla_ros.core.files.folder_walk import files_below
+from semla_ros.data.bags.topics import MAX_STAMP_NS
+from semla_ros.data.labels.label_map import LabelMap
+
+_DIGITS_OF_NS = 16
+_SECONDS = re.compile(r"(\d{1,10})[._](\d{1,9})$")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFile:
+    """One label image and the table of the map that it is for."""
+
+    path: Path
+    table: str
+
+
+class LabelFolder:
+    """The label images below one folder, each under the name of its frame.
+
+    The frame of `a/b_gtFine_labelIds.png` is `b` by a map that knows this ending. Of several
+    endings of one frame the map's first is taken.
+    """
+
+    def __init__(self, root: Path, label_map: LabelMap) -> None:
+        """Index `root` and everything below.
+
+        Raises:
+            EvaluationError: No label image of the map's layout, or two for one frame.
+        """
+        self.root = root
+        self._map = label_map
+        files = sorted(p for p in files_below(root) if p.suffix == ".png")
+        self._by_name: dict[str, LabelFile] = {}
+        # A file belongs to the longest of the endings it has.
+        endings = sorted(label_map.labels, key=len, reverse=True)
+        for path in files:
+            ending = next((e for e in endings if path.stem.endswith(e)), None)
+            if ending is not None:
+                self._add(path, ending)
+        if not self._by_name:
+            raise EvaluationError(
+                f"folder {str(root)!r} holds no label image for the map {label_map.name!r}: "
+                f"expected PNGs whose names end in {[e + '.png' for e in label_map.labels]!r}, "
+                f"found {len(files)} PNGs"
+            )
+        stamps = {stamp_of(name): file for name, file in self._by_name.items()}
+        stamps.pop(None, None)
+        self._by_stamp: dict[int, LabelFile] = {k: v for k, v in stamps.items() if k is not None}
+        self._stamps = sorted(self._by_stamp)
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    @property
+    def paths(self) -> Iterable[Path]:
+        """The files in use."""
+        return (file.path for file in self._by_name.values())
+
+    def by_name(self, name: str) -> LabelFile | None:
+        """Return the labels of the frame called `name`, None where there are none."""
+        return self._by_name.get(frame_name(name, self._map.images))
+
+    def by_stamp(self, stamp_ns: int, *, tolerance_ns: int) -> LabelFile | None:
+        """Return the labels whose name is the nearest stamp within `tolerance_ns`."""
+        near = nearest(self._stamps, stamp_ns, tolerance_ns=tolerance_ns)
+        return None if near is None else self._by_stamp[near]
+
+    def offset_ns(self, stamp_ns: int) -> int | None:
+        """Return how much later than `stamp_ns` the nearest labels are, None without stamps."""
+        near = nearest(self._stamps, stamp_ns, tolerance_ns=MAX_STAMP_NS)
+        return None if near is None else near - stamp_ns
+
+    def _add(self, path: Path, ending: str) -> None:
+        name = path.stem.removesuffix(ending) if ending else path.stem
+        name = frame_name(name, self._map.images)
+        rank = list(self._map.labels).index
+        known = self._by_name.get(name)
+        found = LabelFile(path, self._map.labels[ending])
+        if known is None:
+            self._by_name[name] = found
+            return
+        other = next(e for e in self._endings() if known.path.stem.endswith(e))
+        if other == ending:
+            raise EvaluationError(
+                f"two label images for the frame {name!r}: {str(known.path)!r} and {str(path)!r}; "
+                "evaluate their folders one by one"
+            )
+        if rank(ending) < rank(other):
+            self._by_name[name] = found
+
+    def _endings(self) -> list[str]:
+        return sorted(self._map.labels, key=len, reverse=True)
+
+
+def frame_name(name: str, endings: Iterable[str]) -> str:
+    """Return `name` (of a file, without its suffix) without the first of `endings` it has."""
+    for ending in endings:
+        if ending and name.endswith(ending):
+            return name.removesuffix(ending)
+    return name
+
+
+def stamp_of(name: str) -> int | None:
+    """Return the stamp in ns that a file name stands for, None where it stands for none.
+
+    `1700000000123456789` are ns, `1700000000.123456789` and `1700000000_123456789` seconds and
+    their fraction.
+    """
+    if name.isdecimal() and _DIGITS_OF_NS <= len(name) <= len(str(MAX_STAMP_NS)):
+        return int(name) if int(name) < MAX_STAMP_NS else None
+    seconds = _SECONDS.fullmatch(name)
+    if seconds is None or len(seconds[1]) < 9:
+        return None
+    fraction = seconds[2] if "_" in name else seconds[2].ljust(9, "0")
+    stamp_ns = int(seconds[1]) * 1_000_000_000 + int(fraction)
+    return stamp_ns if stamp_ns < MAX_STAMP_NS else None
+
+
+def nearest(stamps: list[int], stamp_ns: int, *, tolerance_ns: int) -> int | None:
+    """Return the value of sorted `stamps` nearest to `stamp_ns`, None beyond the tolerance."""
+    at = bisect.bisect_left(stamps, stamp_ns)
+    around = stamps[max(at - 1, 0) : at + 1]
+    best = min(around, key=lambda s: abs(s - stamp_ns), default=None)
+    if best is None or abs(best - stamp_ns) > tolerance_ns:
+        return None
+    return best

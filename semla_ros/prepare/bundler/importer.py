@@ -1,0 +1,250 @@
+"""`semla bundle import`: a CAT-Seg checkpoint and SemLA's adapters become a bundle."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from semla_ros.bundle import (
+    AS_BASE,
+    GUIDANCES,
+    AdaptationDefaults,
+    GraphWeight,
+    ModelBundle,
+    NavigatorSpec,
+    TextSpec,
+)
+from semla_ros.core.errors import ConfigError, TrainingError
+from semla_ros.data.labels.class_lists import read_classes
+from semla_ros.library.compatibility import PUBLISHED_ENCODER
+from semla_ros.navigator.preprocess import RESIZES
+from semla_ros.network.catseg import CatSeg
+from semla_ros.network.checkpoint import catseg_from_state
+from semla_ros.network.config import AGGREGATOR_PREFIX, CLIP_PREFIX, CatSegConfig
+from semla_ros.prepare.bundler.adapter_import import (
+    APPLY,
+    QKV_POLICIES,
+    AdapterContract,
+    import_library,
+)
+from semla_ros.prepare.bundler.checkpoint_reader import read_checkpoint
+from semla_ros.prepare.bundler.clip import import_open_clip
+from semla_ros.prepare.bundler.navigator_import import load_navigator
+from semla_ros.prepare.bundler.tokenizer import clip_tokenizer, openai_merges
+from semla_ros.prepare.bundler.verify import compare_with_torch
+from semla_ros.prepare.bundler.writer import (
+    BundleParts,
+    NavigatorParts,
+    base_identity,
+    live_layers,
+    require_free,
+    write_bundle,
+)
+
+FAMILIES = ("catseg",)
+TEMPLATE = "A photo of a {} in the scene"
+"""Source: CAT-Seg, PROMPT_ENSEMBLE_TYPE single."""
+
+POOLINGS = (1, 2)
+NO_NAVIGATOR = "none"
+_MERGES = "bpe_simple_vocab_16e6.txt.gz"
+_PUBLISHED_LOW_SUPPORT = 0.09
+"""Source: SemLA, supplement: support below this is low, for its own encoder."""
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportRequest:
+    """What to make a bundle of.
+
+    Attributes:
+        checkpoint: CAT-Seg, upstream or SemLA's fork; PyTorch or safetensors.
+        loradb: SemLA's adapters; None: an empty library.
+        classes: Default class list, see `read_classes`.
+        navigator: See `load_navigator`; `none`: explicit mixes only.
+        navigator_checkpoint: Its weights; None: from the hub.
+        navigator_resize: One of the navigator's `RESIZES`; None: its encoder's own.
+        out: The new bundle folder.
+        family: Network family.
+        qkv: See `AdapterContract`.
+        adapter_guidance: See `Manifest`.
+        skip_unusable: Leave unusable adapters out instead of refusing the library.
+        class_pooling: See `read_model`.
+    """
+
+    checkpoint: Path
+    loradb: Path | None
+    classes: str
+    navigator: str
+    out: Path
+    navigator_checkpoint: Path | None = None
+    navigator_resize: str | None = None
+    family: str = FAMILIES[0]
+    qkv: str | None = None
+    adapter_guidance: str = AS_BASE
+    skip_unusable: bool = False
+    class_pooling: int = POOLINGS[0]
+
+    def __post_init__(self) -> None:
+        _require("family", self.family, FAMILIES)
+        _require("qkv policy", self.qkv, (None, *QKV_POLICIES))
+        _require("adapter guidance", self.adapter_guidance, GUIDANCES)
+        _require("navigator resize", self.navigator_resize, (None, *RESIZES))
+        _require("class pooling", self.class_pooling, POOLINGS)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedBundle:
+    """The bundle, and why adapters were left out, by name."""
+
+    bundle: ModelBundle
+    skipped: Mapping[str, str]
+
+
+def import_bundle(request: ImportRequest) -> ImportedBundle:
+    """Return the bundle made of a checkpoint and adapters; it appears whole or not at all.
+
+    Raises:
+        SemlaError: An input is unusable, or the exported graphs do not answer as torch does.
+    """
+    require_free(request.out)
+    with _steps(5) as step:
+        vocabulary = read_classes(request.classes)
+        step("reading the checkpoint")
+        model = read_model(request.checkpoint, class_pooling=request.class_pooling)
+        step("reading the navigator")
+        navigator = _navigator(request)
+        parts = BundleParts(
+            name=request.checkpoint.stem,
+            model=model,
+            tokenizer_json=_tokenizer(model),
+            text=TextSpec(TEMPLATE, model.config.context_length),
+            navigator=navigator,
+            vocabulary=vocabulary,
+            defaults=_defaults(navigator),
+            adapter_guidance=request.adapter_guidance,
+            qkv=request.qkv == APPLY,
+        )
+        with tempfile.TemporaryDirectory(prefix="semla-import-") as scratch:
+            library = Path(scratch) / "library"
+            library.mkdir()
+            step("checking the adapters")
+            skipped = _library(request, parts, library)
+            step("exporting and checking the graphs")
+            check = partial(compare_with_torch, model=model, navigator=navigator)
+            bundle = write_bundle(request.out, parts, library=library, check=check)
+        step("done")
+    return ImportedBundle(bundle, skipped)
+
+
+def read_model(path: Path, *, class_pooling: int = POOLINGS[0]) -> CatSeg:
+    """Return the CAT-Seg network in the checkpoint `path`.
+
+    Args:
+        path: The file.
+        class_pooling: Side of the blocks of patches over which class attention averages. No
+            weight depends on it: 1 is what the evaluation scripts of CAT-Seg and SemLA set, 2
+            what their configuration files say, coarser and faster.
+
+    Raises:
+        TrainingError: Not CAT-Seg, damaged, or incomplete; unknown and missing keys are named.
+        ConfigError: The sizes cannot be inferred.
+    """
+    state = read_checkpoint(path)
+    for prefix in (CLIP_PREFIX, AGGREGATOR_PREFIX):
+        if not any(key.startswith(prefix) for key in state):
+            raise TrainingError(
+                f"checkpoint {path.name!r}: expected CAT-Seg with keys {prefix + '*'!r}, got "
+                f"{len(state)} others such as {sorted(state)[:3]!r}: give model_base.pth, "
+                "model_large.pth or a SemLA checkpoint"
+            )
+    try:
+        shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
+        config = CatSegConfig.from_state_dict(shapes, pooling=class_pooling)
+        return catseg_from_state(state, config)
+    except (TrainingError, ConfigError) as error:
+        raise type(error)(f"checkpoint {path.name!r}: {error}") from error
+
+
+def _library(request: ImportRequest, parts: BundleParts, target: Path) -> dict[str, str]:
+    """Fill `target` with the usable adapters; return why others were left out."""
+    if request.loradb is None:
+        return {}
+    layers = {
+        layer.name: GraphWeight(
+            name=layer.name,
+            parameter=layer.parameter,
+            graph="text" if layer.tower == "text" else "segmentation",
+            initializer=layer.parameter,
+            transposed=True,
+            shape=layer.shape,
+        )
+        for layer in live_layers(parts.model, qkv=parts.qkv)
+    }
+    spec: NavigatorSpec | None = parts.navigator.spec if parts.navigator else None
+    contract = AdapterContract(layers, base_identity(parts.model), spec, request.qkv)
+    return import_library(request.loradb, target, contract, skip_unusable=request.skip_unusable)
+
+
+def _navigator(request: ImportRequest) -> NavigatorParts | None:
+    if request.navigator == NO_NAVIGATOR:
+        return None
+    return load_navigator(
+        request.navigator, request.navigator_checkpoint, resize=request.navigator_resize
+    )
+
+
+def _tokenizer(model: CatSeg) -> str:
+    """Return OpenAI's tokenizer, the only one CAT-Seg is published with."""
+    merges = Path(import_open_clip().__file__ or "").parent / _MERGES
+    tokenizer = clip_tokenizer(openai_merges(merges))
+    size = model.config.vocab_size
+    if tokenizer.get_vocab_size() != size:
+        raise TrainingError(
+            f"expected a text tower of {tokenizer.get_vocab_size()} tokens, got {size}: only "
+            "OpenAI CLIP's tokenizer is known"
+        )
+    return tokenizer.to_str()
+
+
+def _defaults(navigator: NavigatorParts | None) -> AdaptationDefaults:
+    """Return SemLA's published settings; thresholds nobody measured are off (0)."""
+    published = navigator is not None and navigator.spec.identity == PUBLISHED_ENCODER
+    low = _PUBLISHED_LOW_SUPPORT if published else 0.0
+    return AdaptationDefaults(0.05, 5, "euclidean", "inverse", -1.0, low, 0.0)
+
+
+def _require(what: str, value: object, allowed: tuple[object, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"expected a {what} of {allowed!r}, got {value!r}: choose one of them")
+
+
+class _Step:
+    """Moves a progress bar on and says what comes."""
+
+    def __init__(self, bar: tqdm[Any]) -> None:
+        self._bar = bar
+        self._started = False
+
+    def __call__(self, text: str) -> None:
+        """Start the step `text`."""
+        _LOG.info("%s", text)
+        self._bar.update(int(self._started))
+        self._bar.set_description(text)
+        self._started = True
+
+
+@contextmanager
+def _steps(total: int) -> Iterator[_Step]:
+    bar: tqdm[Any]
+    with tqdm(total=total, unit="step", disable=None, leave=False) as bar:
+        yield _Step(bar)

@@ -1,0 +1,202 @@
+"""Write a model bundle: export, seal with sha256, and move into place when whole."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from semla_ros.bundle import (
+    AS_BASE,
+    AS_TRAINED,
+    AdaptationDefaults,
+    GraphWeight,
+    Manifest,
+    ModelBundle,
+    NavigatorSpec,
+    SegmentationSpec,
+    TextSpec,
+    file_sha256,
+    open_bundle,
+    write_manifest,
+)
+from semla_ros.core.errors import BundleError
+from semla_ros.core.types import MAX_CLASSES, Vocabulary
+from semla_ros.navigator.prompts import PromptEmbeddings, write_prompts
+from semla_ros.network.catseg import CatSeg
+from semla_ros.network.layers import AdaptableLayer, adaptable_layers
+from semla_ros.prepare.bundler.onnx_export import (
+    export_image_encoder,
+    export_segmentation,
+    export_text_encoder,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NavigatorParts:
+    """An image encoder module, (1, 3, N, N) -> (1, E), and what the manifest says of it.
+
+    Attributes:
+        module: The encoder.
+        spec: Its entry in the manifest.
+        prompts: Words in its space, None where it has no text tower.
+    """
+
+    module: nn.Module
+    spec: NavigatorSpec
+    prompts: PromptEmbeddings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BundleParts:
+    """Everything a bundle is made of.
+
+    Attributes:
+        name: What people call the model.
+        model: The network, in evaluation mode.
+        tokenizer_json: The text encoder's tokenizer.
+        text: Prompt template and context length.
+        navigator: None for a bundle with explicit mixes only.
+        vocabulary: Default class list.
+        defaults: Adaptation settings.
+        adapter_guidance: See `Manifest`.
+        qkv: Whether adapters may change CLIP's q, k and v, which official SemLA never executes.
+    """
+
+    name: str
+    model: CatSeg
+    tokenizer_json: str
+    text: TextSpec
+    navigator: NavigatorParts | None
+    vocabulary: Vocabulary
+    defaults: AdaptationDefaults
+    adapter_guidance: str = AS_BASE
+    qkv: bool = False
+
+
+def write_bundle(
+    out: Path,
+    parts: BundleParts,
+    *,
+    library: Path | None = None,
+    check: Callable[[ModelBundle], None] | None = None,
+) -> ModelBundle:
+    """Return the bundle written to the folder `out`, which appears only when whole.
+
+    Args:
+        out: Must not exist yet.
+        parts: What to write.
+        library: A folder of adapters in SemLA's layout to copy in.
+        check: Called with the whole bundle before it appears; what it raises calls it off.
+
+    Raises:
+        BundleError: `out` exists, or cannot be written.
+    """
+    require_free(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
+            root = Path(scratch) / out.name
+            root.mkdir()
+            _fill(root, parts)
+            if library is None:
+                (root / "library").mkdir()
+            else:
+                shutil.copytree(library, root / "library")
+            bundle = open_bundle(root)
+            if check is not None:
+                check(bundle)
+            root.rename(out)
+    except (OSError, SafetensorError) as error:
+        raise BundleError(f"cannot write {str(out)!r}: {error}: check space and rights") from error
+    return open_bundle(out, verify=False)
+
+
+def require_free(out: Path) -> None:
+    """Return if nothing is in the way of a new folder `out`.
+
+    Raises:
+        BundleError: Something is there.
+    """
+    if out.exists() or out.is_symlink():
+        raise BundleError(f"{str(out)!r} exists already: choose another folder or remove it")
+
+
+def state_identity(state: Mapping[str, Tensor], *, prefix: str) -> str:
+    """Return `prefix:` and 16 hex digits that change with any name, shape or value of `state`."""
+    digest = hashlib.sha256()
+    for key in sorted(state):
+        tensor = state[key].detach().contiguous()
+        digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return f"{prefix}:{digest.hexdigest()[:16]}"
+
+
+def live_layers(model: CatSeg, *, qkv: bool = False) -> tuple[AdaptableLayer, ...]:
+    """Return the layers that adapters may change: those SemLA's really do, with `qkv` all."""
+    layers = (x for x in adaptable_layers(model.config) if x.used)
+    return tuple(x for x in layers if qkv or not x.inert_in_official)
+
+
+def base_identity(model: CatSeg) -> str:
+    """Return the identity that adapters of `model` carry."""
+    return state_identity(model.state_dict(), prefix="catseg")
+
+
+def _fill(root: Path, parts: BundleParts) -> None:
+    layers = live_layers(parts.model, qkv=parts.qkv)
+    model = parts.model.eval()
+    config = model.config
+    state = {k: v.detach().contiguous() for k, v in model.state_dict().items()}
+    (root / "tokenizer.json").write_text(parts.tokenizer_json, encoding="utf-8")
+    weights = root / "weights.safetensors"
+    save_file(state, str(weights), metadata={"format": "pt"})
+    shutil.copymode(root / "tokenizer.json", weights)  # safetensors writes for the owner alone
+    graphs = _export(root, model, layers, choose_tap=parts.adapter_guidance == AS_TRAINED)
+    if parts.navigator is not None:
+        navigator = parts.navigator
+        path = root / "navigator.onnx"
+        export_image_encoder(navigator.module, path, size=navigator.spec.size)
+        if navigator.prompts is not None:
+            write_prompts(root / "navigator_prompts.npz", navigator.prompts)
+    files = {
+        str(p.relative_to(root)): file_sha256(p) for p in sorted(root.rglob("*")) if p.is_file()
+    }
+    manifest = Manifest(
+        name=parts.name,
+        family="catseg",
+        base_model=base_identity(model),
+        segmentation=SegmentationSpec(
+            config.resolution,
+            config.crop_size,
+            max_classes=MAX_CLASSES,
+            class_pooling=config.pooling,
+        ),
+        text=parts.text,
+        navigator=parts.navigator.spec if parts.navigator else None,
+        vocabulary=parts.vocabulary,
+        defaults=parts.defaults,
+        layers=graphs,
+        files=files,
+        adapter_guidance=parts.adapter_guidance,
+    )
+    write_manifest(root, manifest)
+
+
+def _export(
+    root: Path, model: CatSeg, layers: tuple[AdaptableLayer, ...], *, choose_tap: bool
+) -> tuple[GraphWeight, ...]:
+    text = tuple(layer for layer in layers if layer.tower == "text")
+    image = tuple(layer for layer in layers if layer.tower != "text")
+    found = {
+        **export_segmentation(model, root / "segmentation.onnx", image, choose_tap=choose_tap),
+        **export_text_encoder(model, root / "text_encoder.onnx", text),
+    }
+    return tuple(found.values())

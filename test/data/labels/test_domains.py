@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from semla_ros.core.errors import EvaluationError
+from semla_ros.data.labels.domains import DomainTable, read_domains
+
+
+def test_a_domain_holds_from_its_stamp_on(tmp_path: Path) -> None:
+    path = tmp_path / "domains.csv"
+    path.write_text("stamp_ns,domain\n200,fog\n100,clear\n300,\n")
+    table = read_domains(path, recording="drive", default="unknown")
+    assert [table.domain(s, "") for s in (50, 100, 199, 200, 301)] == [
+        *("unknown", "clear", "clear", "fog", "")
+    ]
+
+
+def test_domains_by_name_and_by_recording(tmp_path: Path) -> None:
+    path = tmp_path / "domains.csv"
+    path.write_text("recording,name,domain\na,1,fog\nb,1,snow\n,2,rain\n")
+    table = read_domains(path, recording="b", default="clear")
+    assert [table.domain(0, n) for n in ("1", "2", "3")] == ["snow", "rain", "clear"]
+
+
+def test_without_a_table_all_frames_have_one_domain() -> None:
+    assert DomainTable("fog").domain(5, "x") == "fog"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n1,2\n", "expected the columns"),
+        ("", "expected the columns"),
+        ("stamp_ns,domain\n1,fog\nsoon,fog\n", "line 3.*'soon'"),
+        ("stamp_ns,domain\n1,fog\n2\n", "line 3: expected 2 values, got fewer"),
+        ("name,domain\n" + "x" * 200_000 + ",fog\n", "field larger than field limit"),
+    ],
+)
+def test_an_unusable_table_names_the_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "domains.csv"
+    path.write_text(text)
+    with pytest.raises(EvaluationError, match=message):
+        read_domains(path, recording="x")
+    with pytest.raises(EvaluationError, match="cannot read"):
+        read_domains(tmp_path / "none.csv", recording="x")

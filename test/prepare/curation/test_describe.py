@@ -1,0 +1,156 @@
+"""`semla library describe` on the demo bundle, whose eight domains are known, and its cache."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from semla_ros.cli import main
+from semla_ros.core.errors import BundleError, ConfigError, LibraryError, SemlaError
+from semla_ros.library.seal import reseal_file
+from semla_ros.library.statistics import DomainStatistics, read_statistics, write_statistics
+from semla_ros.navigator.prompts import PromptEmbeddings
+from semla_ros.prepare.curation.describe import (
+    CACHE,
+    DescribeRequest,
+    describe_library,
+    likenesses,
+)
+
+ROOT = Path(__file__).resolve().parents[3]
+DEMO = ROOT / "models" / "demo"
+
+
+@pytest.fixture
+def demo(tmp_path):
+    copy = tmp_path / "demo"
+    shutil.copytree(DEMO, copy)
+    return copy
+
+
+@dataclass(frozen=True)
+class Parrot:
+    name: str = "parrot"
+
+    def caption(self, rgb):
+        return f"{rgb.shape[1]} wide"
+
+
+def test_every_demo_domain_is_named_rightly(demo):
+    weather = {"clear": "clear", "fog": "foggy", "rain": "rainy", "snow": "snowy"}
+    for each in describe_library(DescribeRequest(demo)):
+        kind, time = each.name.split("-")
+        assert each.words["conditions"] == f"a street on a {weather[kind]} {time}"
+
+
+def test_words_are_kept_until_the_centroid_changes(demo):
+    request = DescribeRequest(demo, ("fog-day",))
+    (one,), (two,) = describe_library(request), describe_library(request)
+    assert (one.cached, two.cached) == (False, True)
+    assert one.likenesses == two.likenesses
+    folder = demo / "library" / "fog-day"
+    before = read_statistics(folder, "fog-day")
+    other = DomainStatistics(-before.centroid, encoder=before.encoder)
+    reseal_file(write_statistics(folder, "fog-day", other))
+    (three,) = describe_library(request)
+    assert not three.cached
+    assert three.likenesses[0].prompt == one.likenesses[-1].prompt
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"format": 1}', "{", '{"format": 1, "key": 3}'])
+def test_a_damaged_cache_counts_as_none(demo, text):
+    request = DescribeRequest(demo, ("fog-day",))
+    (expected,) = describe_library(request)
+    path = demo / "library" / "fog-day" / CACHE
+    path.write_text(text)
+    (got,) = describe_library(request)
+    assert got == expected
+    assert json.loads(path.read_text())["words"] == expected.words
+
+
+def test_likenesses_are_cosines_nearest_first():
+    table = np.eye(3, dtype=np.float32)[:2]
+    prompts = PromptEmbeddings("e", "p", ("a", "b"), ("one", "two"), table)
+    first, second = likenesses(DomainStatistics(np.array([3, 4, 0], np.float32)), prompts)
+    assert (first.prompt, first.cosine) == ("two", pytest.approx(0.8))
+    assert (second.prompt, second.cosine) == ("one", pytest.approx(0.6))
+
+
+def test_captions_are_taken_once_and_kept(demo, pictures):
+    request = DescribeRequest(demo, ("fog-day",), captioner=Parrot, images=pictures(20))
+    (made,) = describe_library(request)
+    assert len(made.captions) == 8
+    assert {c.text for c in made.captions} == {"30 wide"}
+    (kept,) = describe_library(DescribeRequest(demo, ("fog-day",)))
+    assert kept.captions == made.captions
+
+
+def test_captions_need_one_domain_and_images(demo, tmp_path):
+    with pytest.raises(ConfigError, match="--images DIR"):
+        describe_library(DescribeRequest(demo, captioner=Parrot, images=tmp_path))
+    with pytest.raises(LibraryError, match="found none"):
+        describe_library(
+            DescribeRequest(demo, ("fog-day",), captioner=Parrot, images=tmp_path / "nowhere")
+        )
+
+
+def test_a_bundle_without_words_says_why_and_what_to_do(bundle, capsys):
+    assert main(["library", "describe", str(bundle)]) == 2
+    err = capsys.readouterr().err
+    assert "brings no words" in err
+    assert "--text-model" in err
+
+
+def test_words_of_another_encoder_are_refused(demo):
+    text = (demo / "bundle.yaml").read_text()
+    (demo / "bundle.yaml").write_text(text.replace("identity: semla-demo", "identity: other"))
+    with pytest.raises(BundleError, match="expected words for the navigator 'other"):
+        describe_library(DescribeRequest(demo))
+
+
+def test_unusable_statistics_cost_one_adapter(demo, capsys):
+    (demo / "library" / "fog-day" / "fog-day_statistics.npz").write_bytes(b"torn")
+    assert main(["library", "describe", str(demo), "--top", "1"]) == 1
+    out = capsys.readouterr().out
+    assert "fog-day: no words: " in out
+    assert "+0.807  a street on a snowy day (conditions)" in out
+
+
+@pytest.mark.parametrize(
+    "request_for",
+    [
+        lambda d: DescribeRequest(d, ("mist",)),
+        lambda d: DescribeRequest(d, prompts="driving"),
+    ],
+)
+def test_impossible_requests(demo, request_for):
+    with pytest.raises(SemlaError):
+        describe_library(request_for(demo))
+
+
+def test_naming_needs_no_torch(demo):
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(['torch', 'open_clip', 'transformers']))\n"
+        "from semla_ros.cli import main\n"
+        f"sys.exit(main(['library', 'describe', {str(demo)!r}, 'fog-day']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "a street on a foggy day" in done.stdout
+
+
+@pytest.mark.parametrize("missing", ["torch", "open_clip"])
+def test_a_text_model_without_its_libraries_names_the_extra(demo, missing):
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "from semla_ros.cli import main\n"
+        f"sys.exit(main(['library', 'describe', {str(demo)!r}, '--text-model', 'ViT-B-32']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "semla-ros[train]" in done.stderr.splitlines()[-1]
