@@ -14,6 +14,7 @@ SemlaError
 ├── VocabularyError          the class list is unusable: change it
 ├── BagError                 a recording cannot be read or written
 ├── EvaluationError          results cannot be computed, saved or read
+├── CaptureError             captured frames cannot be kept, read or labelled
 └── TrainingError            training or building cannot go on with these inputs
 """
 
@@ -84,6 +85,10 @@ class BagError(SemlaError):
 
 class EvaluationError(SemlaError):
     """Results cannot be computed, saved or read with these inputs."""
+
+
+class CaptureError(SemlaError):
+    """Captured frames cannot be kept, read or labelled with these inputs."""
 
 
 class TrainingError(SemlaError):

@@ -12,9 +12,10 @@ from pathlib import Path
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from semla_ros.engine.base import BUILDING, EngineStatus
+from semla_ros.nodes.capture import CaptureReport
 from semla_ros.nodes.statistics import FrameValues
 from semla_ros.nodes.transport_loss import LossReport
-from semla_ros.nodes.verdicts import of_adapters, of_errors, of_losses
+from semla_ros.nodes.verdicts import of_adapters, of_capture, of_errors, of_losses
 from semla_ros.nodes.worker import WorkerReport
 from semla_ros.pipeline.clock import StampReport
 from semla_ros.pipeline.health import PipelineHealth
@@ -51,6 +52,7 @@ class Snapshot:
         values: Numbers of the stream.
         unsealed: Adapters that serve and whose bytes nobody has vouched for.
         surroundings: What is wrong around the node, see `Surroundings`.
+        capture: What is kept of frames that the library does not cover; None while not active.
     """
 
     node: str
@@ -76,26 +78,26 @@ class Snapshot:
     values: FrameValues = field(repr=False)
     unsealed: Sequence[str] = ()
     surroundings: Sequence[str] = ()
+    capture: CaptureReport | None = None
 
 
 def statuses(snapshot: Snapshot) -> list[DiagnosticStatus]:
-    """Return one status each for node, image, inference, adapters and support."""
+    """Return one status each for node, image, inference, adapters, support and capture."""
     return [
         _node(snapshot),
         _image(snapshot),
         _inference(snapshot),
         _adapters(snapshot),
         _support(snapshot),
+        _status(snapshot, "capture", *of_capture(snapshot.capture)),
     ]
 
 
 def _node(now: Snapshot) -> DiagnosticStatus:
     level, message = DiagnosticStatus.OK, now.state
     if now.ignored or now.surroundings:
-        level, message = (
-            DiagnosticStatus.WARN,
-            "; ".join((*now.surroundings, *now.ignored.values())),
-        )
+        level = DiagnosticStatus.WARN
+        message = "; ".join((*now.surroundings, *now.ignored.values()))
     if now.problem:
         level, message = DiagnosticStatus.ERROR, now.problem
     return _status(

@@ -21,8 +21,9 @@ from semla_ros.core.viz.legend import legend
 from semla_ros.core.viz.overlay import colorize, lut_of, overlay
 from semla_ros.core.viz.status import status
 from semla_ros.engine.base import EngineStatus
-from semla_ros.msg import AdapterSwap, EngineState, MixState, SupportScore
+from semla_ros.msg import AdapterSwap, CaptureState, EngineState, MixState, SupportScore
 from semla_ros.nodes import conversions, qos
+from semla_ros.nodes.capture import CaptureReport
 from semla_ros.nodes.planner import planner_label_info, planner_labels
 
 _DEBUG = ("processing_time_ms", "cyclic_time_ms", "pipeline_latency_ms")
@@ -48,6 +49,7 @@ class Outputs:
         self._planner_info = self._publisher(LabelInfo, "~/planner/label_info", qos.latched_qos())
         self._legend = self._publisher(Image, "~/legend", qos.latched_qos())
         self._engine = self._publisher(EngineState, "~/engine", qos.latched_qos())
+        self._capture = self._publisher(CaptureState, "~/capture", qos.latched_qos())
         self._mix = self._publisher(MixState, "~/mix", qos.latched_qos())
         self._debug = {
             name: self._publisher(Float64, f"~/debug/{name}", qos.output_qos()) for name in _DEBUG
@@ -57,6 +59,7 @@ class Outputs:
         self._lut: UInt8Array = np.zeros((1, 3), np.uint8)
         self._told_mix: tuple[str, int] | None = None
         self._told_engine: EngineStatus | None = None
+        self._told_capture: CaptureReport | None = None
 
     def announce(self, vocabulary: Vocabulary, header: Header, *, again: bool = False) -> None:
         """Publish the class list if it changed, or `again`; the legend only if it changed."""
@@ -120,6 +123,12 @@ class Outputs:
             self._engine.publish(
                 EngineState(header=header, engine=engine, state=state, detail=detail)
             )
+
+    def announce_capture(self, report: CaptureReport, header: Header) -> None:
+        """Publish how much is kept of frames that the library does not cover, if it changed."""
+        if report != self._told_capture:
+            self._told_capture = report
+            self._capture.publish(conversions.capture_message(header, report))
 
     def publish_stale(self, header: Header, mix: AdapterMix, *, observed_ns: int) -> None:
         """Publish that there is no usable image; no mask with it."""

@@ -259,6 +259,7 @@ class SegmenterNode(LifecycleNode):
             health=pipeline.health if pipeline else None,
             support_max_age_s=self._settings.config.support_max_age_s,
             values=self._statistics.values(),
+            capture=stream.capture.report() if stream else None,
         )
 
 

@@ -21,6 +21,7 @@ from semla_ros.core.timing import StageTimer, now_ms
 from semla_ros.core.types import DomainEstimate, Frame
 from semla_ros.msg import MixState
 from semla_ros.nodes import conversions, qos
+from semla_ros.nodes.capture import Capture
 from semla_ros.nodes.outputs import Outputs
 from semla_ros.nodes.statistics import FrameStatistics
 from semla_ros.nodes.transport_loss import TransportLoss
@@ -59,6 +60,7 @@ class FrameStream:
         incompatible: Publishers seen whose QoS does not fit.
         stale: Whether the camera has stalled.
         losses: Images that never came.
+        capture: What keeps frames that the library does not cover.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class FrameStream:
         self.stale = False
         self.incompatible = 0
         self.losses = TransportLoss(self.publishers)
+        self.capture = Capture(pipeline, config)
         pipeline.interrupted()  # what was seen before the node was deactivated
         self.announce()
         self._worker: Worker[_Arrival] = Worker(self._handle, idle=self._idle, idle_s=IDLE_S)
@@ -104,6 +107,8 @@ class FrameStream:
         self._node.destroy_subscription(self._subscription)
         if not self._worker.stop(patience_s):
             _log.error("the frame in hand does not end: the inference hangs")
+        if not self.capture.stop(patience_s=patience_s):
+            _log.error("the frame that is being captured does not end: the disk hangs")
 
     def report(self) -> WorkerReport:
         """Return the worker's counters."""
@@ -130,6 +135,7 @@ class FrameStream:
             )
             self._outputs.publish_stale(header, self._pipeline.active, observed_ns=observed_ns)
         self._outputs.announce_engine(self._pipeline.engine.status, self._header)
+        self._outputs.announce_capture(self.capture.report(), self._header)
         if now_ms() - self._announced_ms > ANNOUNCE_EVERY_MS:
             self._announced_ms = now_ms()
             self._outputs.announce(self._pipeline.vocabulary, self._header, again=True)
@@ -181,6 +187,7 @@ class FrameStream:
         age_ms = self._age_ms(message.header)
         with timer.stage("publish"):
             self._outputs.publish(message.header, frame, result, alpha=config.overlay_alpha)
+        self.capture.saw(frame, result)
         self._tell(result.swaps)
         self._announce_mix()
         self._usable = self._moment()

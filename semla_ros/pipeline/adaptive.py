@@ -106,6 +106,11 @@ class AdaptivePipeline:
         return self._faults.counts
 
     @property
+    def adaptation(self) -> Adaptation:
+        """The deciding half, to be looked at by the loop's thread."""
+        return self._adaptation
+
+    @property
     def health(self) -> PipelineHealth:
         """What could keep it from adapting."""
         return PipelineHealth(
