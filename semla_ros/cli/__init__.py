@@ -26,6 +26,7 @@ from semla_ros.cli import (
     evaluate,
     library,
     live,
+    loop,
     nav2,
     replay,
     report,
@@ -36,7 +37,20 @@ from semla_ros.core.errors import SemlaError
 from semla_ros.core.shown import shown
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in the node, see `semla_ros.nodes`
-_GROUPS = (drive, replay, evaluate, report, live, segment, bundle, library, nav2, engine, bench)
+_GROUPS = (
+    drive,
+    replay,
+    evaluate,
+    report,
+    loop,
+    live,
+    segment,
+    bundle,
+    library,
+    nav2,
+    engine,
+    bench,
+)
 VERBS: Mapping[str, Verb] = {name: verb for group in _GROUPS for name, verb in group.VERBS.items()}
 
 

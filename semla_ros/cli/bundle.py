@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from semla_ros.cli.library import open_library
 from semla_ros.cli.verb import Verb, trusted_argument, trusted_keys
 from semla_ros.core.errors import ConfigError, EngineUnavailableError
 
@@ -96,6 +95,7 @@ def _bundle(args: argparse.Namespace) -> int:
     if args.action == "import":
         return _import(args)
     from semla_ros.bundle import open_bundle
+    from semla_ros.library.opening import open_library
 
     if args.action == "verify":
         bundle = open_bundle(args.folder, trusted=trusted_keys(args))
@@ -104,7 +104,8 @@ def _bundle(args: argparse.Namespace) -> int:
         if bundle.signer:
             print(f"signed by {bundle.signer}")
         return 0
-    manifest = open_bundle(args.folder, verify=False).manifest
+    bundle = open_bundle(args.folder, verify=False)
+    manifest = bundle.manifest
     navigator, layers = manifest.navigator, manifest.layers
     print(f"{manifest.name}: {manifest.family}, {manifest.segmentation.size} px")
     print(f"base model    {manifest.base_model}")
@@ -112,7 +113,7 @@ def _bundle(args: argparse.Namespace) -> int:
     print(f"classes       {', '.join(manifest.vocabulary.names)}")
     graphs = sorted({layer.graph for layer in layers})
     print(f"adaptable     {len(layers)} layers in {', '.join(graphs)}")
-    library = open_library(args.folder)
+    library = open_library(bundle)
     print(f"adapters      {', '.join(library.names) or 'none'}")
     for name, problem in library.problems.items():
         print(f"unusable      {name}: {problem}")

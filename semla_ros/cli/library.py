@@ -28,26 +28,13 @@ def _library_arguments(parser: argparse.ArgumentParser) -> None:
         verb.arguments(actions.add_parser(action, help=verb.help, description=verb.help))
 
 
-def open_library(folder: Path) -> AdapterLibrary:
-    """Return the library of the bundle in `folder`."""
-    from semla_ros.bundle import open_bundle
-    from semla_ros.library.library import AdapterLibrary
-
-    bundle = open_bundle(folder, verify=False)
-    navigator = bundle.manifest.navigator
-    return AdapterLibrary.open(
-        bundle.library,
-        layers=bundle.manifest.layers,
-        base_model=bundle.manifest.base_model,
-        encoder=navigator.identity if navigator else None,
-        dim=navigator.dim if navigator else None,
-    )
-
-
 def _library(args: argparse.Namespace) -> int:
     if args.action in _VERBS:
         return _VERBS[args.action].run(args)
-    library = open_library(args.folder)
+    from semla_ros.bundle import open_bundle
+    from semla_ros.library.opening import open_library
+
+    library = open_library(open_bundle(args.folder, verify=False))
     if args.action == "add":
         library = _add(library, args.source, args.name)
     elif args.action == "remove":
