@@ -10,11 +10,11 @@ from semla_ros.data.captures.record import (
     CaptureIdentity,
     CaptureRecord,
     capture_name,
-    digest,
     image_file,
     mask_file,
 )
 from semla_ros.data.captures.ring import CaptureLimits, CaptureRing
+from semla_ros.library.seal import sha256_of
 
 DIM = 8
 IDENTITY = CaptureIdentity("clip:tiny", DIM)
@@ -45,7 +45,7 @@ def frame_of(stamp_ns, *, embedding=None, size=(24, 32), captured_ns=None, **cha
         "mix": AdapterMix(("fog", "base"), (0.75, 0.25)),
         "classes": CLASSES,
         "embedding": rng.normal(size=DIM).astype(np.float32) if embedding is None else embedding,
-        "sha256": {n: digest(c) for n, c in files.items()},
+        "sha256": {n: sha256_of(c) for n, c in files.items()},
     }
     return CaptureRecord(**(values | changes)), files
 

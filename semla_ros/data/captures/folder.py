@@ -18,7 +18,6 @@ from semla_ros.data.captures.record import (
     MAX_RECORD_BYTES,
     CaptureIdentity,
     CaptureRecord,
-    digest,
     identity_from_json,
     image_file,
     mask_file,
@@ -26,6 +25,7 @@ from semla_ros.data.captures.record import (
     record_file,
     record_from_json,
 )
+from semla_ros.library.seal import sha256_of
 
 MAX_FRAMES = 200_000
 _MAX_PICTURE_BYTES = 500_000_000
@@ -84,7 +84,7 @@ class Capture:
                 f"capture {str(path)!r} cannot be read ({error.strerror}): it may have been "
                 "deleted to make room; run the command again"
             ) from error
-        if digest(content) != self.record.sha256.get(name):
+        if sha256_of(content) != self.record.sha256.get(name):
             raise CaptureError(
                 f"capture {str(path)!r} is not what the node wrote: copy the captures again, or "
                 "remove this frame"

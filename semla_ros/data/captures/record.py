@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -131,11 +130,6 @@ def mask_file(name: str) -> str:
 def record_file(name: str) -> str:
     """Return the file name of the record of frame `name`."""
     return f"{name}.json"
-
-
-def digest(content: bytes) -> str:
-    """Return the sha256 of `content` in hexadecimal digits."""
-    return hashlib.sha256(content).hexdigest()
 
 
 def identity_from_json(content: bytes) -> CaptureIdentity:

@@ -11,10 +11,10 @@ from semla_ros.data.captures.filter import filtered
 from semla_ros.data.captures.record import (
     CaptureRecord,
     capture_name,
-    digest,
     image_file,
     mask_file,
 )
+from semla_ros.library.seal import sha256_of
 
 
 def files_of(frame: Frame, labels: LabelArray, *, command: str) -> dict[str, bytes]:
@@ -70,5 +70,5 @@ def record_of(
         mix=result.mix,
         classes=result.vocabulary.names,
         embedding=embedding,
-        sha256={name: digest(content) for name, content in files.items()},
+        sha256={name: sha256_of(content) for name, content in files.items()},
     )

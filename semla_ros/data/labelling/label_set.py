@@ -19,7 +19,8 @@ from semla_ros.core.files.structured_text import from_json
 from semla_ros.core.files.whole_file import write_file
 from semla_ros.core.types import LabelArray, UInt8Array, Vocabulary
 from semla_ros.core.viz.palette import colors_for
-from semla_ros.data.captures.record import digest, read_bounded
+from semla_ros.data.captures.record import read_bounded
+from semla_ros.library.seal import sha256_of
 
 SET_FILE, IMAGES, PROPOSALS, LABELS = "set.json", "images", "proposals", "labels"
 FORMAT = 1
@@ -151,7 +152,7 @@ def write_label_set(root: Path, classes: tuple[str, ...], items: Iterable[Labell
     for each in items:
         content = png_content(each.rgb)
         height, width = each.rgb.shape[:2]
-        image = LabelImage(each.name, height, width, digest(content))
+        image = LabelImage(each.name, height, width, sha256_of(content))
         write_file(made.image_path(image), content, error=CaptureError)
         if each.proposal is not None:
             path = root / PROPOSALS / f"{each.name}.png"
@@ -199,7 +200,7 @@ def read_label_set(root: Path) -> LabelSet:
 def _check_image(found: LabelSet, image: LabelImage) -> None:
     path = found.image_path(image)
     try:
-        same = digest(read_bounded(path, max_bytes=_MAX_SET_BYTES)) == image.sha256
+        same = sha256_of(read_bounded(path, max_bytes=_MAX_SET_BYTES)) == image.sha256
     except OSError as error:
         raise CaptureError(
             f"image {str(path)!r} of the set is gone ({error.strerror}): restore it, or make the "
