@@ -12,9 +12,9 @@ from semla_ros.data.captures.record import (
     capture_name,
     image_file,
     mask_file,
+    sha256_of,
 )
 from semla_ros.data.captures.ring import CaptureLimits, CaptureRing
-from semla_ros.library.seal import sha256_of
 
 DIM = 8
 IDENTITY = CaptureIdentity("clip:tiny", DIM)

@@ -46,27 +46,29 @@ def _library(args: argparse.Namespace) -> int:
 
 def _changed(library: AdapterLibrary, args: argparse.Namespace) -> AdapterLibrary:
     """Return the library after it was changed; the states before and after are kept."""
-    from semla_ros.library.history import changing
+    from semla_ros.prepare.adapters.changes import remove_adapter, rename_adapter
+    from semla_ros.prepare.adapters.history import changing
 
     if args.action == "add":
         with changing(library.root, f"added {args.name or args.source.resolve().name}"):
             return _add(library, args.source, args.name)
     if args.action == "remove":
         with changing(library.root, f"removed {args.name}"):
-            return library.remove(args.name)
+            return remove_adapter(library, args.name)
     with changing(library.root, f"renamed {args.old} to {args.new}"):
-        return library.rename(args.old, args.new)
+        return rename_adapter(library, args.old, args.new)
 
 
 def _add(library: AdapterLibrary, source: Path, name: str | None) -> AdapterLibrary:
     """Return the library with the adapter in `source`, in whatever layout it was saved."""
     import tempfile
 
+    from semla_ros.prepare.adapters.changes import add_adapter
     from semla_ros.prepare.bundler.adapter_files import plain_folder
 
     source = source.resolve()
     with tempfile.TemporaryDirectory(prefix="semla-") as scratch:
-        return library.add(plain_folder(source, Path(scratch)), name or source.name)
+        return add_adapter(library, plain_folder(source, Path(scratch)), name or source.name)
 
 
 def _seal_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +80,7 @@ def _seal_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _seal(args: argparse.Namespace) -> int:
-    from semla_ros.library.sealing import seal_domains
+    from semla_ros.prepare.adapters.sealing import seal_domains
 
     sealed = seal_domains(args.folder, args.name, replace=args.replace)
     for name in sealed:
@@ -97,7 +99,7 @@ def _history(args: argparse.Namespace) -> int:
     from datetime import datetime, timezone
 
     from semla_ros.bundle import open_bundle
-    from semla_ros.library.history import history
+    from semla_ros.prepare.adapters.history import history
 
     before: Mapping[str, object] = {}
     for state in history(open_bundle(args.folder, verify=False).library):
@@ -121,7 +123,7 @@ def _rollback_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _rollback(args: argparse.Namespace) -> int:
     from semla_ros.bundle import open_bundle
-    from semla_ros.library.history import roll_back
+    from semla_ros.prepare.adapters.history import roll_back
 
     library = open_bundle(args.folder, verify=False).library
     state = roll_back(library, args.number)

@@ -24,8 +24,8 @@ from semla_ros.data.captures.record import (
     read_bounded,
     record_file,
     record_from_json,
+    sha256_of,
 )
-from semla_ros.library.seal import sha256_of
 
 MAX_FRAMES = 200_000
 _MAX_PICTURE_BYTES = 500_000_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -130,6 +131,11 @@ def mask_file(name: str) -> str:
 def record_file(name: str) -> str:
     """Return the file name of the record of frame `name`."""
     return f"{name}.json"
+
+
+def sha256_of(content: bytes) -> str:
+    """Return the sha256 of `content` in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def identity_from_json(content: bytes) -> CaptureIdentity:

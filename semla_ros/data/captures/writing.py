@@ -13,8 +13,8 @@ from semla_ros.data.captures.record import (
     capture_name,
     image_file,
     mask_file,
+    sha256_of,
 )
-from semla_ros.library.seal import sha256_of
 
 
 def files_of(frame: Frame, labels: LabelArray, *, command: str) -> dict[str, bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,6 @@ from semla_ros.data.labelling.label_studio import (
     label_studio_masks,
     label_studio_tasks,
 )
-from semla_ros.library.staging import staging
 
 FORMATS = ("cvat", "label-studio", "coco")
 LOCAL_FILES = "/data/local-files/?d="
@@ -75,7 +75,8 @@ def import_labels(found: LabelSet, path: Path) -> list[Path]:
     """
     images = {image.name: image for image in found.images}
     names: set[str] = set()
-    with staging(found.root) as aside:
+    with tempfile.TemporaryDirectory(prefix=".staging-", dir=found.root) as folder:
+        aside = Path(folder)
         for given, mask in _masks(found, path):
             known = given in images or not _UPLOADED.match(given)
             name = given if known else given[_UPLOAD_PREFIX:]

@@ -19,8 +19,7 @@ from semla_ros.core.files.structured_text import from_json
 from semla_ros.core.files.whole_file import write_file
 from semla_ros.core.types import LabelArray, UInt8Array, Vocabulary
 from semla_ros.core.viz.palette import colors_for
-from semla_ros.data.captures.record import read_bounded
-from semla_ros.library.seal import sha256_of
+from semla_ros.data.captures.record import read_bounded, sha256_of
 
 SET_FILE, IMAGES, PROPOSALS, LABELS = "set.json", "images", "proposals", "labels"
 FORMAT = 1

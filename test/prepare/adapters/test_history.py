@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from semla_ros.core.errors import LibraryError
-from semla_ros.library.history import FOUND, alone, changing, history, roll_back
+from semla_ros.prepare.adapters.history import FOUND, alone, changing, history, roll_back
 
 
 @pytest.fixture

@@ -25,8 +25,7 @@ from semla_ros.core.files.lock import locked
 from semla_ros.core.files.structured_text import from_json
 from semla_ros.core.files.whole_file import write_file
 from semla_ros.core.timing import wall_ns
-from semla_ros.library.entry_files import take_place
-from semla_ros.library.staging import staging
+from semla_ros.prepare.adapters.changes import staging, take_place
 
 FOLDER, FILES, LOCK_FILE = ".history", "files", ".lock"
 FOUND = "found as it was"
@@ -116,7 +115,7 @@ def roll_back(library: Path, number: int) -> LibraryState:
             raise LibraryError(
                 f"expected a state of {sorted(known)!r}, got {number}: semla library history"
             )
-        wanted, found = known[number].domains, _found(library)
+        wanted, found = known[number].domains, contents(library)
         different = [d for d in sorted({*wanted, *found}) if wanted.get(d) != found.get(d)]
         for domain in different:
             for digest in wanted.get(domain, {}).values():
@@ -134,7 +133,7 @@ def roll_back(library: Path, number: int) -> LibraryState:
 
 def _keep(library: Path, why: str) -> LibraryState:
     """Return the newest state, which is what lies there now; it is written if it is another."""
-    states, found = history(library), _found(library)
+    states, found = history(library), contents(library)
     if states and states[-1].domains == found:
         return states[-1]
     state = LibraryState(states[-1].number + 1 if states else 1, wall_ns(), why, found)
@@ -162,8 +161,12 @@ def _keep_file(library: Path, source: Path, digest: str) -> None:
         (scratch / digest).rename(target)
 
 
-def _found(library: Path) -> dict[str, dict[str, str]]:
-    """Return what lies in a library now; hidden things are no part of it."""
+def contents(library: Path) -> dict[str, dict[str, str]]:
+    """Return domain -> file -> sha256 of what lies in a library; hidden things are no part of it.
+
+    Raises:
+        LibraryError: It cannot be read.
+    """
     try:
         return {
             domain.name: {
