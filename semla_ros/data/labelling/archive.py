@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -14,7 +15,18 @@ MAX_MEMBERS = 500_000
 MAX_MEMBER_BYTES = 200_000_000
 MAX_TOTAL_BYTES = 20_000_000_000
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-_FOREIGN = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError)
+_FOREIGN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+)
+"""What zipfile raises on damaged bytes."""
 
 
 def zip_content(files: Iterable[tuple[str, bytes]]) -> bytes:
@@ -54,7 +66,8 @@ class Archive:
             raise CaptureError(
                 f"{str(path)!r}: expected at most {MAX_MEMBERS} files, got {len(members)}"
             )
-        self._members = {m.filename: m for m in members if not m.is_dir()}
+        files = (m for m in members if m.filename and not m.filename.endswith("/"))
+        self._members = {m.filename: m for m in files}
         self.names = tuple(self._members)
 
     def close(self) -> None:
@@ -97,8 +110,10 @@ class Archive:
             CaptureError: It is missing, damaged, encrypted, or unpacks to more than it may.
         """
         where = f"{str(self.path)!r}: {name!r}"
+        if name not in self._members:
+            raise CaptureError(f"{str(self.path)!r}: expected {name!r}, found none")
+        member = self._members[name]
         try:
-            member = self._members[name]
             self._read_bytes += member.file_size
             if member.file_size > max_bytes or self._read_bytes > MAX_TOTAL_BYTES:
                 raise CaptureError(
@@ -107,8 +122,6 @@ class Archive:
                 )
             with self._zip.open(member) as stream:
                 content = stream.read(max_bytes + 1)
-        except KeyError as error:
-            raise CaptureError(f"{str(self.path)!r}: expected {name!r}, found none") from error
         except (OSError, *_FOREIGN) as error:
             raise CaptureError(f"{where} is damaged: {error}") from error
         if len(content) > max_bytes:
