@@ -167,7 +167,7 @@ class Stopwatch(Node):
         self._note("masks", [header_stamp_ns(data), arrived])
 
     def _stage(self, message: DiagnosticArray) -> None:
-        values = {each.key: float(each.value) for each in message.status[0].values}
+        values = {each.key: 1e3 * float(each.value) for each in message.status[0].values}
         self._note("stages", [stamp_ns(message.header.stamp), values])
 
     def _swap(self, message: AdapterSwap) -> None:

@@ -185,10 +185,10 @@ def mix_state_message(
     )
 
 
-def stages_message(header: Header, stages_ms: Mapping[str, float]) -> DiagnosticArray:
-    """Return the durations of one frame's stages, one value for each."""
-    values = [KeyValue(key=name, value=f"{ms:.4f}") for name, ms in stages_ms.items()]
-    status = DiagnosticStatus(level=DiagnosticStatus.OK, name="stages_ms", values=values)
+def stages_message(header: Header, stages_s: Mapping[str, float]) -> DiagnosticArray:
+    """Return the durations of one frame's stages in s, one value for each."""
+    values = [KeyValue(key=name, value=f"{seconds:.7f}") for name, seconds in stages_s.items()]
+    status = DiagnosticStatus(level=DiagnosticStatus.OK, name="stages_s", values=values)
     return DiagnosticArray(header=header, status=[status])
 
 

@@ -144,8 +144,8 @@ def _image(now: Snapshot) -> DiagnosticStatus:
         {
             "image_rate_hz": f"{values.rate_hz:.2f}",
             "since_last_image_s": _number(values.since_last_s),
-            "image_age_p50_ms": _number(values.age_p50_ms),
-            "image_age_p95_ms": _number(values.age_p95_ms),
+            "image_age_p50_s": _number(values.age_p50_s, digits=4),
+            "image_age_p95_s": _number(values.age_p95_s, digits=4),
             "dropped": worker.dropped if worker else 0,
             "lost_in_transport": now.losses.lost,
             "lost_share": f"{now.losses.share:.3f}",
@@ -188,8 +188,8 @@ def _inference(now: Snapshot) -> DiagnosticStatus:
             "recent_frames": worker.recent if worker else 0,
             "recent_errors": worker.recent_errors if worker else 0,
             "busy_s": _number(worker.busy_s) if worker else "",
-            "processing_p50_ms": _number(values.processing_p50_ms),
-            "processing_p95_ms": _number(values.processing_p95_ms),
+            "processing_p50_s": _number(values.processing_p50_s, digits=4),
+            "processing_p95_s": _number(values.processing_p95_s, digits=4),
             "last_error": worker.last_error if worker else "",
             **counts,
         },
@@ -287,5 +287,5 @@ def resident_bytes() -> float:
     return pages * float(_PAGE_BYTES)
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None or math.isnan(value) else f"{value:.2f}"
+def _number(value: float | None, *, digits: int = 2) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.{digits}f}"

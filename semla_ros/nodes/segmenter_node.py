@@ -195,7 +195,7 @@ class SegmenterNode(LifecycleNode):
             self, self._pipeline, self._outputs, self._statistics, lambda: self._settings.config
         )
         self._orders.serve(self._pipeline)
-        _log.info("segmenting %s", self._stream.topic)
+        _log.info("segmenting %s", self._stream.camera.topic)
 
     def _halt(self) -> None:
         self._orders.refuse()
@@ -242,9 +242,9 @@ class SegmenterNode(LifecycleNode):
             ignored=self._settings.ignored,
             stale=stream is not None and stream.stale,
             stale_timeout_s=self._settings.config.stale_timeout_s,
-            publishers=stream.publishers() if stream else 0,
-            incompatible=stream.incompatible if stream else 0,
-            topic=stream.topic if stream else "",
+            publishers=stream.camera.publishers() if stream else 0,
+            incompatible=stream.camera.incompatible if stream else 0,
+            topic=stream.camera.topic if stream else "",
             backend=pipeline.engine.status.serving if pipeline else "",
             precision=pipeline.engine.precision if pipeline else "",
             backend_reason=pipeline.engine.reason if pipeline else "",
@@ -253,7 +253,7 @@ class SegmenterNode(LifecycleNode):
             library=len(pipeline.library.names) if pipeline else 0,
             unsealed=pipeline.library.unsealed if pipeline else (),
             surroundings=self._surroundings.look(),
-            losses=stream.losses.report() if stream else LossReport(),
+            losses=stream.camera.losses.report() if stream else LossReport(),
             worker=stream.report() if stream else None,
             errors=dict(pipeline.errors) if pipeline else {},
             health=pipeline.health if pipeline else None,

@@ -165,7 +165,7 @@ def test_images_that_are_lost_on_the_way_are_counted(robot):
         subprocess.run(
             [sys.executable, "-c", FLOOD, "200"], check=True, env=dict(os.environ), timeout=120
         )
-        loss = it.node._stream.losses
+        loss = it.node._stream.camera.losses
         status, _ = it.diagnosed(
             "image", lambda _, f: int(f["lost_in_transport"]) > 0, "losses are counted"
         )
