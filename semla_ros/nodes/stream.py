@@ -103,7 +103,7 @@ class FrameStream:
         started_ms, newest = now_ms(), self._newest
         config, header = self._config(), arrival.message.header
         stamp_ns = conversions.stamp_ns(header.stamp)
-        self._freshness.require(stamp_ns, max_age_s=config.max_image_age)
+        self._freshness.require(stamp_ns, max_age_s=config.max_image_age_s)
         timer = StageTimer()
         with timer.stage("decode"):
             arrival_ns = round(arrival.received_ms * 1e6)

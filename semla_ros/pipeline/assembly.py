@@ -36,7 +36,7 @@ _LOG = logging.getLogger(__name__)
 BUNDLE_VARIABLE = "SEMLA_BUNDLE"
 _DEMO = "models/demo"
 _ONE_THREAD = 1
-_MEGABYTE = 2**20
+_MIB = 2**20
 _WARM_UP_FRAMES = 2
 
 
@@ -137,7 +137,7 @@ def _open_library(
         base_model=bundle.manifest.base_model,
         encoder=navigator.identity if navigator else None,
         dim=navigator.dim if navigator else None,
-        memory_bytes=config.library_memory_mb * _MEGABYTE,
+        memory_bytes=config.library_memory_mib * _MIB,
         unsealed=config.unsealed_adapters,
         trusted=trusted,
     )

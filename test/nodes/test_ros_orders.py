@@ -74,7 +74,7 @@ def test_parameters_are_live_or_refused_with_a_reason(robot):
             ("swap_policy", "sometimes", "expected one of ('debounce', 'always', 'never')"),
             ("swap_release", 0.9, "at most swap_trigger 0.3, got 0.9"),
             ("distance", "mahalanobis", "at least 500"),
-            ("tempratur", 1.0, "undeclared"),
+            ("tempratur", 1.0, "unknown parameter 'tempratur'; did you mean 'temperature'?"),
         ):
             done, reason = it.set_parameter(name, value)
             assert not done
