@@ -26,7 +26,8 @@ from semla_ros.navigator.encoder import OnnxImageEncoder
 from semla_ros.navigator.navigator import Navigator
 from semla_ros.navigator.smoothing import EmbeddingFilter
 from semla_ros.pipeline.assembly import default_bundle
-from semla_ros.pipeline.settings import LiveSettings, bank_of
+from semla_ros.pipeline.library_view import bank_of
+from semla_ros.pipeline.settings import LiveSettings
 from semla_ros.pipeline.unknown import UnknownWatch
 
 PERIOD_NS = 200_000_000

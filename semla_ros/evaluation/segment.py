@@ -39,7 +39,8 @@ from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.retrieval import retrieve
 from semla_ros.navigator.encoder import OnnxImageEncoder
 from semla_ros.navigator.navigator import Navigator
-from semla_ros.pipeline.settings import LiveSettings, bank_of
+from semla_ros.pipeline.library_view import bank_of
+from semla_ros.pipeline.settings import LiveSettings
 from semla_ros.pipeline.weight_set import make_weight_set
 
 AUTO = "auto"

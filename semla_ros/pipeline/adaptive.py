@@ -25,8 +25,9 @@ from semla_ros.pipeline.changes import LiveChanges
 from semla_ros.pipeline.control import SwapControl
 from semla_ros.pipeline.faults import FaultCounter
 from semla_ros.pipeline.health import PipelineHealth
+from semla_ros.pipeline.library_view import unknown_of
 from semla_ros.pipeline.parts import PipelineParts
-from semla_ros.pipeline.settings import LiveSettings, unknown_of
+from semla_ros.pipeline.settings import LiveSettings
 
 _LOG = logging.getLogger(__name__)
 _PATIENCE_S = 5.0

@@ -28,9 +28,10 @@ from semla_ros.library.statistics import DomainStatistics, write_statistics
 from semla_ros.library.storage import write_adapter
 from semla_ros.navigator.navigator import Navigator
 from semla_ros.pipeline.adaptive import AdaptivePipeline
+from semla_ros.pipeline.library_view import bank_of
 from semla_ros.pipeline.observer import Observer
 from semla_ros.pipeline.parts import PipelineParts
-from semla_ros.pipeline.settings import LiveSettings, bank_of
+from semla_ros.pipeline.settings import LiveSettings
 from semla_ros.pipeline.swap import AdapterSwapper
 
 DOMAINS = {"blue": (0, 0, 200), "green": (0, 200, 0), "red": (200, 0, 0)}

@@ -15,7 +15,7 @@ from semla_ros.core.errors import (
 )
 from semla_ros.core.executors import InlineExecutor
 from semla_ros.core.types import AdapterMix, Frame
-from semla_ros.pipeline.adaptation import LibraryView
+from semla_ros.pipeline.library_view import LibraryView
 
 
 def only(name: str) -> AdapterMix:

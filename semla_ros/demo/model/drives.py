@@ -30,7 +30,8 @@ from semla_ros.evaluation.study.study import (
 from semla_ros.navigator.distance import CentroidBank, euclidean, novelties
 from semla_ros.navigator.encoder import OnnxImageEncoder
 from semla_ros.pipeline import build_pipeline
-from semla_ros.pipeline.settings import LiveSettings, bank_of
+from semla_ros.pipeline.library_view import bank_of
+from semla_ros.pipeline.settings import LiveSettings
 
 FPS = 5.0
 FAMILIES = ("clear", "fog", "rain", "snow", "day", "night")

@@ -35,7 +35,8 @@ from semla_ros.evaluation.analysis.frames import frame_table
 from semla_ros.evaluation.analysis.rerun import bundle_library
 from semla_ros.evaluation.study.study import Study
 from semla_ros.library.retrieval import RetrievalSettings
-from semla_ros.pipeline.settings import LiveSettings, bank_of
+from semla_ros.pipeline.library_view import bank_of
+from semla_ros.pipeline.settings import LiveSettings
 
 FIGURES = "promise.json"
 BAD = (0.3, 0.4)

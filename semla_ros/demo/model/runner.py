@@ -26,7 +26,7 @@ from semla_ros.library.fusion import merge
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.distance import DISTANCES, CentroidBank
 from semla_ros.navigator.encoder import OnnxImageEncoder
-from semla_ros.pipeline.settings import bank_of
+from semla_ros.pipeline.library_view import bank_of
 
 
 @dataclass(slots=True)

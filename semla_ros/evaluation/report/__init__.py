@@ -41,7 +41,7 @@ from semla_ros.evaluation.report.verdict import verdict
 from semla_ros.evaluation.report.words import words_section
 from semla_ros.evaluation.study.study import Study
 from semla_ros.evaluation.table import ResultTable, comma_separated, latex, markdown
-from semla_ros.pipeline.settings import bank_of
+from semla_ros.pipeline.library_view import bank_of
 
 PAGE, TABLES, REPORT = "index.html", "tables.md", "report.json"
 

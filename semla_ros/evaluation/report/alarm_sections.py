@@ -16,7 +16,7 @@ from semla_ros.evaluation.study.strategies import left_out, named_like
 from semla_ros.evaluation.study.study import BoolArray, Study
 from semla_ros.evaluation.table import Cell
 from semla_ros.library.retrieval import RetrievalSettings
-from semla_ros.pipeline.settings import bank_of
+from semla_ros.pipeline.library_view import bank_of
 
 _NOTE = (
     "AUROC 0.5 is no use, less points the wrong way; found is the share of unknown frames above "

@@ -24,7 +24,8 @@ from semla_ros.evaluation.study.tasks import Task
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.distance import DISTANCES, CentroidBank
 from semla_ros.pipeline import default_bundle
-from semla_ros.pipeline.settings import LiveSettings, bank_of
+from semla_ros.pipeline.library_view import bank_of
+from semla_ros.pipeline.settings import LiveSettings
 
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Temperatures tried, in units of the bundle's."""

@@ -12,7 +12,8 @@ from semla_ros.evaluation.analysis.rerun import bundle_library, rerun, without
 from semla_ros.evaluation.study.study import GATED
 from semla_ros.navigator.encoder import OnnxImageEncoder
 from semla_ros.pipeline import build_pipeline
-from semla_ros.pipeline.settings import LiveSettings, bank_of
+from semla_ros.pipeline.library_view import bank_of
+from semla_ros.pipeline.settings import LiveSettings
 
 STEP_NS = 200_000_000
 
