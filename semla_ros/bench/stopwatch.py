@@ -29,7 +29,7 @@ from semla_ros.data.bags.serialized import SerializedMessage, read_serialized
 from semla_ros.msg import AdapterSwap
 from semla_ros.nodes.conversions import stamp_ns
 from semla_ros.nodes.latency import prefer_latency
-from semla_ros.nodes.player import header_stamp_ns, with_stamp
+from semla_ros.processes.player import header_stamp_ns, with_stamp
 from semla_ros.srv import SelectAdapters
 
 _TYPES = {"sensor_msgs/msg/Image": Image, "sensor_msgs/msg/CompressedImage": CompressedImage}

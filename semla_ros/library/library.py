@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from semla_ros.bundle import GraphWeight
 from semla_ros.core.errors import AdapterError, LibraryError
-from semla_ros.core.files.signature import TrustedKeys
 from semla_ros.core.types import Float64Array, LoraAdapter
 from semla_ros.library.contract import LibraryContract
 from semla_ros.library.entry_files import copy_adapter, disk, take_place
@@ -32,6 +32,9 @@ from semla_ros.library.staging import staging
 from semla_ros.library.statistics import DomainStatistics, statistics_path
 from semla_ros.library.storage import check_name, waits_for_adapter
 from semla_ros.library.unchanged import Stamp, stamp_of
+
+if TYPE_CHECKING:
+    from semla_ros.core.files.signature import TrustedKeys
 
 __all__ = ["AdapterLibrary", "LibraryContract"]
 

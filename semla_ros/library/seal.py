@@ -13,10 +13,13 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from semla_ros.core.errors import AdapterError
-from semla_ros.core.files.signature import MAX_SIGNATURE_BYTES, SUFFIX, Signer, TrustedKeys
 from semla_ros.core.files.whole_file import write_file
+
+if TYPE_CHECKING:
+    from semla_ros.core.files.signature import Signer, TrustedKeys
 
 SEAL_FILE = "SHA256SUMS"
 ACCEPT, REFUSE = "accept", "refuse"
@@ -258,6 +261,8 @@ def copy_signature(source: Path, target: Path) -> None:
     Raises:
         OSError: It cannot be read or written.
     """
+    from semla_ros.core.files.signature import MAX_SIGNATURE_BYTES, SUFFIX
+
     signature = source / (SEAL_FILE + SUFFIX)
     if not signature.is_file() or signature.stat().st_size > MAX_SIGNATURE_BYTES:
         return

@@ -14,13 +14,13 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save
 
 from semla_ros.core.errors import AdapterError
-from semla_ros.core.files.signature import TrustedKeys
 from semla_ros.core.files.whole_file import write_file
 from semla_ros.core.types import BASE, Float32Array, LoraAdapter, LoraLayer
 from semla_ros.library.adapter_config import (
@@ -45,6 +45,9 @@ from semla_ros.library.statistics import (
     write_statistics,
 )
 from semla_ros.library.tensor_file import Pairs, read_pairs, read_shapes
+
+if TYPE_CHECKING:
+    from semla_ros.core.files.signature import TrustedKeys
 
 __all__ = [
     "CONFIG_FILE",

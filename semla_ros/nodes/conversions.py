@@ -23,7 +23,6 @@ from vision_msgs.msg import LabelInfo, VisionClass
 from semla_ros import msg
 from semla_ros.core.answers import SUPPORT_LEVELS, SupportReading, SwapEvent
 from semla_ros.core.errors import FrameError
-from semla_ros.core.files.compressed_image import decode_compressed
 from semla_ros.core.files.image_codec import FULL_BITS, check_raw, decode_image
 from semla_ros.core.types import (
     UNLABELED_NAME,
@@ -86,6 +85,8 @@ def frame_from_compressed(
     Raises:
         FrameError: The image is damaged, too large or of another kind.
     """
+    from semla_ros.core.files.compressed_image import decode_compressed  # only such cameras
+
     rgb = decode_compressed(
         message.data, message.format, max_pixels=max_pixels, significant_bits=significant_bits
     )

@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import cv2
-import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import QoSProfile
@@ -17,10 +15,8 @@ from vision_msgs.msg import LabelInfo
 
 from semla_ros.core.answers import SegmentationResult, SupportReading, SwapEvent
 from semla_ros.core.timing import now_ms
-from semla_ros.core.types import AdapterMix, DomainEstimate, Frame, UInt8Array, Vocabulary
+from semla_ros.core.types import AdapterMix, DomainEstimate, Frame, Vocabulary
 from semla_ros.core.viz.legend import legend
-from semla_ros.core.viz.overlay import colorize, lut_of, overlay
-from semla_ros.core.viz.status import status
 from semla_ros.engine.base import EngineStatus
 from semla_ros.msg import AdapterSwap, EngineState, MixState, SupportScore
 from semla_ros.nodes import conversions, qos
@@ -80,7 +76,6 @@ class Outputs:
         }
         self._stages = self._publisher(DiagnosticArray, "~/debug/stages", qos.output_qos())
         self._vocabulary: Vocabulary | None = None
-        self._lut: UInt8Array = np.zeros((1, 3), np.uint8)
         self._told_classes, self._told_engine = _Told(REPEAT_MS), _Told(REPEAT_MS)
         self._told_mix = _Told(math.inf)
 
@@ -92,7 +87,7 @@ class Outputs:
     def announce(self, vocabulary: Vocabulary, header: Header) -> None:
         """Publish the class list if it changed, and every so often; the legend if it changed."""
         if self._vocabulary is None or vocabulary.names != self._vocabulary.names:
-            self._vocabulary, self._lut = vocabulary, lut_of(vocabulary)
+            self._vocabulary = vocabulary
             picture = legend(vocabulary)
             self._legend.publish(conversions.image_message(header, picture, "rgb8"))
         if self._told_classes.due(vocabulary.names):
@@ -130,10 +125,18 @@ class Outputs:
             self._confidence.publish(conversions.image_message(header, result.confidence, "mono8"))
         if result.support is not None:
             self._support.publish(conversions.support_message(header, result.support, result.mix))
+        if self._planner_mask.get_subscription_count():
+            labels = planner_labels(result.labels, result.vocabulary, result.support)
+            self._planner_mask.publish(conversions.mask_message(header, labels))
         if self._overlay.get_subscription_count():
-            picture = self._picture(frame, result, alpha)
-            self._overlay.publish(conversions.image_message(header, picture, "rgb8"))
-        self._publish_views(header, result)
+            from semla_ros.nodes.views import overlay_view
+
+            self._overlay.publish(overlay_view(header, frame, result, alpha))
+        if self._mask_color.get_subscription_count():
+            from semla_ros.nodes.views import color_view
+
+            self._mask_color.publish(color_view(header, result))
+        self._publish_status(header, result.mix, result.support)
 
     def publish_swap(self, event: SwapEvent, *, frame_id: str) -> None:
         """Publish one attempt to change the adapters."""
@@ -186,28 +189,13 @@ class Outputs:
             self._node.destroy_lifecycle_publisher(each)
         self._all.clear()
 
-    def _publish_views(self, header: Header, result: SegmentationResult) -> None:
-        if self._mask_color.get_subscription_count():
-            picture = colorize(result.labels, self._lut)
-            self._mask_color.publish(conversions.image_message(header, picture, "rgb8"))
-        if self._planner_mask.get_subscription_count():
-            labels = planner_labels(result.labels, result.vocabulary, result.support)
-            self._planner_mask.publish(conversions.mask_message(header, labels))
-        self._publish_status(header, result.mix, result.support)
-
     def _publish_status(
         self, header: Header, mix: AdapterMix, support: SupportReading | None
     ) -> None:
         if self._status.get_subscription_count():
-            picture = status(mix, support)
-            self._status.publish(conversions.image_message(header, picture, "rgb8"))
+            from semla_ros.nodes.views import status_view
 
-    def _picture(self, frame: Frame, result: SegmentationResult, alpha: float) -> UInt8Array:
-        height, width = result.labels.shape
-        rgb = frame.rgb
-        if rgb.shape[:2] != (height, width):  # output_size: model
-            rgb = np.asarray(cv2.resize(rgb, (width, height)), np.uint8)
-        return overlay(rgb, result.labels, self._lut, alpha=alpha)
+            self._status.publish(status_view(header, mix, support))
 
     def _publisher(
         self, kind: type[Any], name: str, profile: QoSProfile

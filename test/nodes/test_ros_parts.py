@@ -18,12 +18,12 @@ from semla_ros.engine.base import EngineStatus
 from semla_ros.nodes import conversions, qos
 from semla_ros.nodes.diagnostics import Snapshot, resident_bytes, statuses
 from semla_ros.nodes.parameters import descriptor, unknown_overrides
-from semla_ros.nodes.player import due_times, header_stamp_ns, with_stamp
 from semla_ros.nodes.statistics import FrameStatistics, percentile
 from semla_ros.nodes.transport_loss import LossReport
 from semla_ros.nodes.worker import WorkerReport
 from semla_ros.pipeline.clock import StampReport
 from semla_ros.pipeline.health import PipelineHealth
+from semla_ros.processes.player import due_times, header_stamp_ns, with_stamp
 
 MIX = AdapterMix(("fog", "base"), (0.75, 0.25))
 

@@ -193,11 +193,11 @@ def test_a_stalled_camera_makes_support_stale_and_repeats_no_mask(robot, make_im
 
 
 def test_overlay_is_made_only_for_somebody(robot, make_image, scene, monkeypatch):
-    from semla_ros.nodes import outputs
+    from semla_ros.nodes import views
 
     made = []
-    original = outputs.overlay
-    monkeypatch.setattr(outputs, "overlay", lambda *a, **k: made.append(1) or original(*a, **k))
+    original = views.overlay
+    monkeypatch.setattr(views, "overlay", lambda *a, **k: made.append(1) or original(*a, **k))
     with robot() as it:
         masks = it.listen("mask", Image)
         it.send(make_image(scene), lambda: len(masks) >= 3)
