@@ -30,6 +30,7 @@ ON_DEMAND = (
     "core.viz.overlay",  # somebody looks
     "core.viz.status",
     "engine.tensorrt",  # engine: tensorrt
+    "library.editing",  # semla library
     "nodes.nav2_guard",
     "nodes.views",
 )
