@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, cast
 
 from rclpy.clock import ROSClock
@@ -19,6 +20,7 @@ from semla_ros.nodes.camera import Camera, ImageMessage
 from semla_ros.nodes.freshness import Freshness
 from semla_ros.nodes.outputs import Outputs
 from semla_ros.nodes.statistics import FrameStatistics
+from semla_ros.nodes.transport_loss import LossReport
 from semla_ros.nodes.worker import Worker, WorkerReport
 from semla_ros.pipeline import AdaptivePipeline
 
@@ -36,12 +38,32 @@ class _Arrival(NamedTuple):
     age_s: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class StreamReport:
+    """How images come and are worked on.
+
+    Attributes:
+        topic: The image topic, resolved.
+        publishers: How many it has.
+        incompatible: Publishers seen whose QoS does not fit.
+        stale: Whether the camera has stalled.
+        losses: Images that never came.
+        worker: The worker's counters, None while there is none.
+    """
+
+    topic: str = ""
+    publishers: int = 0
+    incompatible: int = 0
+    stale: bool = False
+    losses: LossReport = field(default_factory=LossReport)
+    worker: WorkerReport | None = None
+
+
 class FrameStream:
     """Camera, worker and pipeline, wired for as long as the node is active.
 
     Attributes:
         camera: Where images come from.
-        stale: Whether the camera has stalled.
     """
 
     def __init__(
@@ -63,7 +85,7 @@ class FrameStream:
         self._since_ns = conversions.stamp_ns(self._header.stamp)
         self._estimate: DomainEstimate | None = None
         self._newest: _Arrival | None = None
-        self.stale = False
+        self._stale = False
         pipeline.interrupted()  # what was seen before the node was deactivated
         outputs.forget()
         self._announce()
@@ -77,14 +99,22 @@ class FrameStream:
         if not self._worker.stop(patience_s):
             _log.error("the frame in hand does not end: the inference hangs")
 
-    def report(self) -> WorkerReport:
-        """Return the worker's counters."""
-        return self._worker.report()
+    def report(self) -> StreamReport:
+        """Return how images come and are worked on; called periodically."""
+        camera = self.camera
+        return StreamReport(
+            camera.topic,
+            camera.publishers(),
+            camera.incompatible,
+            self._stale,
+            camera.losses.report(),
+            self._worker.report(),
+        )
 
     def check(self) -> None:
         """Notice a stalled camera and say so for as long as it lasts; called periodically."""
-        self.stale = self._freshness.silence_s() > self._config().stale_timeout_s
-        if self.stale:
+        self._stale = self._freshness.silence_s() > self._config().stale_timeout_s
+        if self._stale:
             self._statistics.went_stale()
             observed_ns = self._pipeline.interrupted()
             header = Header(

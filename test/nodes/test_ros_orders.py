@@ -244,10 +244,10 @@ def test_a_failing_engine_is_an_error_until_it_works_again(robot, make_image, sc
         it.send(make_image(scene), lambda: masks)
         it.node._pipeline.engine.fail_at = {"infer"}
         for _ in range(ERROR_AFTER):
-            before = it.node._stream.report().errors.get("EngineError", 0)
+            before = it.node._stream.report().worker.errors.get("EngineError", 0)
             it.send(
                 make_image(scene),
-                lambda b=before: it.node._stream.report().errors.get("EngineError", 0) > b,
+                lambda b=before: it.node._stream.report().worker.errors.get("EngineError", 0) > b,
             )
         status, facts = it.diagnosed("inference", lambda s, _: s.level == b"\x02", "ERROR")
         assert "in a row" in status.message
