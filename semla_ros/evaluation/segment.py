@@ -32,7 +32,6 @@ from semla_ros.engine.windows import (
     single_window,
     sliding_window,
 )
-from semla_ros.evaluation.analysis.rerun import bundle_library
 from semla_ros.evaluation.mixes import mix_of
 from semla_ros.evaluation.segment_files import SegmentedImage, write_results
 from semla_ros.library.library import AdapterLibrary
@@ -183,7 +182,7 @@ class Segmenter:
         """
         bundle = open_bundle(request.bundle)
         spec = bundle.manifest.navigator
-        library = bundle_library(bundle)
+        library = AdapterLibrary.of(bundle)
         if request.mix == AUTO and spec is None:
             raise ConfigError(
                 f"bundle {bundle.manifest.name!r} has no navigator: give --mix none, uniform, "

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from semla_ros.bundle import GraphWeight
+from semla_ros.bundle import GraphWeight, ModelBundle
 from semla_ros.core.errors import AdapterError, LibraryError
 from semla_ros.core.types import Float64Array, LoraAdapter
 from semla_ros.library.contract import LibraryContract
@@ -103,6 +103,33 @@ class AdapterLibrary:
             by_name, base_model, encoder, dim, unsealed=unsealed, trusted=trusted
         )
         return cls(root, contract, memory_bytes=memory_bytes)
+
+    @classmethod
+    def of(
+        cls,
+        bundle: ModelBundle,
+        *,
+        root: Path | None = None,
+        memory_bytes: int = DEFAULT_BYTES,
+        unsealed: str = ACCEPT,
+        trusted: TrustedKeys | None = None,
+    ) -> AdapterLibrary:
+        """Return the library of `bundle`; `root` is another folder for it, the rest as in `open`.
+
+        Raises:
+            LibraryError: No such folder.
+        """
+        manifest, navigator = bundle.manifest, bundle.manifest.navigator
+        return cls.open(
+            bundle.library if root is None else root,
+            layers=manifest.layers,
+            base_model=manifest.base_model,
+            encoder=navigator.identity if navigator else None,
+            dim=navigator.dim if navigator else None,
+            memory_bytes=memory_bytes,
+            unsealed=unsealed,
+            trusted=trusted,
+        )
 
     @property
     def statistics(self) -> Mapping[str, DomainStatistics]:

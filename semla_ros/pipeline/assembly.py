@@ -143,13 +143,9 @@ def _trusted(config: Config) -> TrustedKeys | None:
 def _open_library(
     bundle: ModelBundle, root: Path, config: Config, trusted: TrustedKeys | None
 ) -> AdapterLibrary:
-    navigator = bundle.manifest.navigator
-    library = AdapterLibrary.open(
-        root,
-        layers=bundle.manifest.layers,
-        base_model=bundle.manifest.base_model,
-        encoder=navigator.identity if navigator else None,
-        dim=navigator.dim if navigator else None,
+    library = AdapterLibrary.of(
+        bundle,
+        root=root,
         memory_bytes=config.library_memory_mib * _MIB,
         unsealed=config.unsealed_adapters,
         trusted=trusted,

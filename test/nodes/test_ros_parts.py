@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from rcl_interfaces.msg import ParameterDescriptor
-from semla_ros.msg import AdapterSwap, SupportScore
+from semla_ros.msg import AdapterSwap, EngineState, SupportScore
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from semla_ros.core.answers import SupportReading, SwapEvent
 from semla_ros.core.config import PARAMETERS, Config
 from semla_ros.core.types import AdapterMix, DomainEstimate, Vocabulary
-from semla_ros.engine.base import EngineStatus
+from semla_ros.engine.base import BUILDING, READY, EngineStatus
 from semla_ros.nodes import conversions, qos
 from semla_ros.nodes.diagnostics import Snapshot, resident_bytes, statuses
 from semla_ros.nodes.parameters import descriptor, unknown_overrides
@@ -267,6 +267,10 @@ def test_unsealed_adapters_are_counted_and_named(names, told):
     ]
     assert status.level == b"\x00"
     assert {v.key: v.value for v in status.values}["unsealed"] == told
+
+
+def test_the_states_of_an_engine_are_those_of_its_message():
+    assert (EngineState.READY, EngineState.BUILDING) == (READY, BUILDING)
 
 
 def test_rates_do_not_divide_by_time_that_stands_still(monkeypatch):

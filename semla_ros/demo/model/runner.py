@@ -52,13 +52,7 @@ class Runner:
         spec = bundle.manifest.navigator
         if spec is None:
             raise BundleError("expected a bundle with a navigator, got one without")
-        library = AdapterLibrary.open(
-            bundle.library,
-            layers=bundle.manifest.layers,
-            base_model=bundle.manifest.base_model,
-            encoder=spec.identity,
-            dim=spec.dim,
-        )
+        library = AdapterLibrary.of(bundle)
         if library.problems:
             raise BundleError(f"expected a sound library, got problems {dict(library.problems)!r}")
         return cls(
