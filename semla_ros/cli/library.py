@@ -39,7 +39,7 @@ def open_library(folder: Path) -> AdapterLibrary:
 def _library(args: argparse.Namespace) -> int:
     if args.action in _VERBS:
         return _VERBS[args.action].run(args)
-    from semla_ros.library.editing import remove_adapter, rename_adapter
+    from semla_ros.prepare.adapters.changes import remove_adapter, rename_adapter
 
     library = open_library(args.folder)
     if args.action == "add":
@@ -59,7 +59,7 @@ def _add(library: AdapterLibrary, source: Path, name: str | None) -> AdapterLibr
     """Return the library with the adapter in `source`, in whatever layout it was saved."""
     import tempfile
 
-    from semla_ros.library.editing import add_adapter
+    from semla_ros.prepare.adapters.changes import add_adapter
     from semla_ros.prepare.bundler.adapter_files import plain_folder
 
     source = source.resolve()
@@ -76,7 +76,7 @@ def _seal_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _seal(args: argparse.Namespace) -> int:
-    from semla_ros.library.sealing import seal_domains
+    from semla_ros.prepare.adapters.sealing import seal_domains
 
     sealed = seal_domains(args.folder, args.name, replace=args.replace)
     for name in sealed:

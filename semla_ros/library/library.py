@@ -16,7 +16,7 @@ from semla_ros.core.errors import AdapterError, LibraryError
 from semla_ros.core.types import Float64Array, LoraAdapter
 from semla_ros.library.contract import LibraryContract
 from semla_ros.library.memory import DEFAULT_BYTES, AdapterMemory
-from semla_ros.library.reports import disk, report_silence, report_unsealed
+from semla_ros.library.reports import report_silence, report_unsealed
 from semla_ros.library.seal import ACCEPT, SEAL_FILE, TENSOR_FILE
 from semla_ros.library.spread import PooledSpread, StatisticsStore
 from semla_ros.library.statistics import DomainStatistics
@@ -33,14 +33,14 @@ _LOG = logging.getLogger(__name__)
 class AdapterLibrary:
     """A snapshot of a library folder; reading is thread-safe.
 
-    What changes the folder (`library.editing`) returns the next snapshot; this one keeps answering
-    as before for what it has read, so that a running swap never sees half a change.
+    `reload` returns the next one; this one keeps answering as before for what it has read, so that
+    a running swap never sees half a change.
 
     Attributes:
         root: The folder.
-        contract: What its adapters must fit.
-        names: Adapters that serve, sorted.
-        centroids: (K, D) float64, in the order of `names`.
+        contract: What an adapter must fit to serve.
+        names: The adapters that serve.
+        centroids: (K, D) float64, theirs; zeros without a navigator.
     """
 
     def __init__(
@@ -60,9 +60,13 @@ class AdapterLibrary:
         self._statistics = StatisticsStore()
         self._problems: dict[str, str] = {}
         self._stamps: dict[str, Stamp | None] = {}
-        with disk(f"read the library {str(root)!r}"):
+        try:
             self.names = self._scan(before)
             self._unsealed = tuple(n for n in self.names if not (root / n / SEAL_FILE).exists())
+        except OSError as error:
+            raise LibraryError(
+                f"cannot read the library {str(root)!r}: {error}: check space and rights"
+            ) from error
         report_unsealed(self._unsealed, of=len(self.names))
         shared = before if before and before._statistics is self._statistics else None
         self.centroids: Float64Array = shared.centroids if shared else self._stack_centroids()

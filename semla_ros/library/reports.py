@@ -1,27 +1,16 @@
-"""What is said of a library as a whole, in the log and where the disk refuses."""
+"""What the log says of a library as a whole."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-from semla_ros.core.errors import LibraryError
 from semla_ros.library.spread import StatisticsStore
 
 _LOG = logging.getLogger(__name__)
 
 _SHOWN = 8
 """Names in one line of the log."""
-
-
-@contextmanager
-def disk(action: str) -> Iterator[None]:
-    """Tell what the disk refuses as a LibraryError of `action`."""
-    try:
-        yield
-    except OSError as error:
-        raise LibraryError(f"cannot {action}: {error}: check space and rights") from error
 
 
 def report_silence(statistics: StatisticsStore, *, of: int) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from semla_ros.core.config import Config
-from semla_ros.engine.base import BUILDING
+from semla_ros.engine.contract import BUILDING
 from semla_ros.nodes.statistics import FrameValues
 from semla_ros.nodes.stream import StreamReport
 from semla_ros.nodes.verdicts import of_adapters, of_errors, of_losses

@@ -17,7 +17,7 @@ from semla_ros.core.answers import SegmentationResult, SupportReading, SwapEvent
 from semla_ros.core.timing import now_ms
 from semla_ros.core.types import AdapterMix, DomainEstimate, Frame, Vocabulary
 from semla_ros.core.viz.legend import legend
-from semla_ros.engine.base import EngineStatus
+from semla_ros.engine.contract import EngineStatus
 from semla_ros.msg import AdapterSwap, EngineState, MixState, SupportScore
 from semla_ros.nodes import conversions, qos
 from semla_ros.nodes.planner import planner_label_info, planner_labels

@@ -181,9 +181,9 @@ class SegmenterNode(LifecycleNode):
         gc.collect()
         gc.freeze()  # what lives as long as the model need not be looked at again
         engine, library = self._pipeline.engine, self._pipeline.library
-        what = (self._pipeline.bundle.manifest.name, len(library.names), engine.name)
+        what = (self._pipeline.bundle.manifest.name, len(library.names), engine.facts.name)
         text = "bundle %r with %d adapters, engine %s in %s, %s"
-        _log.info(text, *what, engine.precision, engine.reason)
+        _log.info(text, *what, engine.facts.precision, engine.facts.reason)
         for name, reason in library.problems.items():
             _log.error("adapter %s does not serve: %s", name, reason)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from semla_ros.engine.base import EngineStatus
+from semla_ros.engine.contract import EngineStatus
 from semla_ros.pipeline.clock import StampReport
 
 

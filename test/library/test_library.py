@@ -13,9 +13,11 @@ from safetensors.numpy import load_file, save_file
 
 from semla_ros.core.errors import AdapterError, LibraryError
 from semla_ros.library import unchanged
-from semla_ros.library.editing import add_adapter, remove_adapter, rename_adapter
-from semla_ros.library.statistics import DomainStatistics, statistics_path, write_statistics
-from semla_ros.library.storage import TENSOR_FILE, read_adapter
+from semla_ros.library.seal import TENSOR_FILE
+from semla_ros.library.statistics import DomainStatistics, statistics_path
+from semla_ros.library.storage import read_adapter
+from semla_ros.prepare.adapters.changes import add_adapter, remove_adapter, rename_adapter
+from semla_ros.prepare.adapters.write import write_statistics
 
 
 def hidden(root):

@@ -12,18 +12,11 @@ from hypothesis import strategies as st
 
 from semla_ros.core.errors import AdapterError
 from semla_ros.library import tensor_file
-from semla_ros.library.editing import add_adapter, rename_adapter
-from semla_ros.library.seal import (
-    CONFIG_FILE,
-    SEAL_FILE,
-    TENSOR_FILE,
-    parse_seal,
-    read_seal,
-    reseal_file,
-    write_seal,
-)
+from semla_ros.library.seal import CONFIG_FILE, SEAL_FILE, TENSOR_FILE, parse_seal, read_seal
 from semla_ros.library.statistics import statistics_path
 from semla_ros.library.storage import read_adapter
+from semla_ros.prepare.adapters.changes import add_adapter, rename_adapter
+from semla_ros.prepare.adapters.seals import reseal_file, write_seal
 
 STATISTICS = "fog_statistics.npz"
 PARTS = (CONFIG_FILE, TENSOR_FILE, STATISTICS, "LICENSE")

@@ -8,9 +8,9 @@ from signing import Minisign
 
 from semla_ros.core.errors import AdapterError
 from semla_ros.core.files.signature import read_trusted_keys
-from semla_ros.library.editing import add_adapter, remove_adapter
-from semla_ros.library.seal import SEAL_FILE, write_seal
-from semla_ros.library.storage import TENSOR_FILE
+from semla_ros.library.seal import SEAL_FILE, TENSOR_FILE
+from semla_ros.prepare.adapters.changes import add_adapter, remove_adapter
+from semla_ros.prepare.adapters.seals import write_seal
 
 
 @pytest.fixture

@@ -30,7 +30,6 @@ ON_DEMAND = (
     "core.viz.overlay",  # somebody looks
     "core.viz.status",
     "engine.tensorrt",  # engine: tensorrt
-    "library.editing",  # semla library
     "nodes.nav2_guard",
     "nodes.views",
 )

@@ -10,10 +10,11 @@ import pytest
 from semla_ros.core.config import updated
 from semla_ros.core.novelty import EmbeddingSample, NoveltyAlarm
 from semla_ros.evaluation.study.gate import GateReplay, gated_mixes
-from semla_ros.library.editing import remove_adapter
-from semla_ros.library.statistics import read_statistics, write_statistics
+from semla_ros.library.statistics import read_statistics
 from semla_ros.pipeline.library_view import bank_of
 from semla_ros.pipeline.settings import LiveSettings
+from semla_ros.prepare.adapters.changes import remove_adapter
+from semla_ros.prepare.adapters.write import write_statistics
 
 DOMAINS = ("blue", "green", "red")
 
