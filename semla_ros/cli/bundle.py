@@ -95,7 +95,7 @@ def _bundle(args: argparse.Namespace) -> int:
     if args.action == "import":
         return _import(args)
     from semla_ros.bundle import open_bundle
-    from semla_ros.library.opening import open_library
+    from semla_ros.library.library import AdapterLibrary
 
     if args.action == "verify":
         bundle = open_bundle(args.folder, trusted=trusted_keys(args))
@@ -113,7 +113,7 @@ def _bundle(args: argparse.Namespace) -> int:
     print(f"classes       {', '.join(manifest.vocabulary.names)}")
     graphs = sorted({layer.graph for layer in layers})
     print(f"adaptable     {len(layers)} layers in {', '.join(graphs)}")
-    library = open_library(bundle)
+    library = AdapterLibrary.of(bundle)
     print(f"adapters      {', '.join(library.names) or 'none'}")
     for name, problem in library.problems.items():
         print(f"unusable      {name}: {problem}")

@@ -32,9 +32,9 @@ def _library(args: argparse.Namespace) -> int:
     if args.action in _VERBS:
         return _VERBS[args.action].run(args)
     from semla_ros.bundle import open_bundle
-    from semla_ros.library.opening import open_library
+    from semla_ros.library.library import AdapterLibrary
 
-    library = open_library(open_bundle(args.folder, verify=False))
+    library = AdapterLibrary.of(open_bundle(args.folder, verify=False))
     if args.action != "list":
         library = _changed(library, args)
     for name in library.names:

@@ -19,7 +19,7 @@ from semla_ros.evaluation.study.run import StudyRequest, run_study
 from semla_ros.evaluation.study.session import StudySettings
 from semla_ros.evaluation.study.study import Study
 from semla_ros.evaluation.study.tasks import tasks_of
-from semla_ros.library.opening import open_library
+from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.statistics import DomainStatistics
 from semla_ros.loop.sources import Sources, gather, parted
 from semla_ros.navigator.prompts import read_prompts
@@ -104,7 +104,7 @@ def find_gaps(request: GapsRequest) -> GapsFound:
     if missing:
         raise ConfigError(f"expected captures or recordings, found no {missing[0]!r}")
     require_new(request.out)
-    library = open_library(bundle)
+    library = AdapterLibrary.of(bundle)
     centroids = library.centroids
 
     def distances(embeddings: Float64Array) -> Float64Array:
