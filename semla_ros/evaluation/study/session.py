@@ -17,7 +17,7 @@ from semla_ros.data.labels.source import DEFAULT_TOLERANCE_NS
 from semla_ros.evaluation.metrics import Int64Array
 from semla_ros.evaluation.run import versions
 from semla_ros.evaluation.study.gate import GateReplay, with_trigger
-from semla_ros.evaluation.study.scoring import score_frame
+from semla_ros.evaluation.study.observation import score_frame
 from semla_ros.evaluation.study.strategies import (
     DEFAULT_STRATEGIES,
     Strategy,

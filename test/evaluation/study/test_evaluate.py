@@ -12,13 +12,13 @@ import yaml
 
 from semla_ros.core.answers import known
 from semla_ros.core.errors import BagError, ConfigError, EvaluationError
+from semla_ros.data import sequence_source as sources
 from semla_ros.data.inputs import InputFrame, InputOptions, open_input
 from semla_ros.data.labels.domains import DomainTable
 from semla_ros.data.labels.label_map import read_label_map
 from semla_ros.data.labels.source import FolderTruth, TopicTruth
 from semla_ros.evaluation.replay import replay
 from semla_ros.evaluation.result import RunInfo
-from semla_ros.evaluation.study import source as sources
 from semla_ros.evaluation.study.evaluate import evaluate
 from semla_ros.evaluation.study.session import Session, StudySettings
 from semla_ros.evaluation.study.study import SequenceResult, StrategyResult
@@ -171,7 +171,7 @@ def test_a_domain_without_its_adapter_has_no_oracle(open_session, subject) -> No
 class _Breaking:
     """Frames that end in an error."""
 
-    shots_of: Iterator[InputFrame]
+    frames: Iterator[InputFrame]
     error: BaseException
     at: int
     topic: str = ""
@@ -179,10 +179,10 @@ class _Breaking:
     files: tuple[Path, ...] = ()
 
     def read(self, **_: object) -> Iterator[InputFrame]:
-        for shot in self.shots_of:
-            if shot.index == self.at:
+        for frame in self.frames:
+            if frame.index == self.at:
                 raise self.error
-            yield shot
+            yield frame
 
 
 @pytest.mark.parametrize("error", [BagError("the disk is gone"), KeyboardInterrupt()])

@@ -14,6 +14,7 @@ from semla_ros.evaluation.study import tasks as work
 from semla_ros.evaluation.study.run import StudyOutcome, StudyRequest, run_study
 from semla_ros.evaluation.study.session import StudySettings, evaluated_sha256
 from semla_ros.evaluation.study.store import FRAMES, RESULTS, frames_table, load_study
+from semla_ros.evaluation.study.study import Study
 from semla_ros.evaluation.study.tasks import Task, tasks_of
 
 from .conftest import SETTINGS
@@ -151,10 +152,10 @@ def test_an_interrupted_run_keeps_what_is_done_and_goes_on(
 def test_a_full_disk_keeps_what_is_written(request_for, monkeypatch: pytest.MonkeyPatch) -> None:
     original = running.write_shard
 
-    def full(folder: Path, shard) -> None:
-        if shard.name == "folder":
+    def full(folder: Path, study: Study, timings: object) -> None:
+        if study.recordings[0].name == "folder":
             raise EvaluationError("cannot write 'x': No space left on device")
-        original(folder, shard)
+        original(folder, study, timings)
 
     monkeypatch.setattr(running, "write_shard", full)
     outcome = run_study(request_for())
