@@ -16,7 +16,7 @@ import psutil
 
 from semla_ros.core.errors import EvaluationError
 from semla_ros.core.files.structured_text import from_json
-from semla_ros.evaluation.files import finite, write_file
+from semla_ros.evaluation.files import plain, write_file
 from semla_ros.evaluation.run import versions
 
 Cell = str | int | float | bool | None
@@ -106,7 +106,7 @@ def save_record(record: BenchRecord, path: Path) -> None:
         "notes": list(record.notes),
         **record.extra,
     }
-    text = json.dumps(finite(content), indent=1, allow_nan=False)
+    text = json.dumps(plain(content), indent=1, allow_nan=False)
     write_file(path, (text + "\n").encode())
 
 

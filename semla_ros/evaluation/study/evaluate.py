@@ -33,7 +33,7 @@ from semla_ros.navigator.support import support_score
 _LOG = logging.getLogger(__name__)
 _SHOWN_PROBLEMS = 3
 INTERRUPTED = "interrupted by the user"
-Progress = Callable[[int], None]
+Progress = Callable[[int], object]
 """Called with the number of masks made since the last call."""
 
 

@@ -87,6 +87,17 @@ class Observation:
         """Sensor time."""
         return self.frame.stamp_ns
 
+    @property
+    def known_embedding(self) -> Float32Array:
+        """(D,) float32.
+
+        Raises:
+            EvaluationError: There is no navigator.
+        """
+        if self.embedding is None:
+            raise EvaluationError("expected a bundle with a navigator, got one without")
+        return self.embedding
+
 
 def score_frame(
     labels: LabelArray,

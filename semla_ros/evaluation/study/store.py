@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from semla_ros.core.files.npz_file import read_arrays
 from semla_ros.core.files.structured_text import from_json
 from semla_ros.core.mask_signals import SIGNALS
 from semla_ros.core.shown import utf8
-from semla_ros.evaluation.files import json_text, write_file
+from semla_ros.evaluation.files import json_text, typed, write_file
 from semla_ros.evaluation.metrics import mean_iou
 from semla_ros.evaluation.result import SkippedRecord
 from semla_ros.evaluation.study.scores import summary
@@ -70,9 +69,9 @@ def study_files(study: Study) -> dict[str, bytes]:
     recordings = [_recording_to(r, f"r{i:05d}", arrays) for i, r in enumerate(study.recordings)]
     data = {
         "format": FORMAT,
-        "info": asdict(study.info),
+        "info": study.info,
         "summary": summary(study),
-        "notes": list(study.notes),
+        "notes": study.notes,
         "recordings": recordings,
     }
     stream = io.BytesIO()
@@ -94,11 +93,11 @@ def load_study(path: Path) -> Study:
     data = _read_json(folder / RESULTS)
     arrays = _read_arrays(folder / FRAMES)
     try:
-        info = StudyInfo(**{k: _frozen(v) for k, v in data["info"].items()})
+        info = typed(StudyInfo, data["info"])
         recordings = tuple(
             _recording_from(r, f"r{i:05d}", arrays, info) for i, r in enumerate(data["recordings"])
         )
-        study = Study(info, recordings, tuple(data["notes"]))
+        study = Study(info, recordings, typed(tuple[str, ...], data["notes"]))
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise EvaluationError(
             f"{str(folder)!r} holds a damaged study ({error!r}): evaluate again"
@@ -160,12 +159,12 @@ def _recording_to(recording: SequenceResult, key: str, arrays: _Arrays) -> dict[
         "name": recording.name,
         "topic": recording.topic,
         "frames": recording.frames,
-        "domains": list(domains),
+        "domains": domains,
         "strategies": list(recording.results),
-        "skipped": [asdict(s) for s in recording.skipped],
-        "notes": list(recording.notes),
+        "skipped": recording.skipped,
+        "notes": recording.notes,
         "ended_early": recording.ended_early,
-        "probe_crc32": list(recording.probe_crc32),
+        "probe_crc32": recording.probe_crc32,
     }
 
 
@@ -200,10 +199,10 @@ def _recording_from(
         domains=tuple(domains[i] for i in places.tolist()),
         levels=tuple(_LEVELS[i] for i in levels.tolist()),
         results=results,
-        skipped=tuple(SkippedRecord(**s) for s in data["skipped"]),
-        notes=tuple(data["notes"]),
+        skipped=typed(tuple[SkippedRecord, ...], data["skipped"], "skipped"),
+        notes=typed(tuple[str, ...], data["notes"], "notes"),
         ended_early=str(data["ended_early"]),
-        probe_crc32=tuple(int(v) for v in data["probe_crc32"]),
+        probe_crc32=typed(tuple[int, ...], data["probe_crc32"], "probe_crc32"),
         **taken,
     )
 
@@ -215,11 +214,6 @@ def _fitting(arrays: _Arrays, name: str, kind: type, shape: tuple[int, ...]) -> 
         expected = f"{shape} of {np.dtype(kind)}"
         raise ValueError(f"{name}: expected {expected}, got {found.shape} of {found.dtype}")
     return found
-
-
-def _frozen(value: Any) -> Any:  # noqa: ANN401  any JSON value
-    """Return lists as tuples."""
-    return tuple(_frozen(v) for v in value) if isinstance(value, list) else value
 
 
 def _read_json(path: Path) -> dict[str, Any]:

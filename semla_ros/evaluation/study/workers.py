@@ -26,6 +26,7 @@ from functools import lru_cache
 from typing import Any, ClassVar
 
 from semla_ros.core.errors import EngineUnavailableError, EvaluationError, SemlaError
+from semla_ros.evaluation.study.evaluate import Progress
 from semla_ros.evaluation.study.session import Session, StudySettings
 from semla_ros.evaluation.study.tasks import Task, TaskResult, carry_out
 
@@ -35,7 +36,6 @@ _GRACE_S = 60.0
 LOCAL = "local"
 """`--ray local`: a cluster of this machine's processes, made for the run."""
 OnDone = Callable[[Task, TaskResult], None]
-OnProgress = Callable[[int], object]
 _Done = Generator[tuple[Task, TaskResult], None, None]
 
 
@@ -44,7 +44,7 @@ def run_tasks(
     settings: StudySettings,
     *,
     on_done: OnDone,
-    on_progress: OnProgress = lambda _: None,
+    on_progress: Progress = lambda _: None,
     jobs: int = 1,
     ray: str = "",
 ) -> None:
@@ -96,7 +96,7 @@ def threads_each(settings: StudySettings, workers: int) -> StudySettings:
     return replace(settings, changes={**settings.changes, "threads": threads})
 
 
-def _here(tasks: Sequence[Task], settings: StudySettings, on_progress: OnProgress) -> _Done:
+def _here(tasks: Sequence[Task], settings: StudySettings, on_progress: Progress) -> _Done:
     with closing(Session(settings)) as session:
         for task in tasks:
             result = carry_out(session, task, progress=on_progress)
@@ -106,7 +106,7 @@ def _here(tasks: Sequence[Task], settings: StudySettings, on_progress: OnProgres
 
 
 def _by_processes(
-    tasks: Sequence[Task], settings: StudySettings, *, jobs: int, on_progress: OnProgress
+    tasks: Sequence[Task], settings: StudySettings, *, jobs: int, on_progress: Progress
 ) -> _Done:
     workers = min(jobs, len(tasks))
     context = multiprocessing.get_context("spawn")

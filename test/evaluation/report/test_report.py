@@ -12,10 +12,10 @@ pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'semla-r
 
 from semla_ros.evaluation import extra
 from semla_ros.evaluation.analysis.detection import BadMasks
+from semla_ros.evaluation.analysis.drive_tables import curve_table
 from semla_ros.evaluation.analysis.frames import SIGNALS
 from semla_ros.evaluation.page import BadFrame, worst_grid
 from semla_ros.evaluation.report import PAGE, study_page, write_report
-from semla_ros.evaluation.report.drive_sections import curve_table
 from semla_ros.evaluation.report.findings import findings
 from semla_ros.evaluation.report.sections import page_fills, support_sections
 from semla_ros.evaluation.report.verdict import verdict
@@ -103,7 +103,7 @@ def test_without_the_extra_the_tables_remain(study, tmp_path, monkeypatch):
 
     for name in ("calibration", "detection"):
         monkeypatch.setattr(f"semla_ros.evaluation.analysis.{name}.evaluate_extra", missing)
-    for name in ("library_map", "plots"):
+    for name in ("library_sections", "plots"):
         monkeypatch.setattr(f"semla_ros.evaluation.report.{name}.evaluate_extra", missing)
     write_report(study, tmp_path)
     page = (tmp_path / PAGE).read_text()
