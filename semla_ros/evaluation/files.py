@@ -14,6 +14,7 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 from semla_ros.core.errors import EvaluationError
 from semla_ros.core.files import whole_file
 from semla_ros.core.files.checks import boolean, integer, number, unfit
+from semla_ros.core.files.structured_text import from_json
 from semla_ros.core.shown import utf8
 from semla_ros.core.types import AdapterMix
 
@@ -34,6 +35,22 @@ def write_file(path: Path, content: bytes | str) -> Path:
 def json_text(value: object) -> str:
     """Return data as JSON for people and tools, see `plain`."""
     return json.dumps(plain(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_json(path: Path, *, what: str, max_bytes: int) -> Any:  # noqa: ANN401  any JSON
+    """Return what a JSON file of at most `max_bytes` holds.
+
+    Raises:
+        EvaluationError: It cannot be read; the message calls it `what`.
+    """
+    where = f"cannot read {what} from {str(path)!r}"
+    try:
+        size = path.stat().st_size
+        if size <= max_bytes:
+            return from_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise EvaluationError(f"{where}: {error}") from error
+    raise EvaluationError(f"{where}: expected at most {max_bytes} bytes, got {size}")
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401  any data

@@ -13,9 +13,8 @@ from typing import Any
 
 from semla_ros.core.answers import SupportReading, SwapEvent, known
 from semla_ros.core.errors import EvaluationError, SemlaError
-from semla_ros.core.files.structured_text import from_json
 from semla_ros.core.types import AdapterMix
-from semla_ros.evaluation.files import json_text, plain, typed, write_file
+from semla_ros.evaluation.files import json_text, plain, read_json, typed, write_file
 from semla_ros.evaluation.metrics import percentiles
 
 FORMAT = 1
@@ -207,12 +206,7 @@ def load_result(path: Path) -> ReplayResult:
     Raises:
         EvaluationError: Missing, of another format, or edited beyond reading.
     """
-    try:
-        if path.stat().st_size > MAX_RESULT_BYTES:
-            raise EvaluationError(f"{str(path)!r} is over {MAX_RESULT_BYTES} bytes: no result")
-        data = from_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise EvaluationError(f"cannot read results from {str(path)!r}: {error}") from error
+    data = read_json(path, what="results", max_bytes=MAX_RESULT_BYTES)
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise EvaluationError(
             f"expected results of format {FORMAT} in {str(path)!r}: replay the recording again"

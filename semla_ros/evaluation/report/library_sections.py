@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from semla_ros.bundle import ModelBundle
-from semla_ros.core.files.structured_text import from_json
+from semla_ros.core.errors import EvaluationError
 from semla_ros.core.types import Float64Array
 from semla_ros.evaluation.analysis.detection import alarms, family_patterns, rates
 from semla_ros.evaluation.analysis.families import FamilyAlarm, family_alarms
@@ -19,6 +19,7 @@ from semla_ros.evaluation.analysis.summary import weights_by_domain
 from semla_ros.evaluation.bars import weight_bars
 from semla_ros.evaluation.drawing import Fill, charted
 from semla_ros.evaluation.extra import evaluate_extra
+from semla_ros.evaluation.files import read_json
 from semla_ros.evaluation.page import section, table_section
 from semla_ros.evaluation.report.findings import Findings
 from semla_ros.evaluation.report.plots import projection_plot
@@ -202,8 +203,8 @@ def words_section(library: Path) -> str:
 def _words(path: Path) -> tuple[str, str]:
     """Return nearest words and captions of a cache file; one that cannot be read says nothing."""
     try:
-        content = from_json(path.read_bytes()) if path.stat().st_size <= MAX_WORDS_BYTES else {}
-    except (OSError, ValueError):
+        content = read_json(path, what="words", max_bytes=MAX_WORDS_BYTES)
+    except EvaluationError:
         content = {}
     data: dict[str, Any] = content if isinstance(content, dict) else {}
     words, captions = data.get("words", {}), data.get("captions", [])

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from semla_ros.core.errors import EvaluationError
-from semla_ros.core.files.structured_text import from_json
-from semla_ros.evaluation.files import json_text, write_file
+from semla_ros.evaluation.files import json_text, read_json, write_file
 from semla_ros.evaluation.run import versions
 from semla_ros.evaluation.study.session import StudySettings
-from semla_ros.evaluation.study.store import FORMAT, load_study, save_study
+from semla_ros.evaluation.study.store import FORMAT, MAX_JSON_BYTES, load_study, save_study
 from semla_ros.evaluation.study.study import Study
 from semla_ros.evaluation.study.tasks import Task
 
@@ -81,7 +80,7 @@ def is_finished(folder: Path) -> bool:
 def read_timings(folder: Path) -> dict[str, object]:
     """Return the timings of a shard; empty where there are none."""
     try:
-        data = from_json((folder / TIMINGS).read_bytes())
-    except (OSError, ValueError):
+        data = read_json(folder / TIMINGS, what="timings", max_bytes=MAX_JSON_BYTES)
+    except EvaluationError:
         return {}
     return data if isinstance(data, dict) else {}

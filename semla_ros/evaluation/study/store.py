@@ -16,10 +16,9 @@ import numpy as np
 from semla_ros.core.answers import SUPPORT_LEVELS
 from semla_ros.core.errors import EvaluationError
 from semla_ros.core.files.npz_file import read_arrays
-from semla_ros.core.files.structured_text import from_json
 from semla_ros.core.mask_signals import SIGNALS
 from semla_ros.core.shown import utf8
-from semla_ros.evaluation.files import json_text, typed, write_file
+from semla_ros.evaluation.files import json_text, read_json, typed, write_file
 from semla_ros.evaluation.metrics import mean_iou
 from semla_ros.evaluation.result import SkippedRecord
 from semla_ros.evaluation.study.scores import summary
@@ -90,7 +89,7 @@ def load_study(path: Path) -> Study:
         EvaluationError: Missing, of another format, or damaged.
     """
     folder = path.parent if path.name == RESULTS else path
-    data = _read_json(folder / RESULTS)
+    data = _read_facts(folder / RESULTS)
     arrays = _read_arrays(folder / FRAMES)
     try:
         info = typed(StudyInfo, data["info"])
@@ -216,13 +215,8 @@ def _fitting(arrays: _Arrays, name: str, kind: type, shape: tuple[int, ...]) -> 
     return found
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise EvaluationError(f"{str(path)!r} is over {MAX_JSON_BYTES} bytes: no study")
-        data = from_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise EvaluationError(f"cannot read a study from {str(path)!r}: {error}") from error
+def _read_facts(path: Path) -> dict[str, Any]:
+    data = read_json(path, what="a study", max_bytes=MAX_JSON_BYTES)
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise EvaluationError(
             f"expected a study of format {FORMAT!r} in {str(path)!r}: "
