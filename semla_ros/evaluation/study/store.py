@@ -92,11 +92,11 @@ def load_study(path: Path) -> Study:
     data = _read_facts(folder / RESULTS)
     arrays = _read_arrays(folder / FRAMES)
     try:
-        info = typed(StudyInfo, data["info"])
+        info = typed(StudyInfo, data["info"], "info")
         recordings = tuple(
             _recording_from(r, f"r{i:05d}", arrays, info) for i, r in enumerate(data["recordings"])
         )
-        study = Study(info, recordings, typed(tuple[str, ...], data["notes"]))
+        study = Study(info, recordings, typed(tuple[str, ...], data["notes"], "notes"))
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise EvaluationError(
             f"{str(folder)!r} holds a damaged study ({error!r}): evaluate again"

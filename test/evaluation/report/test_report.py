@@ -69,8 +69,11 @@ def test_the_verdict_has_the_numbers(study):
 
 def test_a_verdict_on_harm_says_harm(made):
     rows = np.full(60, 0.5)
-    tracks = {"zero-shot": made.track("zero-shot", rows), "semla": made.track("semla", rows * 0.6)}
-    one = made.recording("fog-day", ("fog-day",) * 60, rows, rows, results=tracks)
+    results = {
+        "zero-shot": made.result("zero-shot", rows),
+        "semla": made.result("semla", rows * 0.6),
+    }
+    one = made.recording("fog-day", ("fog-day",) * 60, rows, rows, results=results)
     bad = made.study([one], strategies=("zero-shot", "semla"))
     words = verdict(bad, findings(bad))
     assert words[0].startswith("Adaptation hurts: semla is -20.0 points")
@@ -186,7 +189,7 @@ def test_classes_that_do_not_count_stand_beside_the_headline(study):
 def test_the_curve_compares_triggers_with_per_frame_semla(made):
     names, rows = ("semla", "semla-gated@0.1", "semla-gated@0.5"), np.full(20, 0.6)
     results = {
-        name: replace(made.track(name, rows * share), swapped=np.arange(20) < swaps)
+        name: replace(made.result(name, rows * share), swapped=np.arange(20) < swaps)
         for name, share, swaps in zip(names, (1.0, 0.9, 0.5), (20, 2, 1), strict=True)
     }
     one = made.recording("d", ("fog-day",) * 20, rows, rows, results=results)
