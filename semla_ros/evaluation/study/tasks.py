@@ -151,9 +151,9 @@ def tasks_of(
     """
     if not inputs:
         raise EvaluationError("expected at least one input, got none")
-    named = [_named(text) for text in inputs]
-    by_name = {name: value for name, value in map(_named_labels, labels) if name}
-    common = [value for name, value in map(_named_labels, labels) if not name]
+    named = [(name, Path(path)) for name, path in map(_named, inputs)]
+    by_name = {name: value for name, value in map(_named, labels) if name}
+    common = [value for name, value in map(_named, labels) if not name]
     unknown = sorted(by_name.keys() - {name or _stem(path) for name, path in named})
     if unknown or len(common) > 1:
         raise EvaluationError(
@@ -170,16 +170,10 @@ def tasks_of(
     return tuple(tasks)
 
 
-def _named(text: str) -> tuple[str, Path]:
-    name, equals, path = text.partition("=")
-    if equals and name and not Path(text).exists():
-        return name, Path(path)
-    return "", Path(text)
-
-
-def _named_labels(text: str) -> tuple[str, str]:
+def _named(text: str) -> tuple[str, str]:
+    """Return name and value of `NAME=VALUE`; "" and `text` where there is none, or it exists."""
     name, equals, value = text.partition("=")
-    return (name, value) if equals and not Path(text).exists() else ("", text)
+    return (name, value) if equals and name and not Path(text).exists() else ("", text)
 
 
 def _stem(path: Path) -> str:
