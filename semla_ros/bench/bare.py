@@ -8,7 +8,7 @@ from itertools import cycle, islice
 
 from semla_ros.core.timing import now_ms
 from semla_ros.core.types import UInt8Array
-from semla_ros.engine.base import SegmentationEngine
+from semla_ros.engine.contract import SegmentationEngine
 
 
 def paced_ms(

@@ -15,8 +15,8 @@ from semla_ros.core.types import (
     Float32Array,
     LoraAdapter,
     UInt8Array,
-    WeightSet,
 )
+from semla_ros.core.weights import WeightSet
 from semla_ros.engine import create_engine
 from semla_ros.engine.preprocess import InputBuffer
 from semla_ros.engine.slot_buffers import SlotBuffers
@@ -24,7 +24,6 @@ from semla_ros.engine.text import TextEncoder
 from semla_ros.engine.weights import (
     SEGMENTATION_GRAPH,
     layers_of,
-    read_base_weights,
 )
 from semla_ros.pipeline.weight_set import make_weight_set
 
@@ -111,8 +110,7 @@ class HotLoading(Candidate):
         """
         self._weights = MixedWeights(material)
         self._engine = create_engine(engine, material.bundle, threads=material.threads)
-        precision = getattr(self._engine, "precision", "")
-        self.runtime = f"{engine} {precision}".strip()
+        self.runtime = f"{engine} {self._engine.facts.precision}"
 
     def prepare(self, mix: AdapterMix) -> None:
         """Merge into the idle slot."""
@@ -178,7 +176,7 @@ class SessionAnew(MadeAnew):
         """Read the base weights."""
         super().__init__(material)
         self._layers = self._weights.layers
-        self._base = read_base_weights(material.bundle, list(self._layers.values()))
+        self._base = BaseWeights.open(material.bundle)
 
     def _made(self, weight_set: WeightSet) -> Network:
         buffers = SlotBuffers(self._layers, self._base)

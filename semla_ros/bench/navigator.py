@@ -18,10 +18,11 @@ from semla_ros.bench.resources import resident_mib
 from semla_ros.bench.turns import in_turns
 from semla_ros.bundle import ModelBundle, NavigatorSpec, open_bundle
 from semla_ros.bundle.onnx_session import open_session
+from semla_ros.core.engines import BF16, F32
 from semla_ros.core.errors import EngineUnavailableError
 from semla_ros.core.types import Float32Array, Float64Array
 from semla_ros.engine.openvino_runner import OpenVinoRunner
-from semla_ros.engine.options import BF16, F32, EngineOptions
+from semla_ros.engine.options import EngineOptions
 from semla_ros.pipeline import default_bundle
 
 Embed = Callable[[Float32Array], Float32Array]

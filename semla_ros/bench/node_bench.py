@@ -132,7 +132,7 @@ def run_node_bench(request: NodeBenchRequest, *, logs: Path) -> NodeBench:
         for setup in others:
             measured += session.comparison(setup)
         return NodeBench(
-            bare.engine.name,
+            bare.engine.facts.name,
             played,
             tuple(measured),
             session.peak_hz,
