@@ -68,7 +68,7 @@ def _import(args: argparse.Namespace) -> int:
         from semla_ros.prepare.bundler.importer import ImportRequest, import_bundle
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"importing needs {error.name!r}: pip install 'semla-ros[train]'"
+            f"importing needs {error.name!r}: pip install '.[train]'"
         ) from error
 
     request = ImportRequest(

@@ -36,7 +36,7 @@ def require_tensorrt() -> None:
     if importlib.util.find_spec("tensorrt") is None:
         raise EngineUnavailableError(
             "TensorRT: expected the Python package tensorrt, found none: pip install "
-            "'semla-ros[tensorrt]', or take engine 'onnx'"
+            "'.[tensorrt]', or take engine 'onnx'"
         )
 
 

@@ -24,7 +24,7 @@ def import_open_clip() -> ModuleType:
         import open_clip
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"CLIP models need {error.name!r}: pip install 'semla-ros[train]'"
+            f"CLIP models need {error.name!r}: pip install '.[train]'"
         ) from error
 
     module: ModuleType = open_clip

@@ -175,7 +175,7 @@ def _by_text_model(spec: NavigatorSpec, model: str, prompts: str | None) -> Prom
         )
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"--text-model needs {error.name!r}: pip install 'semla-ros[train]'"
+            f"--text-model needs {error.name!r}: pip install '.[train]'"
         ) from error
     except TrainingError as error:
         raise ConfigError(
