@@ -78,7 +78,7 @@ class ParameterSpec:
 
 
 def parameter_table(parameters: Iterable[ParameterSpec]) -> str:
-    """Return the parameters as a Markdown table; the README holds a copy."""
+    """Return the parameters as a Markdown table."""
     rows = ["| parameter | default | range | set | meaning |", "| --- | --- | --- | --- | --- |"]
     for spec in parameters:
         low, high = ("" if v is None else f"{v:g}" for v in (spec.minimum, spec.maximum))
