@@ -76,6 +76,20 @@ def test_links_keep_their_targets(hooks, page, link, goes_to):
     assert text == f"see [this]({goes_to})."
 
 
+FOLDERS = ("config", "docker", "docs", "launch", "models", "requirements", "scripts", "test")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_pages_name_exist(page):
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(rf"[`\s(]((?:{'|'.join(FOLDERS)})/[\w./*-]*[\w*])", text)
+    missing = {name for name in named if not list(ROOT.glob(name))}
+    modules = set(re.findall(r"`((?:\w+/)*\w+\.py)`", text))
+    known = {str(path) for root in ("semla_ros", "test") for path in ROOT.glob(f"{root}/**/*.py")}
+    missing |= {name for name in modules if not any(path.endswith(f"/{name}") for path in known)}
+    assert missing <= {"docs/performance_gpu.json"}  # written by scripts/gpu_check
+
+
 def commands(text):
     """Return the `semla` commands in the code blocks of a page, without what stands for others."""
     blocks = re.findall(r"^```\w*\n(?:.*\n)*?```|^(?:    .*\n)+", text, re.M)
