@@ -64,7 +64,7 @@ def make_vit_b(folder: Path) -> ModelBundle:
         return random_bundle(folder, CatSegConfig(), name="vit-b of random weights")
     except ModuleNotFoundError as error:
         raise EngineUnavailableError(
-            f"making a network needs {error.name!r}: pip install 'semla-ros[train]'"
+            f"making a network needs {error.name!r}: pip install '.[train]'"
         ) from error
 
 

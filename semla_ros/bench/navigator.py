@@ -65,7 +65,7 @@ def _made(scratch: Path, *, threads: int) -> tuple[Embed, ModelBundle]:
         from semla_ros.prepare.bundler.image_tower import ImageTower
         from semla_ros.prepare.bundler.onnx_export import export_image_encoder
     except ImportError as error:
-        raise EngineUnavailableError(f"{error}: pip install 'semla-ros[train]'") from error
+        raise EngineUnavailableError(f"{error}: pip install '.[train]'") from error
     torch.set_num_threads(threads)
     size = ClipSize(
         embed_dim=_DIM, image_size=_SIDE, patch=14, vision_width=1024, vision_layers=24

@@ -260,7 +260,7 @@ def test_the_same_data_gives_the_same_bytes(result):
 def test_a_missing_matplotlib_is_said_where_the_chart_would_stand(result, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     html = timeline(course(result))
-    assert "semla-ros[evaluate]" in html
+    assert ".[evaluate]" in html
     assert "fog" in html
 
 

@@ -252,6 +252,6 @@ def _ray() -> Any:  # noqa: ANN401  an optional module
         import ray
     except ImportError as error:
         raise EngineUnavailableError(
-            "--ray needs Ray: pip install 'semla-ros[cluster]', or use --jobs"
+            "--ray needs Ray: pip install '.[cluster]', or use --jobs"
         ) from error
     return ray

@@ -53,7 +53,7 @@ class Blip2:
             transformers: Any = importlib.import_module("transformers")
         except ImportError as error:
             raise ConfigError(
-                f"captions need {error.name!r}: pip install 'semla-ros[captions]'"
+                f"captions need {error.name!r}: pip install '.[captions]'"
             ) from error
         try:
             self._processor: Any = transformers.AutoProcessor.from_pretrained(model)

@@ -174,9 +174,7 @@ def _by_text_model(spec: NavigatorSpec, model: str, prompts: str | None) -> Prom
             name if given else model, given, resize=spec.resize, prompts=prompts or DEFAULT_SET
         )
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"--text-model needs {error.name!r}: pip install 'semla-ros[train]'"
-        ) from error
+        raise ConfigError(f"--text-model needs {error.name!r}: pip install '.[train]'") from error
     except TrainingError as error:
         raise ConfigError(
             f"--text-model {model!r}: {error} (here weights follow the name: NAME:CHECKPOINT)"

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'semla-ros[evaluate]'")
-pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'semla-ros[evaluate]'")
+pytest.importorskip("sklearn", reason="needs scikit-learn: pip install '.[evaluate]'")
+pytest.importorskip("matplotlib", reason="needs matplotlib: pip install '.[evaluate]'")
 
 from semla_ros.evaluation import extra
 from semla_ros.evaluation.analysis.detection import BadMasks
@@ -102,7 +102,7 @@ def test_without_truth_nothing_is_said_about_miou(made, tmp_path):
 
 def test_without_the_extra_the_tables_remain(study, tmp_path, monkeypatch):
     def missing(module):
-        raise extra.MissingExtraError(f"expected {module!r}: pip install 'semla-ros[evaluate]'")
+        raise extra.MissingExtraError(f"expected {module!r}: pip install '.[evaluate]'")
 
     for name in ("calibration", "detection"):
         monkeypatch.setattr(f"semla_ros.evaluation.analysis.{name}.evaluate_extra", missing)
@@ -110,7 +110,7 @@ def test_without_the_extra_the_tables_remain(study, tmp_path, monkeypatch):
         monkeypatch.setattr(f"semla_ros.evaluation.report.{name}.evaluate_extra", missing)
     write_report(study, tmp_path)
     page = (tmp_path / PAGE).read_text()
-    assert "semla-ros[evaluate]" in page
+    assert ".[evaluate]" in page
     assert "mIoU by domain" in page
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import yaml
 
-pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'semla-ros[evaluate]'")
-pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'semla-ros[evaluate]'")
+pytest.importorskip("sklearn", reason="needs scikit-learn: pip install '.[evaluate]'")
+pytest.importorskip("matplotlib", reason="needs matplotlib: pip install '.[evaluate]'")
 
 from semla_ros.bundle import open_bundle
 from semla_ros.cli import main

@@ -154,4 +154,4 @@ def test_a_text_model_without_its_libraries_names_the_extra(demo, missing):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
-    assert "semla-ros[train]" in done.stderr.splitlines()[-1]
+    assert ".[train]" in done.stderr.splitlines()[-1]
