@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from semla_ros.core.errors import ConfigError, FrameError, LibraryError
 from semla_ros.core.files.image_file import read_image
 from semla_ros.core.types import UInt8Array
-from semla_ros.prepare.curation.sources import SourceOptions, list_images
+from semla_ros.prepare.curation.sources import MAX_PIXELS, list_images
 
 DEFAULT_MODEL = "Salesforce/blip2-opt-2.7b"
 SAMPLES = 8
@@ -99,7 +99,7 @@ def sample_images(folder: Path, *, count: int = SAMPLES) -> Iterator[tuple[Path,
     read = 0
     for path in paths[::step][:count]:
         try:
-            rgb = read_image(path, max_pixels=SourceOptions().max_pixels)
+            rgb = read_image(path, max_pixels=MAX_PIXELS)
         except FrameError:
             continue
         read += 1
