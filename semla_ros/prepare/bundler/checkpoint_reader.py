@@ -9,7 +9,6 @@ from __future__ import annotations
 import codecs
 import collections
 import pickle
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -90,11 +89,6 @@ def _read_torch(path: Path, *, zipped: bool) -> object:
 
     Schedulers save numpy scalars and counters beside the weights; those are data as well.
     """
-    if zipped and _is_torchscript(path):
-        raise TrainingError(
-            f"checkpoint {path.name!r} is a TorchScript archive, which holds code: give the same "
-            "weights as a state dict or .safetensors file"
-        )
     _check_sizes(path, zipped=zipped)
     try:
         with torch.serialization.safe_globals(_numbers()):
@@ -131,14 +125,6 @@ def _damaged(path: Path, error: Exception) -> TrainingError:
         f"checkpoint {path.name!r} is damaged or half downloaded ({_reason(error)}): "
         "download it again"
     )
-
-
-def _is_torchscript(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return False
 
 
 def _numbers() -> list[Any]:

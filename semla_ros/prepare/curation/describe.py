@@ -26,7 +26,7 @@ from semla_ros.core.shown import utf8
 from semla_ros.library.statistics import DomainStatistics
 from semla_ros.navigator.prompts import PromptEmbeddings, read_prompts
 from semla_ros.prepare.curation.captions import Captioner, sample_images
-from semla_ros.prepare.curation.verify import adapter_folders, contract_of
+from semla_ros.prepare.curation.verify import adapter_folders, asked, contract_of
 
 CACHE = "description.json"
 _FORMAT = 1
@@ -111,15 +111,12 @@ def describe_library(request: DescribeRequest) -> tuple[Description, ...]:
         SemlaError: No bundle, no such adapter, or no words for its navigator.
     """
     bundle = open_bundle(request.bundle, verify=False)
-    folders = {path.name: path for path in adapter_folders(bundle.library)}
-    unknown = [name for name in request.names if name not in folders]
-    if unknown:
-        raise LibraryError(f"expected adapters of {list(folders)!r}, got {unknown!r}")
+    chosen = asked(request.names, adapter_folders(bundle.library))
     if request.captioner is not None and (len(request.names) != 1 or request.images is None):
         raise ConfigError("captions expect one adapter and a folder: NAME --images DIR")
     prompts = _prompts(bundle, request)
-    chosen = request.names or tuple(folders)
-    return tuple(_describe(folders[name], bundle, prompts, request) for name in chosen)
+    folders = (bundle.library / name for name in chosen)
+    return tuple(_describe(folder, bundle, prompts, request) for folder in folders)
 
 
 def likenesses(statistics: DomainStatistics, prompts: PromptEmbeddings) -> tuple[Likeness, ...]:
