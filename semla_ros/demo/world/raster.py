@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from semla_ros.demo.world.faces import MAX_VERTICES, Faces, newell
+from semla_ros.demo.world.faces import Faces, newell
 from semla_ros.demo.world.scene import Camera
 
 NEAR: Final = 0.35
@@ -148,5 +148,5 @@ def paint(
                 continue
             pixels = np.round(project(view, part) * (1 << _SHIFT)).astype(np.int32)
         else:
-            pixels = shown.pixels[k, : min(count, MAX_VERTICES)]
+            pixels = shown.pixels[k, :count]
         cv2.fillPoly(image, [pixels], value, cv2.LINE_8, _SHIFT)
