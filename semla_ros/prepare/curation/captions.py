@@ -21,12 +21,13 @@ _MAX_TOKENS = 40
 
 
 class Captioner(Protocol):
-    """Says in a sentence what an image shows."""
+    """Says in a sentence what an image shows.
 
-    @property
-    def name(self) -> str:
-        """The model."""
-        ...
+    Attributes:
+        name: The model.
+    """
+
+    name: str
 
     def caption(self, rgb: UInt8Array) -> str:
         """Return a sentence for `rgb` (H, W, 3)."""
@@ -64,12 +65,7 @@ class Blip2:
                 f"captioning model {model!r} cannot be loaded ({reason}): give a folder that "
                 "holds it with --captions-model"
             ) from error
-        self._name = model
-
-    @property
-    def name(self) -> str:
-        """The model."""
-        return self._name
+        self.name = model
 
     def caption(self, rgb: UInt8Array) -> str:
         """Return a sentence for `rgb` (H, W, 3).
@@ -82,7 +78,7 @@ class Blip2:
             tokens = self._model.generate(**inputs, max_new_tokens=_MAX_TOKENS)
             texts = self._processor.batch_decode(tokens, skip_special_tokens=True)
         except (RuntimeError, ValueError, TypeError) as error:
-            raise LibraryError(f"captioning model {self._name!r} failed: {error}") from error
+            raise LibraryError(f"captioning model {self.name!r} failed: {error}") from error
         return str(texts[0]).strip()
 
 

@@ -101,7 +101,7 @@ def open_sources(paths: Sequence[Path], options: SourceOptions) -> Sources:
     """Return the images of all `paths`, one after the other.
 
     Raises:
-        LibraryError: No paths, or a folder without images.
+        LibraryError: No paths, a folder without images, or a source that says of no images.
         EvaluationError: Nothing there, or nothing that has frames.
         BagError: A recording without a single image topic.
     """
@@ -109,7 +109,14 @@ def open_sources(paths: Sequence[Path], options: SourceOptions) -> Sources:
         raise LibraryError(f"expected --every of at least 1, got {options.every!r}")
     if not paths:
         raise LibraryError("expected at least one folder of images or recording, got none")
-    return Sources(tuple(paths), tuple(_open(path, options) for path in paths), options)
+    parts = tuple(_open(path, options) for path in paths)
+    for path, part in zip(paths, parts, strict=True):
+        if part.count < 1:
+            raise LibraryError(
+                f"{str(path)!r}: expected images and their number, got none: damaged, or a video "
+                "that does not say how many frames it has; give its frames as images"
+            )
+    return Sources(tuple(paths), parts, options)
 
 
 def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:

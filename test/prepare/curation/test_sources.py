@@ -73,6 +73,30 @@ def test_a_recording_gives_every_nth_frame_of_its_topic(tmp_path):
     assert "klingon8" in images[1].reason
 
 
+def write_video(path, count):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (32, 24))
+    for i in range(count):
+        writer.write(np.full((24, 32, 3), 40 * i, np.uint8))
+    writer.release()
+    return path
+
+
+def test_a_video_gives_every_nth_frame(tmp_path):
+    source = open_sources([write_video(tmp_path / "drive.avi", 5)], SourceOptions(every=2))
+    assert source.lengths == (3,)
+    assert names(source) == ["drive.avi#0", "drive.avi#2", "drive.avi#4"]
+
+
+def test_a_video_that_does_not_say_its_length_is_refused(tmp_path):
+    path = write_video(tmp_path / "drive.avi", 3)
+    content = path.read_bytes()
+    count = (3).to_bytes(4, "little")
+    assert content[48:52] == count, "the header's number of frames"
+    path.write_bytes(content[:4096].replace(count, bytes(4)) + content[4096:])
+    with pytest.raises(LibraryError, match="give its frames as images"):
+        open_sources([path], SourceOptions())
+
+
 def test_several_topics_ask_which(tmp_path):
     bag = write_bag(tmp_path / "drive.mcap", topics=("/left", "/right"))
     with pytest.raises(BagError, match="/left"):
