@@ -206,9 +206,9 @@ def _message(path: Path) -> object:
 
 
 def _store(path: Path) -> object:
-    from semla_ros.prepare.curation.embedding_store import EmbeddingStore
+    from semla_ros.prepare.curation.embedding_store import open_store
 
-    with EmbeddingStore(path, key="k", dim=3) as store:
+    with open_store(path.parent, key="k", dim=3) as store:
         return list(store.blocks())
 
 
@@ -266,5 +266,5 @@ READERS: Mapping[str, Reader] = {
     "coco": Reader("x.json", loop.cocos, loop.read_coco, _JSON, _json),
     "label_set": Reader("set.json", loop.label_sets, loop.read_set, _JSON, _json),
     "library_state": Reader("000001.json", loop.histories, loop.read_history, _JSON, _json),
-    "embedding_store": Reader("x.part", seeds.stores, _store, (b"BLK1", b"\n")),
+    "embedding_store": Reader("00000000.npz", seeds.stores, _store, _NPY),
 }

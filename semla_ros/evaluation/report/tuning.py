@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -108,23 +109,14 @@ def _retrieval(
 ) -> tuple[MixSweep | None, tuple[ArchiveScore, ...]]:
     if not request.tasks:
         return None, ()
-    session = Session(request.settings)
-    try:
+    with closing(Session(request.settings)) as session:
         choices = _choices(request, session, current)
+        frames = request.frames
         with tqdm(unit="frame", disable=None, leave=False, desc="retrieval") as bar:
-            sweep = mix_sweep(
-                session,
-                request.tasks,
-                choices,
-                frames=request.frames,
-                on_frame=bar.update,
-            )
-        archive: tuple[ArchiveScore, ...] = ()
-        if request.groups:
-            archive = archive_scores(session, request.tasks, request.groups, frames=request.frames)
-        return sweep, archive
-    finally:
-        session.close()
+            sweep = mix_sweep(session, request.tasks, choices, frames=frames, on_frame=bar.update)
+        if not request.groups:
+            return sweep, ()
+        return sweep, archive_scores(session, request.tasks, request.groups, frames=frames)
 
 
 def _choices(request: TuneRequest, session: Session, current: Choice) -> tuple[Choice, ...]:
