@@ -305,7 +305,7 @@ class Config:
         "",
         "Program that blurs faces and plates before writing: PNG on stdin, PNG of equal size on "
         "stdout; where it fails the frame is not kept",
-        live=True,
+        fixed=True,
     )
     diagnostics_period_s: float = parameter(
         1.0,

@@ -154,13 +154,14 @@ class Capture:
 
     def _write(self, candidate: _Candidate) -> None:
         """Write a frame; on the capture's own thread."""
+        from semla_ros.data.captures.record import capture_name
         from semla_ros.data.captures.writing import files_of, record_of
 
         lower_priority()
         config = self._config()
         ring, limits = self._open(config), _limits(config)
         frame, result = candidate.frame, candidate.result
-        name, embedding = f"{frame.stamp_ns:019d}", candidate.estimate.raw_embedding
+        name, embedding = capture_name(frame.stamp_ns), candidate.estimate.raw_embedding
         if not ring.is_new(name, embedding, limits):
             self._alike += 1
             return

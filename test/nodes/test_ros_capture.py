@@ -14,18 +14,24 @@ def noise(seed, rng_size=(48, 64, 3)):
     return (rng.random(rng_size) * rng.integers(60, 256)).astype(np.uint8)
 
 
+def sender(it, make_image):
+    """Return a function that sends the next image and is never true."""
+    seeds = iter(range(10**6))
+
+    def send():
+        seed = next(seeds)
+        it.send(make_image(noise(seed), stamp=(100 + seed, 0)))
+        return False
+
+    return send
+
+
 def test_a_node_captures_once_it_is_told_where(robot, make_image, wait, tmp_path):
     folder = tmp_path / "captures"
     with robot(**LOW) as it:
         states = it.listen("capture", CaptureState, latched=True)
         masks = it.listen("mask", Image)
-        seeds = iter(range(10**6))
-
-        def send():
-            seed = next(seeds)
-            it.send(make_image(noise(seed), stamp=(100 + seed, 0)))
-            return False
-
+        send = sender(it, make_image)
         wait(lambda: send() or len(masks) > 5, "masks")
         assert states[-1].state == CaptureState.OFF
         assert not folder.exists()
@@ -49,15 +55,16 @@ def test_a_folder_that_cannot_be_used_costs_no_mask(robot, make_image, wait):
     with robot(capture_dir="/dev/null/captures", **LOW) as it:
         states = it.listen("capture", CaptureState, latched=True)
         masks = it.listen("mask", Image)
-        seeds = iter(range(10**6))
-
-        def send():
-            seed = next(seeds)
-            it.send(make_image(noise(seed), stamp=(100 + seed, 0)))
-            return False
-
+        send = sender(it, make_image)
         wait(lambda: send() or (states and states[-1].state == "failing"), "a failing capture")
         before = len(masks)
         wait(lambda: send() or len(masks) > before + 5, "masks go on")
         status, _ = it.diagnosed("capture", lambda s, _: s.level == b"\x01", "a warning")
     assert "cannot make the capture folder '/dev/null/captures'" in status.message
+
+
+def test_nobody_starts_a_program_over_ros(robot):
+    """`capture_filter` is code: it is what the process was started with."""
+    with robot() as it:
+        successful, _ = it.set_parameter("capture_filter", "touch /tmp/x")
+    assert not successful

@@ -5,7 +5,7 @@
     4 x 4    bits of a run's length, less 1, of four sizes (3, 4, 8, 16)
     then     1, size (2 bits), length - 1, value: a run; 0, size, length - 1, values: no run
 
-Source: thi.ng/rle-pack, which Label Studio uses; `label_studio_converter.brush` reads the same.
+Source: the package rle-pack, which Label Studio uses; label-studio-converter reads the same.
 """
 
 from __future__ import annotations
