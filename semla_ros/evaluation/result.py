@@ -15,8 +15,8 @@ from semla_ros.core.answers import SupportReading, SwapEvent, known
 from semla_ros.core.errors import EvaluationError, SemlaError
 from semla_ros.core.files.structured_text import from_json
 from semla_ros.core.types import AdapterMix
+from semla_ros.data.metrics import percentiles
 from semla_ros.evaluation.files import finite, json_text, write_file
-from semla_ros.evaluation.metrics import percentiles
 from semla_ros.evaluation.result_checks import check_result
 
 FORMAT = 1

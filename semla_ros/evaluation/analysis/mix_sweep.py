@@ -11,7 +11,7 @@ import numpy as np
 
 from semla_ros.core.errors import EmptyLibraryError, EvaluationError, LibraryError
 from semla_ros.core.types import AdapterMix, Float32Array, Frame, LabelArray
-from semla_ros.evaluation.metrics import Int64Array, mean_iou
+from semla_ros.data.metrics import Int64Array, mean_iou
 from semla_ros.evaluation.study.scores import means_over
 from semla_ros.evaluation.study.session import Session
 from semla_ros.evaluation.study.strategies import left_out

@@ -9,8 +9,8 @@ import numpy as np
 from semla_ros.core.errors import EvaluationError
 from semla_ros.core.mask_signals import mask_signals
 from semla_ros.core.types import LabelArray, UInt8Array
+from semla_ros.data.metrics import Int64Array, frame_counts
 from semla_ros.engine.postprocess import restore
-from semla_ros.evaluation.metrics import Int64Array, frame_counts
 from semla_ros.evaluation.replay import mask_crc32
 
 _SAME_ASPECT = 0.01

@@ -14,7 +14,7 @@ from semla_ros.core.errors import ConfigError, EngineError
 from semla_ros.core.types import AdapterMix, Float32Array, Frame, LabelArray, UInt8Array
 from semla_ros.data.labels.label_map import LabelMap
 from semla_ros.data.labels.source import DEFAULT_TOLERANCE_NS
-from semla_ros.evaluation.metrics import Int64Array
+from semla_ros.data.metrics import Int64Array
 from semla_ros.evaluation.run import versions
 from semla_ros.evaluation.study.gate import GateReplay, with_trigger
 from semla_ros.evaluation.study.scoring import score_frame
