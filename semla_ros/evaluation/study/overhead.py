@@ -10,9 +10,10 @@ from semla_ros.core.errors import EvaluationError
 from semla_ros.core.timing import now_ms
 from semla_ros.data.bags.opening import NoteSink
 from semla_ros.data.inputs import Input, InputFrame, Keep, unheard
+from semla_ros.data.tasks import Task
 from semla_ros.evaluation.study.evaluate import evaluate
 from semla_ros.evaluation.study.session import Session
-from semla_ros.evaluation.study.tasks import Task, source_of
+from semla_ros.evaluation.study.tasks import source_of
 
 ROUNDS = 3
 

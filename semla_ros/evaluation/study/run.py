@@ -12,6 +12,7 @@ from tqdm import tqdm
 from semla_ros.bundle import open_bundle
 from semla_ros.core.errors import EvaluationError, SemlaError
 from semla_ros.core.timing import StageTimer
+from semla_ros.data.tasks import Task
 from semla_ros.evaluation.files import json_text, write_file
 from semla_ros.evaluation.study.session import StudySettings, evaluated_sha256
 from semla_ros.evaluation.study.shards import (
@@ -23,7 +24,7 @@ from semla_ros.evaluation.study.shards import (
 )
 from semla_ros.evaluation.study.store import frames_table, load_study, save_study
 from semla_ros.evaluation.study.study import Study, merge_studies
-from semla_ros.evaluation.study.tasks import TIMINGS, Task, TaskResult
+from semla_ros.evaluation.study.tasks import TIMINGS, TaskResult
 from semla_ros.evaluation.study.workers import OnProgress, run_tasks
 from semla_ros.pipeline import default_bundle
 
@@ -153,7 +154,7 @@ def _carry_out(request: StudyRequest, todo: list[Task], state: _Progress) -> Non
 @contextmanager
 def _bar(todo: list[Task], settings: StudySettings) -> Iterator[OnProgress]:
     """Yield a callback that shows masks a second and the time left on a terminal."""
-    frames = sum(task.open_input(settings).count for task in todo)
+    frames = sum(task.open_input(settings.reading).count for task in todo)
     total = frames * len(settings.strategies) or None
     with tqdm(total=total, unit="mask", disable=None, leave=False, smoothing=0.1) as bar:
 

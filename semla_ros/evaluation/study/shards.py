@@ -13,12 +13,13 @@ from pathlib import Path
 
 from semla_ros.core.errors import EvaluationError
 from semla_ros.core.files.structured_text import from_json
+from semla_ros.data.tasks import Task
 from semla_ros.evaluation.files import write_file
 from semla_ros.evaluation.run import versions
 from semla_ros.evaluation.study.session import StudySettings
 from semla_ros.evaluation.study.store import FORMAT, FRAMES, RESULTS, load_study
 from semla_ros.evaluation.study.study import Study
-from semla_ros.evaluation.study.tasks import TIMINGS, Task, TaskResult
+from semla_ros.evaluation.study.tasks import TIMINGS, TaskResult
 
 SHARDS = "shards"
 _KEY_CHARACTERS = 12
@@ -32,7 +33,7 @@ def shard_key(task: Task, settings: StudySettings, bundle_sha256: str) -> str:
     Raises:
         SemlaError: The input is not there.
     """
-    files = list(task.open_input(settings).files)
+    files = list(task.open_input(settings.reading).files)
     if task.label_folder is not None:
         files += sorted(task.label_folder.rglob("*.png"))
     if task.domains is not None:

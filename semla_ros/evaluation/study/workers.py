@@ -26,8 +26,9 @@ from functools import lru_cache
 from typing import Any, ClassVar
 
 from semla_ros.core.errors import EngineUnavailableError, EvaluationError, SemlaError
+from semla_ros.data.tasks import Task
 from semla_ros.evaluation.study.session import Session, StudySettings
-from semla_ros.evaluation.study.tasks import Task, TaskResult, carry_out
+from semla_ros.evaluation.study.tasks import TaskResult, carry_out
 
 _LOG = logging.getLogger(__name__)
 _TICK_S = 0.2
