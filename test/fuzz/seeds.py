@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 TEST = Path(__file__).parents[1]
-MINISIGN = Path(__file__).parents[1] / "files" / "data" / "minisign"
+MINISIGN = Path(__file__).parents[1] / "core" / "files" / "data" / "minisign"
 _RNG = np.random.default_rng(3)
 _PICTURE = _RNG.integers(0, 256, (20, 28, 3), dtype=np.uint8)
 

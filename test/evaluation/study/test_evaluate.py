@@ -12,13 +12,13 @@ import yaml
 
 from semla_ros.core.answers import known
 from semla_ros.core.errors import BagError, ConfigError, EvaluationError
+from semla_ros.data import sequence_source as sources
 from semla_ros.data.inputs import InputFrame, InputOptions, open_input
 from semla_ros.data.labels.domains import DomainTable
 from semla_ros.data.labels.label_map import read_label_map
 from semla_ros.data.labels.source import FolderTruth, TopicTruth
 from semla_ros.evaluation.replay import replay
 from semla_ros.evaluation.result import RunInfo
-from semla_ros.evaluation.study import source as sources
 from semla_ros.evaluation.study.evaluate import evaluate
 from semla_ros.evaluation.study.session import Session, StudySettings
 from semla_ros.evaluation.study.study import SequenceResult, StrategyResult

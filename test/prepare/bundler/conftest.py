@@ -10,7 +10,7 @@ def traced_once():
     if importlib.util.find_spec("torch") is None or importlib.util.find_spec("onnx") is None:
         yield
         return
-    from bundler import upstream
+    from prepare.bundler import upstream
 
     with upstream.traced_once():
         yield

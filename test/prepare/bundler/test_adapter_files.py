@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: scripts/setup --dev")
 
-from bundler import upstream  # noqa: E402
+from prepare.bundler import upstream  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from semla_ros.core.errors import AdapterError  # noqa: E402

@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: scripts/setup --dev")
 
-from bundler import upstream  # noqa: E402
+from prepare.bundler import upstream  # noqa: E402
 
 from semla_ros.bundle import GraphWeight, NavigatorSpec  # noqa: E402
 from semla_ros.core.errors import LibraryError  # noqa: E402

@@ -12,7 +12,7 @@ if importlib.util.find_spec("open_clip") is None or importlib.util.find_spec("ti
     pytest.skip("needs open_clip_torch and timm: scripts/setup --dev", allow_module_level=True)
 
 import onnxruntime  # noqa: E402
-from bundler import upstream  # noqa: E402
+from prepare.bundler import upstream  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
 from semla_ros.core.errors import SemlaError, TrainingError  # noqa: E402

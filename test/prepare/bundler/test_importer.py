@@ -15,8 +15,8 @@ torch = pytest.importorskip("torch", reason="needs torch: scripts/setup --dev")
 if importlib.util.find_spec("open_clip") is None:
     pytest.skip("needs open_clip_torch: scripts/setup --dev", allow_module_level=True)
 
-from bundler import upstream  # noqa: E402
 from fakes import with_taps  # noqa: E402
+from prepare.bundler import upstream  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 from semla_ros.bundle import open_bundle  # noqa: E402

@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch", reason="needs torch: scripts/setup --dev")
 if importlib.util.find_spec("open_clip") is None:
     pytest.skip("needs open_clip_torch: scripts/setup --dev", allow_module_level=True)
 
-from bundler import upstream  # noqa: E402
+from prepare.bundler import upstream  # noqa: E402
 
 from semla_ros.cli import main  # noqa: E402
 from semla_ros.core.errors import SemlaError  # noqa: E402
