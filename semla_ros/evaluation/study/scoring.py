@@ -6,14 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semla_ros.core.errors import EvaluationError
 from semla_ros.core.mask_signals import mask_signals
 from semla_ros.core.types import LabelArray, UInt8Array
 from semla_ros.data.metrics import Int64Array, frame_counts
 from semla_ros.engine.postprocess import restore
 from semla_ros.evaluation.replay import mask_crc32
-
-_SAME_ASPECT = 0.01
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,22 +55,3 @@ def score_frame(
             truth, mask if same else restore(labels, truth.shape[:2]), classes=classes
         )
     return FrameScore(counts, mask_signals(labels, confidence), mask_crc32(mask))
-
-
-def check_truth_size(truth: LabelArray, size: tuple[int, int]) -> None:
-    """Check that truth shows what the image shows, at whatever resolution.
-
-    Args:
-        truth: (h, w).
-        size: (H, W) of the image.
-
-    Raises:
-        EvaluationError: Another aspect: a crop, or the truth of another image.
-    """
-    height, width = truth.shape[:2]
-    stretch = (height / size[0]) / (width / size[1])
-    if abs(stretch - 1.0) > _SAME_ASPECT:
-        raise EvaluationError(
-            f"truth of {width} x {height} does not fit an image of {size[1]} x {size[0]}: "
-            "expected the same aspect"
-        )

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from semla_ros.prepare.training.segmentation import FitOptions, fit, pixel_loss, pixel_weights
 
 from semla_ros.core.errors import TrainingError
 from semla_ros.prepare.training.samples import IGNORE, ArrayImages
-from semla_ros.prepare.training.segmentation import FitOptions, fit, pixel_loss, pixel_weights
 
 
 def test_a_few_steps_lower_the_loss_and_the_same_seed_repeats_it(aligned, halves, prompts):
