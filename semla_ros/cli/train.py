@@ -14,8 +14,7 @@ from semla_ros.core.errors import TrainingError
 if TYPE_CHECKING:
     from semla_ros.bundle import ModelBundle
     from semla_ros.prepare.training.ground import DataRequest
-    from semla_ros.prepare.training.hardware import Hardware
-    from semla_ros.prepare.training.recipe import Recipe
+    from semla_ros.prepare.training.run import How
 
 _INSTALL = "pip install 'semla-ros[train]', or scripts/setup --dev in a clone"
 
@@ -99,26 +98,65 @@ def _adapter(args: argparse.Namespace) -> int:
 
     bundle = _bundle(args)
     name = args.name or _only_name(args.data)
-    recipe_name, recipe = _recipe(args, bundle, kind=ADAPTER)
     request = AdapterRequest(
         bundle=bundle.root,
         name=name,
         data=_data(args, domain=name),
-        recipe_name=recipe_name,
-        recipe=recipe,
-        hardware=_hardware(args),
+        how=_how(args, bundle, kind=ADAPTER),
         replace=args.replace,
-        fresh=args.fresh,
         licence=args.licence,
         compress=args.compress,
-        threads=args.threads,
     )
-    try:
-        train_adapter(request, _say, dry_run=args.dry_run)
-    except KeyboardInterrupt:
-        print("semla: the last checkpoint is kept: the same command goes on", file=sys.stderr)
-        raise
+    train_adapter(request, _say, dry_run=args.dry_run)
     return 0
+
+
+def _base_arguments(parser: argparse.ArgumentParser) -> None:
+    _data_arguments(parser)
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder of the new bundle"
+    )
+    _how_arguments(parser)
+
+
+def _base(args: argparse.Namespace) -> int:
+    from semla_ros.prepare.training.base import BaseRequest, train_base
+    from semla_ros.prepare.training.recipe import BASE
+
+    bundle = _bundle(args)
+    domain = _only_name(args.data) if args.domains else ""
+    request = BaseRequest(
+        bundle.root, args.out, _data(args, domain=domain), _how(args, bundle, kind=BASE)
+    )
+    train_base(request, _say, dry_run=args.dry_run)
+    return 0
+
+
+def _library_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("domains", type=Path, metavar="YAML", help="what each domain is made of")
+    bundle_argument(parser)
+    add = parser.add_argument
+    add("--jobs", type=int, default=1, help="domains side by side; default: 1")
+    add("--ray", default="", metavar="auto|ADDRESS|local", help="carry out on a Ray cluster")
+    add("--replace", action="store_true", help="take the place of adapters of these names")
+    _how_arguments(parser)
+
+
+def _library(args: argparse.Namespace) -> int:
+    from semla_ros.prepare.training.domains import read_domains_file, train_library
+    from semla_ros.prepare.training.recipe import ADAPTER
+
+    bundle = _bundle(args)
+    how = _how(args, bundle, kind=ADAPTER)
+    requests = read_domains_file(args.domains, bundle, how, replaces=args.replace)
+    if args.dry_run:
+        for request in requests:
+            inputs = ", ".join(str(task.path) for task in request.data.every)
+            _say(f"{request.name}: {inputs}; recipe {request.how.recipe_name}")
+        return 0
+    outcome = train_library(requests, jobs=args.jobs, ray=args.ray, say=_say)
+    _say(f"{len(outcome.lines)} of {len(requests)} domains are in the library")
+    return 1 if outcome.failed else 0
 
 
 def _bundle(args: argparse.Namespace) -> ModelBundle:
@@ -145,8 +183,10 @@ def _data(args: argparse.Namespace, *, domain: str) -> DataRequest:
     return DataRequest(every[:count], every[count:], reading, domain if args.domains else "")
 
 
-def _recipe(args: argparse.Namespace, bundle: ModelBundle, *, kind: str) -> tuple[str, Recipe]:
+def _how(args: argparse.Namespace, bundle: ModelBundle, *, kind: str) -> How:
+    from semla_ros.prepare.training.hardware import Hardware
     from semla_ros.prepare.training.recipe import OFFICIAL, changed, read_recipe
+    from semla_ros.prepare.training.run import How
 
     name, recipe = read_recipe(args.recipe, bundle, kind=kind)
     settings: dict[str, object] = {}
@@ -159,13 +199,8 @@ def _recipe(args: argparse.Namespace, bundle: ModelBundle, *, kind: str) -> tupl
         settings["init"] = args.init
     if getattr(args, "reproduce_official", False):
         settings["official"] = list(OFFICIAL)
-    return name, changed(recipe, settings)
-
-
-def _hardware(args: argparse.Namespace) -> Hardware:
-    from semla_ros.prepare.training.hardware import Hardware
-
-    return Hardware(args.device, args.precision)
+    hardware = Hardware(args.device, args.precision)
+    return How(name, changed(recipe, settings), hardware, args.fresh, args.threads)
 
 
 def _only_name(data: list[str]) -> str:
@@ -188,6 +223,10 @@ _VERBS: Mapping[str, Verb] = {
     "adapter": Verb(
         "train an adapter on labelled frames of one domain", _adapter_arguments, _adapter
     ),
+    "base": Verb("train all weights of a base: a new bundle", _base_arguments, _base),
+    "library": Verb(
+        "train the adapters of several domains, side by side", _library_arguments, _library
+    ),
 }
 
 
@@ -201,6 +240,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def _train(args: argparse.Namespace) -> int:
     try:
         return _VERBS[args.action].run(args)
+    except KeyboardInterrupt:
+        print("semla: the last checkpoint is kept: the same command goes on", file=sys.stderr)
+        raise
     except ModuleNotFoundError as error:
         raise TrainingError(f"training needs {error.name!r}: {_INSTALL}") from error
 

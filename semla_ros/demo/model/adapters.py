@@ -26,7 +26,8 @@ from semla_ros.prepare.training.low_rank import adapter_of, attached
 from semla_ros.prepare.training.objective import Objective, Prompts
 from semla_ros.prepare.training.recipe import Recipe as Training
 from semla_ros.prepare.training.samples import LabelledImages
-from semla_ros.prepare.training.trainer import Problem, RunOptions, train
+from semla_ros.prepare.training.steps import Problem
+from semla_ros.prepare.training.trainer import RunOptions, train
 
 logger = logging.getLogger(__name__)
 

@@ -31,7 +31,8 @@ from semla_ros.prepare.training.hardware import CPU, Hardware
 from semla_ros.prepare.training.objective import Objective, Prompts
 from semla_ros.prepare.training.samples import LabelledImages
 from semla_ros.prepare.training.schedule import full_groups
-from semla_ros.prepare.training.trainer import Problem, RunOptions, train
+from semla_ros.prepare.training.steps import Problem
+from semla_ros.prepare.training.trainer import RunOptions, train
 
 logger = logging.getLogger(__name__)
 

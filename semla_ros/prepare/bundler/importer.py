@@ -19,7 +19,6 @@ from semla_ros.bundle import (
     AdaptationDefaults,
     GraphWeight,
     ModelBundle,
-    NavigatorSpec,
     TextSpec,
 )
 from semla_ros.core.errors import ConfigError, TrainingError
@@ -190,8 +189,9 @@ def _library(request: ImportRequest, parts: BundleParts, target: Path) -> dict[s
         )
         for layer in live_layers(parts.model, qkv=parts.qkv)
     }
-    spec: NavigatorSpec | None = parts.navigator.spec if parts.navigator else None
-    contract = AdapterContract(layers, base_identity(parts.model), spec, request.qkv)
+    contract = AdapterContract(
+        layers, base_identity(parts.model), parts.navigator_spec, request.qkv
+    )
     return import_library(request.loradb, target, contract, skip_unusable=request.skip_unusable)
 
 

@@ -19,34 +19,17 @@ from tqdm import tqdm
 from semla_ros.core.errors import EvaluationError, TrainingError
 from semla_ros.core.files.structured_text import from_json
 from semla_ros.core.files.whole_file import write_file
-from semla_ros.core.types import Float32Array, LabelArray, UInt8Array
+from semla_ros.core.types import Float32Array, LabelArray
 from semla_ros.data.inputs import InputFrame
 from semla_ros.data.labels.source import Truth, check_truth_size
 from semla_ros.data.sequence_source import SequenceSource
 from semla_ros.data.tasks import ReadSettings, Task, sequence_of
 from semla_ros.navigator.encoder import ImageEncoder
 from semla_ros.prepare.training.samples import IGNORE, MAX_CLASSES, View
+from semla_ros.prepare.training.stored import LabelledFrame, StoredImages
 
 PIXELS, FACTS, EMBEDDINGS = "pixels.bin", "frames.json", "embeddings.npy"
 _SHOWN = 3
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledFrame:
-    """A frame in the file of pixels.
-
-    Attributes:
-        recording: Number of its task.
-        index: Its place in the recording.
-        height, width: As it is kept.
-        at: First byte of its (height, width, 3) pixels; its labels follow them.
-    """
-
-    recording: int
-    index: int
-    height: int
-    width: int
-    at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,24 +63,6 @@ class Gathered:
         path = self.folder / PIXELS
         pixels = np.memmap(path, np.uint8, mode="r") if path.stat().st_size else np.empty(0, "u1")
         return StoredImages(pixels, tuple(self.frames[i] for i in chosen))
-
-
-@dataclass(frozen=True, slots=True)
-class StoredImages:
-    """Frames in a file of pixels."""
-
-    pixels: UInt8Array
-    frames: tuple[LabelledFrame, ...]
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def __getitem__(self, index: int, /) -> tuple[UInt8Array, UInt8Array]:
-        frame = self.frames[index]
-        size = frame.height * frame.width
-        raw = self.pixels[frame.at : frame.at + 4 * size]
-        shape = (frame.height, frame.width)
-        return raw[: 3 * size].reshape(*shape, 3), raw[3 * size :].reshape(shape)
 
 
 @dataclass(slots=True)

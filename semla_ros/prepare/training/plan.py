@@ -28,7 +28,6 @@ class Plan:
         layers: How many are trained.
         trainable, total: Parameters.
         measured: A few steps.
-        resumed: Steps done before.
     """
 
     name: str
@@ -42,13 +41,12 @@ class Plan:
     trainable: int
     total: int
     measured: Measured
-    resumed: int = 0
 
     def lines(self) -> list[str]:
         """Return it in words."""
         split, data = self.split, self.data
         unlabelled = len(data.places) - len(data.frames)
-        steps, seconds = self.recipe.steps - self.resumed, self.measured.seconds
+        steps, seconds = self.recipe.steps, self.measured.seconds
         known = sum(data.pixels) or 1
         seen = [(n, p / known) for n, p in zip(self.classes, data.pixels, strict=False) if p]
         seen.sort(key=lambda item: -item[1])
@@ -72,8 +70,6 @@ class Plan:
         ]
         if self.recipe.official:
             lines.append(f"as the original does it: {', '.join(self.recipe.official)}")
-        if self.resumed:
-            lines.append(f"goes on after step {self.resumed} of an interrupted run")
         return lines
 
 

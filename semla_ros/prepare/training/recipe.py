@@ -132,20 +132,20 @@ class Recipe:
             _require(habit, OFFICIAL, "official")
 
 
-def read_recipe(what: str | None, bundle: ModelBundle, *, kind: str) -> tuple[str, Recipe]:
+def read_recipe(what: str | None, bundle: ModelBundle | None, *, kind: str) -> tuple[str, Recipe]:
     """Return name and recipe that `what` means.
 
     Args:
         what: A name of `config/recipes`, a YAML file, or None: the bundle's own where it has
             one, else SemLA's (for a base: `base`).
-        bundle: What is to be trained.
+        bundle: What is to be trained; None: only `what` counts.
         kind: `adapter` or `base`.
 
     Raises:
         TrainingError: No such recipe, or an unusable one.
     """
-    own = bundle.root / BUNDLE_RECIPES
-    suited = _read(own) if what is None and own.is_file() else {}
+    own = bundle.root / BUNDLE_RECIPES if bundle else None
+    suited = _read(own) if what is None and own is not None and own.is_file() else {}
     named = shipped_files("config/recipes")
     name = what or str(suited.get(kind, "semla" if kind == ADAPTER else BASE))
     path = named.get(name, Path(name))
