@@ -13,10 +13,9 @@ def _settings():
 
 def _adapter(bundle, frames, *more):
     images, labels = frames
-    return main(
-        ["train", "adapter", "--bundle", str(bundle.root), "--data", f"dusk={images}"]
-        + ["--labels", str(labels), "--device", "cpu", "--threads", "1", *_settings(), *more]
-    )
+    where = ["--bundle", str(bundle.root), "--data", f"dusk={images}", "--labels", str(labels)]
+    how = ["--device", "cpu", "--threads", "1", *_settings()]
+    return main(["train", "adapter", *where, *how, *more])
 
 
 def test_an_adapter_is_trained_by_name(bundle, frames, capsys):
@@ -54,10 +53,8 @@ def test_a_domain_that_fails_is_named_and_the_rest_goes_on(bundle, frames, tmp_p
         "  dusk: {data: images, labels: labels}\n"
         "  dawn: {data: [nowhere], labels: labels}\n"
     )
-    code = main(
-        ["train", "library", str(tmp_path / "domains.yaml"), "--bundle", str(bundle.root)]
-        + ["--jobs", "2", "--device", "cpu", *_settings()]
-    )
+    what = [str(tmp_path / "domains.yaml"), "--bundle", str(bundle.root)]
+    code = main(["train", "library", *what, "--jobs", "2", "--device", "cpu", *_settings()])
     out = capsys.readouterr().out
     assert code == 1
     assert "dawn: failed: expected an input at" in out
