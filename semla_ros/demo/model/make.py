@@ -32,7 +32,7 @@ from semla_ros.demo.model.networks import (
     trained_spec,
 )
 from semla_ros.demo.model.promise import make_promise, store_promise
-from semla_ros.demo.model.recipe import BASE_DOMAIN, TEMPLATE, Recipe
+from semla_ros.demo.model.recipe import BASE_DOMAIN, SUITED, TEMPLATE, Recipe
 from semla_ros.demo.model.scenes import DomainScenes, render_domain, render_domains
 from semla_ros.demo.world import CLASSES
 from semla_ros.library.retrieval import RetrievalSettings
@@ -41,6 +41,7 @@ from semla_ros.network.catseg import CatSeg
 from semla_ros.network.checkpoint import create_catseg
 from semla_ros.prepare.bundler.clip import create_clip
 from semla_ros.prepare.bundler.writer import BundleParts, NavigatorParts, write_bundle
+from semla_ros.prepare.training.recipe import BUNDLE_RECIPES
 from semla_ros.prepare.training.runner import Runner
 
 logger = logging.getLogger(__name__)
@@ -182,7 +183,9 @@ def _bundle(
         vocabulary=vocabulary_of(CLASSES),
         defaults=UNCALIBRATED,
     )
-    return write_bundle(out, parts, library=library)
+    bundle = write_bundle(out, parts, library=library)
+    (bundle.root / BUNDLE_RECIPES).write_text(SUITED, encoding="utf-8")
+    return bundle
 
 
 def _calibrated(

@@ -30,6 +30,8 @@ SMALL = Training(
     seed=0,
 )
 """What all training of a network as small as this shares; see config/recipes/small.yaml."""
+SUITED = "adapter: small\nbase: small-base\n"
+"""The bundle's `recipes.yaml`: which of config/recipes suit it."""
 BASE_RECIPE = replace(SMALL, steps=1000, warmup=100, batch=8, learning_rate=1e-3)
 ADAPTER_RECIPE = replace(SMALL, steps=170, warmup=17, batch=6, learning_rate=4e-3)
 

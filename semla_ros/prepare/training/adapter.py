@@ -172,7 +172,7 @@ def _finished(
     card = card_text(
         request.name,
         licence=request.licence,
-        summary=[f"{line}." for line in words] + ["", *class_table(judgement)],
+        summary=[f"- {line}" for line in words] + ["", *class_table(judgement)],
         facts=card_facts(request.data, request.how, ground, progress, judgement) | facts,
     )
     folder = write_entry(ground.bundle, adapter, statistics=_statistics(ground), card=card)

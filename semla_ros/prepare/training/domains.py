@@ -10,7 +10,6 @@ Each domain is a run of its own in a process of its own; one that fails is named
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from semla_ros.bundle import ModelBundle
-from semla_ros.core.errors import EngineUnavailableError, SemlaError, TrainingError
+from semla_ros.core.cluster import ray_cluster
+from semla_ros.core.errors import SemlaError, TrainingError
 from semla_ros.core.files.structured_text import from_yaml
 from semla_ros.data.labels.label_map import read_label_map
 from semla_ros.data.tasks import ReadSettings, tasks_of
@@ -143,38 +143,17 @@ def _by_processes(requests: Sequence[AdapterRequest], jobs: int) -> Iterator[_Do
     workers = max(1, min(jobs, len(requests)))
     shared = [_with_threads(r, max(1, (os.cpu_count() or 1) // workers)) for r in requests]
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, max_tasks_per_child=1) as pool:
+    with ProcessPoolExecutor(workers, context) as pool:
         running = {pool.submit(_one, request): request for request in shared}
         yield from _finished(running)
 
 
 def _by_cluster(requests: Sequence[AdapterRequest], *, address: str, jobs: int) -> Iterator[_Done]:
-    try:
-        import ray
-    except ImportError as error:
-        raise EngineUnavailableError(
-            "--ray needs Ray: pip install 'semla-ros[cluster]', or use --jobs"
-        ) from error
-    local = address == "local"
-    try:
-        ray.init(
-            address=None if local else address,
-            num_cpus=max(jobs, 1) if local else None,
-            include_dashboard=False if local else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise EngineUnavailableError(
-            f"no Ray cluster at {address!r}: {error}; start one (`ray start --head`) or use --jobs"
-        ) from error
-    try:
+    with ray_cluster(address, jobs=jobs) as ray:
         gpus = 1 if ray.cluster_resources().get("GPU") else 0
         remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(_one)
         running = {remote.remote(_with_threads(r, 1)).future(): r for r in requests}
         yield from _finished(running)
-    finally:
-        ray.shutdown()
 
 
 def _finished(running: Mapping[Future[_Done], AdapterRequest]) -> Iterator[_Done]:

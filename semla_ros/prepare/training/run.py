@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from semla_ros import __version__
 from semla_ros.bundle import ModelBundle
+from semla_ros.core.installed import versions_of
 from semla_ros.prepare.training.checkpoint import Progress, Score
 from semla_ros.prepare.training.ground import DataRequest, Ground, split_facts
 from semla_ros.prepare.training.hardware import CUDA, Hardware
@@ -153,13 +151,7 @@ def card_facts(
 
 def versions() -> dict[str, str]:
     """Return component -> version of everything that can change an adapter."""
-    found = {"semla_ros": __version__, "python": platform.python_version()}
-    for name in _COMPONENTS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return versions_of(_COMPONENTS)
 
 
 @contextmanager

@@ -1,10 +1,13 @@
 """A tiny network and images whose classes are colours; a tiny bundle and labelled folders."""
 
+import shutil
 from importlib.util import find_spec
 
 import cv2
 import numpy as np
 import pytest
+
+from semla_ros.bundle import open_bundle
 
 if find_spec("torch"):  # without it test/conftest.py skips this room
     import torch
@@ -113,10 +116,16 @@ def problem(halves, prompts, tokens):
     return make
 
 
+@pytest.fixture(scope="session")
+def made_bundle(tmp_path_factory):
+    return tiny_bundle(tmp_path_factory.mktemp("made") / "bundle")
+
+
 @pytest.fixture
-def bundle(tmp_path):
-    """A tiny bundle with classes road, car, sky, tree and three adapters."""
-    return tiny_bundle(tmp_path / "bundle")
+def bundle(made_bundle, tmp_path):
+    """A tiny bundle with classes road, car, sky, tree and three adapters, to do anything with."""
+    shutil.copytree(made_bundle.root, tmp_path / "bundle")
+    return open_bundle(tmp_path / "bundle", verify=False)
 
 
 @pytest.fixture

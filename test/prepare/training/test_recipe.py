@@ -15,13 +15,13 @@ from semla_ros.prepare.training.recipe import (
 )
 
 
-def test_the_file_that_says_everything_says_the_defaults(bundle):
-    assert read_recipe("semla", bundle, kind="adapter") == ("semla", Recipe())
+def test_the_file_that_says_everything_says_the_defaults():
+    assert read_recipe("semla", None, kind="adapter") == ("semla", Recipe())
 
 
 @pytest.mark.parametrize("name", shipped_files("config/recipes"))
-def test_every_shipped_recipe_reads_and_survives_its_dict(bundle, name):
-    recipe = read_recipe(name, bundle, kind="adapter")[1]
+def test_every_shipped_recipe_reads_and_survives_its_dict(name):
+    recipe = read_recipe(name, None, kind="adapter")[1]
     assert recipe_from_dict(recipe_to_dict(recipe), where="x") == recipe
 
 
@@ -73,10 +73,10 @@ def test_mistakes_are_named(fields, message):
         recipe_from_dict(fields, where="mine.yaml")
 
 
-def test_a_recipe_that_is_not_there_names_those_that_are(bundle, tmp_path):
+def test_a_recipe_that_is_not_there_names_those_that_are(tmp_path):
     with pytest.raises(TrainingError, match=r"expected a recipe of .*'semla'.* got 'semlo'"):
-        read_recipe("semlo", bundle, kind="adapter")
+        read_recipe("semlo", None, kind="adapter")
     broken = tmp_path / "mine.yaml"
     broken.write_text("steps: [")
     with pytest.raises(TrainingError, match=r"'mine\.yaml' is no recipe"):
-        read_recipe(str(broken), bundle, kind="adapter")
+        read_recipe(str(broken), None, kind="adapter")
