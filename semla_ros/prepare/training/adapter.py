@@ -83,7 +83,7 @@ class TrainedAdapter:
 def train_adapter(
     request: AdapterRequest, say: Say, *, dry_run: bool = False
 ) -> TrainedAdapter | None:
-    """Return the adapter that is now in the library; None after a dry run.
+    """Return the adapter that is now in the library; None after a dry run, or by a helper.
 
     Args:
         request: What.
@@ -109,8 +109,9 @@ def train_adapter(
             embeds=True,
             title=request.name,
         )
+        say = say if ground.main else _unheard
         facts = facts_of(ground, how.recipe, layers=layers)
-        resumed = ground.workplace.claim(facts, fresh=how.fresh)
+        resumed = ground.claim(facts, fresh=how.fresh)
         with attached(ground.model, layers, starts) as changes:
             problem = problem_of(
                 ground,
@@ -124,10 +125,15 @@ def train_adapter(
             )
             if dry_run:
                 return None
-            starts.keep()
+            if ground.main:
+                starts.keep()
             progress = train(problem, how.recipe, options_of(request.name, how, ground, say))
             adapter = adapter_of(changes, name=request.name, base_model=base)
-        return _finished(request, ground, adapter, progress, say)
+        return _finished(request, ground, adapter, progress, say) if ground.main else None
+
+
+def _unheard(_line: str) -> None:
+    """Leave telling to the main process."""
 
 
 def chosen_layers(bundle: ModelBundle, recipe: Recipe) -> tuple[str, ...]:

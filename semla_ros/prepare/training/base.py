@@ -66,7 +66,7 @@ class TrainedBase:
 
 
 def train_base(request: BaseRequest, say: Say, *, dry_run: bool = False) -> TrainedBase | None:
-    """Return the new bundle; None after a dry run.
+    """Return the new bundle; None after a dry run, or by a helper.
 
     Args:
         request: What.
@@ -90,7 +90,7 @@ def train_base(request: BaseRequest, say: Say, *, dry_run: bool = False) -> Trai
             embeds=False,
             title=name,
         )
-        resumed = ground.workplace.claim(facts_of(ground, how.recipe), fresh=how.fresh)
+        resumed = ground.claim(facts_of(ground, how.recipe), fresh=how.fresh)
         parameters = dict(ground.model.requires_grad_(True).named_parameters())
         groups = full_groups(parameters.values(), how.recipe.weight_decay)
         problem = problem_of(ground, how.recipe, parameters, groups)
@@ -106,7 +106,7 @@ def train_base(request: BaseRequest, say: Say, *, dry_run: bool = False) -> Trai
         if dry_run:
             return None
         progress = train(problem, how.recipe, options_of(name, how, ground, say))
-        return _finished(request, ground, progress, say)
+        return _finished(request, ground, progress, say) if ground.main else None
 
 
 def _finished(request: BaseRequest, ground: Ground, progress: Progress, say: Say) -> TrainedBase:

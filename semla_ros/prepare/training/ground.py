@@ -63,6 +63,7 @@ class Ground:
         data_key: Changes with the data.
         workplace: Where it works.
         encoder: Identity of what embedded the frames; "" without a navigator.
+        state: Of the processes that share the run; the main one writes and tells.
     """
 
     bundle: ModelBundle
@@ -74,6 +75,21 @@ class Ground:
     data_key: str
     workplace: Workplace
     encoder: str
+    state: PartialState
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the process that writes and tells."""
+        return bool(self.state.is_main_process)
+
+    def claim(self, facts: Mapping[str, Any], *, fresh: bool) -> bool:
+        """Return whether a checkpoint of a run with the same `facts` is there to go on from.
+
+        Raises:
+            TrainingError: There is one of a run that differs.
+        """
+        with self.state.main_process_first():
+            return self.workplace.claim(facts, fresh=fresh)
 
     def habits(self, recipe: Recipe) -> tuple[str, ...]:
         """Return the original's habits to train with: those that the bundle serves with, too."""
@@ -157,6 +173,7 @@ def stand(
         key,
         workplace,
         identity,
+        state,
     )
 
 

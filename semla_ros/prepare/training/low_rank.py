@@ -20,9 +20,10 @@ from semla_ros.prepare.training.initial import Start
 from semla_ros.prepare.training.recipe import Recipe
 from semla_ros.prepare.training.schedule import Group
 
-_CHEAPER_THAN_TOKENS = 3
-"""Below so many times rank * (in + out) weights, changing the weight costs less than a second
-path: 2 * in * out operations a token for its gradient against 6 * rank * (in + out)."""
+_NARROW = 12
+"""Up to so many times rank * (in + out) weights, the weight itself is changed; beyond, a second
+path runs beside the layer. Per token the gradient of a weight costs 2 * in * out operations, the
+path 6 * rank * (in + out) and the memory for its results, which decides for narrow layers."""
 
 
 class LowRank(nn.Module):
@@ -153,7 +154,7 @@ def _attach(model: CatSeg, layer: str, change: LowRank) -> Callable[[], None]:
     """Put `change` on a layer and return what takes it off."""
     owner, parameter = _owner(model, layer)
     out_features, in_features = getattr(owner, parameter).shape
-    wide = _CHEAPER_THAN_TOKENS * change.rank * (in_features + out_features)
+    wide = _NARROW * change.rank * (in_features + out_features)
     if isinstance(owner, Attention) or in_features * out_features <= wide:
         parametrize.register_parametrization(owner, parameter, change)
         return lambda: _remove(owner, parameter)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from semla_ros.prepare.training.ground import DataRequest, Ground, split_facts
 from semla_ros.prepare.training.hardware import CUDA, Hardware
 from semla_ros.prepare.training.judge import Judgement
 from semla_ros.prepare.training.objective import Objective
-from semla_ros.prepare.training.plan import Plan
+from semla_ros.prepare.training.plan import Plan, minutes
 from semla_ros.prepare.training.recipe import Recipe, recipe_to_dict
 from semla_ros.prepare.training.runner import Runner
 from semla_ros.prepare.training.schedule import Group
@@ -111,11 +112,19 @@ def announce(
 
 def options_of(name: str, how: How, ground: Ground, say: Say) -> RunOptions:
     """Return where the run keeps its checkpoint, and how it tells its evaluations."""
+    begun: list[tuple[int, float]] = []
 
     def told(score: Score) -> None:
+        now = (score.step, time.monotonic())
+        pace = ""
+        if begun and now[0] > begun[0][0]:
+            seconds = (now[1] - begun[0][1]) / (now[0] - begun[0][0])
+            left = minutes(seconds * (how.recipe.steps - score.step))
+            pace = f"; {seconds:.2f} s a step, {left} left at most"
+        begun.append(now)
         say(
             f"step {score.step}/{how.recipe.steps}: loss {score.loss:.4f}, held-out mIoU "
-            f"{100 * score.miou:.1f} %"
+            f"{100 * score.miou:.1f} %{pace}"
         )
 
     return RunOptions(ground.hardware, ground.workplace.checkpoint, told, name)
