@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from semla_ros.core.engines import ENGINES
 from semla_ros.core.errors import BundleError, EngineUnavailableError, VocabularyError
-from semla_ros.core.types import AdapterMix, Vocabulary, WeightSet
-from semla_ros.engine import ENGINES, create_engine
+from semla_ros.core.types import AdapterMix, Vocabulary
+from semla_ros.core.weights import UNCHANGED, ArrayWeights, WeightSet
+from semla_ros.engine import create_engine
 
 DIM = 32
 
@@ -28,8 +30,8 @@ def test_an_unknown_engine_is_refused_with_the_choices(hand_made):
 
 def test_auto_takes_one_that_works(hand_made):
     with create_engine("auto", hand_made.bundle) as engine:
-        assert engine.name in ENGINES
-        assert engine.reason.startswith("auto: ")
+        assert engine.facts.name in ENGINES
+        assert engine.facts.reason.startswith("auto: ")
 
 
 def test_onnx_and_torch_agree_on_the_same_bundle(tiny, rgb):
@@ -47,7 +49,7 @@ def test_onnx_and_torch_agree_on_the_same_bundle(tiny, rgb):
     answers = []
     for weights in ({}, merged, dict(list(merged.items())[::3])):
         mix = AdapterMix((f"{len(weights)} layers",), (1.0,))
-        weight_set = WeightSet(mix, weights, text, tiny.manifest.vocabulary)
+        weight_set = WeightSet(mix, ArrayWeights(weights), text, tiny.manifest.vocabulary)
         for name in ("onnx", "torch"):
             with create_engine(name, tiny, threads=1) as engine:
                 serve(engine, weight_set)
@@ -79,7 +81,7 @@ def test_torch_reads_the_first_tap_twice_where_the_bundle_says_so(network_bundle
             (AdapterMix.base_only(), model),
             (AdapterMix(("fog",), (1.0,)), other),
         ):
-            serve(engine, WeightSet(mix, {}, text, trained.manifest.vocabulary))
+            serve(engine, WeightSet(mix, UNCHANGED, text, trained.manifest.vocabulary))
             with torch.no_grad():
                 tensor = torch.from_numpy(image).permute(2, 0, 1)[None].float()
                 expected = network(tensor, torch.from_numpy(text))[0].numpy()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -142,10 +142,15 @@ def _one(request: AdapterRequest) -> _Done:
 def _by_processes(requests: Sequence[AdapterRequest], jobs: int) -> Iterator[_Done]:
     workers = max(1, min(jobs, len(requests)))
     shared = [_with_threads(r, max(1, (os.cpu_count() or 1) // workers)) for r in requests]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context) as pool:
-        running = {pool.submit(_one, request): request for request in shared}
+    with ThreadPoolExecutor(workers) as side_by_side:
+        running = {side_by_side.submit(_in_own_process, r): r for r in shared}
         yield from _finished(running)
+
+
+def _in_own_process(request: AdapterRequest) -> _Done:
+    """Train one domain in a process of its own: one that dies takes no other along."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_one, request).result()
 
 
 def _by_cluster(requests: Sequence[AdapterRequest], *, address: str, jobs: int) -> Iterator[_Done]:

@@ -14,13 +14,13 @@ import numpy as np
 from semla_ros.bundle import ModelBundle
 from semla_ros.core.errors import AdapterError, TrainingError
 from semla_ros.core.types import Float32Array, LoraAdapter, LoraLayer
-from semla_ros.library.entry_files import disk, take_place
-from semla_ros.library.seal import write_seal
-from semla_ros.library.staging import staging
-from semla_ros.library.statistics import DomainStatistics, statistics_path, write_statistics
-from semla_ros.library.storage import check_name, waits_for_adapter, write_adapter
+from semla_ros.library.statistics import DomainStatistics, statistics_path
+from semla_ros.library.storage import check_name, waits_for_adapter
 from semla_ros.network.config import CatSegConfig
 from semla_ros.network.layers import adaptable_layers
+from semla_ros.prepare.adapters.changes import disk, staging, take_place
+from semla_ros.prepare.adapters.seals import write_seal
+from semla_ros.prepare.adapters.write import write_adapter, write_statistics
 from semla_ros.prepare.curation.spread import domain_statistics
 from semla_ros.prepare.training.initial import Ranks, kaiming
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from semla_ros.core.errors import TrainingError
-from semla_ros.library.storage import read_adapter, write_adapter
+from semla_ros.library.storage import read_adapter
+from semla_ros.prepare.adapters.write import write_adapter
 from semla_ros.prepare.training.compress import compressed
 from semla_ros.prepare.training.hardware import CPU, Hardware
 from semla_ros.prepare.training.initial import INITIALISERS, Ranks, start_of
