@@ -121,7 +121,13 @@ def train_adapter(
                 changes=[*changes.changes.values()],
             )
             announce(
-                request.name, how, ground, problem, layers=len(layers), resumed=resumed, say=say
+                request.name,
+                how,
+                ground,
+                problem,
+                what=f"init {how.recipe.init}, {len(layers)} layers",
+                resumed=resumed,
+                say=say,
             )
             if dry_run:
                 return None

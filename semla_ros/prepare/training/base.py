@@ -99,7 +99,7 @@ def train_base(request: BaseRequest, say: Say, *, dry_run: bool = False) -> Trai
             how,
             ground,
             problem,
-            layers=len({key.rpartition(".")[0] for key in parameters}),
+            what="all weights",
             resumed=resumed,
             say=say,
         )

@@ -25,7 +25,7 @@ class Plan:
         data: What was found.
         split: Of it.
         classes: The bundle's.
-        layers: How many are trained.
+        what: Of the network is trained, in words.
         trainable, total: Parameters.
         measured: A few steps.
     """
@@ -37,7 +37,7 @@ class Plan:
     data: Gathered
     split: Split
     classes: Sequence[str]
-    layers: int
+    what: str
     trainable: int
     total: int
     measured: Measured
@@ -45,6 +45,7 @@ class Plan:
     def lines(self) -> list[str]:
         """Return it in words."""
         split, data = self.split, self.data
+        plural = "recording" if len(data.names) == 1 else "recordings"
         unlabelled = len(data.places) - len(data.frames)
         steps, seconds = self.recipe.steps, self.measured.seconds
         known = sum(data.pixels) or 1
@@ -52,7 +53,7 @@ class Plan:
         seen.sort(key=lambda item: -item[1])
         unseen = [n for n, p in zip(self.classes, data.pixels, strict=False) if not p]
         lines = [
-            f"{self.name}: {len(data.frames)} labelled frames in {len(data.names)} recordings: "
+            f"{self.name}: {len(data.frames)} labelled frames in {len(data.names)} {plural}: "
             f"{len(split.train)} to train on, {len(split.held_out)} held out "
             f"({split.rule}), {len(split.unused)} unused; {unlabelled} without labels",
             "classes, share of pixels: " + ", ".join(f"{n} {_share(share)}" for n, share in seen),
@@ -62,7 +63,7 @@ class Plan:
             lines.append(f"never shown: {', '.join(unseen)}")
         lines += [f"note: {note}" for note in data.notes]
         lines += [
-            f"recipe: {self.recipe_name}; init {self.recipe.init}, {self.layers} layers, "
+            f"recipe: {self.recipe_name}; {self.what}, "
             f"{self.trainable:,} trainable parameters of {self.total:,}",
             f"on {self.hardware.device}, {self.hardware.precision}: {seconds:.2f} s a step, "
             f"{self.measured.memory_bytes / _GIB:.1f} GiB at most; {steps} steps take "

@@ -84,7 +84,7 @@ def facts_of(ground: Ground, recipe: Recipe, **more: object) -> dict[str, Any]:
 
 
 def announce(
-    name: str, how: How, ground: Ground, problem: Problem, *, layers: int, resumed: bool, say: Say
+    name: str, how: How, ground: Ground, problem: Problem, *, what: str, resumed: bool, say: Say
 ) -> None:
     """Say what the run will be; a few steps are measured.
 
@@ -99,7 +99,7 @@ def announce(
         ground.data,
         ground.split,
         ground.bundle.manifest.vocabulary.names,
-        layers,
+        what,
         sum(p.numel() for p in problem.parameters.values()),
         sum(p.numel() for p in ground.model.parameters()),
         measure(problem, how.recipe, ground.hardware),
