@@ -57,6 +57,7 @@ class Ground:
 
     Attributes:
         bundle, model: The base.
+        weights: How many the network has.
         tokens: (T, L), prompts of the bundle's classes.
         hardware: Resolved.
         data, split: What was found, and what is held out.
@@ -68,6 +69,7 @@ class Ground:
 
     bundle: ModelBundle
     model: CatSeg
+    weights: int
     tokens: Tensor
     hardware: Hardware
     data: Gathered
@@ -166,6 +168,7 @@ def stand(
     return Ground(
         bundle,
         model.to(state.device),
+        sum(p.numel() for p in model.parameters()),
         class_tokens(bundle),
         hardware,
         gathered,

@@ -101,7 +101,7 @@ def announce(
         ground.bundle.manifest.vocabulary.names,
         what,
         sum(p.numel() for p in problem.parameters.values()),
-        sum(p.numel() for p in ground.model.parameters()),
+        ground.weights,
         measure(problem, how.recipe, ground.hardware),
     )
     for line in plan.lines():
