@@ -25,11 +25,11 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from semla_ros.bench.orders import Action, Order, serve
 from semla_ros.core.errors import BagError, SemlaError
-from semla_ros.data.bags.serialized import SerializedMessage, read_serialized
+from semla_ros.data.bags.recording import StoredMessage, read_serialized
 from semla_ros.msg import AdapterSwap
 from semla_ros.nodes.conversions import stamp_ns
 from semla_ros.nodes.latency import prefer_latency
-from semla_ros.nodes.player import header_stamp_ns, with_stamp
+from semla_ros.processes.player import header_stamp_ns, with_stamp
 from semla_ros.srv import SelectAdapters
 
 _TYPES = {"sensor_msgs/msg/Image": Image, "sensor_msgs/msg/CompressedImage": CompressedImage}
@@ -43,7 +43,7 @@ class Stopwatch(Node):
     The callbacks run in another thread, on the executor.
     """
 
-    def __init__(self, images: Sequence[SerializedMessage], *, topic: str, node: str) -> None:
+    def __init__(self, images: Sequence[StoredMessage], *, topic: str, node: str) -> None:
         """Connect to `node` (its full name), which takes images on `topic`."""
         super().__init__("semla_stopwatch", start_parameter_services=False)
         self._images = images
@@ -167,7 +167,7 @@ class Stopwatch(Node):
         self._note("masks", [header_stamp_ns(data), arrived])
 
     def _stage(self, message: DiagnosticArray) -> None:
-        values = {each.key: float(each.value) for each in message.status[0].values}
+        values = {each.key: 1e3 * float(each.value) for each in message.status[0].values}
         self._note("stages", [stamp_ns(message.header.stamp), values])
 
     def _swap(self, message: AdapterSwap) -> None:

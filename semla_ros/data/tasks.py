@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 
 from semla_ros.core.config import PARAMETERS
@@ -102,27 +103,15 @@ def _truth(
     folder = task.label_folder
     if not task.labels:
         return None
+    bounds = {"max_pixels": settings.max_pixels, "tolerance_ns": settings.tolerance_ns}
     if folder is not None:
-        return FolderTruth(
-            folder,
-            settings.label_map,
-            classes,
-            max_pixels=settings.max_pixels,
-            tolerance_ns=settings.tolerance_ns,
-        )
+        return FolderTruth(folder, settings.label_map, classes, **bounds)
     if not isinstance(frames, BagInput):
         raise EvaluationError(
             f"expected a folder of labels for {str(task.path)!r}, got {task.labels!r}: not there "
             "(topics are for recordings)"
         )
-    return TopicTruth(
-        task.path,
-        task.labels,
-        settings.label_map,
-        classes=classes,
-        max_pixels=settings.max_pixels,
-        tolerance_ns=settings.tolerance_ns,
-    )
+    return TopicTruth(task.path, task.labels, settings.label_map, classes=classes, **bounds)
 
 
 def tasks_of(
@@ -144,9 +133,9 @@ def tasks_of(
     """
     if not inputs:
         raise EvaluationError("expected at least one input, got none")
-    named = [_named(text) for text in inputs]
-    by_name = {name: value for name, value in map(_named_labels, labels) if name}
-    common = [value for name, value in map(_named_labels, labels) if not name]
+    named = [(name, Path(path)) for name, path in map(_named, inputs)]
+    by_name = {name: value for name, value in map(_named, labels) if name}
+    common = [value for name, value in map(_named, labels) if not name]
     unknown = sorted(by_name.keys() - {name or _stem(path) for name, path in named})
     if unknown or len(common) > 1:
         raise EvaluationError(
@@ -157,29 +146,16 @@ def tasks_of(
         domain = name or _stem(path)
         found = by_name.get(domain, common[0] if common else "")
         taken = {t.name for t in tasks}
-        unique = next(n for n in _numbered(domain) if n not in taken)
+        names = chain([domain], (f"{domain}-{number}" for number in count(2)))
+        unique = next(n for n in names if n not in taken)
         tasks.append(Task(path, unique, domain, found, domains))
     return tuple(tasks)
 
 
-def _numbered(name: str) -> Iterator[str]:
-    yield name
-    number = 2
-    while True:
-        yield f"{name}-{number}"
-        number += 1
-
-
-def _named(text: str) -> tuple[str, Path]:
-    name, equals, path = text.partition("=")
-    if equals and name and not Path(text).exists():
-        return name, Path(path)
-    return "", Path(text)
-
-
-def _named_labels(text: str) -> tuple[str, str]:
+def _named(text: str) -> tuple[str, str]:
+    """Return name and value of `NAME=VALUE`; "" and `text` where there is none, or it exists."""
     name, equals, value = text.partition("=")
-    return (name, value) if equals and not Path(text).exists() else ("", text)
+    return (name, value) if equals and name and not Path(text).exists() else ("", text)
 
 
 def _stem(path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from semla_ros.core.errors import EvaluationError
@@ -121,7 +121,7 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
     Raises:
         EvaluationError: The place cannot be written.
     """
-    write_file(path, json_text(asdict(comparison)))
+    write_file(path, json_text(comparison))
 
 
 def _frames(run: ReplayResult) -> int:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from semla_ros.core.errors import SemlaError
 from semla_ros.data.bags.messages import COMPRESSED_IMAGE
 from semla_ros.data.bags.reader import choose_topic
-from semla_ros.data.bags.serialized import read_serialized
+from semla_ros.data.bags.recording import read_serialized
 from semla_ros.evaluation.live_result import CAMERA, NODE, RECORDED
 from semla_ros.processes.children import Processes
 from semla_ros.processes.drive import DriveRequest, node_command, node_environment
@@ -74,7 +74,7 @@ def play_live(
     logs = out.parent / "logs"
     sent = logs / "player.json"
     request = DriveRequest(changes=transport | dict(changes or {}), image=CAMERA)
-    modules = "semla_ros.nodes"
+    modules = "semla_ros.processes"
     record = [sys.executable, "-m", f"{modules}.recorder", str(out), published]
     record += [f"{NODE}/{name}" for name in RECORDED] + ["/diagnostics"]
     play = [sys.executable, "-m", f"{modules}.player", str(camera), "--to", published]

@@ -211,9 +211,9 @@ def _message(path: Path) -> object:
 
 
 def _store(path: Path) -> object:
-    from semla_ros.prepare.curation.embedding_store import EmbeddingStore
+    from semla_ros.prepare.curation.embedding_store import open_store
 
-    with EmbeddingStore(path, key="k", dim=3) as store:
+    with open_store(path.parent, key="k", dim=3) as store:
         return list(store.blocks())
 
 
@@ -264,5 +264,5 @@ READERS: Mapping[str, Reader] = {
     "ros1": Reader("x.bag", seeds.ros1_bags, _frames, (b"op=\x05", b"bz2", b"lz4", b"count=")),
     "metadata": Reader("metadata.yaml", seeds.metadata, _folder_frames, _YAML),
     "message": Reader("x.cdr", seeds.messages, _message, (b"rgb16", b"mono8", b"bayer_rggb8")),
-    "embedding_store": Reader("x.part", seeds.stores, _store, (b"BLK1", b"\n")),
+    "embedding_store": Reader("00000000.npz", seeds.stores, _store, _NPY),
 }

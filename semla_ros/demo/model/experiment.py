@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from tqdm import tqdm
@@ -43,13 +43,7 @@ def mixes(runner: Runner, settings: RetrievalSettings) -> dict[str, MixOf]:
     names = runner.library.names
 
     def semla(exclude: frozenset[str], rgb: UInt8Array) -> AdapterMix:
-        chosen = RetrievalSettings(
-            temperature=settings.temperature,
-            top_k=settings.top_k,
-            similarity=settings.similarity,
-            null_distance=settings.null_distance,
-            exclude=exclude,
-        )
+        chosen = replace(settings, exclude=exclude)
         return retrieve(names, runner.distances(runner.embed(rgb)), settings=chosen)
 
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import cv2
@@ -87,8 +88,7 @@ def worst_frames(
     if not found:
         return ()
     pictures: list[BadFrame] = []
-    session = Session(settings)
-    try:
+    with closing(Session(settings)) as session:
         for task in tasks:
             rows = {f.row: f.score for f in found if f.recording == task.name}
             recording = next((r for r in study.recordings if r.name == task.name), None)
@@ -96,8 +96,6 @@ def worst_frames(
                 pictures += _pictured(
                     session, task, recording, result=recording.results[strategy], rows=rows
                 )
-    finally:
-        session.close()
     return tuple(sorted(pictures, key=lambda frame: frame.score))
 
 

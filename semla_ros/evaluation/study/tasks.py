@@ -2,47 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from semla_ros.core.errors import SemlaError
 from semla_ros.data.sequence_source import SequenceSource
 from semla_ros.data.tasks import Task, sequence_of
-from semla_ros.evaluation.files import json_text
-from semla_ros.evaluation.study.evaluate import Progress, evaluate
+from semla_ros.evaluation.study.evaluate import INTERRUPTED, Progress, evaluate
 from semla_ros.evaluation.study.session import Session
-from semla_ros.evaluation.study.store import study_files
 from semla_ros.evaluation.study.study import Study
 
-TIMINGS = "timings.json"
-INTERRUPTED = "interrupted by the user"
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class TaskResult:
-    """What a carried out task leaves: file name -> content, or why there is nothing.
+    """What a carried out task leaves, or why there is nothing.
 
     Attributes:
-        name: The task's.
-        files: Of the shard; empty if it failed.
+        study: Of the one recording; None if it failed.
+        timings: Frames, masks and where the time went.
         error: Why it failed.
         interrupted: The user stopped it; what is there is kept.
     """
 
-    name: str
-    files: dict[str, bytes]
+    study: Study | None = None
+    timings: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
     interrupted: bool = False
 
 
 def carry_out(session: Session, task: Task, *, progress: Progress = lambda _: None) -> TaskResult:
-    """Return the shard of `task`; a SemlaError becomes the shard's error."""
+    """Return what comes of `task`; a SemlaError becomes the result's error."""
     try:
         done = evaluate(session, source_of(session, task), progress=progress)
     except SemlaError as error:
-        return TaskResult(task.name, {}, str(error))
+        return TaskResult(error=str(error))
     except KeyboardInterrupt:
-        return TaskResult(task.name, {}, INTERRUPTED, interrupted=True)
-    study = Study(session.info(), (done.result,))
+        return TaskResult(error=INTERRUPTED, interrupted=True)
     stages = {stage: round(ms, 3) for stage, ms in sorted(done.stages_ms.items())}
     timings = {
         "frames": done.result.frames,
@@ -50,9 +46,8 @@ def carry_out(session: Session, task: Task, *, progress: Progress = lambda _: No
         "stages_ms": stages,
         "overhead": overhead(stages),
     }
-    files = study_files(study) | {TIMINGS: json_text(timings).encode()}
     interrupted = done.result.ended_early == INTERRUPTED
-    return TaskResult(task.name, files, interrupted=interrupted)
+    return TaskResult(Study(session.info(), (done.result,)), timings, interrupted=interrupted)
 
 
 def overhead(stages_ms: dict[str, float]) -> float | None:

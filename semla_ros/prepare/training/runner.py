@@ -23,7 +23,7 @@ from semla_ros.engine.text import TextEncoder
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.distance import DISTANCES, CentroidBank
 from semla_ros.navigator.encoder import OnnxImageEncoder
-from semla_ros.pipeline.settings import bank_of
+from semla_ros.pipeline.library_view import bank_of
 from semla_ros.pipeline.weight_set import make_weight_set
 
 
@@ -55,13 +55,7 @@ class Runner:
             BundleError: Something of the bundle does not load.
         """
         spec = bundle.manifest.navigator
-        library = AdapterLibrary.open(
-            bundle.library,
-            layers=bundle.manifest.layers,
-            base_model=bundle.manifest.base_model,
-            encoder=spec.identity if spec else None,
-            dim=spec.dim if spec else None,
-        )
+        library = AdapterLibrary.of(bundle)
         return cls(
             bundle,
             library,

@@ -1,6 +1,6 @@
 """Plays a recorded camera into a topic: the recorded messages, headers and bytes untouched.
 
-    python -m semla_ros.nodes.player drive.mcap --to /camera/image_raw
+    python -m semla_ros.processes.player drive.mcap --to /camera/image_raw
 
 Raw and compressed streams stay what they are. Only a header stamp of zero is filled in, with the
 time of recording, as replaying the recording offline does.
@@ -26,7 +26,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 
 from semla_ros.core.errors import BagError, SemlaError
-from semla_ros.data.bags.serialized import SerializedMessage, read_serialized
+from semla_ros.data.bags.recording import StoredMessage, read_serialized
 from semla_ros.nodes.conversions import time_message
 from semla_ros.nodes.signals import POLL_S, StopFlag, ros_process
 
@@ -128,9 +128,7 @@ class Player(Node):
             f"subscribers there want {kinds} (the node's parameter `image_transport`?)"
         )
 
-    def play(
-        self, messages: Sequence[SerializedMessage], *, hz: float, speed: float
-    ) -> PlayReport:
+    def play(self, messages: Sequence[StoredMessage], *, hz: float, speed: float) -> PlayReport:
         """Publish `messages` at their time; ends early when told to stop."""
         stamps: list[int] = []
         start = time.monotonic()
@@ -152,7 +150,7 @@ class Player(Node):
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="semla_ros.nodes.player", description=__doc__)
+    parser = argparse.ArgumentParser(prog="semla_ros.processes.player", description=__doc__)
     parser.add_argument("recording", type=Path, help="rosbag2 folder, .mcap or .db3")
     parser.add_argument("--topic", help="image topic of the recording (default: the only one)")
     parser.add_argument("--to", help="topic to publish on (default: as recorded)")
