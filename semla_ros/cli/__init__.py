@@ -30,13 +30,27 @@ from semla_ros.cli import (
     replay,
     report,
     segment,
+    train,
 )
 from semla_ros.cli.verb import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED, Verb
 from semla_ros.core.errors import SemlaError
 from semla_ros.core.shown import shown
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in the node, see `semla_ros.nodes`
-_GROUPS = (drive, replay, evaluate, report, live, segment, bundle, library, nav2, engine, bench)
+_GROUPS = (
+    drive,
+    replay,
+    evaluate,
+    report,
+    live,
+    segment,
+    bundle,
+    library,
+    nav2,
+    engine,
+    train,
+    bench,
+)
 VERBS: Mapping[str, Verb] = {name: verb for group in _GROUPS for name, verb in group.VERBS.items()}
 
 
