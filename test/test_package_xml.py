@@ -18,7 +18,7 @@ ROSDEP = {"cv2": "python3-opencv", "yaml": "python3-yaml"} | {
 """Python module -> the rosdep key that installs it."""
 PIP_NAME = {"backports": "backports.zstd"}
 OPTIONAL = {
-    *("google", "matplotlib", "onnx", "onnxscript", "open_clip", "openvino", "peft"),
+    *("accelerate", "google", "matplotlib", "onnx", "onnxscript", "open_clip", "openvino", "peft"),
     *("PIL", "psutil", "ray", "scipy", "sklearn", "tensorrt", "timm", "torch", "torchvision"),
     *("transformers", "typing_extensions"),
 }

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from semla_ros.core.types import Float64Array
+from semla_ros.data.metrics import percentiles
 from semla_ros.evaluation.extra import evaluate_extra
-from semla_ros.evaluation.metrics import percentiles
 
 _FEWEST = 3
 _BLOCKS = 20

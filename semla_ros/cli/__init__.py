@@ -31,6 +31,7 @@ from semla_ros.cli import (
     replay,
     report,
     segment,
+    train,
 )
 from semla_ros.cli.verb import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED, Verb
 from semla_ros.core.errors import SemlaError
@@ -49,6 +50,7 @@ _GROUPS = (
     library,
     nav2,
     engine,
+    train,
     bench,
 )
 VERBS: Mapping[str, Verb] = {name: verb for group in _GROUPS for name, verb in group.VERBS.items()}

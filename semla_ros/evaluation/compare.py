@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semla_ros.core.errors import EvaluationError
+from semla_ros.data.metrics import percentiles
 from semla_ros.evaluation.files import json_text, write_file
 from semla_ros.evaluation.live_result import read_live
-from semla_ros.evaluation.metrics import percentiles
 from semla_ros.evaluation.result import FrameRecord, ReplayResult, load_result
 
 RESULTS = "results.json"

@@ -14,8 +14,8 @@ from typing import Any
 from semla_ros.core.answers import SupportReading, SwapEvent, known
 from semla_ros.core.errors import EvaluationError, SemlaError
 from semla_ros.core.types import AdapterMix
+from semla_ros.data.metrics import percentiles
 from semla_ros.evaluation.files import json_text, plain, read_json, typed, write_file
-from semla_ros.evaluation.metrics import percentiles
 
 FORMAT = 1
 MAX_RESULT_BYTES = 2_000_000_000

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from semla_ros import __version__
 from semla_ros.core.config import Config, updated
 from semla_ros.core.errors import EvaluationError
+from semla_ros.core.installed import versions_of
 from semla_ros.core.types import UInt8Array
 from semla_ros.data.bags.reader import choose_topic, read_frames
 from semla_ros.data.bags.writer import BagWriter
@@ -147,13 +145,7 @@ def _info(request: ReplayRequest, topic: str, pipeline: AdaptivePipeline) -> Run
 
 def versions() -> dict[str, str]:
     """Return component -> version of everything that can change a result, and the machine."""
-    found = {"semla_ros": __version__, "python": platform.python_version()}
-    for name in _COMPONENTS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found | {"machine": f"{platform.system()} {platform.machine()}"}
+    return versions_of(_COMPONENTS)
 
 
 def _write_pictures(out: Path, result: ReplayResult, film: FilmSink) -> tuple[str, ...]:

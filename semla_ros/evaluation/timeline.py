@@ -13,6 +13,7 @@ import numpy as np
 from semla_ros.core.answers import SupportReading, SwapEvent, known
 from semla_ros.core.shown import shown
 from semla_ros.core.types import BASE, AdapterMix, Float64Array
+from semla_ros.data.metrics import Int64Array
 from semla_ros.evaluation.drawing import (
     ALERT,
     INK,
@@ -24,7 +25,6 @@ from semla_ros.evaluation.drawing import (
     figure,
     svg,
 )
-from semla_ros.evaluation.metrics import Int64Array
 from semla_ros.evaluation.page import Key, legend
 
 MAX_POINTS = 900

@@ -14,11 +14,11 @@ from semla_ros.core.errors import BundleError, CaptureError, ConfigError
 from semla_ros.core.types import Float64Array
 from semla_ros.data.captures.record import CaptureIdentity
 from semla_ros.data.labelling.label_set import Labelling, LabelSet, write_label_set
+from semla_ros.data.tasks import tasks_of
 from semla_ros.evaluation.analysis.gaps import Gap, grouped
 from semla_ros.evaluation.study.run import StudyRequest, run_study
 from semla_ros.evaluation.study.session import StudySettings
 from semla_ros.evaluation.study.study import Study
-from semla_ros.evaluation.study.tasks import tasks_of
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.statistics import DomainStatistics
 from semla_ros.loop.sources import Sources, gather, parted

@@ -141,6 +141,12 @@ def _label_map(path: Path) -> object:
     return read_label_map(str(path))
 
 
+def _recipe(path: Path) -> object:
+    from semla_ros.prepare.training.recipe import read_recipe
+
+    return read_recipe(str(path), None, kind="adapter")
+
+
 def _prompt_set(path: Path) -> object:
     from semla_ros.prepare.bundler.prompt_sets import read_prompt_set
 
@@ -242,6 +248,7 @@ READERS: Mapping[str, Reader] = {
     "classes": Reader("classes.yaml", seeds.classes, _classes, _YAML, _yaml),
     "class_names": Reader("classes.txt", seeds.class_names, _classes),
     "label_map": Reader("map.yaml", seeds.label_maps, _label_map, _YAML, _yaml),
+    "recipe": Reader("recipe.yaml", seeds.recipes, _recipe, _YAML, _yaml),
     "prompt_set": Reader("prompts.yaml", seeds.prompt_sets, _prompt_set, _YAML, _yaml),
     "licence": Reader("README.md", seeds.cards, _licence, _YAML),
     "domains": Reader("domains.csv", seeds.domains, _domains, (b'"', b",", b"\n", b"\r", b"\x00")),

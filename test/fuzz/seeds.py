@@ -173,6 +173,10 @@ def label_maps(_: Path) -> Sequence[bytes]:
     return tuple(f.read_bytes() for f in sorted(config.glob("*.yaml")) if f.stem != "synonyms")
 
 
+def recipes(_: Path) -> Sequence[bytes]:
+    return tuple(f.read_bytes() for f in sorted((TEST.parent / "config/recipes").glob("*.yaml")))
+
+
 def prompt_sets(_: Path) -> Sequence[bytes]:
     return (b"templates: ['a photo of {}']\ngroups:\n  weather: [rain, fog]\n  place: [city]\n",)
 

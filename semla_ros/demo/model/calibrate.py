@@ -11,10 +11,10 @@ import numpy as np
 from semla_ros.bundle import AdaptationDefaults
 from semla_ros.core.types import Float64Array
 from semla_ros.demo.model.experiment import score
-from semla_ros.demo.model.runner import Runner
 from semla_ros.demo.model.scenes import DomainScenes
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
 from semla_ros.navigator.support import support_score
+from semla_ros.prepare.training.runner import Runner
 from semla_ros.prepare.training.samples import ArrayImages
 
 logger = logging.getLogger(__name__)

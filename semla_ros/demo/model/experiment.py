@@ -9,11 +9,11 @@ import numpy as np
 from tqdm import tqdm
 
 from semla_ros.core.types import AdapterMix, UInt8Array
-from semla_ros.demo.model.runner import Runner
+from semla_ros.data.metrics import class_iou, frame_counts, harmonic_mean, mean_iou
 from semla_ros.demo.model.scenes import DomainScenes
 from semla_ros.demo.world import CLASSES
-from semla_ros.evaluation.metrics import class_iou, frame_counts, harmonic_mean, mean_iou
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
+from semla_ros.prepare.training.runner import Runner
 
 STRATEGIES = ("zero-shot", "uniform", "semla-loo", "semla", "oracle")
 """Base alone; all foreign adapters equally; SemLA without the target's own; SemLA; own alone."""

@@ -15,10 +15,10 @@ import numpy as np
 
 from semla_ros.core.errors import EvaluationError
 from semla_ros.core.types import AdapterMix, Float32Array
+from semla_ros.data.tasks import Task
 from semla_ros.evaluation.analysis.gaps import kmeans
 from semla_ros.evaluation.analysis.mix_sweep import sampled, score_mixes
 from semla_ros.evaluation.study.session import Session
-from semla_ros.evaluation.study.tasks import Task
 from semla_ros.library.retrieval import retrieve
 from semla_ros.navigator.distance import DISTANCES
 

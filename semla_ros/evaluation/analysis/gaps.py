@@ -10,8 +10,8 @@ import numpy as np
 
 from semla_ros.core.answers import uncovered
 from semla_ros.core.types import Float32Array, Float64Array
+from semla_ros.data.metrics import Int64Array
 from semla_ros.evaluation.extra import evaluate_extra
-from semla_ros.evaluation.metrics import Int64Array
 from semla_ros.evaluation.study.study import BoolArray, SequenceResult, Study
 
 MAX_CLUSTERS = 6

@@ -12,12 +12,13 @@ import numpy as np
 
 from semla_ros.core.errors import EmptyLibraryError, EvaluationError, LibraryError
 from semla_ros.core.types import AdapterMix
-from semla_ros.evaluation.metrics import Int64Array, mean_iou
+from semla_ros.data.metrics import Int64Array, mean_iou
+from semla_ros.data.tasks import Task
 from semla_ros.evaluation.study.evaluate import observe
 from semla_ros.evaluation.study.observation import Observation
 from semla_ros.evaluation.study.scores import means_over
 from semla_ros.evaluation.study.session import Session
-from semla_ros.evaluation.study.tasks import Task, source_of
+from semla_ros.evaluation.study.tasks import source_of
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
 from semla_ros.navigator.distance import DISTANCES, CentroidBank
 from semla_ros.pipeline.library_view import bank_of

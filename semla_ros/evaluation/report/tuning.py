@@ -13,6 +13,7 @@ from tqdm import tqdm
 from semla_ros.bundle import ModelBundle, open_bundle
 from semla_ros.core.config import Config, updated
 from semla_ros.core.errors import EvaluationError
+from semla_ros.data.tasks import Task
 from semla_ros.evaluation.analysis.archive import ArchiveScore, archive_scores
 from semla_ros.evaluation.analysis.mix_sweep import Choice, MixSweep, mix_sweep
 from semla_ros.evaluation.analysis.rerun import GateScore, chosen_gate, gate_sweep
@@ -21,7 +22,6 @@ from semla_ros.evaluation.report.decisions import take_gate, take_retrieval, tak
 from semla_ros.evaluation.report.tuning_page import Tuned, write_tuning
 from semla_ros.evaluation.study.session import Session, StudySettings
 from semla_ros.evaluation.study.study import SequenceResult, Study
-from semla_ros.evaluation.study.tasks import Task
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.distance import DISTANCES, CentroidBank
 from semla_ros.pipeline import default_bundle

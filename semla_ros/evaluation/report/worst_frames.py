@@ -11,10 +11,11 @@ import numpy as np
 
 from semla_ros.core.types import BASE, AdapterMix, Float32Array, LabelArray, UInt8Array
 from semla_ros.data.inputs import InputFrame, unheard
+from semla_ros.data.metrics import mean_iou
 from semla_ros.data.sequence_source import SequenceSource
+from semla_ros.data.tasks import Task
 from semla_ros.engine.postprocess import restore
 from semla_ros.evaluation.analysis.frames import main_strategy
-from semla_ros.evaluation.metrics import mean_iou
 from semla_ros.evaluation.page import BadFrame, Picture, picture_of
 from semla_ros.evaluation.study.session import Session, StudySettings
 from semla_ros.evaluation.study.study import (
@@ -22,7 +23,7 @@ from semla_ros.evaluation.study.study import (
     StrategyResult,
     Study,
 )
-from semla_ros.evaluation.study.tasks import Task, source_of
+from semla_ros.evaluation.study.tasks import source_of
 
 DEFAULT_COUNT = 12
 IGNORED = 255

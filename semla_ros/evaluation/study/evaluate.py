@@ -18,11 +18,11 @@ from semla_ros.core.errors import EvaluationError, SemlaError
 from semla_ros.core.timing import StageTimer
 from semla_ros.core.types import AdapterMix, Float32Array, Float64Array, Frame, LabelArray
 from semla_ros.data.inputs import InputFrame
-from semla_ros.data.labels.source import Truth
+from semla_ros.data.labels.source import Truth, check_truth_size
 from semla_ros.data.sequence_source import Block, SequenceSource
 from semla_ros.evaluation.replay import mask_crc32
 from semla_ros.evaluation.result import SkippedRecord
-from semla_ros.evaluation.study.observation import Answer, Observation, check_truth_size
+from semla_ros.evaluation.study.observation import Answer, Observation
 from semla_ros.evaluation.study.session import Session
 from semla_ros.evaluation.study.strategies import left_out, semla_mix
 from semla_ros.evaluation.study.strategy_runs import StrategyRun, open_run, strategy_result

@@ -18,11 +18,9 @@ from semla_ros.core.types import (
     LabelArray,
     UInt8Array,
 )
+from semla_ros.data.metrics import Int64Array, frame_counts
 from semla_ros.engine.postprocess import restore
-from semla_ros.evaluation.metrics import Int64Array, frame_counts
 from semla_ros.evaluation.replay import mask_crc32
-
-_SAME_ASPECT = 0.01
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,22 +121,3 @@ def score_frame(
         sized = mask if truth.shape == size else restore(labels, truth.shape[:2])
         counts = frame_counts(truth, sized, classes=classes)
     return FrameScore(counts, mask_signals(labels, confidence), mask_crc32(mask))
-
-
-def check_truth_size(truth: LabelArray, size: tuple[int, int]) -> None:
-    """Check that truth shows what the image shows, at whatever resolution.
-
-    Args:
-        truth: (h, w).
-        size: (H, W) of the image.
-
-    Raises:
-        EvaluationError: Another aspect: a crop, or the truth of another image.
-    """
-    height, width = truth.shape[:2]
-    stretch = (height / size[0]) / (width / size[1])
-    if abs(stretch - 1.0) > _SAME_ASPECT:
-        raise EvaluationError(
-            f"truth of {width} x {height} does not fit an image of {size[1]} x {size[0]}: "
-            "expected the same aspect"
-        )

@@ -9,9 +9,10 @@ from itertools import islice
 from semla_ros.core.errors import EvaluationError
 from semla_ros.core.timing import now_ms
 from semla_ros.data.inputs import unheard
+from semla_ros.data.tasks import Task
 from semla_ros.evaluation.study.evaluate import evaluate
 from semla_ros.evaluation.study.session import Session
-from semla_ros.evaluation.study.tasks import Task, source_of
+from semla_ros.evaluation.study.tasks import source_of
 
 ROUNDS = 3
 

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from semla_ros.bundle import open_bundle
 from semla_ros.core.errors import EvaluationError, SemlaError
 from semla_ros.core.timing import StageTimer
+from semla_ros.data.tasks import Task
 from semla_ros.evaluation.files import json_text, write_file
 from semla_ros.evaluation.study.session import StudySettings, evaluated_sha256
 from semla_ros.evaluation.study.shards import (
@@ -21,7 +22,7 @@ from semla_ros.evaluation.study.shards import (
 )
 from semla_ros.evaluation.study.store import frames_table, load_study, save_study
 from semla_ros.evaluation.study.study import Study, merge_studies
-from semla_ros.evaluation.study.tasks import Task, TaskResult
+from semla_ros.evaluation.study.tasks import TaskResult
 from semla_ros.evaluation.study.workers import run_tasks
 from semla_ros.pipeline import default_bundle
 
@@ -126,7 +127,9 @@ def _carry_out(request: StudyRequest, todo: list[Task], state: _Progress) -> Non
     if not todo:
         return
     settings = request.settings
-    masks = sum(task.open_input(settings).count for task in todo) * len(settings.strategies)
+    masks = sum(task.open_input(settings.reading).count for task in todo) * len(
+        settings.strategies
+    )
     bar = tqdm(total=masks or None, unit="mask", disable=None, leave=False, smoothing=0.1)
     try:
         with bar:

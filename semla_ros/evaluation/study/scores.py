@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from semla_ros.evaluation.metrics import (
+from semla_ros.data.metrics import (
     Int64Array,
     arithmetic_mean,
     class_iou,

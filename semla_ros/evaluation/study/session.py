@@ -14,7 +14,8 @@ from semla_ros.core.errors import ConfigError, EngineError
 from semla_ros.core.types import AdapterMix, Float32Array, UInt8Array
 from semla_ros.data.labels.label_map import LabelMap
 from semla_ros.data.labels.source import DEFAULT_TOLERANCE_NS
-from semla_ros.evaluation.metrics import Int64Array
+from semla_ros.data.metrics import Int64Array
+from semla_ros.data.tasks import ReadSettings
 from semla_ros.evaluation.run import versions
 from semla_ros.evaluation.study.gate import GateReplay, with_trigger
 from semla_ros.evaluation.study.observation import Observation, score_frame
@@ -71,6 +72,19 @@ class StudySettings:
         if self.bundle is not None:
             forced["bundle"] = str(self.bundle)
         return updated(Config(), {**self.changes, **forced})
+
+    @property
+    def reading(self) -> ReadSettings:
+        """How recordings are read."""
+        config = self.config()
+        return ReadSettings(
+            label_map=self.label_map,
+            topic=self.topic,
+            fps=self.fps,
+            tolerance_ns=self.tolerance_ns,
+            max_pixels=config.max_pixels,
+            significant_bits=config.significant_bits,
+        )
 
 
 class SharedEncoder:

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from semla_ros.core.errors import EvaluationError
+from semla_ros.data.tasks import Task
 from semla_ros.evaluation.files import json_text, read_json, write_file
 from semla_ros.evaluation.run import versions
 from semla_ros.evaluation.study.session import StudySettings
 from semla_ros.evaluation.study.store import FORMAT, MAX_JSON_BYTES, load_study, save_study
 from semla_ros.evaluation.study.study import Study
-from semla_ros.evaluation.study.tasks import Task
 
 SHARDS, TIMINGS = "shards", "timings.json"
 _KEY_CHARACTERS = 12
@@ -33,7 +33,7 @@ def shard_folder(out: Path, task: Task, settings: StudySettings, *, bundle_sha25
     Raises:
         SemlaError: The input is not there.
     """
-    files = list(task.open_input(settings).files)
+    files = list(task.open_input(settings.reading).files)
     if task.label_folder is not None:
         files += sorted(task.label_folder.rglob("*.png"))
     if task.domains is not None:

@@ -18,8 +18,8 @@ from semla_ros.core.errors import EvaluationError
 from semla_ros.core.files.npz_file import read_arrays
 from semla_ros.core.mask_signals import SIGNALS
 from semla_ros.core.shown import utf8
+from semla_ros.data.metrics import mean_iou
 from semla_ros.evaluation.files import json_text, read_json, typed, write_file
-from semla_ros.evaluation.metrics import mean_iou
 from semla_ros.evaluation.result import SkippedRecord
 from semla_ros.evaluation.study.scores import summary
 from semla_ros.evaluation.study.study import SequenceResult, StrategyResult, Study, StudyInfo

@@ -25,16 +25,16 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from semla_ros.core.errors import EngineUnavailableError, EvaluationError, SemlaError
+from semla_ros.core.cluster import ray_cluster
+from semla_ros.core.errors import EvaluationError, SemlaError
+from semla_ros.data.tasks import Task
 from semla_ros.evaluation.study.evaluate import Progress
 from semla_ros.evaluation.study.session import Session, StudySettings
-from semla_ros.evaluation.study.tasks import Task, TaskResult, carry_out
+from semla_ros.evaluation.study.tasks import TaskResult, carry_out
 
 _LOG = logging.getLogger(__name__)
 _TICK_S = 0.2
 _GRACE_S = 60.0
-LOCAL = "local"
-"""`--ray local`: a cluster of this machine's processes, made for the run."""
 OnDone = Callable[[Task, TaskResult], None]
 _Done = Generator[tuple[Task, TaskResult], None, None]
 
@@ -137,21 +137,7 @@ def _by_processes(
 def _by_cluster(
     tasks: Sequence[Task], settings: StudySettings, *, address: str, jobs: int
 ) -> _Done:
-    ray = _ray()
-    local = address == LOCAL
-    try:
-        ray.init(
-            address=None if local else address,
-            num_cpus=max(jobs, 1) if local else None,
-            include_dashboard=False if local else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise EngineUnavailableError(
-            f"no Ray cluster at {address!r}: {error}; start one (`ray start --head`) or use --jobs"
-        ) from error
-    try:
+    with ray_cluster(address, jobs=jobs) as ray:
         threads = settings.config().threads or 1
         how = pickle.dumps(replace(settings, changes={**settings.changes, "threads": threads}))
         workers = jobs or int(ray.cluster_resources().get("CPU", 1)) // threads
@@ -159,8 +145,6 @@ def _by_cluster(
         yield from _finished(
             tasks, lambda task: remote.remote(how, task).future(), at_once=max(1, workers)
         )
-    finally:
-        ray.shutdown()
 
 
 def _finished(
@@ -245,13 +229,3 @@ def _session(settings: bytes) -> Session:
     """Return the session of this worker, opened for its first task."""
     opened: StudySettings = pickle.loads(settings)
     return Session(opened)
-
-
-def _ray() -> Any:  # noqa: ANN401  an optional module
-    try:
-        import ray
-    except ImportError as error:
-        raise EngineUnavailableError(
-            "--ray needs Ray: pip install '.[cluster]', or use --jobs"
-        ) from error
-    return ray

@@ -178,8 +178,9 @@ def _library(request: ImportRequest, parts: BundleParts, target: Path) -> dict[s
     if request.loradb is None:
         return {}
     layers = graph_weights(live_layers(parts.model, qkv=parts.qkv))
-    spec = parts.navigator.spec if parts.navigator else None
-    contract = AdapterContract(layers, base_identity(parts.model), spec, request.qkv)
+    contract = AdapterContract(
+        layers, base_identity(parts.model), parts.navigator_spec, request.qkv
+    )
     return import_library(request.loradb, target, contract, skip_unusable=request.skip_unusable)
 
 

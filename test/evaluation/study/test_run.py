@@ -9,13 +9,13 @@ import pytest
 
 from semla_ros.bundle import open_bundle
 from semla_ros.core.errors import EvaluationError, SemlaError
+from semla_ros.data.tasks import Task, tasks_of
 from semla_ros.evaluation.study import run as running
 from semla_ros.evaluation.study import tasks as work
 from semla_ros.evaluation.study.run import StudyOutcome, StudyRequest, run_study
 from semla_ros.evaluation.study.session import StudySettings, evaluated_sha256
 from semla_ros.evaluation.study.store import FRAMES, RESULTS, frames_table, load_study
 from semla_ros.evaluation.study.study import Study
-from semla_ros.evaluation.study.tasks import Task, tasks_of
 
 from .conftest import SETTINGS
 

@@ -10,8 +10,9 @@ import pytest
 from deadly import DeadlyTask
 
 from semla_ros.core.errors import EngineUnavailableError, EvaluationError
+from semla_ros.data.tasks import Task
 from semla_ros.evaluation.study.session import StudySettings
-from semla_ros.evaluation.study.tasks import Task, TaskResult
+from semla_ros.evaluation.study.tasks import TaskResult
 from semla_ros.evaluation.study.workers import run_tasks, threads_each
 
 from .conftest import SETTINGS

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from semla_ros.evaluation.metrics import mean_iou
+from semla_ros.data.metrics import mean_iou
+from semla_ros.data.tasks import tasks_of
 from semla_ros.evaluation.report.worst_frames import find_worst, worst_frames
 from semla_ros.evaluation.study.run import StudyRequest, run_study
 from semla_ros.evaluation.study.session import StudySettings
-from semla_ros.evaluation.study.tasks import tasks_of
 
 from .conftest import SETTINGS
 from .studies import fake_recording, fake_study

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from semla_ros.bundle import ModelBundle
 from semla_ros.bundle.base_weights import BaseWeights
@@ -13,6 +13,7 @@ from semla_ros.core.types import (
     Float32Array,
     Float64Array,
     LabelArray,
+    LoraAdapter,
     UInt8Array,
 )
 from semla_ros.engine import create_engine
@@ -28,47 +29,67 @@ from semla_ros.pipeline.weight_set import make_weight_set
 
 @dataclass(slots=True)
 class Runner:
-    """Segments single images under any mix with the very code that runs on the robot."""
+    """Segments single images under any mix with the very code that runs on the robot.
+
+    Attributes:
+        bundle: The model.
+        library: Its adapters that can serve.
+        extra: Adapters that are not in the library (yet).
+    """
 
     bundle: ModelBundle
-    encoder: OnnxImageEncoder
     library: AdapterLibrary
     base: BaseWeights
     text: TextEncoder
     engine: SegmentationEngine
-    bank: CentroidBank
+    encoder: OnnxImageEncoder | None = None
+    bank: CentroidBank | None = None
+    extra: dict[str, LoraAdapter] = field(default_factory=dict)
     active: AdapterMix | None = None
 
     @classmethod
-    def open(cls, bundle: ModelBundle, *, threads: int = 2) -> Runner:
-        """Return a runner on ONNX Runtime.
+    def open(cls, bundle: ModelBundle, *, threads: int = 2, gpu: bool = False) -> Runner:
+        """Return a runner on ONNX Runtime, or on PyTorch with a GPU.
 
         Raises:
-            BundleError: The bundle has no navigator, or an adapter is unusable.
+            BundleError: Something of the bundle does not load.
         """
         spec = bundle.manifest.navigator
-        if spec is None:
-            raise BundleError("expected a bundle with a navigator, got one without")
         library = AdapterLibrary.of(bundle)
-        if library.problems:
-            raise BundleError(f"expected a sound library, got problems {dict(library.problems)!r}")
         return cls(
             bundle,
-            OnnxImageEncoder(bundle, threads=threads),
             library,
             BaseWeights.open(bundle),
             TextEncoder(bundle, threads=threads),
-            create_engine("onnx", bundle, threads=threads),
-            bank_of(library, distance="euclidean"),
+            create_engine(
+                "torch" if gpu else "onnx",
+                bundle,
+                threads=threads,
+                device="cuda" if gpu else "auto",
+            ),
+            OnnxImageEncoder(bundle, threads=threads) if spec else None,
+            bank_of(library, distance=bundle.manifest.defaults.distance) if spec else None,
         )
 
     def embed(self, rgb: UInt8Array) -> Float32Array:
-        """Return the image's embedding (D,)."""
+        """Return the image's embedding (D,).
+
+        Raises:
+            BundleError: The bundle has no navigator.
+        """
+        if self.encoder is None:
+            raise BundleError("expected a bundle with a navigator, got one without")
         return self.encoder.encode(rgb)
 
     def distances(self, embedding: Float32Array) -> Float64Array:
-        """Return the Euclidean distance to each centroid (K,), in the library's order."""
-        return DISTANCES["euclidean"](embedding, self.bank)
+        """Return the bundle's distance to each centroid (K,), in the library's order.
+
+        Raises:
+            BundleError: The bundle has no navigator.
+        """
+        if self.bank is None:
+            raise BundleError("expected a bundle with a navigator, got one without")
+        return DISTANCES[self.bundle.manifest.defaults.distance](embedding, self.bank)
 
     def segment(self, rgb: UInt8Array, mix: AdapterMix) -> LabelArray:
         """Return labels (H, W) of the image under `mix`."""
@@ -77,8 +98,15 @@ class Runner:
         labels = self.engine.infer(rgb).labels
         return restore(labels, (rgb.shape[0], rgb.shape[1]))
 
+    def close(self) -> None:
+        """Release the engine."""
+        self.engine.close()
+
+    def _adapter(self, name: str) -> LoraAdapter:
+        return self.extra[name] if name in self.extra else self.library.get(name)
+
     def _activate(self, mix: AdapterMix) -> None:
-        adapters = [self.library.get(name) for name in mix.names if name != BASE]
+        adapters = [self._adapter(name) for name in mix.names if name != BASE]
         weight_set = make_weight_set(
             mix,
             adapters,

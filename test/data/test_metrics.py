@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semla_ros.core.errors import EvaluationError
-from semla_ros.evaluation.metrics import (
+from semla_ros.data.metrics import (
     arithmetic_mean,
     class_iou,
     frame_counts,
