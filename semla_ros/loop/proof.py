@@ -16,6 +16,7 @@ import numpy as np
 
 from semla_ros.core.config import Config
 from semla_ros.core.errors import BundleError
+from semla_ros.core.novelty import NoveltyAlarm
 from semla_ros.core.types import AdapterMix, Float32Array
 from semla_ros.data.metrics import mean_iou
 from semla_ros.data.tasks import ReadSettings, Task
@@ -82,6 +83,13 @@ def reasons(found: Sequence[DomainTrial], thresholds: Thresholds) -> tuple[str, 
         )
     told += [text for each in others if (text := _harm(each, thresholds))]
     return tuple(told)
+
+
+def silenced(before: NoveltyAlarm | None, after: NoveltyAlarm | None) -> tuple[str, ...]:
+    """Return why OUT_OF_LIBRARY would never be raised any more; empty: it would, or never was."""
+    if before is None or before.reason or after is None or not after.reason:
+        return ()
+    return (f"it would silence OUT_OF_LIBRARY for the whole library: {after.reason}",)
 
 
 def _harm(each: DomainTrial, thresholds: Thresholds) -> str:

@@ -18,7 +18,8 @@ from semla_ros.data.labelling.label_set import (
     read_label_set,
 )
 from semla_ros.data.tasks import ReadSettings, Task
-from semla_ros.loop.proof import Thresholds, reasons, trials
+from semla_ros.library.library import AdapterLibrary
+from semla_ros.loop.proof import Thresholds, reasons, silenced, trials
 from semla_ros.loop.quarantine import (
     FOLDER,
     Verdict,
@@ -29,6 +30,7 @@ from semla_ros.loop.quarantine import (
     trial_bundle,
     write_verdict,
 )
+from semla_ros.pipeline.library_view import bank_of
 from semla_ros.prepare.training.adapter import AdapterRequest, train_adapter
 from semla_ros.prepare.training.ground import DataRequest
 from semla_ros.prepare.training.run import How, Say, runner_of
@@ -95,11 +97,15 @@ def _trained(request: LoopRequest, bundle: ModelBundle, made: LabelSet, say: Say
     learn, judged = _parts(made, place_of(bundle, name) / "data")
     trial = trial_bundle(bundle, name)
     data = DataRequest((learn,), (judged,), ReadSettings())
+    before = AdapterLibrary.of(trial)
     train_adapter(AdapterRequest(trial.root, name, data, request.how), say)
     hardware = request.how.hardware.resolved()
     with runner_of(trial, request.how, hardware) as runner:
         found = trials(runner, name, (judged,), request.others, reading=request.reading)
-    verdict = Verdict(name, key, found, reasons(found, request.thresholds))
+        distance = bundle.manifest.defaults.distance
+        now = runner.bank.alarm if runner.bank else None
+        quiet = silenced(bank_of(before, distance=distance).alarm, now)
+    verdict = Verdict(name, key, found, (*reasons(found, request.thresholds), *quiet))
     write_verdict(bundle, verdict)
     if verdict.passed and request.auto:
         release(bundle, name)
@@ -109,7 +115,8 @@ def _trained(request: LoopRequest, bundle: ModelBundle, made: LabelSet, say: Say
 def _parts(made: LabelSet, out: Path) -> tuple[Task, Task]:
     """Return the labelled images as two recordings: to learn from, and held out.
 
-    Of every robot the last quarter is held out: neighbours in time resemble each other.
+    Of every robot the last quarter is held out: neighbours in time resemble each other. What comes
+    before counts for the domain's statistics, labelled or not.
 
     Raises:
         CaptureError: Too few are labelled.
@@ -123,12 +130,13 @@ def _parts(made: LabelSet, out: Path) -> tuple[Task, Task]:
     robots: dict[str, list[LabelImage]] = {}
     for image in labelled:
         robots.setdefault(image.name[:-_STAMP_DIGITS], []).append(image)
-    learn: list[LabelImage] = []
+    first_judged: dict[str, str] = {}
     judged: list[LabelImage] = []
-    for images in robots.values():
+    for robot, images in robots.items():
         cut = len(images) - max(1, round(len(images) * _HELD_OUT)) if len(images) > 1 else 1
-        learn += images[:cut]
         judged += images[cut:]
+        first_judged[robot] = images[cut].name if cut < len(images) else "~"
+    learn = [i for i in made.images if i.name < first_judged.get(i.name[:-_STAMP_DIGITS], "~")]
     if out.exists():
         shutil.rmtree(out)
     return _part(made, learn, out / "learn"), _part(made, judged, out / "held_out")
@@ -138,5 +146,6 @@ def _part(made: LabelSet, images: Sequence[LabelImage], out: Path) -> Task:
     for image in images:
         for folder in (IMAGES, LABELS):
             file = f"{image.name}.png"
-            link(made.root / folder / file, out / folder / file)
+            if (made.root / folder / file).is_file():
+                link(made.root / folder / file, out / folder / file)
     return Task(out / IMAGES, out.name, "", labels=str(out / LABELS))

@@ -15,9 +15,10 @@ from semla_ros.bundle import open_bundle
 from semla_ros.cli import main
 from semla_ros.core.errors import CaptureError, LibraryError
 from semla_ros.core.files.lock import locked
+from semla_ros.core.novelty import NoveltyAlarm
 from semla_ros.data.labelling.label_set import Labelling, write_label_set
 from semla_ros.library.library import AdapterLibrary
-from semla_ros.loop.proof import Thresholds, reasons
+from semla_ros.loop.proof import Thresholds, reasons, silenced
 from semla_ros.loop.quarantine import (
     DomainTrial,
     Verdict,
@@ -186,6 +187,19 @@ def test_it_must_pay_and_harm_nobody(trials, why):
     assert len(found) == len(why)
     for text, part in zip(found, why, strict=True):
         assert part in text
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "silent"),
+    [
+        (NoveltyAlarm(9.0, ""), NoveltyAlarm(0.0, "needs 50 images"), True),
+        (NoveltyAlarm(9.0, ""), NoveltyAlarm(8.0, ""), False),
+        (NoveltyAlarm(0.0, "needs 50 images"), NoveltyAlarm(0.0, "needs 50 images"), False),
+        (None, NoveltyAlarm(0.0, "needs 50 images"), False),
+    ],
+)
+def test_the_alarm_of_the_library_must_stay(before, after, silent):
+    assert bool(silenced(before, after)) == silent
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"name": 1}'])
