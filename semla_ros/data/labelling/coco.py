@@ -104,8 +104,10 @@ def _filled(segmentation: Any, size: tuple[int, ...]) -> BoolArray:  # noqa: ANN
     if tuple(segmentation["size"]) != size:
         raise ValueError(f"expected run lengths of {size}, got {segmentation['size']!r}")
     lengths = np.asarray(_packed(counts) if isinstance(counts, str) else counts, np.int64)
-    if lengths.ndim != 1 or (lengths < 0).any() or lengths.sum() != size[0] * size[1]:
-        raise ValueError(f"expected run lengths of {size[0] * size[1]} pixels in all")
+    total = size[0] * size[1]
+    outside = (lengths < 0) | (lengths > total)  # whose sum might wrap around
+    if lengths.ndim != 1 or outside.any() or lengths.sum() != total:
+        raise ValueError(f"expected run lengths of {total} pixels in all")
     inside = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
     return inside.reshape(size, order="F")
 

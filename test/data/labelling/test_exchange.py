@@ -89,6 +89,7 @@ def renamed(path, old, new):
         ('"height": 23', '"height": 10000000', "height: expected a whole number"),
         ('"height": 23, "width": 37', '"height": 60000, "width": 60000', "60000"),
         ('"counts": [0', '"counts": [-1', "run lengths of 851"),
+        ('"counts": [0', f'"counts": [{2**62}, {2**62}, {2**62}, {2**62}, 0', "lengths of 851"),
         ('"annotations"', '"notes"', "expected an entry of this name"),
         ('"image_id"', '"image"', "expected 'image_id'"),
     ],
