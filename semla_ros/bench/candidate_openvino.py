@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib
 from typing import Any, ClassVar
 
+import numpy as np
+
 from semla_ros.bench.candidates import Candidate, Material, MixedWeights
 from semla_ros.bundle.onnx_session import cpu_threads
 from semla_ros.core.errors import EngineUnavailableError
 from semla_ros.core.types import AdapterMix, Float32Array, UInt8Array
 from semla_ros.engine.openvino_graph import open_core, resolved_precision
 from semla_ros.engine.preprocess import InputBuffer
-from semla_ros.engine.weights import graph_array
+from semla_ros.engine.weights import graph_shape
 
 
 class CompiledAnew(Candidate):
@@ -52,10 +54,11 @@ class CompiledAnew(Candidate):
         """Replace the constants and compile."""
         weight_set = self._weights.of(mix)
         for name, layer in self._weights.layers.items():
-            weight = weight_set.weights.get(name)
-            if weight is None:
+            if name not in weight_set.weights.names:
                 continue
-            fresh = self._make_constant(graph_array(weight, layer))
+            weight: Float32Array = np.empty(graph_shape(layer), np.float32)
+            weight_set.weights.write(name, out=weight, transposed=layer.transposed)
+            fresh = self._make_constant(weight)
             fresh.set_friendly_name(layer.initializer)
             for reader in self._constants[name].output(0).get_target_inputs():
                 reader.replace_source_output(fresh.output(0))

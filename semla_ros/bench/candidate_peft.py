@@ -13,6 +13,7 @@ from semla_ros.bench.candidates import Candidate, Material
 from semla_ros.bundle.onnx_session import cpu_threads
 from semla_ros.core.errors import EngineUnavailableError
 from semla_ros.core.types import BASE, AdapterMix, Float32Array, LoraAdapter, UInt8Array
+from semla_ros.core.weights import WeightSource, array_of
 from semla_ros.engine.preprocess import InputBuffer
 from semla_ros.engine.text import TextEncoder
 
@@ -133,15 +134,17 @@ class PeftMerge:
             self._model.merge_adapter()
         self._merged = True
 
-    def difference(self, weights: Mapping[str, Float32Array]) -> float:
-        """Return the largest |difference| between the merged state and `weights` (out, in)."""
+    def difference(self, weights: WeightSource) -> float:
+        """Return the largest |difference| between the merged state and `weights`."""
         modules = dict(self._model.named_modules())
 
         def merged(name: str) -> Float32Array:
             layer = modules[f"base_model.model.{self._places[name]}"].base_layer
             return np.asarray(layer.weight.detach().numpy())
 
-        return max(float(np.abs(merged(name) - weights[name]).max()) for name in weights)
+        return max(
+            float(np.abs(merged(name) - array_of(weights, name)).max()) for name in weights.names
+        )
 
 
 def _modules() -> tuple[Any, Any]:

@@ -15,8 +15,8 @@ from semla_ros.core.types import (
     Float32Array,
     LoraAdapter,
     UInt8Array,
-    WeightSet,
 )
+from semla_ros.core.weights import WeightSet
 from semla_ros.engine import create_engine
 from semla_ros.engine.preprocess import InputBuffer
 from semla_ros.engine.slot_buffers import SlotBuffers
@@ -24,7 +24,6 @@ from semla_ros.engine.text import TextEncoder
 from semla_ros.engine.weights import (
     SEGMENTATION_GRAPH,
     layers_of,
-    read_base_weights,
 )
 from semla_ros.pipeline.weight_set import make_weight_set
 
@@ -138,7 +137,7 @@ class SessionAnew(Candidate):
         self._material = material
         self._weights = MixedWeights(material)
         self._layers = self._weights.layers
-        self._base = read_base_weights(material.bundle, list(self._layers.values()))
+        self._base = BaseWeights.open(material.bundle)
         self._input = InputBuffer(material.bundle.manifest.segmentation.size)
         self._next: _Session | None = None
         self._active: _Session | None = None

@@ -170,7 +170,7 @@ def _ways(
 ) -> dict[str, Way]:
     """Return the ways to a merged mix that need no PEFT, and the copy of the weights alone."""
     by_name = {layer.name: layer for layer in layers}
-    slot = SlotBuffers(by_name, base.only(list(by_name)), threads=threads)
+    slot = SlotBuffers(by_name, base, threads=threads)
     names = list(slot.arrays)
 
     def copy(share: int) -> None:
@@ -205,7 +205,7 @@ def _torch_ways(
     ways: dict[str, Way] = {}
     torch.set_num_threads(threads)
     for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
-        bank = TorchBank(layers, base.only(list(layers)), device=device)
+        bank = TorchBank(layers, base, device=device)
 
         def fill(mix: AdapterMix, bank: Any = bank, slot: Any = bank.slot()) -> None:  # noqa: ANN401, B008
             bank.fill(MergedWeights(base, adapters, mix), slot)

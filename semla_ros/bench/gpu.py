@@ -21,10 +21,12 @@ import numpy as np
 from semla_ros.bench.measures import summary
 from semla_ros.bench.record import BenchRecord, Row, save_record
 from semla_ros.bundle import ModelBundle, open_bundle
+from semla_ros.bundle.base_weights import BaseWeights
 from semla_ros.core.errors import SemlaError
 from semla_ros.core.executors import lower_priority
 from semla_ros.core.timing import now_ms
-from semla_ros.core.types import AdapterMix, Float32Array, WeightSet
+from semla_ros.core.types import AdapterMix, Float32Array
+from semla_ros.core.weights import UNCHANGED, ArrayWeights, WeightSet
 from semla_ros.engine import EngineOptions, require_tensorrt
 from semla_ros.engine.golden import golden_case, relative_error, require_golden
 from semla_ros.engine.options import F16, F32
@@ -32,7 +34,6 @@ from semla_ros.engine.proof import golden_image
 from semla_ros.engine.tensorrt.engine import TensorRtEngine
 from semla_ros.engine.tensorrt.plans import INPUTS, REFIT
 from semla_ros.engine.tensorrt.toolkit import Toolkit
-from semla_ros.engine.weights import read_base_weights
 from semla_ros.pipeline import default_bundle
 
 EXIT_MISSING = 2
@@ -148,11 +149,11 @@ def serve(engine: TensorRtEngine, weight_set: WeightSet) -> None:
 def _weight_sets(bundle: ModelBundle, engine: TensorRtEngine) -> tuple[WeightSet, WeightSet]:
     """Return two sets to swap between: the base, and every layer changed."""
     case, _ = golden_case(bundle, feature_dim=engine.feature_dim or 1)
-    base = read_base_weights(bundle, list(engine.layers.values()))
-    changed = {name: np.float32(_CHANGED) * weight for name, weight in base.items()}
+    base = BaseWeights.open(bundle)
+    changed = {name: np.float32(_CHANGED) * base.get(name) for name in engine.layers}
     return (
-        WeightSet(AdapterMix.base_only(), {}, case.text_features, case.vocabulary),
-        WeightSet(case.mix, changed, case.text_features, case.vocabulary),
+        WeightSet(AdapterMix.base_only(), UNCHANGED, case.text_features, case.vocabulary),
+        WeightSet(case.mix, ArrayWeights(changed), case.text_features, case.vocabulary),
     )
 
 

@@ -7,7 +7,7 @@ buffer without turning anything, and whoever opens the same bundle again gets th
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from weakref import WeakValueDictionary
 
 import cv2
@@ -101,29 +101,6 @@ class BaseWeights:
             BundleError: No such layer.
         """
         return self.get(layer).T if layer in self._transposed else self.get(layer)
-
-    def only(self, layers: Sequence[str]) -> Mapping[str, Float32Array]:
-        """Return name -> W0 of `layers` as `get` gives it; keeps these weights open."""
-        return _Some(self, tuple(layers))
-
-
-class _Some(Mapping[str, Float32Array]):
-    """Some of the base weights."""
-
-    def __init__(self, base: BaseWeights, layers: tuple[str, ...]) -> None:
-        self._base = base
-        self._layers = dict.fromkeys(layers)
-
-    def __getitem__(self, layer: str) -> Float32Array:
-        if layer not in self._layers:
-            raise KeyError(layer)
-        return self._base.get(layer)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._layers)
-
-    def __len__(self) -> int:
-        return len(self._layers)
 
 
 _Key = tuple[str, int, int, int, tuple[GraphWeight, ...]]

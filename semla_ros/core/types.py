@@ -221,28 +221,3 @@ class Vocabulary:
     def unlabeled_id(self) -> int:
         """The reserved id for "no class": the largest value of the mask's type."""
         return 255 if len(self.names) <= 254 else 65535
-
-
-@dataclass(frozen=True, slots=True)
-class WeightSet:
-    """Everything an engine needs to serve one mix with one vocabulary.
-
-    Attributes:
-        mix: What the weights were merged from.
-        weights: Layer name -> merged weight (out, in) float32 of every adaptable layer of the
-            segmentation graph, at best `LazyWeights`; layers left out keep the base weight.
-        text_features: (T, D) float32, L2-normalised, made with the merged text tower.
-        vocabulary: The T classes.
-    """
-
-    mix: AdapterMix
-    weights: Mapping[str, Float32Array]
-    text_features: Float32Array
-    vocabulary: Vocabulary
-
-    def __post_init__(self) -> None:
-        if self.text_features.ndim != 2 or len(self.text_features) != len(self.vocabulary.names):
-            raise VocabularyError(
-                f"expected text features of shape ({len(self.vocabulary.names)}, D), "
-                f"got {self.text_features.shape}"
-            )

@@ -20,7 +20,8 @@ import numpy as np
 from semla_ros.bundle import GraphWeight
 from semla_ros.core.answers import Prediction
 from semla_ros.core.errors import EngineError, FrameError
-from semla_ros.core.types import AdapterMix, Float32Array, UInt8Array, Vocabulary, WeightSet
+from semla_ros.core.types import AdapterMix, Float32Array, UInt8Array, Vocabulary
+from semla_ros.core.weights import WeightSet
 from semla_ros.engine.options import CPU, F32
 from semla_ros.engine.postprocess import LabelBuffers
 from semla_ros.engine.weights import check_weight_set

@@ -14,7 +14,8 @@ from typing import ClassVar
 from semla_ros.core.answers import Prediction
 from semla_ros.core.errors import EngineError, SemlaError
 from semla_ros.core.executors import lower_priority
-from semla_ros.core.types import Float32Array, UInt8Array, WeightSet
+from semla_ros.core.types import Float32Array, UInt8Array
+from semla_ros.core.weights import WeightSet
 from semla_ros.engine.base import BUILDING, READY, EngineStatus, SegmentationEngine, Slot
 
 _LOG = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ import numpy as np
 
 from semla_ros.bundle import GraphWeight, ModelBundle
 from semla_ros.core.errors import ConfigError, EngineError
-from semla_ros.core.types import Float32Array, UInt8Array, WeightSet
+from semla_ros.core.types import Float32Array, UInt8Array
+from semla_ros.core.weights import WeightSet, array_of
 from semla_ros.engine.base import SegmentationEngine, Slot
 from semla_ros.engine.weights import SEGMENTATION_GRAPH, layers_of
 
@@ -84,7 +85,7 @@ class FakeEngine(SegmentationEngine):
         self._slots[index] = (0.0, names)
         self._fail("write")
         weights = weight_set.weights
-        total = sum(float(np.abs(weights[name]).mean()) for name in weights)
+        total = sum(float(np.abs(array_of(weights, name)).mean()) for name in weights.names)
         total += float(np.abs(weight_set.text_features).mean())
         self._slots[index] = (total, names)
 

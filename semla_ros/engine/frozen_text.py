@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 
 from semla_ros.core.types import Float32Array, Vocabulary
+from semla_ros.core.weights import WeightSource
 from semla_ros.engine.text import TextFeatures
 
 
@@ -27,7 +28,7 @@ class FirstMixText:
     def encode(
         self,
         vocabulary: Vocabulary,
-        weights: Mapping[str, Float32Array],
+        weights: WeightSource,
         *,
         key: Hashable | None = None,
     ) -> Float32Array:

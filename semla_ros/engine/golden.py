@@ -18,13 +18,15 @@ from pathlib import Path
 import numpy as np
 
 from semla_ros.bundle import ModelBundle
+from semla_ros.bundle.base_weights import BaseWeights
 from semla_ros.core.errors import EngineError, EngineUnavailableError
 from semla_ros.core.files.structured_text import from_json
-from semla_ros.core.types import AdapterMix, Float32Array, UInt8Array, WeightSet
+from semla_ros.core.types import AdapterMix, Float32Array, UInt8Array
+from semla_ros.core.weights import ArrayWeights, WeightSet
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.onnx_engine import OnnxEngine
 from semla_ros.engine.options import BF16, F16, F32
-from semla_ros.engine.weights import SEGMENTATION_GRAPH, layers_of, read_base_weights
+from semla_ros.engine.weights import SEGMENTATION_GRAPH, layers_of
 
 BOUNDS: Mapping[str, float] = {F32: 1e-3, F16: 2e-2, BF16: 5e-2}
 """Largest ||logits - reference|| / ||reference|| of each precision."""
@@ -78,16 +80,14 @@ def golden_case(bundle: ModelBundle, *, feature_dim: int) -> tuple[WeightSet, UI
     The first and the last layer are changed: an engine that ignores merged weights fails.
     """
     layers = list(layers_of(bundle, SEGMENTATION_GRAPH).values())
-    ends = {layer.name: layer for layer in (*layers[:1], *layers[-1:])}
-    base = read_base_weights(bundle, list(ends.values()))
+    base = BaseWeights.open(bundle)
     rng = np.random.default_rng(0)
     names = bundle.manifest.vocabulary
     features = rng.standard_normal((len(names.names), feature_dim)).astype(np.float32)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     size = bundle.manifest.segmentation.size
-    changed = {
-        name: np.ascontiguousarray(base[name] * np.float32(_CHANGED), np.float32) for name in ends
-    }
+    ends = {layer.name for layer in (*layers[:1], *layers[-1:])}
+    changed = ArrayWeights({name: base.get(name) * np.float32(_CHANGED) for name in ends})
     coarse = rng.integers(0, 256, (math.ceil(size / 8), math.ceil(size / 8), 3), dtype=np.uint8)
     image: UInt8Array = np.repeat(np.repeat(coarse, 8, 0), 8, 1)[:size, :size]
     mix = AdapterMix(("golden",), (1.0,))

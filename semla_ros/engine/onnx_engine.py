@@ -14,9 +14,11 @@ import numpy.typing as npt
 import onnxruntime
 
 from semla_ros.bundle import AS_TRAINED, GraphWeight, ModelBundle
+from semla_ros.bundle.base_weights import BaseWeights
 from semla_ros.bundle.onnx_session import ORT_ERRORS, cpu_threads, open_session
 from semla_ros.core.errors import BundleError, EngineError
-from semla_ros.core.types import Float32Array, UInt8Array, WeightSet
+from semla_ros.core.types import Float32Array, UInt8Array
+from semla_ros.core.weights import WeightSet
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.preprocess import InputBuffer
 from semla_ros.engine.proof_session import ProofSession
@@ -26,7 +28,6 @@ from semla_ros.engine.weights import (
     SEGMENTATION_GRAPH,
     graph_shape,
     layers_of,
-    read_base_weights,
     second_tap,
     shared_initializers,
 )
@@ -48,7 +49,7 @@ class OnnxEngine(SegmentationEngine):
         layers = layers_of(bundle, SEGMENTATION_GRAPH)
         spec = bundle.manifest.segmentation
         size = spec.size
-        base = read_base_weights(bundle, list(layers.values()))
+        base = BaseWeights.open(bundle)
         self._shared = shared_initializers(bundle, layers)
         session = open_session(bundle.segmentation_graph, threads=threads, shared=self._shared)
         facts = _inspect(session, layers, size=size)

@@ -14,9 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from semla_ros.bundle import AS_TRAINED, GraphWeight, ModelBundle
+from semla_ros.bundle.base_weights import BaseWeights
 from semla_ros.bundle.onnx_session import cpu_threads
 from semla_ros.core.errors import BundleError, EngineError, EngineUnavailableError
-from semla_ros.core.types import Float32Array, UInt8Array, WeightSet
+from semla_ros.core.types import Float32Array, UInt8Array
+from semla_ros.core.weights import WeightSet
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.openvino_graph import (
     Graph,
@@ -36,7 +38,6 @@ from semla_ros.engine.weights import (
     SECOND_TAP,
     SEGMENTATION_GRAPH,
     layers_of,
-    read_base_weights,
     second_tap,
 )
 
@@ -81,7 +82,7 @@ class OpenVinoEngine(SegmentationEngine):
         except EngineError as error:
             raise EngineUnavailableError(f"engine {self.name!r}: {error}") from error
         self._input = InputBuffer(spec.size)
-        base = read_base_weights(bundle, list(layers.values()))
+        base = BaseWeights.open(bundle)
         buffers = [SlotBuffers(layers, base, threads=threads) for _ in range(2)]
         self._slots = [
             _BoundSlot(self._networks, layers, each, image=self._input) for each in buffers

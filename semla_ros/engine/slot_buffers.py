@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+
 from semla_ros.bundle import GraphWeight
-from semla_ros.core.types import Float32Array
-from semla_ros.engine.weights import graph_array, write_layer, write_weight
+from semla_ros.bundle.base_weights import BaseWeights
+from semla_ros.core.weights import WeightSource
 
 MOST_THREADS = 4
 """More than these wait for memory, not for arithmetic."""
@@ -25,45 +27,38 @@ class SlotBuffers:
     """
 
     def __init__(
-        self,
-        layers: Mapping[str, GraphWeight],
-        base: Mapping[str, Float32Array],
-        *,
-        threads: int = 1,
+        self, layers: Mapping[str, GraphWeight], base: BaseWeights, *, threads: int = 1
     ) -> None:
         """Start with the base weights.
 
         Args:
             layers: By name.
-            base: Layer name -> W0 (out, in), kept for layers that go back to it.
+            base: W0, kept for layers that go back to it.
             threads: That fill, at most `MOST_THREADS`; they are as nice as who calls `fill`.
         """
-        self.arrays = {name: graph_array(base[name], layer) for name, layer in layers.items()}
+        self.arrays = {name: base.as_stored(name).copy() for name in layers}
         self._layers = layers
         self._base = base
         values = sum(array.size for array in self.arrays.values())
         self.threads = min(threads, MOST_THREADS) if values >= _WORTH_THREADS else 1
         self._touched: set[str] = set()
 
-    def fill(self, weights: Mapping[str, Float32Array]) -> None:
-        """Write `weights`, lazy ones by merging; layers touched before and not now get W0 back.
+    def fill(self, weights: WeightSource) -> None:
+        """Write `weights`; layers touched before and not now get W0 back.
 
         What is touched is noted first, so that a failure in between is repaired by the next fill.
 
         Raises:
             SemlaError: A merged weight might not be finite; this slot must not be served.
         """
-        stale = self._touched - weights.keys()
-        self._touched |= weights.keys()
-        self._each(weights.keys(), lambda name: self._merge(weights, name))
-        self._each(stale, self._restore)
+        stale = self._touched - weights.names
+        self._touched |= weights.names
+        self._each(weights.names, lambda name: self._write(weights, name))
+        self._each(stale, lambda name: np.copyto(self.arrays[name], self._base.as_stored(name)))
         self._touched -= stale
 
-    def _merge(self, weights: Mapping[str, Float32Array], name: str) -> None:
-        write_layer(weights, self._layers[name], out=self.arrays[name])
-
-    def _restore(self, name: str) -> None:
-        write_weight(self._base[name], self._layers[name], out=self.arrays[name])
+    def _write(self, weights: WeightSource, name: str) -> None:
+        weights.write(name, out=self.arrays[name], transposed=self._layers[name].transposed)
 
     def _each(self, names: Collection[str], write: Callable[[str], None]) -> None:
         """Call `write` with each name, the largest layers first, and wait for all."""

@@ -14,14 +14,9 @@ from semla_ros.bundle import ModelBundle
 from semla_ros.bundle.onnx_session import ORT_ERRORS, open_session
 from semla_ros.core.errors import BundleError, EngineError, VocabularyError
 from semla_ros.core.types import Float32Array, Vocabulary
+from semla_ros.core.weights import WeightSource
 from semla_ros.engine.tokenizer_file import encode_prompts, open_tokenizer
-from semla_ros.engine.weights import (
-    TEXT_GRAPH,
-    graph_shape,
-    layers_of,
-    shared_initializers,
-    write_layer,
-)
+from semla_ros.engine.weights import TEXT_GRAPH, graph_shape, layers_of, shared_initializers
 
 _BATCH = 64
 _BASE_KEY = "base"
@@ -33,7 +28,7 @@ class TextFeatures(Protocol):
     def encode(
         self,
         vocabulary: Vocabulary,
-        weights: Mapping[str, Float32Array],
+        weights: WeightSource,
         *,
         key: Hashable | None = None,
     ) -> Float32Array:
@@ -89,7 +84,7 @@ class TextEncoder:
     def encode(
         self,
         vocabulary: Vocabulary,
-        weights: Mapping[str, Float32Array],
+        weights: WeightSource,
         *,
         key: Hashable | None = None,
     ) -> Float32Array:
@@ -97,8 +92,7 @@ class TextEncoder:
 
         Args:
             vocabulary: The classes; the prompt uses the part of a name before the first comma.
-            weights: Merged weights (out, in) by layer name; layers of other graphs are ignored,
-                missing ones keep the base weight.
+            weights: Of a mix; layers of other graphs are ignored.
             key: What identifies `weights`; results of equal key and class names are cached.
                 Without text layers in `weights` the result is always cached.
 
@@ -107,7 +101,7 @@ class TextEncoder:
             EngineError: The text tower failed.
             SemlaError: The merged text weights might not be finite.
         """
-        touched = [name for name in weights if name in self._layers]
+        touched = [name for name in self._layers if name in weights.names]
         if not touched:
             key = _BASE_KEY
         cache_key = None if key is None else (key, vocabulary.names)
@@ -157,7 +151,7 @@ class TextEncoder:
     def _run(
         self,
         tokens: npt.NDArray[np.int64],
-        weights: Mapping[str, Float32Array],
+        weights: WeightSource,
         touched: Sequence[str],
     ) -> Float32Array:
         """Return the features of `tokens` with the layers `touched` from `weights`.
@@ -168,7 +162,8 @@ class TextEncoder:
             for name in touched:
                 if name not in self._buffers:
                     self._buffers[name] = np.empty(graph_shape(self._layers[name]), np.float32)
-                write_layer(weights, self._layers[name], out=self._buffers[name])
+                turned = self._layers[name].transposed
+                weights.write(name, out=self._buffers[name], transposed=turned)
             return self._features(
                 tokens, {self._layers[name].initializer: self._buffers[name] for name in touched}
             )

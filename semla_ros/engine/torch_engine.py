@@ -10,16 +10,17 @@ import importlib.util
 from typing import TYPE_CHECKING, ClassVar
 
 from semla_ros.bundle import ModelBundle
+from semla_ros.bundle.base_weights import BaseWeights
 from semla_ros.bundle.onnx_session import cpu_threads
 from semla_ros.core.errors import BundleError, ConfigError, EngineUnavailableError, TrainingError
-from semla_ros.core.types import Float32Array, UInt8Array, WeightSet
+from semla_ros.core.types import Float32Array, UInt8Array
+from semla_ros.core.weights import WeightSet
 from semla_ros.engine.base import NOT_PROVED, READY, EngineStatus, SegmentationEngine
 from semla_ros.engine.options import AUTO, BF16, CPU, CUDA, F16, F32, EngineOptions
 from semla_ros.engine.preprocess import InputBuffer
 from semla_ros.engine.weights import (
     SEGMENTATION_GRAPH,
     layers_of,
-    read_base_weights,
     second_tap,
 )
 
@@ -97,7 +98,7 @@ class TorchEngine(SegmentationEngine):
             model,
             self._input.tensor,
             layers=self.layers,
-            base=read_base_weights(self._bundle, list(self.layers.values())),
+            base=BaseWeights.open(self._bundle),
             precision=precision,
         )
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from semla_ros.bundle import GraphWeight
-from semla_ros.core.lazy_weights import LayerFactors, LazyWeights
+from semla_ros.bundle.base_weights import BaseWeights
 from semla_ros.core.types import Float32Array
-from semla_ros.engine.weights import graph_shape, write_weight
+from semla_ros.core.weights import LayerFactors, WeightSource
+from semla_ros.engine.weights import graph_shape
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +31,7 @@ class TorchBank:
     def __init__(
         self,
         layers: Mapping[str, GraphWeight],
-        base: Mapping[str, Float32Array],
+        base: BaseWeights,
         *,
         device: str = "cpu",
     ) -> None:
@@ -38,7 +39,7 @@ class TorchBank:
 
         Args:
             layers: By name.
-            base: Layer name -> W0 (out, in).
+            base: W0.
             device: A torch device.
         """
         import torch
@@ -50,9 +51,7 @@ class TorchBank:
             self._groups.setdefault(graph_shape(layer), []).append(name)
         self._base: Stacks = {}
         for shape, names in self._groups.items():
-            stacked: Float32Array = np.empty((len(names), *shape), np.float32)
-            for place, name in zip(stacked, names, strict=True):
-                write_weight(base[name], layers[name], out=place)
+            stacked = np.stack([base.as_stored(name) for name in names])
             self._base[shape] = torch.from_numpy(stacked).to(self._device)
 
     def slot(self) -> Stacks:
@@ -67,38 +66,37 @@ class TorchBank:
             for i, name in enumerate(names)
         }
 
-    def fill(self, weights: Mapping[str, Float32Array], slot: Stacks) -> None:
+    def fill(self, weights: WeightSource, slot: Stacks) -> None:
         """Write W0 + change of every layer into `slot`, float32; layers without one get W0.
 
         Args:
-            weights: `LazyWeights`, whose factors are multiplied here, or plain arrays (out, in).
+            weights: Their factors are multiplied here; whole weights are copied.
             slot: Made by `slot`; not in use.
 
         Raises:
             SemlaError: A merged weight might not be finite; `slot` must then not be served.
         """
-        if isinstance(weights, LazyWeights):
-            for shape, names in self._groups.items():
-                self._merge(weights, shape, names, out=slot[shape])
-            return
-        for name, view in self.views(slot).items():
-            self._put(weights, name, view)
+        for shape, names in self._groups.items():
+            changes = {n: weights.factors(n) for n in names if n in weights.names}
+            known = {name: factors for name, factors in changes.items() if factors is not None}
+            self._merge(known, shape, names, out=slot[shape])
+            for name in changes.keys() - known.keys():
+                self._copy(weights, name, slot[shape][names.index(name)])
 
     def _merge(
-        self, weights: LazyWeights, shape: _Shape, names: list[str], *, out: Tensor
+        self, changes: Mapping[str, LayerFactors], shape: _Shape, names: list[str], *, out: Tensor
     ) -> None:
         import torch
 
-        touched = [weights.factors(name) if name in weights else None for name in names]
-        rank = max((len(factors.a) for factors in touched if factors), default=0)
+        rank = max((len(factors.a) for factors in changes.values()), default=0)
         if rank == 0:
             out.copy_(self._base[shape])
             return
         rows = np.zeros((len(names), rank, shape[0]), np.float32)
         columns = np.zeros((len(names), rank, shape[1]), np.float32)
-        for place, (name, factors) in enumerate(zip(names, touched, strict=True)):
-            if factors is not None:
-                left, right = _turned(factors, self._layers[name])
+        for place, name in enumerate(names):
+            if name in changes:
+                left, right = _turned(changes[name], self._layers[name])
                 rows[place, : len(left)] = left
                 columns[place, : len(right)] = right
         torch.baddbmm(
@@ -108,16 +106,11 @@ class TorchBank:
             out=out,
         )
 
-    def _put(self, weights: Mapping[str, Float32Array], name: str, view: Tensor) -> None:
+    def _copy(self, weights: WeightSource, name: str, view: Tensor) -> None:
         import torch
 
-        layer = self._layers[name]
-        if name not in weights:
-            place = self._groups[graph_shape(layer)].index(name)
-            view.copy_(self._base[graph_shape(layer)][place])
-            return
-        laid_out: Float32Array = np.empty(graph_shape(layer), np.float32)
-        write_weight(weights[name], layer, out=laid_out)
+        laid_out: Float32Array = np.empty(tuple(view.shape), np.float32)
+        weights.write(name, out=laid_out, transposed=self._layers[name].transposed)
         view.copy_(torch.from_numpy(laid_out))
 
 

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 
 from semla_ros.bundle import GraphWeight
+from semla_ros.bundle.base_weights import BaseWeights
 from semla_ros.core.errors import EngineError
-from semla_ros.core.types import Float32Array, WeightSet
+from semla_ros.core.types import Float32Array
+from semla_ros.core.weights import WeightSet, WeightSource
 from semla_ros.engine.options import BF16, CPU, CUDA, F16, F32
 from semla_ros.engine.slot_buffers import SlotBuffers
 from semla_ros.engine.torch_fusion import TorchBank
@@ -28,8 +30,8 @@ DTYPES: Mapping[str, torch.dtype] = {
     F16: torch.float16,
 }
 
-_Merger = Callable[[Mapping[str, Float32Array]], Mapping[str, Tensor]]
-"""From weights (out, in) by layer to merged ones in the layout of the graph."""
+_Merger = Callable[[WeightSource], Mapping[str, Tensor]]
+"""From a mix's weights to tensors in the layout of the graph, by layer."""
 
 _WARM_UP_RUNS = 2
 _HIGH, _LOW = -1, 0
@@ -65,7 +67,7 @@ class CpuNetwork:
         image: Float32Array,
         *,
         layers: Mapping[str, GraphWeight],
-        base: Mapping[str, Float32Array],
+        base: BaseWeights,
         precision: str,
     ) -> None:
         """Take over `model`.
@@ -74,7 +76,7 @@ class CpuNetwork:
             model: The network.
             image: (1, 3, S, S), read at every run.
             layers: Adaptable layers by name.
-            base: Layer name -> W0 (out, in).
+            base: W0.
             precision: A key of `DTYPES`.
         """
         self.precision = precision
@@ -123,12 +125,12 @@ class CpuNetwork:
     def close(self) -> None:
         """Release what is not freed by itself."""
 
-    def _merger(self, base: Mapping[str, Float32Array]) -> _Merger:
+    def _merger(self, base: BaseWeights) -> _Merger:
         """Return what merges weights into memory of its own, in the layout of the graph."""
         buffers = SlotBuffers(self._layers, base, threads=torch.get_num_threads())
         views = {name: torch.from_numpy(array) for name, array in buffers.arrays.items()}
 
-        def merge(weights: Mapping[str, Float32Array]) -> Mapping[str, Tensor]:
+        def merge(weights: WeightSource) -> Mapping[str, Tensor]:
             buffers.fill(weights)
             return views
 
@@ -164,7 +166,7 @@ class CudaNetwork(CpuNetwork):
         image: Float32Array,
         *,
         layers: Mapping[str, GraphWeight],
-        base: Mapping[str, Float32Array],
+        base: BaseWeights,
         precision: str,
     ) -> None:
         """Take over `model`; see `CpuNetwork`."""
@@ -216,12 +218,12 @@ class CudaNetwork(CpuNetwork):
         """Wait for the GPU, so that nothing is freed under its hands."""
         torch.cuda.synchronize()
 
-    def _merger(self, base: Mapping[str, Float32Array]) -> _Merger:
+    def _merger(self, base: BaseWeights) -> _Merger:
         bank = TorchBank(self._layers, base, device=self.device)
         merged = bank.slot()
         views = bank.views(merged)
 
-        def merge(weights: Mapping[str, Float32Array]) -> Mapping[str, Tensor]:
+        def merge(weights: WeightSource) -> Mapping[str, Tensor]:
             bank.fill(weights, merged)
             return views
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-import cv2
 import numpy as np
 
 from semla_ros.bundle import AS_TRAINED, GraphWeight, ModelBundle
 from semla_ros.bundle.base_weights import BaseWeights
 from semla_ros.bundle.onnx_session import SharedInitializers
 from semla_ros.core.errors import EngineError, VocabularyError
-from semla_ros.core.lazy_weights import LazyWeights
-from semla_ros.core.types import AdapterMix, Float32Array, WeightSet
+from semla_ros.core.types import AdapterMix
+from semla_ros.core.weights import WeightSet, WeightSource
 
 SEGMENTATION_GRAPH = "segmentation"
 TEXT_GRAPH = "text"
@@ -35,20 +34,6 @@ def second_tap(bundle: ModelBundle, mix: AdapterMix) -> int | None:
     return 1 if mix.adapted else 2
 
 
-def read_base_weights(
-    bundle: ModelBundle, layers: Sequence[GraphWeight]
-) -> Mapping[str, Float32Array]:
-    """Return layer name -> base weight (out, in) float32, read-only.
-
-    The arrays are those of `BaseWeights.open`, in memory once per process; they are views of the
-    graph's layout, so `write_weight` copies them without turning anything.
-
-    Raises:
-        BundleError: A tensor is missing or has another shape than the manifest says.
-    """
-    return BaseWeights.open(bundle).only([layer.name for layer in layers])
-
-
 def shared_initializers(
     bundle: ModelBundle, layers: Mapping[str, GraphWeight]
 ) -> SharedInitializers:
@@ -69,46 +54,6 @@ def graph_shape(layer: GraphWeight) -> tuple[int, int]:
     return (inner, out) if layer.transposed else (out, inner)
 
 
-def write_weight(weight: Float32Array, layer: GraphWeight, *, out: Float32Array) -> None:
-    """Copy `weight` (out, in) into `out`, which has the layout of the graph.
-
-    OpenCV transposes in blocks: five times faster than a strided copy of numpy.
-    """
-    laid_out = weight.T if layer.transposed else weight
-    if laid_out.flags.c_contiguous:
-        np.copyto(out, laid_out)
-    else:
-        cv2.transpose(np.ascontiguousarray(laid_out.T), dst=out)
-
-
-def write_layer(
-    weights: Mapping[str, Float32Array], layer: GraphWeight, *, out: Float32Array
-) -> None:
-    """Write the weight of `layer` into `out`, which has the layout of the graph.
-
-    Lazy weights are merged here, straight into `out`: no copy of full size is made.
-
-    Args:
-        weights: `LazyWeights`, or plain arrays (out, in).
-        layer: Its name is a key of `weights`.
-        out: C-contiguous, of `graph_shape(layer)`.
-
-    Raises:
-        SemlaError: The merged weight might not be finite; `out` is then as it was.
-    """
-    if isinstance(weights, LazyWeights):
-        weights.write(layer.name, out=out, transposed=layer.transposed)
-    else:
-        write_weight(weights[layer.name], layer, out=out)
-
-
-def graph_array(weight: Float32Array, layer: GraphWeight) -> Float32Array:
-    """Return a copy of `weight` (out, in) in the layout of the graph."""
-    array: Float32Array = np.empty(graph_shape(layer), np.float32)
-    write_weight(weight, layer, out=array)
-    return array
-
-
 def check_weight_set(
     weight_set: WeightSet,
     layers: Mapping[str, GraphWeight],
@@ -119,7 +64,7 @@ def check_weight_set(
     """Check everything about `weight_set` that a graph with these `layers` relies on.
 
     Raises:
-        EngineError: An unknown layer, a wrong shape or dtype, or a value that is not finite.
+        EngineError: An unknown layer, a wrong shape, or text features that are not finite.
         VocabularyError: More classes than the graph can tell apart.
     """
     classes = len(weight_set.vocabulary.names)
@@ -128,36 +73,24 @@ def check_weight_set(
             f"expected at most {max_classes} classes, got {classes}: shorten the class list, or "
             "take engine 'torch', which keeps the most similar ones of each image"
         )
-    for name in weight_set.weights:
-        layer = layers.get(name)
-        if layer is None:
-            raise EngineError(
-                f"expected layers of the segmentation graph, got {name!r}: "
-                "was the adapter made for another model?"
-            )
-        _check_weight(weight_set.weights, layer)
+    for name in weight_set.weights.names:
+        _check_weight(weight_set.weights, name, layers.get(name))
     features = weight_set.text_features
     width = features.shape[1] if feature_dim is None else feature_dim
-    _check_array("text features", features, shape=(len(weight_set.vocabulary.names), width))
-
-
-def _check_weight(weights: Mapping[str, Float32Array], layer: GraphWeight) -> None:
-    """Check shape, and values where they exist already; lazy weights prove theirs in `write`."""
-    if not isinstance(weights, LazyWeights):
-        _check_array(f"weight {layer.name!r}", weights[layer.name], shape=layer.shape)
-    elif weights.shape(layer.name) != tuple(layer.shape):
+    shape = (classes, width)
+    if features.dtype != np.float32 or features.shape != shape or not np.isfinite(features).all():
         raise EngineError(
-            f"weight {layer.name!r}: expected {layer.shape!r}, got {weights.shape(layer.name)!r}"
+            f"text features: expected {shape!r} of finite float32, got {features.shape!r} of "
+            f"{features.dtype} or values that are not finite: is the text tower another model's?"
         )
 
 
-def _check_array(what: str, array: Float32Array, *, shape: tuple[int, ...]) -> None:
-    if array.dtype != np.float32 or array.shape != shape:
+def _check_weight(weights: WeightSource, name: str, layer: GraphWeight | None) -> None:
+    """Check that `layer` is there and has that shape; its values are checked in `write`."""
+    if layer is None:
         raise EngineError(
-            f"{what}: expected {shape!r} of float32, got {array.shape!r} of {array.dtype}"
+            f"expected layers of the segmentation graph, got {name!r}: "
+            "was the adapter made for another model?"
         )
-    if not np.isfinite(array).all():
-        raise EngineError(
-            f"{what}: expected finite values, got {int((~np.isfinite(array)).sum())} "
-            "NaN or infinite: the adapter is damaged"
-        )
+    if (got := weights.shape(name)) != tuple(layer.shape):
+        raise EngineError(f"weight {name!r}: expected {layer.shape!r}, got {got!r}")

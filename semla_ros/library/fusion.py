@@ -10,22 +10,16 @@ processor's cache: W0 is read once, W is written once, nothing of full size is m
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Sequence
+from collections.abc import Set as AbstractSet
 
 import cv2
 import numpy as np
 
+from semla_ros.bundle.base_weights import BaseWeights
 from semla_ros.core.errors import AdapterError, AdapterMismatchError, LibraryError
-from semla_ros.core.lazy_weights import LayerFactors, LazyWeights
-from semla_ros.core.types import (
-    BASE,
-    AdapterMix,
-    Float32Array,
-    LoraAdapter,
-    LoraLayer,
-)
+from semla_ros.core.types import BASE, AdapterMix, Float32Array, LoraAdapter, LoraLayer
+from semla_ros.core.weights import LayerFactors
 
 MAX_CHANGE = 1e38
 """A change that could exceed this is refused: added to W0 (up to 1e37) it might overflow."""
@@ -40,24 +34,16 @@ packing for AVX-512, the faster ones for one adapter of rank 8.
 _Parts = dict[str, list[tuple[float, LoraLayer]]]
 
 
-class WeightSource(Protocol):
-    """Where W0 comes from; `BaseWeights` is one."""
-
-    def get(self, layer: str, /) -> Float32Array:
-        """Return W0 of `layer`, (out, in) float32, finite, up to 1e37; best as its graph lies."""
-        ...
-
-
-class MergedWeights(LazyWeights):
+class MergedWeights:
     """W0 + delta of every layer that a mix touches, computed where it is written to.
 
     Always from W0 and in an order that only the names decide, so the same mix gives the same bits
-    however the robot came to it and whichever engine asks. Layers that are no key are W0 itself.
+    however the robot came to it and whichever engine asks.
     """
 
     def __init__(
         self,
-        base: WeightSource,
+        base: BaseWeights,
         adapters: Sequence[LoraAdapter],
         mix: AdapterMix,
         *,
@@ -97,33 +83,17 @@ class MergedWeights(LazyWeights):
                     f"got {shape}"
                 )
 
-    def __getitem__(self, layer: str) -> Float32Array:
-        """Return a new array (out, in); turned in memory where W0 is."""
-        base = self._base.get(layer)
-        if _turned(base):
-            turned: Float32Array = np.empty(base.shape[::-1], np.float32)
-            self.write(layer, out=turned, transposed=True)
-            view: Float32Array = turned.T
-            return view
-        merged: Float32Array = np.empty(base.shape, np.float32)
-        self.write(layer, out=merged, transposed=False)
-        return merged
-
-    def __contains__(self, layer: object, /) -> bool:
-        return layer in self._parts
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._parts)
-
-    def __len__(self) -> int:
-        return len(self._parts)
+    @property
+    def names(self) -> AbstractSet[str]:
+        """Names of the layers that the mix changes."""
+        return self._parts.keys()
 
     def shape(self, layer: str) -> tuple[int, int]:
         """Return (out, in) of `layer`."""
         return _shape(layer, self._parts[layer])
 
     def write(self, layer: str, *, out: Float32Array, transposed: bool) -> None:
-        """Write W of `layer` into `out`, see `LazyWeights.write`.
+        """Write W of `layer` into `out`, see `WeightSource.write`.
 
         The product is always formed as W0 lies in memory, so both layouts have the same bits.
 
@@ -161,41 +131,8 @@ class MergedWeights(LazyWeights):
         return factors
 
 
-def merge(base: WeightSource, adapters: Sequence[LoraAdapter], mix: AdapterMix) -> MergedWeights:
-    """Return layer -> W0 + delta of every touched layer, see `MergedWeights`.
-
-    Raises:
-        LibraryError: A member of `mix` is not among `adapters`.
-        AdapterMismatchError: A delta does not fit the base weight.
-    """
-    return MergedWeights(base, adapters, mix)
-
-
-def fuse(adapters: Sequence[LoraAdapter], weights: Sequence[float]) -> dict[str, Float32Array]:
-    """Return layer -> delta (out, in) float32 of every layer that an adapter touches.
-
-    Args:
-        adapters: Any ranks; a layer that one adapter lacks takes no part for it.
-        weights: One finite factor each; zeros take no part.
-
-    Raises:
-        LibraryError: Not one finite weight per adapter.
-        AdapterMismatchError: Two adapters give one layer different shapes.
-    """
-    deltas: dict[str, Float32Array] = {}
-    for name, weighted in _parts(adapters, weights).items():
-        _shape(name, weighted)
-        factors = _stacked(weighted)
-        deltas[name] = factors.b.T @ factors.a
-    return deltas
-
-
 def _parts(adapters: Sequence[LoraAdapter], weights: Sequence[float]) -> _Parts:
     """Return layer -> who changes it and how much; zero weights take no part."""
-    if len(adapters) != len(weights) or not all(math.isfinite(w) for w in weights):
-        raise LibraryError(
-            f"expected one finite weight for each of {len(adapters)} adapters, got {weights!r}"
-        )
     parts: _Parts = {}
     for adapter, weight in zip(adapters, weights, strict=True):
         if weight == 0:

@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from functools import partial
 
+from semla_ros.bundle.base_weights import BaseWeights
 from semla_ros.core.answers import Prediction, SwapEvent
 from semla_ros.core.streaks import Streaks
 from semla_ros.core.timing import StageTimer, now_ms
 from semla_ros.core.types import AdapterMix, UInt8Array, Vocabulary
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.text import TextFeatures
-from semla_ros.library.fusion import WeightSource
 from semla_ros.pipeline.adapter_access import AdapterAccess, AdapterSource
 from semla_ros.pipeline.swap_request import SwapRequest
 from semla_ros.pipeline.weight_set import Prepared, Recipe, SetPreparer
@@ -37,7 +37,7 @@ class AdapterSwapper:
         self,
         engine: SegmentationEngine,
         library: AdapterSource,
-        base_weights: WeightSource,
+        base_weights: BaseWeights,
         text_encoder: TextFeatures,
         vocabulary: Vocabulary,
         executor: Executor,

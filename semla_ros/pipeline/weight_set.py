@@ -7,13 +7,15 @@ from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from semla_ros.bundle.base_weights import BaseWeights
 from semla_ros.core.errors import AdapterError, EngineError, SemlaError
 from semla_ros.core.timing import StageTimer, now_ms
-from semla_ros.core.types import BASE, AdapterMix, LoraAdapter, Vocabulary, WeightSet
+from semla_ros.core.types import BASE, AdapterMix, LoraAdapter, Vocabulary
+from semla_ros.core.weights import WeightSet
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.proof import NOTICED, SwapProof
 from semla_ros.engine.text import TextFeatures
-from semla_ros.library.fusion import MergedWeights, WeightSource
+from semla_ros.library.fusion import MergedWeights
 from semla_ros.pipeline.adapter_access import AdapterAccess
 
 _LOG = logging.getLogger(__name__)
@@ -59,7 +61,7 @@ def make_weight_set(
     mix: AdapterMix,
     adapters: Sequence[LoraAdapter],
     *,
-    base: WeightSource,
+    base: BaseWeights,
     text: TextFeatures,
     vocabulary: Vocabulary,
     image_layers: Collection[str],
@@ -94,7 +96,7 @@ class SetPreparer:
     """
 
     def __init__(
-        self, engine: SegmentationEngine, base_weights: WeightSource, text_encoder: TextFeatures
+        self, engine: SegmentationEngine, base_weights: BaseWeights, text_encoder: TextFeatures
     ) -> None:
         """Merge into `engine`."""
         self.proof = SwapProof(engine, base_weights.get)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from semla_ros.core.answers import SupportReading
 from semla_ros.core.errors import ConfigError, FrameError, LibraryError, VocabularyError
-from semla_ros.core.types import BASE, AdapterMix, DomainEstimate, Frame, Vocabulary, WeightSet
+from semla_ros.core.types import BASE, AdapterMix, DomainEstimate, Frame, Vocabulary
+from semla_ros.core.weights import UNCHANGED, WeightSet
 
 NAMES = st.sampled_from(["fog", "night", "rain", "snow", BASE])
 mixes = st.dictionaries(NAMES, st.floats(0.01, 1.0), min_size=1).map(AdapterMix.from_weights)
@@ -144,7 +145,7 @@ def test_more_classes_than_ids_are_refused():
 def test_a_weight_set_has_features_for_every_class(shape):
     vocabulary = Vocabulary(("road", "car"), colors(2))
     with pytest.raises(VocabularyError, match=r"\(2, D\)"):
-        WeightSet(AdapterMix.base_only(), {}, np.zeros(shape, np.float32), vocabulary)
+        WeightSet(AdapterMix.base_only(), UNCHANGED, np.zeros(shape, np.float32), vocabulary)
 
 
 def test_a_support_level_is_one_of_four():

@@ -20,7 +20,8 @@ from semla_ros.bundle import (
     TextSpec,
 )
 from semla_ros.core.errors import EngineUnavailableError
-from semla_ros.core.types import AdapterMix, Vocabulary, WeightSet
+from semla_ros.core.types import AdapterMix, Vocabulary
+from semla_ros.core.weights import ArrayWeights, WeightSet
 from semla_ros.engine import ENGINES, EngineOptions
 
 SIZE, POOL, HIDDEN, DIM = 64, 4, 192, 32
@@ -125,7 +126,7 @@ def set_maker(layers: Sequence[GraphWeight]) -> Callable[..., WeightSet]:
         }
         text = rng.normal(0, DIM**-0.5, (len(names), DIM)).astype(np.float32)
         mix = AdapterMix((f"adapter-{seed}",), (1.0,))
-        return WeightSet(mix, weights, text, vocabulary(*names))
+        return WeightSet(mix, ArrayWeights(weights), text, vocabulary(*names))
 
     return make
 

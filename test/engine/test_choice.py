@@ -12,6 +12,7 @@ import pytest
 import semla_ros.engine as rooms
 from semla_ros.core.config import PARAMETERS
 from semla_ros.core.errors import EngineError, EngineUnavailableError
+from semla_ros.core.weights import ArrayWeights
 from semla_ros.engine import ENGINES, PREFERENCES, Preference, create_engine, golden
 from semla_ros.engine.fake_engine import FakeEngine
 from semla_ros.engine.onnx_engine import OnnxEngine
@@ -205,8 +206,9 @@ def test_merged_weights_that_are_ignored_are_noticed(hand_made):
     with OnnxEngine(hand_made.bundle, threads=1) as engine:
         weight_set, image = golden.golden_case(hand_made.bundle, feature_dim=engine.feature_dim)
         right = engine.probe(weight_set, image)
-        for name in weight_set.weights:
-            rest = {n: w for n, w in weight_set.weights.items() if n != name}
+        for name in weight_set.weights.names:
+            arrays = weight_set.weights.arrays
+            rest = ArrayWeights({n: w for n, w in arrays.items() if n != name})
             wrong = engine.probe(replace(weight_set, weights=rest), image)
             assert golden.relative_error(wrong, right) > max(golden.BOUNDS.values()), name
 

@@ -83,7 +83,8 @@ def test_the_first_serves_until_the_second_is_made(deferred, slow, make_set, rgb
 def test_onnx_hands_over_to_torch_with_the_same_set(tiny, rgb):
     """Two runtimes: what is published must be the same set, merged anew for the other one."""
     pytest.importorskip("torch", reason="engine torch needs PyTorch")
-    from semla_ros.core.types import AdapterMix, WeightSet
+    from semla_ros.core.types import AdapterMix
+    from semla_ros.core.weights import ArrayWeights, WeightSet
 
     rng = np.random.default_rng(0)
     names = tiny.manifest.vocabulary
@@ -93,7 +94,7 @@ def test_onnx_hands_over_to_torch_with_the_same_set(tiny, rgb):
         for layer in tiny.manifest.layers
         if layer.graph == "segmentation"
     }
-    weight_set = WeightSet(AdapterMix(("fog",), (1.0,)), weights, text, names)
+    weight_set = WeightSet(AdapterMix(("fog",), (1.0,)), ArrayWeights(weights), text, names)
     slow = Slow(lambda: create_engine("torch", tiny, threads=1))
     with DeferredEngine(create_engine("onnx", tiny, threads=1), slow, what="torch") as engine:
         serve(engine, weight_set)

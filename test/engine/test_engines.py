@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from semla_ros.core.errors import BundleError, EngineUnavailableError, VocabularyError
-from semla_ros.core.types import AdapterMix, Vocabulary, WeightSet
+from semla_ros.core.types import AdapterMix, Vocabulary
+from semla_ros.core.weights import UNCHANGED, ArrayWeights, WeightSet
 from semla_ros.engine import ENGINES, create_engine
 
 DIM = 32
@@ -47,7 +48,7 @@ def test_onnx_and_torch_agree_on_the_same_bundle(tiny, rgb):
     answers = []
     for weights in ({}, merged, dict(list(merged.items())[::3])):
         mix = AdapterMix((f"{len(weights)} layers",), (1.0,))
-        weight_set = WeightSet(mix, weights, text, tiny.manifest.vocabulary)
+        weight_set = WeightSet(mix, ArrayWeights(weights), text, tiny.manifest.vocabulary)
         for name in ("onnx", "torch"):
             with create_engine(name, tiny, threads=1) as engine:
                 serve(engine, weight_set)
@@ -79,7 +80,7 @@ def test_torch_reads_the_first_tap_twice_where_the_bundle_says_so(network_bundle
             (AdapterMix.base_only(), model),
             (AdapterMix(("fog",), (1.0,)), other),
         ):
-            serve(engine, WeightSet(mix, {}, text, trained.manifest.vocabulary))
+            serve(engine, WeightSet(mix, UNCHANGED, text, trained.manifest.vocabulary))
             with torch.no_grad():
                 tensor = torch.from_numpy(image).permute(2, 0, 1)[None].float()
                 expected = network(tensor, torch.from_numpy(text))[0].numpy()

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from semla_ros.core.errors import ConfigError, EngineError
-from semla_ros.core.types import AdapterMix, Vocabulary, WeightSet
+from semla_ros.core.types import AdapterMix, Vocabulary
+from semla_ros.core.weights import UNCHANGED, WeightSet
 from semla_ros.engine.fake_engine import STEPS, FakeEngine, looks
 
 
@@ -10,7 +11,7 @@ def a_set(mean: float, *names: str) -> WeightSet:
     names = names or ("sky", "tree", "road", "person")
     classes = Vocabulary(names, np.zeros((len(names), 3), np.uint8))
     features = np.full((len(names), 4), mean, np.float32)
-    return WeightSet(AdapterMix((f"m{mean}",), (1.0,)), {}, features, classes)
+    return WeightSet(AdapterMix((f"m{mean}",), (1.0,)), UNCHANGED, features, classes)
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ import pytest
 
 from semla_ros.bundle import ModelBundle
 from semla_ros.core.errors import BundleError
-from semla_ros.core.types import AdapterMix, WeightSet
+from semla_ros.core.types import AdapterMix
+from semla_ros.core.weights import ArrayWeights, WeightSet
 from semla_ros.engine.onnx_engine import OnnxEngine
 
 
@@ -15,7 +16,7 @@ def test_logits_equal_the_same_network_in_numpy(hand_made, make_set, rgb):
             engine.prepare(weight_set)
             engine.commit()
             got = engine.infer(rgb, keep_logits=True).logits
-            expected = hand_made.logits(rgb, weight_set.weights, weight_set.text_features)
+            expected = hand_made.logits(rgb, weight_set.weights.arrays, weight_set.text_features)
             np.testing.assert_allclose(got, expected, atol=2e-5)
 
 
@@ -23,11 +24,11 @@ def test_the_weight_set_may_be_thrown_away_after_prepare(hand_made, make_set, rg
     with OnnxEngine(hand_made.bundle, threads=1) as engine:
         weight_set = make_set(1)
         engine.prepare(weight_set)
-        for array in (*weight_set.weights.values(), weight_set.text_features):
+        for array in (*weight_set.weights.arrays.values(), weight_set.text_features):
             array.fill(7)
         engine.commit()
         fresh = make_set(1)
-        expected = hand_made.logits(rgb, fresh.weights, fresh.text_features)
+        expected = hand_made.logits(rgb, fresh.weights.arrays, fresh.text_features)
         got = engine.infer(rgb, keep_logits=True).logits
         np.testing.assert_allclose(got, expected, atol=2e-5)
 
@@ -102,10 +103,10 @@ def test_a_network_that_overflows_raises_instead_of_labelling(hand_made, make_se
     from semla_ros.core.errors import EngineError
 
     good = make_set(1)
-    huge = {name: np.full_like(w, 3e38) for name, w in good.weights.items()}
+    huge = {name: np.full_like(w, 3e38) for name, w in good.weights.arrays.items()}
     with OnnxEngine(hand_made.bundle, threads=1) as engine:
         mix = AdapterMix(("huge",), (1.0,))
-        engine.prepare(WeightSet(mix, huge, good.text_features, good.vocabulary))
+        engine.prepare(WeightSet(mix, ArrayWeights(huge), good.text_features, good.vocabulary))
         engine.commit()
         with pytest.raises(EngineError, match="not finite"):
             engine.infer(rgb)

@@ -16,7 +16,8 @@ if importlib.util.find_spec("openvino") is None:  # importing it here would let 
 
 from semla_ros.bundle import ModelBundle, SegmentationSpec, open_bundle
 from semla_ros.core.errors import BundleError, EngineError, EngineUnavailableError
-from semla_ros.core.types import AdapterMix, Vocabulary, WeightSet
+from semla_ros.core.types import AdapterMix, Vocabulary
+from semla_ros.core.weights import UNCHANGED, WeightSet
 from semla_ros.engine import EngineOptions, openvino_graph
 from semla_ros.engine.golden import golden_case, relative_error
 from semla_ros.engine.onnx_engine import OnnxEngine
@@ -59,7 +60,7 @@ def test_logits_equal_the_same_network_in_numpy(hand_made, make_set, rgb):
     with opened(hand_made.bundle) as engine:
         for seed, touched in ((1, 2), (2, 1), (3, 0)):
             weight_set = make_set(seed, touched=touched)
-            expected = hand_made.logits(rgb, weight_set.weights, weight_set.text_features)
+            expected = hand_made.logits(rgb, weight_set.weights.arrays, weight_set.text_features)
             np.testing.assert_allclose(logits_of(engine, weight_set, rgb), expected, atol=2e-5)
 
 
@@ -68,7 +69,7 @@ def test_float32_is_within_a_thousandth_of_onnx_runtime(which, request):
     bundle = request.getfixturevalue(which)
     with opened(bundle) as engine, OnnxEngine(bundle, threads=1) as reference:
         weight_set, image = golden_case(bundle, feature_dim=engine.feature_dim)
-        for each in (weight_set, replace(weight_set, weights={})):
+        for each in (weight_set, replace(weight_set, weights=UNCHANGED)):
             difference = logits_of(engine, each, image) - logits_of(reference, each, image)
             assert np.abs(difference).max() <= F32_BOUND
 
@@ -90,7 +91,7 @@ def test_bfloat16_is_within_two_percent_of_onnx_runtime(which, request):
 def test_any_number_of_classes(tiny, classes):
     names = Vocabulary(tuple(f"c{i}" for i in range(classes)), np.zeros((classes, 3), np.uint8))
     text = np.random.default_rng(0).standard_normal((classes, 32)).astype(np.float32)
-    weight_set = WeightSet(AdapterMix.base_only(), {}, text, names)
+    weight_set = WeightSet(AdapterMix.base_only(), UNCHANGED, text, names)
     image = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     with opened(tiny) as engine, OnnxEngine(tiny, threads=1) as reference:
         got, expected = (logits_of(e, weight_set, image) for e in (engine, reference))
@@ -105,7 +106,7 @@ def test_the_second_tap_follows_the_mix(tiny_as_trained):
     answers = []
     with opened(bundle) as engine, OnnxEngine(bundle, threads=1) as reference:
         for mix in (AdapterMix.base_only(), AdapterMix(("fog",), (1.0,)), AdapterMix.base_only()):
-            weight_set = WeightSet(mix, {}, text, names)
+            weight_set = WeightSet(mix, UNCHANGED, text, names)
             got, expected = (logits_of(e, weight_set, image) for e in (engine, reference))
             np.testing.assert_allclose(got, expected, atol=F32_BOUND)
             answers.append(got)
@@ -142,7 +143,7 @@ def test_weights_in_a_file_of_their_own(hand_made, make_set, rgb, tmp_path):
     assert (tmp_path / "segmentation.onnx.data").stat().st_size > 1000
     weight_set = make_set(1, touched=1)
     with opened(ModelBundle(tmp_path, hand_made.bundle.manifest)) as engine:
-        expected = hand_made.logits(rgb, weight_set.weights, weight_set.text_features)
+        expected = hand_made.logits(rgb, weight_set.weights.arrays, weight_set.text_features)
         np.testing.assert_allclose(logits_of(engine, weight_set, rgb), expected, atol=2e-5)
 
 

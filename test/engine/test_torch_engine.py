@@ -59,7 +59,8 @@ def test_slots_keep_their_tensors(network_bundle, make_torch_set):
 
 @pytest.fixture
 def make_torch_set():
-    from semla_ros.core.types import AdapterMix, Vocabulary, WeightSet
+    from semla_ros.core.types import AdapterMix, Vocabulary
+    from semla_ros.core.weights import ArrayWeights, WeightSet
 
     def make(engine, seed, classes=4):
         rng = np.random.default_rng(seed)
@@ -71,7 +72,7 @@ def make_torch_set():
         names = Vocabulary(
             tuple(f"c{i}" for i in range(classes)), np.zeros((classes, 3), np.uint8)
         )
-        return WeightSet(AdapterMix((f"a{seed}",), (1.0,)), weights, text, names)
+        return WeightSet(AdapterMix((f"a{seed}",), (1.0,)), ArrayWeights(weights), text, names)
 
     return make
 

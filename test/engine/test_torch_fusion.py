@@ -9,6 +9,7 @@ from semla_ros.bundle import GraphWeight  # noqa: E402
 from semla_ros.bundle.base_weights import BaseWeights  # noqa: E402
 from semla_ros.core.errors import AdapterError  # noqa: E402
 from semla_ros.core.types import AdapterMix, LoraAdapter, LoraLayer  # noqa: E402
+from semla_ros.core.weights import ArrayWeights, array_of  # noqa: E402
 from semla_ros.engine.torch_fusion import TorchBank  # noqa: E402
 from semla_ros.library.fusion import MergedWeights  # noqa: E402
 
@@ -56,7 +57,7 @@ def base():
 
 @pytest.fixture
 def bank(base, device):
-    return TorchBank(LAYERS, base.only(list(LAYERS)), device=device)
+    return TorchBank(LAYERS, base, device=device)
 
 
 def merged(base, /, **shares):
@@ -80,9 +81,9 @@ def test_every_layer_is_that_of_numpy(bank, base, shares):
     bank.fill(merged(base, snow=1.0), slot)
     bank.fill(weights, slot)
     for name, got in content(bank, slot).items():
-        expected = weights[name] if name in weights else base.get(name)
+        expected = array_of(weights, name) if name in weights.names else base.get(name)
         np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6)
-        if name not in weights:
+        if name not in weights.names:
             np.testing.assert_array_equal(got, expected)
 
 
@@ -100,7 +101,7 @@ def test_plain_arrays_are_copied(bank, base):
     slot = bank.slot()
     bank.fill(merged(base, fog=1.0), slot)
     weights = {"a": np.ones(SHAPES["a"], np.float32), "d": np.full(SHAPES["d"], 2, np.float32)}
-    bank.fill(weights, slot)
+    bank.fill(ArrayWeights(weights), slot)
     for name, got in content(bank, slot).items():
         np.testing.assert_array_equal(got, weights.get(name, base.get(name)))
 

@@ -9,7 +9,8 @@ import pytest
 
 from semla_ros.cli import main
 from semla_ros.core.errors import LibraryError, SemlaError
-from semla_ros.core.types import AdapterMix, WeightSet
+from semla_ros.core.types import AdapterMix
+from semla_ros.core.weights import UNCHANGED, WeightSet
 from semla_ros.engine import create_engine
 from semla_ros.engine.postprocess import scores_from_logits
 from semla_ros.engine.windows import single_window, sliding_window
@@ -129,7 +130,7 @@ def test_an_even_picture_has_the_same_labels_through_either_window(tiny):
     text = rng.normal(size=(len(manifest.vocabulary.names), 32)).astype(np.float32)
     rgb = np.full((48, 64, 3), 90, np.uint8)
     with create_engine("onnx", tiny, threads=1) as engine:
-        engine.prepare(WeightSet(AdapterMix.base_only(), {}, text, manifest.vocabulary))
+        engine.prepare(WeightSet(AdapterMix.base_only(), UNCHANGED, text, manifest.vocabulary))
         engine.commit()
         single = single_window(engine, rgb)
         sliding = sliding_window(engine, rgb, crop=manifest.segmentation.crop)

@@ -9,6 +9,7 @@ from semla_ros.bundle import GraphWeight
 from semla_ros.core.errors import AdapterError, EngineError, VocabularyError
 from semla_ros.core.executors import InlineExecutor
 from semla_ros.core.types import BASE, AdapterMix, LoraAdapter, LoraLayer, Vocabulary
+from semla_ros.core.weights import array_of
 from semla_ros.engine.fake_engine import FakeEngine
 from semla_ros.pipeline.swap import AdapterSwapper
 
@@ -58,7 +59,7 @@ class Text:
         self.calls: list[tuple[tuple[str, ...], float, object]] = []
 
     def encode(self, vocabulary, weights, *, key=None):
-        mean = float(weights[TEXT_LAYER].mean()) if TEXT_LAYER in weights else 1.0
+        mean = float(array_of(weights, TEXT_LAYER).mean()) if TEXT_LAYER in weights.names else 1.0
         self.calls.append((vocabulary.names, mean, key))
         if "endless" in vocabulary.names:
             raise VocabularyError("too long")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from semla_ros.bundle import ModelBundle
 from semla_ros.bundle.base_weights import BaseWeights
 from semla_ros.core.errors import BundleError
@@ -16,17 +14,16 @@ from semla_ros.core.types import (
     Float64Array,
     LabelArray,
     UInt8Array,
-    WeightSet,
 )
 from semla_ros.engine import create_engine
 from semla_ros.engine.base import SegmentationEngine
 from semla_ros.engine.postprocess import restore
 from semla_ros.engine.text import TextEncoder
-from semla_ros.library.fusion import merge
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.distance import DISTANCES, CentroidBank
 from semla_ros.navigator.encoder import OnnxImageEncoder
 from semla_ros.pipeline.settings import bank_of
+from semla_ros.pipeline.weight_set import make_weight_set
 
 
 @dataclass(slots=True)
@@ -88,11 +85,14 @@ class Runner:
 
     def _activate(self, mix: AdapterMix) -> None:
         adapters = [self.library.get(name) for name in mix.names if name != BASE]
-        merged = merge(self.base, adapters, mix)
-        vocabulary = self.bundle.manifest.vocabulary
-        features = self.text.encode(vocabulary, merged)
-        graph = {x.name for x in self.bundle.manifest.layers if x.graph == "segmentation"}
-        weights = {k: v for k, v in merged.items() if k in graph}
-        self.engine.prepare(WeightSet(mix, weights, np.asarray(features), vocabulary))
+        weight_set = make_weight_set(
+            mix,
+            adapters,
+            base=self.base,
+            text=self.text,
+            vocabulary=self.bundle.manifest.vocabulary,
+            image_layers=self.engine.layers,
+        )
+        self.engine.prepare(weight_set)
         self.engine.commit()
         self.active = mix

@@ -13,8 +13,10 @@ from typing import ClassVar
 import numpy as np
 
 from semla_ros.bundle import GraphWeight, ModelBundle
+from semla_ros.bundle.base_weights import BaseWeights
 from semla_ros.core.errors import VocabularyError
-from semla_ros.core.types import Float32Array, UInt8Array, WeightSet
+from semla_ros.core.types import Float32Array, UInt8Array
+from semla_ros.core.weights import WeightSet
 from semla_ros.engine.base import NOT_PROVED, READY, EngineStatus, SegmentationEngine
 from semla_ros.engine.deferred import Tell
 from semla_ros.engine.golden import require_golden
@@ -39,7 +41,6 @@ from semla_ros.engine.weights import (
     SEGMENTATION_GRAPH,
     graph_shape,
     layers_of,
-    read_base_weights,
     second_tap,
 )
 
@@ -67,7 +68,7 @@ class TensorRtEngine(SegmentationEngine):
         self._toolkit, self._bundle, self._mode = toolkit, bundle, wanted.mode
         engine = toolkit.deserialise(plan)
         require_tensors(engine, _expected(wanted, layers))
-        base = read_base_weights(bundle, list(layers.values()))
+        base = BaseWeights.open(bundle)
         self._slots: InputSlots | RefitSlots
         if wanted.mode == REFIT:
             engines = (engine, toolkit.deserialise(plan))

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from semla_ros.bundle.base_weights import BaseWeights
 from semla_ros.bundle.manifest import GraphWeight
 from semla_ros.core.errors import EngineError
-from semla_ros.core.types import Float32Array
+from semla_ros.core.weights import WeightSource
 from semla_ros.engine.tensorrt.tensors import dtype_of
 from semla_ros.engine.tensorrt.toolkit import Toolkit, asked
 from semla_ros.engine.tensorrt.weight_slots import WeightBlock
@@ -27,7 +28,7 @@ class RefitSlots:
         toolkit: Toolkit,
         engines: tuple[Any, Any],  # trt.ICudaEngine
         layers: Mapping[str, GraphWeight],
-        base: Mapping[str, Float32Array],
+        base: BaseWeights,
     ) -> None:
         """Name every weight to both refitters, once; later sets go to the same addresses.
 
@@ -50,7 +51,7 @@ class RefitSlots:
             for name, layer in layers.items():
                 self._attach(trt, refitter, name, layer.initializer)
 
-    def load(self, index: int, weights: Mapping[str, Float32Array], *, stream: int) -> None:
+    def load(self, index: int, weights: WeightSource, *, stream: int) -> None:
         """Refit engine `index` with a whole set and wait until it is in place.
 
         Raises:

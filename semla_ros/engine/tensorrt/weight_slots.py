@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from semla_ros.bundle.base_weights import BaseWeights
 from semla_ros.bundle.manifest import GraphWeight
 from semla_ros.core.errors import EngineError
 from semla_ros.core.types import Float32Array
+from semla_ros.core.weights import WeightSource
 from semla_ros.engine.tensorrt.cuda import Cuda
 from semla_ros.engine.tensorrt.tensors import dtype_of
 from semla_ros.engine.tensorrt.toolkit import Toolkit, asked
-from semla_ros.engine.weights import graph_shape, write_layer, write_weight
+from semla_ros.engine.weights import graph_shape
 
 ALIGNMENT = 256
 """Bytes; what cudaMalloc gives, too."""
@@ -38,7 +40,7 @@ class WeightBlock:
         self,
         cuda: Cuda,
         layers: Mapping[str, GraphWeight],
-        base: Mapping[str, Float32Array],
+        base: BaseWeights,
         dtypes: Mapping[str, npt.DTypeLike],
     ) -> None:
         """Allocate.
@@ -46,7 +48,7 @@ class WeightBlock:
         Args:
             cuda: The GPU.
             layers: Adaptable layers by name.
-            base: Layer name -> W0 (out, in), for layers that a set leaves out.
+            base: W0, for layers that a set leaves out.
             dtypes: Layer name -> float32 or float16.
         """
         self._layers, self._base = layers, base
@@ -65,21 +67,20 @@ class WeightBlock:
             for name, start in self.offsets.items()
         }
 
-    def write(self, weights: Mapping[str, Float32Array]) -> None:
-        """Write the whole list: `weights`, and W0 of every layer that is not in it.
+    def write(self, weights: WeightSource) -> None:
+        """Write the whole set: `weights`, and W0 of every layer that they leave out.
 
         Raises:
             EngineError: A value does not fit the engine's type; the block is then half written.
         """
-        given = frozenset(weights)  # `in` would merge a lazy weight only to see that it is there
         for name, layer in self._layers.items():
             target = self.arrays[name]
             narrow = target.dtype != np.float32
             wide = np.empty(target.shape, np.float32) if narrow else target
-            if name in given:
-                write_layer(weights, layer, out=wide)
+            if name in weights.names:
+                weights.write(name, out=wide, transposed=layer.transposed)
             else:
-                write_weight(self._base[name], layer, out=wide)
+                np.copyto(wide, self._base.as_stored(name))
             if narrow:
                 _round(name, wide, out=target)
 
@@ -103,7 +104,7 @@ class InputSlots:
         toolkit: Toolkit,
         engine: Any,  # noqa: ANN401  trt.ICudaEngine
         layers: Mapping[str, GraphWeight],
-        base: Mapping[str, Float32Array],
+        base: BaseWeights,
     ) -> None:
         """Allocate both sets on the device.
 
@@ -121,7 +122,7 @@ class InputSlots:
             for start in self._blocks
         ]
 
-    def load(self, index: int, weights: Mapping[str, Float32Array], *, stream: int) -> None:
+    def load(self, index: int, weights: WeightSource, *, stream: int) -> None:
         """Write a set to slot `index` and wait until it is there.
 
         Raises:

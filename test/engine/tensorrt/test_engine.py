@@ -97,7 +97,7 @@ def test_a_set_that_fails_to_load_leaves_the_old_one(
 
 def test_a_weight_beyond_f16_is_refused_by_name(gpu, hand_made, open_engine, make_set, rgb):
     large = make_set(2)
-    large.weights["head.fc2"][0, 0] = 7e4
+    large.weights.arrays["head.fc2"][0, 0] = 7e4
     with open_engine(hand_made.bundle) as engine:
         serve(engine, make_set(1))
         before = answer(engine, rgb)

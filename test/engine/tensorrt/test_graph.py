@@ -10,13 +10,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from semla_ros.bundle import open_bundle
+from semla_ros.bundle.base_weights import BaseWeights
 from semla_ros.core.errors import BundleError
 from semla_ros.engine.golden import golden_case
 from semla_ros.engine.tensorrt.graph import load_graph, prepared_graph, save_graph
 from semla_ros.engine.tensorrt.half import HALF_OPERATORS, to_half
 from semla_ros.engine.tensorrt.norms import spell_out_norms
 from semla_ros.engine.tensorrt.plans import PlanRequest
-from semla_ros.engine.weights import graph_array, layers_of, read_base_weights
+from semla_ros.engine.weights import layers_of
 
 DEMO = Path(__file__).parents[3] / "models" / "demo"
 
@@ -60,8 +61,8 @@ def ask(bundle):
 
 def base_weights(bundle, dtype=np.float32):
     layers = layers_of(bundle, "segmentation")
-    base = read_base_weights(bundle, list(layers.values()))
-    return {x.initializer: graph_array(base[n], x).astype(dtype) for n, x in layers.items()}
+    base = BaseWeights.open(bundle)
+    return {x.initializer: base.as_stored(n).astype(dtype) for n, x in layers.items()}
 
 
 @pytest.fixture(params=["hand_made", "demo"])

@@ -22,7 +22,8 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 from semla_ros.bundle import open_bundle  # noqa: E402
 from semla_ros.cli import main  # noqa: E402
 from semla_ros.core.errors import SemlaError  # noqa: E402
-from semla_ros.core.types import AdapterMix, Vocabulary, WeightSet  # noqa: E402
+from semla_ros.core.types import AdapterMix, Vocabulary  # noqa: E402
+from semla_ros.core.weights import UNCHANGED, WeightSet  # noqa: E402
 from semla_ros.engine import create_engine  # noqa: E402
 from semla_ros.engine.text import TextEncoder  # noqa: E402
 from semla_ros.library.library import AdapterLibrary  # noqa: E402
@@ -97,7 +98,7 @@ def test_the_bundle_is_what_was_published(imported, model):
 def test_onnx_reads_the_first_tap_twice_under_adapters_and_not_without(imported, model):
     bundle = imported.bundle
     vocabulary = bundle.manifest.vocabulary
-    text = TextEncoder(bundle).encode(vocabulary, {})
+    text = TextEncoder(bundle).encode(vocabulary, UNCHANGED)
     rgb = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     image = torch.from_numpy(rgb).permute(2, 0, 1)[None].float()
     first = model.config.taps[0]
@@ -106,7 +107,7 @@ def test_onnx_reads_the_first_tap_twice_under_adapters_and_not_without(imported,
     answers = []
     with create_engine("onnx", bundle, threads=1) as engine:
         for mix, network in [*cases.items(), next(iter(cases.items()))]:
-            engine.prepare(WeightSet(mix, {}, text, vocabulary))
+            engine.prepare(WeightSet(mix, UNCHANGED, text, vocabulary))
             engine.commit()
             answers.append(engine.logits(rgb))
             expected = network(image, torch.from_numpy(text.copy()))[0].numpy()
@@ -119,12 +120,12 @@ def test_both_engines_keep_the_same_256_of_more_classes(imported):
     bundle = imported.bundle
     names = tuple(f"thing {index}" for index in range(300))
     vocabulary = Vocabulary(names, np.zeros((300, 3), np.uint8))
-    text = TextEncoder(bundle).encode(vocabulary, {})
+    text = TextEncoder(bundle).encode(vocabulary, UNCHANGED)
     rgb = np.random.default_rng(0).integers(0, 256, (40, 32, 3), dtype=np.uint8)
     answers = []
     for name in ("onnx", "torch"):
         with create_engine(name, bundle, threads=1) as engine:
-            engine.prepare(WeightSet(AdapterMix.base_only(), {}, text, vocabulary))
+            engine.prepare(WeightSet(AdapterMix.base_only(), UNCHANGED, text, vocabulary))
             engine.commit()
             answers.append(engine.logits(rgb).copy())
     absent = (answers[0] == ABSENT_LOGIT).all(axis=(1, 2))
@@ -138,7 +139,7 @@ def test_class_pooling_is_built_in_and_remembered(source, imported, model, tmp_p
     assert bundle.manifest.segmentation.class_pooling == 1
     assert imported.bundle.manifest.segmentation.class_pooling == 2
     vocabulary = bundle.manifest.vocabulary
-    text = TextEncoder(bundle).encode(vocabulary, {})
+    text = TextEncoder(bundle).encode(vocabulary, UNCHANGED)
     rgb = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     fine = catseg_from_state(model.state_dict(), replace(upstream.CONFIG, pooling=1))
     image = torch.from_numpy(rgb).permute(2, 0, 1)[None].float()
@@ -146,7 +147,7 @@ def test_class_pooling_is_built_in_and_remembered(source, imported, model, tmp_p
         expected, coarse = (m(image, torch.from_numpy(text.copy()))[0] for m in (fine, model))
     for name in ("onnx", "torch"):
         with create_engine(name, bundle, threads=1) as engine:
-            engine.prepare(WeightSet(AdapterMix.base_only(), {}, text, vocabulary))
+            engine.prepare(WeightSet(AdapterMix.base_only(), UNCHANGED, text, vocabulary))
             engine.commit()
             np.testing.assert_allclose(engine.logits(rgb), expected.numpy(), atol=1e-4)
     assert (expected - coarse).abs().max() > 1e-3
@@ -377,9 +378,9 @@ def test_weights_beside_the_graph_are_sealed_and_served(source, imported, tmp_pa
     rgb = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     answers = []
     for each in (bundle, imported.bundle):
-        text = TextEncoder(each).encode(vocabulary, {})
+        text = TextEncoder(each).encode(vocabulary, UNCHANGED)
         with create_engine("onnx", each, threads=1) as engine:
-            engine.prepare(WeightSet(AdapterMix.base_only(), {}, text, vocabulary))
+            engine.prepare(WeightSet(AdapterMix.base_only(), UNCHANGED, text, vocabulary))
             engine.commit()
             answers.append(engine.logits(rgb).copy())
     np.testing.assert_array_equal(*answers)

@@ -1,4 +1,4 @@
-"""Every engine merges into its own buffers, and serves what plain arrays would give."""
+"""Every engine has its weights written into its own buffers, wherever they come from."""
 
 from dataclasses import replace
 
@@ -7,8 +7,8 @@ import pytest
 
 from semla_ros.bundle.base_weights import BaseWeights
 from semla_ros.core.errors import EngineError, SemlaError
-from semla_ros.core.lazy_weights import LazyWeights
 from semla_ros.core.types import AdapterMix, LoraAdapter, LoraLayer
+from semla_ros.core.weights import UNCHANGED, ArrayWeights, array_of
 from semla_ros.engine.slot_buffers import SlotBuffers
 from semla_ros.library.fusion import MergedWeights
 
@@ -29,8 +29,8 @@ def adapter(name, layers, seed, *, size=0.2):
 
 
 @pytest.fixture
-def lazy_set(engine, engine_set):
-    """Return a factory of lazy sets: shares of the adapters a and b."""
+def merged_set(engine, engine_set):
+    """Return a factory of merged sets: shares of the adapters a and b."""
     layers = list(engine.layers.values())[:2]
     rng = np.random.default_rng(5)
     base = BaseWeights(
@@ -53,31 +53,32 @@ def answer(engine, weight_set, rgb):
     return engine.infer(rgb, keep_logits=True).logits
 
 
-def test_lazy_and_plain_weights_give_the_same_bits(engine, lazy_set, rgb):
-    lazy = lazy_set(a=0.7, b=0.3)
-    plain = replace(lazy, weights={name: np.array(lazy.weights[name]) for name in lazy.weights})
-    first = answer(engine, lazy, rgb)
+def test_merged_weights_and_arrays_give_the_same_bits(engine, merged_set, rgb):
+    merged = merged_set(a=0.7, b=0.3)
+    arrays = {name: array_of(merged.weights, name) for name in merged.weights.names}
+    plain = replace(merged, weights=ArrayWeights(arrays))
+    first = answer(engine, merged, rgb)
     np.testing.assert_array_equal(answer(engine, plain, rgb), first)
 
 
-def test_there_and_back_is_bit_identical(engine, lazy_set, rgb):
+def test_there_and_back_is_bit_identical(engine, merged_set, rgb):
     mixes = ({"a": 0.7, "b": 0.3}, {"b": 1.0}, {"base": 1.0}, {"a": 1.0})
-    first = [answer(engine, lazy_set(**mix), rgb) for mix in mixes]
+    first = [answer(engine, merged_set(**mix), rgb) for mix in mixes]
     for mix, expected in zip(mixes[::-1] + mixes, first[::-1] + first, strict=True):
-        np.testing.assert_array_equal(answer(engine, lazy_set(**mix), rgb), expected)
+        np.testing.assert_array_equal(answer(engine, merged_set(**mix), rgb), expected)
 
 
-def test_a_layer_is_merged_once_whatever_the_slot_held_before(engine, lazy_set, rgb):
+def test_a_layer_is_merged_once_whatever_the_slot_held_before(engine, merged_set, rgb):
     merged = []
     for share in (0.7, 0.6, 0.5, 0.4):
-        lazy = lazy_set(proceed=lambda: merged.append(1), a=share, b=1 - share)
-        answer(engine, lazy, rgb)
-        assert len(merged) == len(lazy.weights)
+        weight_set = merged_set(proceed=lambda: merged.append(1), a=share, b=1 - share)
+        answer(engine, weight_set, rgb)
+        assert len(merged) == len(weight_set.weights.names)
         merged.clear()
 
 
-def test_another_shape_is_refused_before_anything_is_written(engine, lazy_set, rgb):
-    before = answer(engine, lazy_set(a=1.0), rgb)
+def test_another_shape_is_refused_before_anything_is_written(engine, merged_set, rgb):
+    before = answer(engine, merged_set(a=1.0), rgb)
     layer = next(iter(engine.layers.values()))
     wrong = BaseWeights({layer.name: np.zeros((3, 5), np.float32)})
     odd = LoraAdapter(
@@ -86,62 +87,47 @@ def test_another_shape_is_refused_before_anything_is_written(engine, lazy_set, r
     )
     mix = AdapterMix(("a",), (1.0,))
     with pytest.raises(EngineError, match="expected"):
-        engine.prepare(replace(lazy_set(a=1.0), weights=MergedWeights(wrong, [odd], mix)))
+        engine.prepare(replace(merged_set(a=1.0), weights=MergedWeights(wrong, [odd], mix)))
     np.testing.assert_array_equal(engine.infer(rgb, keep_logits=True).logits, before)
 
 
-class Spoilt(LazyWeights):
+class Spoilt:
     """Merged weights whose last layer turns out not to be finite."""
 
     def __init__(self, whole: MergedWeights) -> None:
-        self.whole = whole
-        self.bad = list(whole)[-1]
-
-    def __getitem__(self, layer):
-        if layer == self.bad:
-            raise EngineError(f"layer {layer!r}: expected a finite change")
-        return self.whole[layer]
-
-    def __contains__(self, layer):
-        return layer in self.whole
-
-    def __iter__(self):
-        return iter(self.whole)
-
-    def __len__(self):
-        return len(self.whole)
-
-    def shape(self, layer):
-        return self.whole.shape(layer)
+        self.whole, self.names, self.shape = whole, whole.names, whole.shape
+        *_, self.bad = whole.names
 
     def write(self, layer, *, out, transposed):
-        if layer == self.bad:
-            raise EngineError(f"layer {layer!r}: expected a finite change")
+        self._refuse(layer)
         self.whole.write(layer, out=out, transposed=transposed)
 
     def factors(self, layer):
-        if layer == self.bad:
-            raise EngineError(f"layer {layer!r}: expected a finite change")
+        self._refuse(layer)
         return self.whole.factors(layer)
 
+    def _refuse(self, layer):
+        if layer == self.bad:
+            raise EngineError(f"layer {layer!r}: expected a finite change")
 
-def test_a_merge_that_fails_half_way_is_never_published(engine, lazy_set, rgb):
-    before = answer(engine, lazy_set(a=1.0), rgb)
-    expected = answer(engine, lazy_set(a=0.5, b=0.5), rgb)
-    answer(engine, lazy_set(a=1.0), rgb)
-    broken = lazy_set(b=0.9, a=0.1)
+
+def test_a_merge_that_fails_half_way_is_never_published(engine, merged_set, rgb):
+    before = answer(engine, merged_set(a=1.0), rgb)
+    expected = answer(engine, merged_set(a=0.5, b=0.5), rgb)
+    answer(engine, merged_set(a=1.0), rgb)
+    broken = merged_set(b=0.9, a=0.1)
     with pytest.raises(SemlaError, match="finite change"):
         engine.prepare(replace(broken, weights=Spoilt(broken.weights)))
     with pytest.raises(EngineError, match="without a prepared"):
         engine.commit()
     np.testing.assert_array_equal(engine.infer(rgb, keep_logits=True).logits, before)
-    np.testing.assert_array_equal(answer(engine, lazy_set(a=0.5, b=0.5), rgb), expected)
+    np.testing.assert_array_equal(answer(engine, merged_set(a=0.5, b=0.5), rgb), expected)
 
 
 def test_a_thousand_fills_change_no_buffer_but_its_content(hand_made):
     layers = {layer.name: layer for layer in hand_made.bundle.manifest.layers}
     base = BaseWeights.open(hand_made.bundle)
-    buffers = SlotBuffers(layers, base.only(list(layers)))
+    buffers = SlotBuffers(layers, base)
     arrays = {name: (array, array.copy()) for name, array in buffers.arrays.items()}
     made = [adapter(n, layers.values(), i) for i, n in enumerate("ab")]
     first = AdapterMix(("a", "b"), (0.6, 0.4))
@@ -155,7 +141,7 @@ def test_a_thousand_fills_change_no_buffer_but_its_content(hand_made):
             expected = expected or content
             for name, array in content.items():
                 np.testing.assert_array_equal(array, expected[name])
-    buffers.fill({})
+    buffers.fill(UNCHANGED)
     for name, (array, w0) in arrays.items():
         assert buffers.arrays[name] is array
         np.testing.assert_array_equal(array, w0)
@@ -165,9 +151,7 @@ def test_threads_fill_with_the_same_bits(hand_made, monkeypatch):
     monkeypatch.setattr("semla_ros.engine.slot_buffers._WORTH_THREADS", 0)
     layers = {layer.name: layer for layer in hand_made.bundle.manifest.layers}
     base = BaseWeights.open(hand_made.bundle)
-    one, many = (
-        SlotBuffers(layers, base.only(list(layers)), threads=threads) for threads in (1, 3)
-    )
+    one, many = (SlotBuffers(layers, base, threads=threads) for threads in (1, 3))
     made = [adapter("a", layers.values(), 1), adapter("b", list(layers.values())[:1], 2)]
     with pytest.raises(SemlaError, match="finite change"):
         many.fill(Spoilt(MergedWeights(base, made, AdapterMix(("a",), (1.0,)))))
@@ -176,3 +160,25 @@ def test_threads_fill_with_the_same_bits(hand_made, monkeypatch):
             buffers.fill(MergedWeights(base, made, mix))
         for name, array in one.arrays.items():
             np.testing.assert_array_equal(many.arrays[name], array)
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (1, 7), (7, 1), (1, 1), (300, 41)])
+@pytest.mark.parametrize("transposed", [True, False])
+def test_arrays_reach_the_graph_bit_for_bit(shape, transposed):
+    weight = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    expected = weight.T if transposed else weight
+    for array in (weight, np.asfortranarray(weight)):
+        array.flags.writeable = False
+        out = np.zeros(expected.shape, np.float32)
+        ArrayWeights({"l": array}).write("l", out=out, transposed=transposed)
+        np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.ones((2, 2)), np.ones(3, np.float32), np.array([[1, np.nan]], np.float32)],
+    ids=["float64", "one axis", "NaN"],
+)
+def test_arrays_that_are_no_weights_are_refused(array):
+    with pytest.raises(EngineError, match="expected"):
+        ArrayWeights({"l": array})
