@@ -39,6 +39,7 @@ def open_library(folder: Path) -> AdapterLibrary:
         bundle.library,
         layers=bundle.manifest.layers,
         base_model=bundle.manifest.base_model,
+        base_names=bundle.manifest.base_names,
         encoder=navigator.identity if navigator else None,
         dim=navigator.dim if navigator else None,
     )

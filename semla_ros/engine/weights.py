@@ -44,7 +44,10 @@ def shared_initializers(
     """
     base = BaseWeights.open(bundle)
     return SharedInitializers(
-        {layer.initializer: base.as_stored(name) for name, layer in layers.items()}
+        {
+            layer.initializer: base.as_stored(name).reshape(layer.graph_shape)
+            for name, layer in layers.items()
+        }
     )
 
 

@@ -135,6 +135,7 @@ def _open_library(
         root,
         layers=bundle.manifest.layers,
         base_model=bundle.manifest.base_model,
+        base_names=bundle.manifest.base_names,
         encoder=navigator.identity if navigator else None,
         dim=navigator.dim if navigator else None,
         memory_bytes=config.library_memory_mb * _MEGABYTE,

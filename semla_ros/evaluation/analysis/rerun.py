@@ -88,6 +88,7 @@ def bundle_library(bundle: ModelBundle) -> AdapterLibrary:
         bundle.library,
         layers=manifest.layers,
         base_model=manifest.base_model,
+        base_names=manifest.base_names,
         encoder=navigator.identity if navigator else None,
         dim=navigator.dim if navigator else None,
     )

@@ -43,15 +43,19 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Graph:
-    """What torch is asked to export; inputs with a default need not be fed."""
+class Graph:
+    """What torch is asked to export; inputs with a default need not be fed.
+
+    `dynamic_shapes` is for arguments that hold several inputs each; None: one input an argument.
+    """
 
     name: str
     module: nn.Module
-    example: tuple[Tensor, ...]
+    example: tuple[Tensor | list[Tensor], ...]
     inputs: Mapping[str, Mapping[int, torch.export.Dim]]
     output: str
     defaults: Mapping[str, npt.NDArray[np.int64]] = field(default_factory=dict)
+    dynamic_shapes: tuple[object, ...] | None = None
 
 
 def export_segmentation(
@@ -93,7 +97,7 @@ def export_segmentation(
         torch.zeros(1, 3, config.resolution, config.resolution),
         torch.full((_EXAMPLE_CLASSES, config.embed_dim), config.embed_dim**-0.5),
     )
-    graph = _Graph(
+    graph = Graph(
         name="segmentation",
         module=changed,
         example=(*example, torch.tensor([2])) if choose_tap else example,
@@ -127,7 +131,7 @@ def export_text_encoder(
     changed = with_in_out_linears(model, [layer.name for layer in chosen]).eval()
     prompts = torch.export.Dim("prompts", min=1, max=65536)
     length = torch.export.Dim("length", min=2, max=model.config.context_length)
-    graph = _Graph(
+    graph = Graph(
         name="text",
         module=_TextEncoder(changed).eval(),
         example=(torch.ones(_EXAMPLE_CLASSES, _EXAMPLE_LENGTH, dtype=torch.int64),),
@@ -145,7 +149,7 @@ def export_image_encoder(module: nn.Module, path: Path, *, size: int) -> None:
         path: the `.onnx` file to write.
         size: side of the input in pixels.
     """
-    graph = _Graph(
+    graph = Graph(
         name="image encoder",
         module=module.eval(),
         example=(torch.zeros(1, 3, size, size),),
@@ -182,8 +186,8 @@ def _require_used(layers: Sequence[AdaptableLayer]) -> None:
         )
 
 
-def _export(graph: _Graph, path: Path, layers: Sequence[AdaptableLayer]) -> dict[str, GraphWeight]:
-    proto = _trace(graph)
+def _export(graph: Graph, path: Path, layers: Sequence[AdaptableLayer]) -> dict[str, GraphWeight]:
+    proto = trace(graph)
     parameters = dict(graph.module.named_parameters())
     for layer in layers:
         _make_overridable(proto.graph, layer, parameters[layer.parameter])
@@ -240,7 +244,12 @@ def _bytes(tensor: onnx.TensorProto) -> int:
     return int(math.prod(tensor.dims) * dtype.itemsize)
 
 
-def _trace(graph: _Graph) -> onnx.ModelProto:
+def trace(graph: Graph) -> onnx.ModelProto:
+    """Return what torch's exporter makes of `graph`.
+
+    Raises:
+        TrainingError: Nothing; torch is too old.
+    """
     with warnings.catch_warnings(), _quiet("onnxscript"):
         # torch's exporter copies one of its own deprecated types.
         warnings.filterwarnings("ignore", message=r".*LeafSpec", category=FutureWarning)
@@ -253,7 +262,8 @@ def _trace(graph: _Graph) -> onnx.ModelProto:
             dynamo=True,
             optimize=True,
             verbose=False,
-            dynamic_shapes=tuple(dict(axes) for axes in graph.inputs.values()),
+            dynamic_shapes=graph.dynamic_shapes
+            or tuple(dict(axes) for axes in graph.inputs.values()),
         )
     if program is None:
         raise TrainingError(
