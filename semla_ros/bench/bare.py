@@ -28,7 +28,7 @@ class Bare:
     @property
     def engine(self) -> str:
         """Name of the engine."""
-        return self.pipeline.engine.name
+        return self.pipeline.engine.facts.name
 
     @property
     def adapters(self) -> tuple[str, ...]:

@@ -106,8 +106,7 @@ class HotLoading(Candidate):
         """
         self._weights = MixedWeights(material)
         self._engine = create_engine(engine, material.bundle, threads=material.threads)
-        precision = getattr(self._engine, "precision", "")
-        self.runtime = f"{engine} {precision}".strip()
+        self.runtime = f"{engine} {self._engine.facts.precision}"
 
     def prepare(self, mix: AdapterMix) -> None:
         """Merge into the idle slot."""

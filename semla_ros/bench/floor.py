@@ -19,12 +19,12 @@ from semla_ros.bench.record import BenchRecord, Row
 from semla_ros.bench.roofline import RUNS, Processor, Work, least_ms, processor_of, work_of
 from semla_ros.bundle import ModelBundle
 from semla_ros.bundle.onnx_session import cpu_threads
+from semla_ros.core.engines import AUTO
 from semla_ros.core.errors import ConfigError, EngineUnavailableError
 from semla_ros.core.timing import now_ms, processor_ms
 from semla_ros.core.types import UInt8Array
 from semla_ros.engine import SegmentationEngine, create_engine
 from semla_ros.engine.golden import golden_case
-from semla_ros.engine.options import AUTO
 from semla_ros.engine.postprocess import LabelBuffers
 from semla_ros.engine.preprocess import InputBuffer
 
@@ -115,11 +115,11 @@ def _opened(
             notes.append(f"Left out {text}: {error}")
             continue
         stack.enter_context(engine)
-        if engine.feature_dim is not None:
-            weight_set, _ = golden_case(bundle, feature_dim=engine.feature_dim)
+        if engine.facts.feature_dim is not None:
+            weight_set, _ = golden_case(bundle, feature_dim=engine.facts.feature_dim)
             engine.prepare(weight_set)
             engine.commit()
-            opened[f"{engine.name}:{engine.precision}"] = engine
+            opened[f"{engine.facts.name}:{engine.facts.precision}"] = engine
     if not opened:
         raise EngineUnavailableError(f"no engine works here: {'; '.join(notes)}")
     return opened, notes
@@ -177,7 +177,7 @@ def _row(
     *,
     threads: int,
 ) -> Row:
-    peak = processor.peak_gflops[engine.precision]
+    peak = processor.peak_gflops[engine.facts.precision]
     network = min(times["network"])
     floor = 1e3 * max(work.gflop / peak, work.weight_gb / processor.copy_gb_s)
     return {

@@ -22,14 +22,14 @@ from semla_ros.bench.measures import summary
 from semla_ros.bench.record import BenchRecord, Row, save_record
 from semla_ros.bundle import ModelBundle, open_bundle
 from semla_ros.bundle.base_weights import BaseWeights
+from semla_ros.core.engines import F16, F32
 from semla_ros.core.errors import SemlaError
 from semla_ros.core.executors import lower_priority
 from semla_ros.core.timing import now_ms
 from semla_ros.core.types import AdapterMix, Float32Array
 from semla_ros.core.weights import UNCHANGED, ArrayWeights, WeightSet
-from semla_ros.engine import EngineOptions, require_tensorrt
+from semla_ros.engine import EngineOptions, require_package
 from semla_ros.engine.golden import golden_case, relative_error, require_golden
-from semla_ros.engine.options import F16, F32
 from semla_ros.engine.proof import golden_image
 from semla_ros.engine.tensorrt.engine import TensorRtEngine
 from semla_ros.engine.tensorrt.plans import INPUTS, REFIT
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="gpu_check: %(message)s")
     try:
         bundle = open_bundle(args.bundle or default_bundle(), verify=False)
-        require_tensorrt()
+        require_package("tensorrt")
         toolkit = Toolkit.open()
         platform = toolkit.platform
         toolkit.cuda.close()
@@ -148,9 +148,9 @@ def serve(engine: TensorRtEngine, weight_set: WeightSet) -> None:
 
 def _weight_sets(bundle: ModelBundle, engine: TensorRtEngine) -> tuple[WeightSet, WeightSet]:
     """Return two sets to swap between: the base, and every layer changed."""
-    case, _ = golden_case(bundle, feature_dim=engine.feature_dim or 1)
+    case, _ = golden_case(bundle, feature_dim=engine.facts.feature_dim or 1)
     base = BaseWeights.open(bundle)
-    changed = {name: np.float32(_CHANGED) * base.get(name) for name in engine.layers}
+    changed = {name: np.float32(_CHANGED) * base.get(name) for name in engine.facts.layers}
     return (
         WeightSet(AdapterMix.base_only(), UNCHANGED, case.text_features, case.vocabulary),
         WeightSet(case.mix, ArrayWeights(changed), case.text_features, case.vocabulary),

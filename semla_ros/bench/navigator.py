@@ -17,11 +17,12 @@ from semla_ros.bench.record import BenchRecord, Row
 from semla_ros.bench.resources import resident_mib
 from semla_ros.bundle import ModelBundle, NavigatorSpec, open_bundle
 from semla_ros.bundle.onnx_session import open_session
+from semla_ros.core.engines import BF16, F32
 from semla_ros.core.errors import EngineUnavailableError
 from semla_ros.core.timing import now_ms, processor_ms
 from semla_ros.core.types import Float32Array
 from semla_ros.engine.openvino_runner import OpenVinoRunner
-from semla_ros.engine.options import BF16, F32, EngineOptions
+from semla_ros.engine.options import EngineOptions
 from semla_ros.pipeline import default_bundle
 
 Embed = Callable[[Float32Array], Float32Array]

@@ -73,7 +73,7 @@ class Stand:
     def __init__(self, bundle: ModelBundle, images: Sequence[UInt8Array]) -> None:
         self.base = BaseWeights.open(bundle)
         self.engine = create_engine("onnx", bundle, threads=0)
-        self.images = [*images, golden_image(self.engine.size)]
+        self.images = [*images, golden_image(self.engine.facts.size)]
         self.folders = sorted(p for p in bundle.library.iterdir() if p.is_dir())
         self.adapters = {path.name: read_adapter(path) for path in self.folders}
         self._norms: dict[str, float] = {}
@@ -90,7 +90,7 @@ class Stand:
             base=self.base,
             text=self._text,
             vocabulary=self._vocabulary,
-            image_layers=self.engine.layers,
+            image_layers=self.engine.facts.layers,
         )
         self.engine.prepare(weight_set)
         self.engine.commit()

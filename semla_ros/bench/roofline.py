@@ -9,9 +9,9 @@ from functools import partial
 import numpy as np
 
 from semla_ros.bundle import ModelBundle
+from semla_ros.core.engines import BF16, F16, F32
 from semla_ros.core.errors import EngineUnavailableError
 from semla_ros.core.timing import processor_ms
-from semla_ros.engine.options import BF16, F16, F32
 
 RUNS = 5
 _SIDE = 2048

@@ -139,7 +139,7 @@ class _Run:
         self._stamp_ns = 0
         most = request.frames or math.ceil(request.minutes * 60 * _MOST_HZ)
         # both arrays are written once now, so that they cannot grow
-        self.soak = Soak(pipeline.engine.name, np.full(most, np.nan))
+        self.soak = Soak(pipeline.engine.facts.name, np.full(most, np.nan))
         self._memory = np.full((_SAMPLES + 2, 3), np.nan)
         self._samples = 0
         self._first: dict[str, int] = {}

@@ -156,7 +156,8 @@ def _engine_here(folder: Path) -> str:
 
     try:
         with create_engine("auto", open_bundle(folder, verify=False)) as engine:
-            return f"{engine.name} in {engine.precision}, {engine.reason}"
+            facts = engine.facts
+            return f"{facts.name} in {facts.precision}, {facts.reason}"
     except EngineUnavailableError as error:
         return f"none: {error}"
 

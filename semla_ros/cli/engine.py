@@ -32,11 +32,11 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _build(args: argparse.Namespace) -> int:
     from semla_ros.bundle import open_bundle
-    from semla_ros.engine import EngineOptions, require_tensorrt
+    from semla_ros.engine import EngineOptions, require_package
     from semla_ros.engine.golden import require_golden
 
     bundle = open_bundle(args.bundle)
-    require_tensorrt()
+    require_package("tensorrt")
     from semla_ros.engine.tensorrt.engine import TensorRtEngine
     from semla_ros.engine.tensorrt.plans import plan_folder
     from semla_ros.engine.tensorrt.runner import TensorRtRunner
@@ -46,7 +46,7 @@ def _build(args: argparse.Namespace) -> int:
         bundle, options=options, build=True, again=args.again, tell=_shown
     ) as engine:
         error = require_golden(engine, bundle)
-        print(f"segmentation  {engine.precision}, within {error:.2e} of ONNX Runtime")
+        print(f"segmentation  {engine.facts.precision}, within {error:.2e} of ONNX Runtime")
     if not args.no_navigator and bundle.manifest.navigator is not None:
         TensorRtRunner.open(bundle, build=True, again=args.again, tell=_shown).close()
         print("navigator     f16")
@@ -64,15 +64,17 @@ def _shown(phase: str, done: int, total: int) -> bool:
 
 def _list(args: argparse.Namespace) -> int:
     from semla_ros.bundle import open_bundle
+    from semla_ros.core.engines import ENGINES
     from semla_ros.core.errors import SemlaError
-    from semla_ros.engine import ENGINES, create_engine
+    from semla_ros.engine import create_engine
     from semla_ros.pipeline import default_bundle
 
     bundle = open_bundle(args.bundle or default_bundle(), verify=False)
     for name in ENGINES:
         try:
             with create_engine(name, bundle, threads=args.threads) as engine:
-                print(f"{name:<10} {engine.precision} on {engine.device}  {engine.identity}")
+                facts = engine.facts
+                print(f"{name:<10} {facts.precision} on {facts.device}  {facts.identity}")
         except SemlaError as error:
             print(f"{name:<10} no: {error}")
     return 0

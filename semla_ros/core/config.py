@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from semla_ros.core.engines import AUTO, ENGINES
 from semla_ros.core.errors import ConfigError
 from semla_ros.core.parameter import ParameterSpec, parameter, spec_of
 
@@ -29,7 +30,7 @@ class Config:
     engine: str = parameter(
         "auto",
         "Inference backend; auto takes the best that works here, an explicit one fails",
-        choices=("auto", "tensorrt", "openvino", "onnx", "torch", "fake"),
+        choices=(AUTO, *ENGINES),
     )
     precision: str = parameter(
         "auto",

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from semla_ros.bundle import ModelBundle
+from semla_ros.core.engines import AUTO, ENGINES, EngineKind
 from semla_ros.core.errors import EngineUnavailableError, SemlaError
-from semla_ros.engine.base import SegmentationEngine
-from semla_ros.engine.fake_engine import FakeEngine
-from semla_ros.engine.golden import require_golden
-from semla_ros.engine.onnx_engine import OnnxEngine
-from semla_ros.engine.openvino_engine import OpenVinoEngine
-from semla_ros.engine.options import AUTO, BF16, CPU, DEVICES, F16, F32, EngineOptions
-from semla_ros.engine.torch_engine import TorchEngine
+from semla_ros.engine.contract import SegmentationEngine
+from semla_ros.engine.options import EngineOptions
+
+__all__ = [
+    "EngineOptions",
+    "SegmentationEngine",
+    "create_engine",
+    "open_engine",
+    "require_package",
+]
 
 _LOG = logging.getLogger(__name__)
 
@@ -27,71 +31,6 @@ class _Opener(Protocol):
         ...
 
 
-def require_tensorrt() -> None:
-    """Check that TensorRT is installed, without importing anything of it.
-
-    Raises:
-        EngineUnavailableError: It is not.
-    """
-    if importlib.util.find_spec("tensorrt") is None:
-        raise EngineUnavailableError(
-            "TensorRT: expected the Python package tensorrt, found none: pip install "
-            "'semla-ros[tensorrt]', or take engine 'onnx'"
-        )
-
-
-def _tensorrt(bundle: ModelBundle, *, options: EngineOptions) -> SegmentationEngine:
-    require_tensorrt()
-    from semla_ros.engine.tensorrt.engine import TensorRtEngine
-
-    return TensorRtEngine.open(bundle, options=options)
-
-
-def _onnx(bundle: ModelBundle, *, options: EngineOptions) -> OnnxEngine:
-    options.require("onnx", precisions=(F32,))
-    return OnnxEngine(bundle, threads=options.threads)
-
-
-def _fake(bundle: ModelBundle, *, options: EngineOptions) -> FakeEngine:
-    options.require("fake", precisions=(F32,), devices=(CPU,))
-    return FakeEngine.open(bundle, threads=options.threads)
-
-
-ENGINES: Mapping[str, _Opener] = {
-    "tensorrt": _tensorrt,
-    "openvino": OpenVinoEngine.open,
-    "onnx": _onnx,
-    "torch": TorchEngine.open,
-    "fake": _fake,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Preference:
-    """What `auto` tries.
-
-    Attributes:
-        engine: A key of `ENGINES`.
-        precisions: What it is taken for; the first is asked of it where the user left that open
-            too. Empty: whatever it has.
-        golden: Hold its answer against ONNX Runtime's before it is trusted.
-    """
-
-    engine: str
-    precisions: tuple[str, ...] = ()
-    golden: bool = False
-
-
-PREFERENCES: tuple[Preference, ...] = (
-    Preference("tensorrt", (F16, F32), golden=True),
-    Preference("openvino", (BF16, F16), golden=True),
-    Preference("onnx"),
-    Preference("torch"),
-)
-"""What `auto` tries, in this order. TensorRT has a plan only where that was proven, and none is
-built here. In float32 OpenVINO gains nothing with large models."""
-
-
 def create_engine(
     name: str,
     bundle: ModelBundle,
@@ -100,7 +39,7 @@ def create_engine(
     precision: str = AUTO,
     device: str = AUTO,
 ) -> SegmentationEngine:
-    """Return the engine `name` of `bundle`; its `reason` says why it was that one.
+    """Return the engine `name` of `bundle`; its facts say why it is that one.
 
     Args:
         name: A key of `ENGINES`, or `auto` for the best that works here.
@@ -115,57 +54,82 @@ def create_engine(
         BundleError: The bundle does not hold what the engine needs.
     """
     options = EngineOptions(threads, precision, device)
-    if name == AUTO:
-        return _best(bundle, options)
+    return _best(bundle, options) if name == AUTO else open_engine(name, bundle, options)
+
+
+def open_engine(name: str, bundle: ModelBundle, options: EngineOptions) -> SegmentationEngine:
+    """Return the engine `name`, a key of `ENGINES`, of `bundle`; see `create_engine`.
+
+    Raises:
+        EngineUnavailableError, BundleError: See `create_engine`.
+    """
     if name not in ENGINES:
         raise EngineUnavailableError(
             f"expected an engine of {(AUTO, *ENGINES)!r}, got {name!r}: choose one of them"
         )
-    engine = ENGINES[name](bundle, options=options)
-    engine.reason = "asked for"
-    return engine
+    kind = ENGINES[name]
+    options.require(name, kind)
+    if kind.package:
+        require_package(kind.package)
+    return _opener(kind)(bundle, options=options)
+
+
+def require_package(package: str) -> None:
+    """Check that the Python `package` of an engine is installed, without importing it.
+
+    Raises:
+        EngineUnavailableError: It is not.
+    """
+    if importlib.util.find_spec(package) is None:
+        raise EngineUnavailableError(
+            f"engine {package!r}: expected the Python package {package}, found none: "
+            f"pip install {package}, or take engine 'onnx'"
+        )
+
+
+def _opener(kind: EngineKind) -> _Opener:
+    opener: _Opener = importlib.import_module(f"semla_ros.engine.{kind.module}").open_engine
+    return opener
 
 
 def _best(bundle: ModelBundle, options: EngineOptions) -> SegmentationEngine:
     refused: list[str] = []
-    for each in PREFERENCES:
+    for name, kind in ENGINES.items():
+        if not kind.auto:
+            continue
         try:
-            engine = _tried(each, bundle, options)
+            engine = _tried(name, bundle, options, refused)
         except EngineUnavailableError as error:
             refused.append(str(error))
             continue
-        engine.reason = "; not ".join((f"auto: {engine.reason}", *refused))
-        _LOG.info("engine %s in %s, %s", engine.name, engine.precision, engine.reason)
+        facts = engine.facts
+        _LOG.info("engine %s in %s, %s", facts.name, facts.precision, facts.reason)
         return engine
     raise EngineUnavailableError(f"engine auto: none works here: {'; '.join(refused)}")
 
 
 def _tried(
-    preference: Preference, bundle: ModelBundle, options: EngineOptions
+    name: str, bundle: ModelBundle, options: EngineOptions, refused: list[str]
 ) -> SegmentationEngine:
-    """Return the preferred engine, proven where that is asked; `reason` says how it did."""
-    if preference.precisions:
-        options.require(preference.engine, precisions=preference.precisions, devices=DEVICES)
-        if options.precision == AUTO:
-            options = replace(options, precision=preference.precisions[0])
-    engine = ENGINES[preference.engine](bundle, options=options)
-    if not preference.golden:
-        engine.reason = "the first that works here"
-        return engine
-    try:
-        error = require_golden(engine, bundle)
-    except SemlaError:
-        engine.close()
-        raise
-    engine.reason = f"the first that works here, within {error:.2g} of ONNX Runtime"
+    """Return the engine `name`, proven where that is asked.
+
+    Raises:
+        EngineUnavailableError: It is not available here, or not to be trusted.
+    """
+    from semla_ros.engine.golden import BOUNDS, require_golden
+
+    kind = ENGINES[name]
+    wanted = options.for_auto(name, kind)
+    reason = "auto: the first that works here"
+    if kind.golden:
+        reason += f", within {BOUNDS[wanted.precision]:g} of ONNX Runtime"
+    reason = "; not ".join((reason, *refused))
+    engine = open_engine(name, bundle, replace(wanted, reason=reason))
+    if kind.golden:
+        try:
+            error = require_golden(engine, bundle)
+        except SemlaError:
+            engine.close()
+            raise
+        _LOG.info("engine %s answers within %.2g of ONNX Runtime", name, error)
     return engine
-
-
-__all__ = [
-    "ENGINES",
-    "PREFERENCES",
-    "EngineOptions",
-    "SegmentationEngine",
-    "create_engine",
-    "require_tensorrt",
-]

@@ -9,27 +9,34 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import ClassVar
+from typing import TYPE_CHECKING
 
 from semla_ros.core.answers import Prediction
 from semla_ros.core.errors import EngineError, SemlaError
 from semla_ros.core.executors import lower_priority
 from semla_ros.core.types import Float32Array, UInt8Array
 from semla_ros.core.weights import WeightSet
-from semla_ros.engine.base import BUILDING, READY, EngineStatus, SegmentationEngine, Slot
+from semla_ros.engine.contract import (
+    BUILDING,
+    READY,
+    EngineFacts,
+    EngineStatus,
+    SegmentationEngine,
+    Slot,
+    Tell,
+)
+from semla_ros.engine.weights import check_weight_set
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _LOG = logging.getLogger(__name__)
-
-Tell = Callable[[str, int, int], bool]
-"""What a maker calls with phase, steps done, steps in all; False: it may stop."""
 
 _PATIENCE_S = 2.0
 
 
-class DeferredEngine(SegmentationEngine):
+class DeferredEngine:
     """Serves with one engine, then with another that is made in the background."""
-
-    name: ClassVar[str] = "deferred"
 
     def __init__(
         self, first: SegmentationEngine, make: Callable[[Tell], SegmentationEngine], *, what: str
@@ -41,23 +48,24 @@ class DeferredEngine(SegmentationEngine):
             make: Returns the other engine, of the same graph; calls what it is given.
             what: Its name, for people.
         """
-        super().__init__(
-            first.layers,
-            size=first.size,
-            feature_dim=first.feature_dim,
-            max_classes=first.max_classes,
-        )
         self._current = first
         self._make = make
         self._what = what
         self._committed: WeightSet | None = None
         self._waiting: WeightSet | None = None
-        self._made = False
+        self._made = self._closed = False
         self._keeps = True
-        self._adopt(first)
-        self._state = EngineStatus(BUILDING, first.name, f"{what}: starting")
+        self._gate = threading.Lock()
+        self._preparing = threading.Lock()
+        self._inferring = threading.Lock()
+        self._state = EngineStatus(BUILDING, first.facts.name, f"{what}: starting")
         self._thread = threading.Thread(target=self._work, name="semla-build", daemon=True)
         self._thread.start()
+
+    @property
+    def facts(self) -> EngineFacts:
+        """Those of the engine that serves."""
+        return self._current.facts
 
     @property
     def active(self) -> Slot | None:
@@ -73,7 +81,7 @@ class DeferredEngine(SegmentationEngine):
         """Fill the idle slot of the engine that serves; see `SegmentationEngine.prepare`."""
         with self._preparing:
             self._require_open()
-            self._check(weight_set)
+            check_weight_set(weight_set, self.facts)
             with self._gate:
                 self._waiting = None
             self._current.prepare(weight_set)
@@ -115,18 +123,23 @@ class DeferredEngine(SegmentationEngine):
 
     def close(self) -> None:
         """Release what serves; an engine still being made is closed when it is there."""
-        super().close()
+        with self._preparing:
+            with self._gate:
+                self._closed = True
+                self._committed = self._waiting = None
+            with self._inferring:
+                self._current.close()
         self._thread.join(_PATIENCE_S)
 
-    def _prepare_impl(self, index: int, weight_set: WeightSet) -> None:
-        self._current.prepare(weight_set)
+    def __enter__(self) -> Self:
+        return self
 
-    def _infer_impl(self, index: int, rgb: UInt8Array | Float32Array) -> Float32Array:
-        return self._current.logits(rgb)
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
-    def _close_impl(self) -> None:
-        self._committed = self._waiting = None
-        self._current.close()
+    def _require_open(self) -> None:
+        if self._closed:
+            raise EngineError(f"the {self.facts.name} engine is closed: create a new one")
 
     def _work(self) -> None:
         lower_priority()
@@ -142,12 +155,12 @@ class DeferredEngine(SegmentationEngine):
             self._give_up(error)
             return
         if replaced:
-            _LOG.info("engine %s serves instead of %s", engine.name, first.name)
+            _LOG.info("engine %s serves instead of %s", engine.facts.name, first.facts.name)
         (first if replaced else engine).close()
 
     def _tell(self, phase: str, done: int, total: int) -> bool:
         self._state = EngineStatus(
-            BUILDING, self._current.name, f"{self._what}: {phase} {done}/{total}"
+            BUILDING, self._current.facts.name, f"{self._what}: {phase} {done}/{total}"
         )
         return not self._closed
 
@@ -156,16 +169,24 @@ class DeferredEngine(SegmentationEngine):
         with self._gate:
             self._keeps = False
             self._committed = self._waiting = None
+        serving = self._current.facts.name
         if not self._closed:
-            _LOG.error("%s was not made, %s serves on: %s", self._what, self._current.name, text)
-        detail = f"{self._what} was not made: {text}"
-        self._state = EngineStatus(READY, self._current.name, detail)
+            _LOG.error("%s was not made, %s serves on: %s", self._what, serving, text)
+        self._state = EngineStatus(READY, serving, f"{self._what} was not made: {text}")
 
     def _hand_over(self, engine: SegmentationEngine) -> bool:
         """Let `engine` serve what is served now; False if nobody wants it any more.
 
         Nothing is prepared meanwhile, but frames go on and a prepared set may be committed.
+
+        Raises:
+            EngineError: It is of another graph.
         """
+        if (engine.facts.size, engine.facts.layers) != (self.facts.size, self.facts.layers):
+            raise EngineError(
+                f"expected an engine of the same graph, got side {engine.facts.size} and "
+                f"{len(engine.facts.layers)} layers: rebuild the bundle"
+            )
         with self._preparing:
             while True:
                 with self._gate:
@@ -179,17 +200,6 @@ class DeferredEngine(SegmentationEngine):
                     if self._closed:
                         return False
                     if committed is self._committed and waiting is self._waiting:
-                        self._adopt(engine)
                         self._current, self._made, self._keeps = engine, True, False
                         self._committed = self._waiting = None
                         return True
-
-    def _adopt(self, engine: SegmentationEngine) -> None:
-        if engine.size != self.size or engine.layers.keys() != self.layers.keys():
-            raise EngineError(
-                f"expected an engine of the same graph, got side {engine.size} and "
-                f"{len(engine.layers)} layers: rebuild the bundle"
-            )
-        self.max_classes = engine.max_classes
-        self.precision, self.device = engine.precision, engine.device
-        self.reason, self.identity = engine.reason, engine.identity

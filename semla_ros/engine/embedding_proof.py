@@ -9,10 +9,10 @@ import numpy as np
 
 from semla_ros.bundle import ModelBundle
 from semla_ros.bundle.onnx_session import ORT_ERRORS, open_session
+from semla_ros.core.engines import BF16, F16, F32
 from semla_ros.core.errors import EngineError, EngineUnavailableError
 from semla_ros.core.types import Float32Array
 from semla_ros.engine.golden import relative_error, verdict
-from semla_ros.engine.options import BF16, F16, F32
 
 BOUNDS: Mapping[str, float] = {F32: 1e-3, F16: 5e-3, BF16: 2e-2}
 """Largest ||embedding - reference|| / ||reference|| of each precision.

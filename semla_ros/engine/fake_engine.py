@@ -6,7 +6,7 @@ It keeps the whole contract, checks included, and can be told to fail at any ste
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import ClassVar, cast
+from typing import cast
 
 import cv2
 import numpy as np
@@ -15,7 +15,9 @@ from semla_ros.bundle import GraphWeight, ModelBundle
 from semla_ros.core.errors import ConfigError, EngineError
 from semla_ros.core.types import Float32Array, UInt8Array
 from semla_ros.core.weights import WeightSet, array_of
-from semla_ros.engine.base import SegmentationEngine, Slot
+from semla_ros.engine.contract import EngineFacts, Slot
+from semla_ros.engine.options import ASKED_FOR, EngineOptions
+from semla_ros.engine.slots import TwoSlotEngine
 from semla_ros.engine.weights import SEGMENTATION_GRAPH, layers_of
 
 STEPS: tuple[str, ...] = ("prepare", "write", "commit", "infer")
@@ -34,10 +36,8 @@ _LOOKS: tuple[tuple[str, ...], ...] = (
 """Class names that fit each look: dark grey, bright grey, green, blue, saturated red, other."""
 
 
-class FakeEngine(SegmentationEngine):
+class FakeEngine(TwoSlotEngine):
     """Deterministic labels from colour thresholds; the weights only move the confidence."""
-
-    name: ClassVar[str] = "fake"
 
     def __init__(
         self,
@@ -46,6 +46,7 @@ class FakeEngine(SegmentationEngine):
         size: int = 64,
         feature_dim: int | None = None,
         fail_at: Collection[str] = (),
+        reason: str = ASKED_FOR,
     ) -> None:
         """Make an engine that needs no files.
 
@@ -54,18 +55,12 @@ class FakeEngine(SegmentationEngine):
             size: Side of its square input.
             feature_dim: Expected width of text features; None accepts any.
             fail_at: Steps that raise EngineError, of `STEPS`; see `fail_at`.
+            reason: Why it is this engine.
         """
-        super().__init__(layers or {}, size=size, feature_dim=feature_dim)
+        super().__init__(EngineFacts("fake", layers or {}, size, feature_dim, reason=reason))
         self._fail_at: frozenset[str] = frozenset()
         self.fail_at = fail_at
         self._slots: list[tuple[float, tuple[str, ...]]] = [(0.0, ()), (0.0, ())]
-
-    @classmethod
-    def open(cls, bundle: ModelBundle, *, threads: int) -> FakeEngine:
-        """Return an engine with the sizes and layers of `bundle`; `threads` means nothing here."""
-        del threads
-        size = bundle.manifest.segmentation.size
-        return cls(layers_of(bundle, SEGMENTATION_GRAPH), size=size)
 
     @property
     def fail_at(self) -> Collection[str]:
@@ -99,7 +94,7 @@ class FakeEngine(SegmentationEngine):
 
     def _logits(self, index: int, rgb: UInt8Array | Float32Array) -> Float32Array:
         strength, names = self._slots[index]
-        side = max(1, self.size // _MAP_DIVISOR)
+        side = max(1, self.facts.size // _MAP_DIVISOR)
         rounded = rgb if rgb.dtype == np.uint8 else np.rint(rgb).astype(np.uint8)
         resized = cv2.resize(rounded, (side, side), interpolation=cv2.INTER_AREA)
         small = cast(UInt8Array, resized)
@@ -117,6 +112,12 @@ class FakeEngine(SegmentationEngine):
     def _fail(self, step: str) -> None:
         if step in self._fail_at:
             raise EngineError(f"the fake engine was told to fail at {step!r}")
+
+
+def open_engine(bundle: ModelBundle, *, options: EngineOptions) -> FakeEngine:
+    """Return an engine with the sizes and layers of `bundle`."""
+    layers = layers_of(bundle, SEGMENTATION_GRAPH)
+    return FakeEngine(layers, size=bundle.manifest.segmentation.size, reason=options.reason)
 
 
 def looks(rgb: UInt8Array) -> np.ndarray[tuple[int, ...], np.dtype[np.intp]]:

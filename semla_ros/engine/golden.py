@@ -19,13 +19,13 @@ import numpy as np
 
 from semla_ros.bundle import ModelBundle
 from semla_ros.bundle.base_weights import BaseWeights
+from semla_ros.core.engines import BF16, F16, F32
 from semla_ros.core.errors import EngineError, EngineUnavailableError
 from semla_ros.core.files.structured_text import from_json
 from semla_ros.core.types import AdapterMix, Float32Array, UInt8Array
 from semla_ros.core.weights import ArrayWeights, WeightSet
-from semla_ros.engine.base import SegmentationEngine
+from semla_ros.engine.contract import SegmentationEngine
 from semla_ros.engine.onnx_engine import OnnxEngine
-from semla_ros.engine.options import BF16, F16, F32
 from semla_ros.engine.weights import SEGMENTATION_GRAPH, layers_of
 
 BOUNDS: Mapping[str, float] = {F32: 1e-3, F16: 2e-2, BF16: 5e-2}
@@ -45,13 +45,14 @@ def require_golden(engine: SegmentationEngine, bundle: ModelBundle) -> float:
     Raises:
         EngineUnavailableError: The engine fails, or answers something else than the reference.
     """
-    name = f"{engine.name} {engine.precision} {engine.identity}"
+    facts = engine.facts
+    name = f"{facts.name} {facts.precision} {facts.identity}"
     error = verdict(bundle, name, lambda: _measured(engine, bundle))
-    bound = BOUNDS[engine.precision]
+    bound = BOUNDS[facts.precision]
     if not error <= bound:
         raise EngineUnavailableError(
-            f"engine {engine.name!r}: expected logits within {bound:g} of ONNX Runtime's in "
-            f"{engine.precision}, got a relative error of {error:.3g}: take engine 'onnx'"
+            f"engine {facts.name!r}: expected logits within {bound:g} of ONNX Runtime's in "
+            f"{facts.precision}, got a relative error of {error:.3g}: take engine 'onnx'"
         )
     return error
 
@@ -95,10 +96,10 @@ def golden_case(bundle: ModelBundle, *, feature_dim: int) -> tuple[WeightSet, UI
 
 
 def _measured(engine: SegmentationEngine, bundle: ModelBundle) -> float:
-    width = engine.feature_dim
+    name, width = engine.facts.name, engine.facts.feature_dim
     if width is None:
         raise EngineUnavailableError(
-            f"engine {engine.name!r} does not say how wide text features are: it cannot be proven"
+            f"engine {name!r} does not say how wide text features are: it cannot be proven"
         )
     weight_set, image = golden_case(bundle, feature_dim=width)
     try:
@@ -107,7 +108,7 @@ def _measured(engine: SegmentationEngine, bundle: ModelBundle) -> float:
             expected = reference.probe(weight_set, image)
     except EngineError as error:
         raise EngineUnavailableError(
-            f"engine {engine.name!r} fails on the golden image: {error}"
+            f"engine {name!r} fails on the golden image: {error}"
         ) from error
     return relative_error(logits, expected)
 

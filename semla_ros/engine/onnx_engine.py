@@ -7,40 +7,33 @@ binding the next frame runs with: no session is created, nothing is copied in th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime
 
-from semla_ros.bundle import AS_TRAINED, GraphWeight, ModelBundle
-from semla_ros.bundle.base_weights import BaseWeights
+from semla_ros.bundle import GraphWeight, ModelBundle
 from semla_ros.bundle.onnx_session import ORT_ERRORS, cpu_threads, open_session
 from semla_ros.core.errors import BundleError, EngineError
 from semla_ros.core.types import Float32Array, UInt8Array
-from semla_ros.core.weights import WeightSet
-from semla_ros.engine.base import SegmentationEngine
+from semla_ros.engine.contract import EngineFacts
+from semla_ros.engine.graph_engine import GraphEngine, SlotInputs, bind_input
+from semla_ros.engine.options import ASKED_FOR, EngineOptions
 from semla_ros.engine.preprocess import InputBuffer
-from semla_ros.engine.proof_session import ProofSession
-from semla_ros.engine.slot_buffers import SlotBuffers
 from semla_ros.engine.weights import (
     SECOND_TAP,
     SEGMENTATION_GRAPH,
     graph_shape,
     layers_of,
-    second_tap,
     shared_initializers,
 )
 
 _PROBE_CLASSES = 2
 
 
-class OnnxEngine(SegmentationEngine):
+class OnnxEngine(GraphEngine):
     """The default engine; runs wherever ONNX Runtime does."""
 
-    name: ClassVar[str] = "onnx"
-
-    def __init__(self, bundle: ModelBundle, *, threads: int = 0) -> None:
+    def __init__(self, bundle: ModelBundle, *, threads: int = 0, reason: str = ASKED_FOR) -> None:
         """Open the segmentation graph and allocate both slots.
 
         Raises:
@@ -48,35 +41,19 @@ class OnnxEngine(SegmentationEngine):
         """
         layers = layers_of(bundle, SEGMENTATION_GRAPH)
         spec = bundle.manifest.segmentation
-        size = spec.size
-        base = BaseWeights.open(bundle)
-        self._shared = shared_initializers(bundle, layers)
-        session = open_session(bundle.segmentation_graph, threads=threads, shared=self._shared)
-        facts = _inspect(session, layers, size=size)
-        if bundle.manifest.adapter_guidance == AS_TRAINED and not facts.second_tap:
-            raise BundleError(
-                f"segmentation.onnx: expected an input {SECOND_TAP!r} as the manifest's "
-                f"adapter_guidance {AS_TRAINED!r} needs it, found none: rebuild the bundle"
-            )
-        super().__init__(
-            layers, size=size, feature_dim=facts.feature_dim, max_classes=spec.max_classes
+        self._weights = shared_initializers(bundle, layers)
+        session = open_session(bundle.segmentation_graph, threads=threads, shared=self._weights)
+        graph = _inspect(session, layers, size=spec.size)
+        facts = EngineFacts(
+            "onnx", layers, spec.size, graph.feature_dim, spec.max_classes, reason=reason
         )
-        self._bundle = bundle
-        self._session: onnxruntime.InferenceSession | None = session
-        self._input = InputBuffer(size)
-        buffers = [SlotBuffers(layers, base, threads=cpu_threads(threads)) for _ in range(2)]
-        self._slots = [_BoundSlot(session, layers, each, image=self._input) for each in buffers]
-        self._map_size = _probe(session, facts, image=self._input)
-        self._proof = ProofSession(bundle, layers, own=session, threads=threads)
+        lent = session if cpu_threads(threads) == 1 else None
+        super().__init__(bundle, facts, threads=threads, has_tap=graph.second_tap, proof=lent)
+        self._map_size = _probe(session, graph, image=self._input)
+        self._slots = [_BoundSlot(session, each, image=self._input) for each in self._inputs]
 
-    @classmethod
-    def open(cls, bundle: ModelBundle, *, threads: int) -> OnnxEngine:
-        """Return the engine of `bundle`."""
-        return cls(bundle, threads=threads)
-
-    def _prepare_impl(self, index: int, weight_set: WeightSet) -> None:
-        tap = second_tap(self._bundle, weight_set.mix)
-        self._slots[index].fill(weight_set, tap, map_size=self._map_size)
+    def _bind(self, index: int) -> None:
+        self._slots[index].bind(self._map_size)
 
     def _infer_impl(self, index: int, rgb: UInt8Array | Float32Array) -> Float32Array:
         self._input.load(rgb)
@@ -87,69 +64,42 @@ class OnnxEngine(SegmentationEngine):
             raise EngineError(f"ONNX Runtime failed on a frame: {error}") from error
         return slot.logits
 
-    def _prove_impl(self, index: int, image: UInt8Array) -> Float32Array | None:
-        return self._slots[index].proved(self._proof, image)
-
     def _close_impl(self) -> None:
-        self._proof.close()
+        super()._close_impl()
         self._slots.clear()
-        self._session = None
-        del self._shared
+        del self._weights
+
+
+def open_engine(bundle: ModelBundle, *, options: EngineOptions) -> OnnxEngine:
+    """Return the engine of `bundle`, see `OnnxEngine`."""
+    return OnnxEngine(bundle, threads=options.threads, reason=options.reason)
 
 
 class _BoundSlot:
-    """Weight buffers in graph layout, and the binding that reads them."""
+    """The binding that reads one slot's inputs, and what it wrote last, (T, h, w)."""
 
     def __init__(
-        self,
-        session: onnxruntime.InferenceSession,
-        layers: dict[str, GraphWeight],
-        buffers: SlotBuffers,
-        *,
-        image: InputBuffer,
+        self, session: onnxruntime.InferenceSession, inputs: SlotInputs, *, image: InputBuffer
     ) -> None:
         self.session = session
         self.binding = session.io_binding()
         self.logits: Float32Array = np.zeros((0, 0, 0), np.float32)
-        self._features: Float32Array = np.zeros((0, 0), np.float32)
-        self._bound: dict[str, Float32Array | npt.NDArray[np.int64]] = {}
-        self._buffers = buffers
-        self._tap: int | None = None
-        for name, layer in layers.items():
-            self._bind_input(layer.initializer, buffers.arrays[name])
-        self._bind_input("image", image.tensor)
+        self._inputs = inputs
+        self._features: Float32Array | None = None
+        bind_input(self.binding, "image", image.tensor)
 
-    def fill(self, weight_set: WeightSet, tap: int | None, *, map_size: tuple[int, int]) -> None:
-        """Write weights and text features, see `SlotBuffers.fill`.
-
-        `tap` goes into the graph's input of that name, None where it has none.
-        """
-        self._buffers.fill(weight_set.weights)
-        self._tap = tap
-        if tap is not None:
-            self._bind_input(SECOND_TAP, np.array([tap], np.int64))
-        self._write_features(weight_set.text_features, map_size)
-
-    def proved(self, proof: ProofSession, image: UInt8Array) -> Float32Array:
-        """Return the logits of `image` with what this slot holds, computed by `proof`."""
-        arrays, features = self._buffers.arrays, self._features
-        return proof.logits(image, arrays, features=features, tap=self._tap)
-
-    def _write_features(self, features: Float32Array, map_size: tuple[int, int]) -> None:
-        if self._features.shape != features.shape:
-            self._features = np.empty(features.shape, np.float32)
-            batch = np.zeros((1, len(features), *map_size), np.float32)
-            self.logits = batch.reshape(batch.shape[1:])
-            self._bind_input("text_features", self._features)
-            self.binding.bind_ortvalue_output(
-                "logits", onnxruntime.OrtValue.ortvalue_from_numpy(batch)
-            )
-        np.copyto(self._features, features)
-
-    def _bind_input(self, name: str, array: Float32Array | npt.NDArray[np.int64]) -> None:
-        """Bind `array` without a copy; what is written to it later is what the graph reads."""
-        self._bound[name] = array
-        self.binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+    def bind(self, map_size: tuple[int, int]) -> None:
+        """Bind the inputs, and logits of `map_size` (h, w), unless they are the same arrays."""
+        features = self._inputs.features
+        if self._features is features:
+            return
+        for name, array in self._inputs.arrays.items():
+            bind_input(self.binding, name, array)
+        batch = np.zeros((1, len(features), *map_size), np.float32)
+        self.binding.bind_ortvalue_output(
+            "logits", onnxruntime.OrtValue.ortvalue_from_numpy(batch)
+        )
+        self._features, self.logits = features, batch.reshape(batch.shape[1:])
 
 
 @dataclass(frozen=True, slots=True)

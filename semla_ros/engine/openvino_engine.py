@@ -8,18 +8,17 @@ share one compiled network and have an infer request each, bound once to the slo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from semla_ros.bundle import AS_TRAINED, GraphWeight, ModelBundle
-from semla_ros.bundle.base_weights import BaseWeights
+from semla_ros.bundle import ModelBundle
 from semla_ros.bundle.onnx_session import cpu_threads
-from semla_ros.core.errors import BundleError, EngineError, EngineUnavailableError
+from semla_ros.core.errors import EngineError, EngineUnavailableError
 from semla_ros.core.types import Float32Array, UInt8Array
-from semla_ros.core.weights import WeightSet
-from semla_ros.engine.base import SegmentationEngine
+from semla_ros.engine.contract import EngineFacts
+from semla_ros.engine.graph_engine import GraphEngine, SlotInputs
 from semla_ros.engine.openvino_graph import (
     Graph,
     Handle,
@@ -30,25 +29,16 @@ from semla_ros.engine.openvino_graph import (
     read_graph,
     resolved_precision,
 )
-from semla_ros.engine.options import BF16, F16, F32, EngineOptions
+from semla_ros.engine.options import EngineOptions
 from semla_ros.engine.preprocess import InputBuffer
-from semla_ros.engine.proof_session import ProofSession
-from semla_ros.engine.slot_buffers import SlotBuffers
-from semla_ros.engine.weights import (
-    SECOND_TAP,
-    SEGMENTATION_GRAPH,
-    layers_of,
-    second_tap,
-)
+from semla_ros.engine.weights import SEGMENTATION_GRAPH, layers_of
 
 _ERROR = RuntimeError
 """What OpenVINO raises."""
 
 
-class OpenVinoEngine(SegmentationEngine):
+class OpenVinoEngine(GraphEngine):
     """The fastest engine on CPUs that multiply bfloat16."""
-
-    name: ClassVar[str] = "openvino"
 
     def __init__(self, bundle: ModelBundle, *, options: EngineOptions | None = None) -> None:
         """Read the graph, compile it for the bundle's class list, allocate both slots.
@@ -63,41 +53,34 @@ class OpenVinoEngine(SegmentationEngine):
             BundleError: Graph, weights and manifest do not fit each other.
         """
         options = options or EngineOptions()
-        options.require(self.name, precisions=(F32, BF16, F16))
         openvino = open_core()
         layers = layers_of(bundle, SEGMENTATION_GRAPH)
         spec = bundle.manifest.segmentation
         graph = read_graph(openvino, bundle.segmentation_graph, layers, size=spec.size)
-        _require_tap(bundle, graph)
-        super().__init__(
-            layers, size=spec.size, feature_dim=graph.feature_dim, max_classes=spec.max_classes
+        facts = EngineFacts(
+            "openvino",
+            layers,
+            spec.size,
+            graph.feature_dim,
+            spec.max_classes,
+            precision=resolved_precision(openvino, options.precision),
+            reason=options.reason,
+            identity=identity(openvino),
         )
-        self.precision = resolved_precision(openvino, options.precision)
-        self.identity = identity(openvino)
-        self._bundle = bundle
+        super().__init__(bundle, facts, threads=options.threads, has_tap=graph.second_tap)
         threads = cpu_threads(options.threads)
-        self._networks = _Networks(openvino, graph, precision=self.precision, threads=threads)
+        self._networks = _Networks(openvino, graph, precision=facts.precision, threads=threads)
         try:
             self._networks.get(len(bundle.manifest.vocabulary.names))
         except EngineError as error:
-            raise EngineUnavailableError(f"engine {self.name!r}: {error}") from error
-        self._input = InputBuffer(spec.size)
-        base = BaseWeights.open(bundle)
-        buffers = [SlotBuffers(layers, base, threads=threads) for _ in range(2)]
+            raise EngineUnavailableError(f"engine 'openvino': {error}") from error
         self._slots = [
-            _BoundSlot(self._networks, layers, each, image=self._input) for each in buffers
+            _BoundSlot(self._networks, each, image=self._input) for each in self._inputs
         ]
-        self._proof = ProofSession(bundle, layers)
 
-    @classmethod
-    def open(cls, bundle: ModelBundle, *, options: EngineOptions) -> OpenVinoEngine:
-        """Return the engine of `bundle`."""
-        return cls(bundle, options=options)
-
-    def _prepare_impl(self, index: int, weight_set: WeightSet) -> None:
-        tap = second_tap(self._bundle, weight_set.mix)
+    def _bind(self, index: int) -> None:
         try:
-            self._slots[index].fill(weight_set, tap)
+            self._slots[index].bind()
         finally:
             self._networks.keep({slot.classes for slot in self._slots})
 
@@ -110,21 +93,15 @@ class OpenVinoEngine(SegmentationEngine):
             raise EngineError(f"OpenVINO failed on a frame: {error}") from error
         return slot.logits
 
-    def _prove_impl(self, index: int, image: UInt8Array) -> Float32Array | None:
-        return self._slots[index].proved(self._proof, image)
-
     def _close_impl(self) -> None:
-        self._proof.close()
+        super()._close_impl()
         self._slots.clear()
         self._networks.close()
 
 
-def _require_tap(bundle: ModelBundle, graph: Graph) -> None:
-    if bundle.manifest.adapter_guidance == AS_TRAINED and not graph.second_tap:
-        raise BundleError(
-            f"segmentation.onnx: expected an input {SECOND_TAP!r} as the manifest's "
-            f"adapter_guidance {AS_TRAINED!r} needs it, found none: rebuild the bundle"
-        )
+def open_engine(bundle: ModelBundle, *, options: EngineOptions) -> OpenVinoEngine:
+    """Return the engine of `bundle`, see `OpenVinoEngine`."""
+    return OpenVinoEngine(bundle, options=options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +119,6 @@ class _Networks:
     """
 
     def __init__(self, openvino: OpenVino, graph: Graph, *, precision: str, threads: int) -> None:
-        self.second_tap = graph.second_tap
         self._openvino: OpenVino | None = openvino
         self._graph: Graph | None = graph
         self._settings = compile_settings(precision, threads=threads)
@@ -167,7 +143,7 @@ class _Networks:
         self._by_classes = {}
         self._openvino = self._graph = None
 
-    def share(self, array: Float32Array | npt.NDArray[np.int64]) -> Handle:
+    def share(self, array: npt.NDArray[Any]) -> Handle:
         """Return a tensor that is `array`."""
         return self._require_open()[0].module.Tensor(array, shared_memory=True)
 
@@ -197,64 +173,37 @@ class _Networks:
 
 
 class _BoundSlot:
-    """Weight buffers in graph layout, and the infer request that reads them.
+    """The infer request that reads one slot's inputs.
 
     Attributes:
-        request: Runs the network with what this slot holds.
+        request: Runs the network with what the slot holds.
         logits: What it wrote last, (T, h, w).
         classes: How many classes it is bound for; 0 before the first set.
     """
 
-    def __init__(
-        self,
-        networks: _Networks,
-        layers: dict[str, GraphWeight],
-        buffers: SlotBuffers,
-        *,
-        image: InputBuffer,
-    ) -> None:
+    def __init__(self, networks: _Networks, inputs: SlotInputs, *, image: InputBuffer) -> None:
         self.request: Handle = None
         self.logits: Float32Array = np.zeros((0, 0, 0), np.float32)
         self.classes = 0
         self._networks = networks
+        self._inputs = inputs
         self._image = image
-        self._buffers = buffers
-        self._names = {name: layer.initializer for name, layer in layers.items()}
-        self._features: Float32Array = np.zeros((0, 0), np.float32)
-        self._tap: npt.NDArray[np.int64] = np.array([2], np.int64)
 
-    def fill(self, weight_set: WeightSet, tap: int | None) -> None:
-        """Write weights, text features and `tap`; bind anew where the class list has grown.
+    def bind(self) -> None:
+        """Bind the inputs anew where the number of classes has changed.
 
         Raises:
             EngineError: No network for that many classes.
         """
-        if self.classes != len(weight_set.text_features):
-            self._bind(weight_set.text_features)
-        self._buffers.fill(weight_set.weights)
-        np.copyto(self._features, weight_set.text_features)
-        if tap is not None:
-            self._tap[0] = tap
-
-    def proved(self, proof: ProofSession, image: UInt8Array) -> Float32Array:
-        """Return the logits of `image` with what this slot holds, computed by `proof`."""
-        tap = int(self._tap[0]) if self._networks.second_tap else None
-        return proof.logits(image, self._buffers.arrays, features=self._features, tap=tap)
-
-    def _bind(self, features: Float32Array) -> None:
-        network = self._networks.get(len(features))
+        classes = len(self._inputs.features)
+        if classes == self.classes:
+            return
+        self.classes = 0  # until it is bound: the array of features is another one
+        network = self._networks.get(classes)
         request = network.compiled.create_infer_request()
-        self._features = np.empty(features.shape, np.float32)
-        batch = np.zeros((1, len(features), *network.map_size), np.float32)
-        bound: dict[str, Float32Array | npt.NDArray[np.int64]] = {
-            "image": self._image.tensor,
-            "text_features": self._features,
-            "logits": batch,
-            **{self._names[name]: array for name, array in self._buffers.arrays.items()},
-        }
-        if self._networks.second_tap:
-            bound[SECOND_TAP] = self._tap
+        batch = np.zeros((1, classes, *network.map_size), np.float32)
+        bound = {**self._inputs.arrays, "image": self._image.tensor, "logits": batch}
         for name, array in bound.items():
             request.set_tensor(name, self._networks.share(array))
         self.request, self.logits = request, batch.reshape(batch.shape[1:])
-        self.classes = len(features)
+        self.classes = classes

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from semla_ros.bundle import GraphWeight
+from semla_ros.core.engines import AUTO, BF16, F16, F32
 from semla_ros.core.errors import BundleError, EngineUnavailableError
 from semla_ros.core.shown import native_path
-from semla_ros.engine.options import AUTO, BF16, F16, F32
 from semla_ros.engine.weights import SECOND_TAP, graph_shape
 
 _CAPABILITIES: Mapping[str, str] = {F32: "FP32", BF16: "BF16", F16: "FP16"}

@@ -25,7 +25,7 @@ from semla_ros.core.types import (
     UInt8Array,
     Vocabulary,
 )
-from semla_ros.engine.base import SegmentationEngine
+from semla_ros.engine.contract import SegmentationEngine
 from semla_ros.engine.postprocess import labels_from_logits
 
 TAKEN_OVER = 0.9
@@ -182,7 +182,7 @@ class SwapProof:
         Raises:
             EngineError: The network failed, or its answer is not finite.
         """
-        image = golden_image(self._engine.size)
+        image = golden_image(self._engine.facts.size)
         logits = self._engine.prove(image)
         if logits is not None:
             self._witness = Witness(image, labels_of(logits), vocabulary.names)
@@ -210,7 +210,7 @@ class SwapProof:
         witness = self._witness
         if witness is None:
             return Verdict()
-        logits = self._engine.prove(witness.squashed(self._engine.size))
+        logits = self._engine.prove(witness.squashed(self._engine.facts.size))
         return Verdict() if logits is None else judged(witness, logits, vocabulary.names)
 
     def weights(self, adapter: LoraAdapter) -> str:

@@ -6,18 +6,19 @@ without TensorRT. torch is imported when an engine is made, never when this modu
 
 from __future__ import annotations
 
-import importlib.util
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from semla_ros.bundle import ModelBundle
 from semla_ros.bundle.base_weights import BaseWeights
 from semla_ros.bundle.onnx_session import cpu_threads
+from semla_ros.core.engines import AUTO, CPU, CUDA, F16, F32
 from semla_ros.core.errors import BundleError, ConfigError, EngineUnavailableError, TrainingError
 from semla_ros.core.types import Float32Array, UInt8Array
 from semla_ros.core.weights import WeightSet
-from semla_ros.engine.base import NOT_PROVED, READY, EngineStatus, SegmentationEngine
-from semla_ros.engine.options import AUTO, BF16, CPU, CUDA, F16, F32, EngineOptions
+from semla_ros.engine.contract import NOT_PROVED, READY, EngineFacts, EngineStatus
+from semla_ros.engine.options import EngineOptions
 from semla_ros.engine.preprocess import InputBuffer
+from semla_ros.engine.slots import TwoSlotEngine
 from semla_ros.engine.weights import (
     SEGMENTATION_GRAPH,
     layers_of,
@@ -28,13 +29,9 @@ if TYPE_CHECKING:
     from semla_ros.engine.torch_network import CpuNetwork
     from semla_ros.network.catseg import CatSeg
 
-_PRECISIONS = {CPU: (F32, BF16), CUDA: (F32, F16, BF16)}
 
-
-class TorchEngine(SegmentationEngine):
+class TorchEngine(TwoSlotEngine):
     """The network as it was trained: float32 on the CPU, float16 on a GPU, or as asked."""
-
-    name: ClassVar[str] = "torch"
 
     def __init__(self, bundle: ModelBundle, *, options: EngineOptions | None = None) -> None:
         """Build the network from the bundle's weights.
@@ -45,34 +42,34 @@ class TorchEngine(SegmentationEngine):
                 auto: the CPU, there f32; on a GPU f16.
 
         Raises:
-            EngineUnavailableError: torch or the GPU is missing, or has not the precision.
+            EngineUnavailableError: The GPU is missing.
             BundleError: The weights are not those of a network this version can build.
         """
         options = options or EngineOptions()
-        device = _device(options)
-        options.require(self.name, precisions=_PRECISIONS[device], devices=(device,))
-        precision = options.precision
-        if precision == AUTO:
-            precision = F16 if device == CUDA else F32
-        layers = layers_of(bundle, SEGMENTATION_GRAPH)
+        device = CUDA if options.device == CUDA else CPU
+        if device == CUDA:
+            _require_gpu()
+        usual = F16 if device == CUDA else F32
         model = load_network(bundle)
-        size = bundle.manifest.segmentation.size
-        super().__init__(layers, size=size, feature_dim=model.config.embed_dim)
-        self.precision, self.device = precision, device
+        facts = EngineFacts(
+            "torch",
+            layers_of(bundle, SEGMENTATION_GRAPH),
+            bundle.manifest.segmentation.size,
+            model.config.embed_dim,
+            precision=usual if options.precision == AUTO else options.precision,
+            device=device,
+            reason=options.reason,
+        )
+        super().__init__(facts)
         self._bundle = bundle
-        self._input = InputBuffer(size)
-        self._network = self._opened(model, precision, threads=options.threads)
+        self._input = InputBuffer(facts.size)
+        self._network = self._opened(model, threads=options.threads)
         self._slots = [self._network.slot() for _ in range(2)]
-
-    @classmethod
-    def open(cls, bundle: ModelBundle, *, options: EngineOptions) -> TorchEngine:
-        """Return the engine of `bundle`."""
-        return cls(bundle, options=options)
 
     @property
     def status(self) -> EngineStatus:
         """Ready."""
-        return EngineStatus(READY, self.name, NOT_PROVED)
+        return EngineStatus(READY, self.facts.name, NOT_PROVED)
 
     def _prepare_impl(self, index: int, weight_set: WeightSet) -> None:
         tap = second_tap(self._bundle, weight_set.mix)
@@ -87,35 +84,33 @@ class TorchEngine(SegmentationEngine):
         self._slots.clear()
         del self._network
 
-    def _opened(self, model: CatSeg, precision: str, *, threads: int) -> CpuNetwork:
+    def _opened(self, model: CatSeg, *, threads: int) -> CpuNetwork:
         import torch
 
         from semla_ros.engine.torch_network import CpuNetwork, CudaNetwork
 
         torch.set_num_threads(cpu_threads(threads))
-        kind = CudaNetwork if self.device == CUDA else CpuNetwork
+        kind = CudaNetwork if self.facts.device == CUDA else CpuNetwork
         return kind(
             model,
             self._input.tensor,
-            layers=self.layers,
+            layers=self.facts.layers,
             base=BaseWeights.open(self._bundle),
-            precision=precision,
+            precision=self.facts.precision,
         )
 
 
-def _device(options: EngineOptions) -> str:
-    """Return where to run, once torch and the GPU are known to be there.
+def open_engine(bundle: ModelBundle, *, options: EngineOptions) -> TorchEngine:
+    """Return the engine of `bundle`, see `TorchEngine`."""
+    return TorchEngine(bundle, options=options)
+
+
+def _require_gpu() -> None:
+    """Check that torch has a GPU.
 
     Raises:
-        EngineUnavailableError: One is missing.
+        EngineUnavailableError: It has none.
     """
-    if importlib.util.find_spec("torch") is None:
-        raise EngineUnavailableError(
-            "engine 'torch': expected PyTorch, found none: `pip install torch`, "
-            "or take engine 'onnx'"
-        )
-    if options.device != CUDA:
-        return CPU
     import torch
 
     if not torch.cuda.is_available():
@@ -124,7 +119,6 @@ def _device(options: EngineOptions) -> str:
             f"PyTorch {torch.__version__} can use (built for CUDA {torch.version.cuda}): "
             "install a driver and a CUDA build of torch, or set device to auto"
         )
-    return CUDA
 
 
 def load_network(bundle: ModelBundle) -> CatSeg:

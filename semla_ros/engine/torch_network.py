@@ -16,10 +16,10 @@ from torch import Tensor
 
 from semla_ros.bundle import GraphWeight
 from semla_ros.bundle.base_weights import BaseWeights
+from semla_ros.core.engines import BF16, CPU, CUDA, F16, F32
 from semla_ros.core.errors import EngineError
 from semla_ros.core.types import Float32Array
 from semla_ros.core.weights import WeightSet, WeightSource
-from semla_ros.engine.options import BF16, CPU, CUDA, F16, F32
 from semla_ros.engine.slot_buffers import SlotBuffers
 from semla_ros.engine.torch_fusion import TorchBank
 from semla_ros.network.catseg import CatSeg

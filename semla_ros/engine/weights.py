@@ -12,6 +12,7 @@ from semla_ros.bundle.onnx_session import SharedInitializers
 from semla_ros.core.errors import EngineError, VocabularyError
 from semla_ros.core.types import AdapterMix
 from semla_ros.core.weights import WeightSet, WeightSource
+from semla_ros.engine.contract import EngineFacts
 
 SEGMENTATION_GRAPH = "segmentation"
 TEXT_GRAPH = "text"
@@ -57,29 +58,24 @@ def graph_shape(layer: GraphWeight) -> tuple[int, int]:
     return (inner, out) if layer.transposed else (out, inner)
 
 
-def check_weight_set(
-    weight_set: WeightSet,
-    layers: Mapping[str, GraphWeight],
-    *,
-    feature_dim: int | None,
-    max_classes: int | None = None,
-) -> None:
-    """Check everything about `weight_set` that a graph with these `layers` relies on.
+def check_weight_set(weight_set: WeightSet, facts: EngineFacts) -> None:
+    """Check everything about `weight_set` that an engine with these `facts` relies on.
 
     Raises:
         EngineError: An unknown layer, a wrong shape, or text features that are not finite.
-        VocabularyError: More classes than the graph can tell apart.
+        VocabularyError: More classes than the engine can tell apart.
     """
     classes = len(weight_set.vocabulary.names)
-    if max_classes is not None and classes > max_classes:
+    most = classes if facts.max_classes is None else facts.max_classes
+    if classes > most:
         raise VocabularyError(
-            f"expected at most {max_classes} classes, got {classes}: shorten the class list, or "
+            f"expected at most {most} classes, got {classes}: shorten the class list, or "
             "take engine 'torch', which keeps the most similar ones of each image"
         )
     for name in weight_set.weights.names:
-        _check_weight(weight_set.weights, name, layers.get(name))
+        _check_weight(weight_set.weights, name, facts.layers.get(name))
     features = weight_set.text_features
-    width = features.shape[1] if feature_dim is None else feature_dim
+    width = features.shape[1] if facts.feature_dim is None else facts.feature_dim
     shape = (classes, width)
     if features.dtype != np.float32 or features.shape != shape or not np.isfinite(features).all():
         raise EngineError(

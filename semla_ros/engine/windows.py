@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from semla_ros.core.types import Float32Array, UInt8Array
-from semla_ros.engine.base import SegmentationEngine
+from semla_ros.engine.contract import SegmentationEngine
 from semla_ros.engine.postprocess import (
     Labels,
     labels_from_logits,

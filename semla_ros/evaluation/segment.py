@@ -14,6 +14,7 @@ from semla_ros.bundle import ModelBundle, open_bundle
 from semla_ros.bundle.base_weights import BaseWeights
 from semla_ros.core.answers import SupportReading
 from semla_ros.core.config import Config
+from semla_ros.core.engines import F32
 from semla_ros.core.errors import ConfigError, EvaluationError
 from semla_ros.core.executors import use_one_blas_thread
 from semla_ros.core.files.checks import MAX_NAME_BYTES
@@ -22,9 +23,8 @@ from semla_ros.core.timing import StageTimer
 from semla_ros.core.types import BASE, AdapterMix, DomainEstimate, Float32Array, UInt8Array
 from semla_ros.data.labels.class_lists import read_classes
 from semla_ros.engine import create_engine
-from semla_ros.engine.base import SegmentationEngine
+from semla_ros.engine.contract import SegmentationEngine
 from semla_ros.engine.frozen_text import FirstMixText
-from semla_ros.engine.options import F32
 from semla_ros.engine.text import TextEncoder, TextFeatures
 from semla_ros.engine.windows import (
     WindowedLabels,
@@ -126,9 +126,9 @@ def segment_images(request: SegmentRequest) -> tuple[Path, ...]:
             facts = {
                 "image": path.name,
                 "size": list(rgb.shape[:2]),
-                "engine": segmenter.engine.name,
-                "precision": segmenter.engine.precision,
-                "engine_reason": segmenter.engine.reason,
+                "engine": segmenter.engine.facts.name,
+                "precision": segmenter.engine.facts.precision,
+                "engine_reason": segmenter.engine.facts.reason,
                 "window": request.window,
                 "mix_requested": request.mix,
                 "paper_compat_text_cache": request.paper_compat_text_cache,
@@ -265,7 +265,7 @@ class Segmenter:
                 base=self._base,
                 text=self._text,
                 vocabulary=self._vocabulary,
-                image_layers=self.engine.layers,
+                image_layers=self.engine.facts.layers,
             )
         with timer.stage("load"):
             self.engine.prepare(weight_set)

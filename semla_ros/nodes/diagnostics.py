@@ -11,7 +11,7 @@ from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-from semla_ros.engine.base import BUILDING, EngineStatus
+from semla_ros.engine.contract import BUILDING, EngineStatus
 from semla_ros.nodes.statistics import FrameValues
 from semla_ros.nodes.transport_loss import LossReport
 from semla_ros.nodes.verdicts import of_adapters, of_errors, of_losses

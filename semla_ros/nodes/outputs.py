@@ -20,7 +20,7 @@ from semla_ros.core.types import AdapterMix, DomainEstimate, Frame, UInt8Array, 
 from semla_ros.core.viz.legend import legend
 from semla_ros.core.viz.overlay import colorize, lut_of, overlay
 from semla_ros.core.viz.status import status
-from semla_ros.engine.base import EngineStatus
+from semla_ros.engine.contract import EngineStatus
 from semla_ros.msg import AdapterSwap, EngineState, MixState, SupportScore
 from semla_ros.nodes import conversions, qos
 from semla_ros.nodes.planner import planner_label_info, planner_labels

@@ -181,9 +181,9 @@ class SegmenterNode(LifecycleNode):
         gc.collect()
         gc.freeze()  # what lives as long as the model need not be looked at again
         engine, library = self._pipeline.engine, self._pipeline.library
-        what = (self._pipeline.bundle.manifest.name, len(library.names), engine.name)
+        what = (self._pipeline.bundle.manifest.name, len(library.names), engine.facts.name)
         text = "bundle %r with %d adapters, engine %s in %s, %s"
-        _log.info(text, *what, engine.precision, engine.reason)
+        _log.info(text, *what, engine.facts.precision, engine.facts.reason)
         for name, reason in library.problems.items():
             _log.error("adapter %s does not serve: %s", name, reason)
 
@@ -246,8 +246,8 @@ class SegmenterNode(LifecycleNode):
             incompatible=stream.incompatible if stream else 0,
             topic=stream.topic if stream else "",
             backend=pipeline.engine.status.serving if pipeline else "",
-            precision=pipeline.engine.precision if pipeline else "",
-            backend_reason=pipeline.engine.reason if pipeline else "",
+            precision=pipeline.engine.facts.precision if pipeline else "",
+            backend_reason=pipeline.engine.facts.reason if pipeline else "",
             engine=pipeline.engine.status if pipeline else None,
             mix=pipeline.active.identity if pipeline else "",
             library=len(pipeline.library.names) if pipeline else 0,

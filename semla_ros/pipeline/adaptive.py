@@ -16,7 +16,7 @@ from semla_ros.core.mask_signals import mask_signals
 from semla_ros.core.timing import StageTimer
 from semla_ros.core.types import AdapterMix, Frame, Vocabulary
 from semla_ros.core.viz.palette import colors_for
-from semla_ros.engine.base import SegmentationEngine
+from semla_ros.engine.contract import SegmentationEngine
 from semla_ros.engine.postprocess import restore, restore_confidence
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.support import promised

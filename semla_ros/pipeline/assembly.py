@@ -19,7 +19,7 @@ from semla_ros.core.errors import BundleError
 from semla_ros.core.executors import BackgroundExecutor, InlineExecutor, use_one_blas_thread
 from semla_ros.core.files.signature import TrustedKeys, read_trusted_keys
 from semla_ros.core.shipped import places
-from semla_ros.engine.base import SegmentationEngine
+from semla_ros.engine.contract import SegmentationEngine
 from semla_ros.engine.text import TextEncoder
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.encoder import ImageEncoder
@@ -185,6 +185,7 @@ def _observer(
 
 
 def _warm_up(engine: SegmentationEngine) -> None:
-    blank = np.zeros((engine.size, engine.size, 3), np.uint8)
+    size = engine.facts.size
+    blank = np.zeros((size, size, 3), np.uint8)
     for _ in range(_WARM_UP_FRAMES):
         engine.infer(blank)

@@ -1,30 +1,27 @@
 """Which engine segments and which one embeds; a missing plan is built behind the scenes.
 
-What there is for TensorRT is imported only where TensorRT is installed and may be used.
+What there is for TensorRT and OpenVINO is imported only where it is installed and may be used.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import logging
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from semla_ros.bundle import ModelBundle
 from semla_ros.core.config import Config
+from semla_ros.core.engines import AUTO, BF16
 from semla_ros.core.errors import EngineUnavailableError, PlanMissingError
-from semla_ros.engine import EngineOptions, create_engine, require_tensorrt
-from semla_ros.engine.base import SegmentationEngine
-from semla_ros.engine.deferred import DeferredEngine, Tell
-from semla_ros.engine.openvino_runner import OpenVinoRunner
-from semla_ros.engine.openvino_text import OpenVinoTextTower
-from semla_ros.engine.options import BF16
+from semla_ros.engine import EngineOptions, create_engine, require_package
+from semla_ros.engine.contract import SegmentationEngine, Tell
 from semla_ros.engine.text import TextTower
 from semla_ros.navigator.encoder import ImageEncoder, OnnxImageEncoder, Run, RunnerImageEncoder
 
 _LOG = logging.getLogger(__name__)
 
-AUTO, OPENVINO, TENSORRT = "auto", "openvino", "tensorrt"
+OPENVINO, TENSORRT = "openvino", "tensorrt"
 _ONE_THREAD = 1
 
 
@@ -51,7 +48,7 @@ def open_engine(config: Config, bundle: ModelBundle) -> SegmentationEngine:
         if not _may_build(config):
             raise
     first = create_engine(AUTO, bundle, threads=config.threads)
-    _LOG.warning("building a TensorRT plan, %s serves meanwhile", first.name)
+    _LOG.warning("building a TensorRT plan, %s serves meanwhile", first.facts.name)
     return _deferred(first, bundle, options)
 
 
@@ -64,14 +61,11 @@ def open_encoder(config: Config, bundle: ModelBundle) -> ImageEncoder:
         EngineUnavailableError: TensorRT or OpenVINO was asked for and cannot run here.
         BundleError: No navigator, or a graph of another interface.
     """
-    asked, options = config.navigator_engine, EngineOptions(threads=_ONE_THREAD)
-    if asked == TENSORRT:
-        return RunnerImageEncoder(bundle, _tensorrt_runner(bundle))
-    if asked == OPENVINO:
-        return RunnerImageEncoder(bundle, OpenVinoRunner(bundle, options=options))
+    asked = config.navigator_engine
+    if asked in _RUNNERS:
+        return RunnerImageEncoder(bundle, _RUNNERS[asked](bundle))
     if asked == AUTO and bundle.manifest.navigator is not None:
-        in_bf16 = replace(options, precision=BF16)
-        for opener in (_tensorrt_runner, partial(OpenVinoRunner, options=in_bf16)):
+        for opener in (_tensorrt_runner, partial(_openvino_runner, precision=BF16)):
             try:
                 return RunnerImageEncoder(bundle, opener(bundle))
             except EngineUnavailableError as error:
@@ -86,12 +80,11 @@ def open_text_tower(config: Config, bundle: ModelBundle) -> TextTower | None:
     Raises:
         EngineUnavailableError: OpenVINO was asked for and cannot run here.
     """
-    options = EngineOptions(threads=_ONE_THREAD)
     if config.navigator_engine == OPENVINO:
-        return OpenVinoTextTower(bundle, options=options)
+        return _openvino_text(bundle, AUTO)
     if config.navigator_engine == AUTO:
         try:
-            return OpenVinoTextTower(bundle, options=replace(options, precision=BF16))
+            return _openvino_text(bundle, BF16)
         except EngineUnavailableError as error:
             _LOG.debug("text tower: not %s", error)
     return None
@@ -107,7 +100,8 @@ def _may_build(config: Config) -> bool:
 
 def _deferred(
     first: SegmentationEngine, bundle: ModelBundle, options: EngineOptions
-) -> DeferredEngine:
+) -> SegmentationEngine:
+    from semla_ros.engine.deferred import DeferredEngine
     from semla_ros.engine.tensorrt.engine import TensorRtEngine
 
     def make(tell: Tell) -> SegmentationEngine:
@@ -117,7 +111,27 @@ def _deferred(
 
 
 def _tensorrt_runner(bundle: ModelBundle) -> Run:
-    require_tensorrt()
+    require_package(TENSORRT)
     from semla_ros.engine.tensorrt.runner import TensorRtRunner
 
     return TensorRtRunner.open(bundle)
+
+
+def _openvino_runner(bundle: ModelBundle, *, precision: str = AUTO) -> Run:
+    require_package(OPENVINO)
+    from semla_ros.engine.openvino_runner import OpenVinoRunner
+
+    return OpenVinoRunner(bundle, options=EngineOptions(_ONE_THREAD, precision))
+
+
+def _openvino_text(bundle: ModelBundle, precision: str) -> TextTower:
+    require_package(OPENVINO)
+    from semla_ros.engine.openvino_text import OpenVinoTextTower
+
+    return OpenVinoTextTower(bundle, options=EngineOptions(_ONE_THREAD, precision))
+
+
+_RUNNERS: Mapping[str, Callable[[ModelBundle], Run]] = {
+    TENSORRT: _tensorrt_runner,
+    OPENVINO: _openvino_runner,
+}

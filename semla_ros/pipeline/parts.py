@@ -6,7 +6,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from semla_ros.bundle import ModelBundle
-from semla_ros.engine.base import SegmentationEngine
+from semla_ros.engine.contract import SegmentationEngine
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.pipeline.observer import Observer
 from semla_ros.pipeline.swap import AdapterSwapper

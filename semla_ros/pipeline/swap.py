@@ -18,7 +18,7 @@ from semla_ros.core.answers import Prediction, SwapEvent
 from semla_ros.core.streaks import Streaks
 from semla_ros.core.timing import StageTimer, now_ms
 from semla_ros.core.types import AdapterMix, UInt8Array, Vocabulary
-from semla_ros.engine.base import SegmentationEngine
+from semla_ros.engine.contract import SegmentationEngine
 from semla_ros.engine.text import TextFeatures
 from semla_ros.pipeline.adapter_access import AdapterAccess, AdapterSource
 from semla_ros.pipeline.swap_request import SwapRequest

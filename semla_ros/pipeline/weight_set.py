@@ -12,7 +12,7 @@ from semla_ros.core.errors import AdapterError, EngineError, SemlaError
 from semla_ros.core.timing import StageTimer, now_ms
 from semla_ros.core.types import BASE, AdapterMix, LoraAdapter, Vocabulary
 from semla_ros.core.weights import WeightSet
-from semla_ros.engine.base import SegmentationEngine
+from semla_ros.engine.contract import SegmentationEngine
 from semla_ros.engine.proof import NOTICED, SwapProof
 from semla_ros.engine.text import TextFeatures
 from semla_ros.library.fusion import MergedWeights
@@ -192,7 +192,7 @@ class SetPreparer:
             base=self._base,
             text=self._text,
             vocabulary=recipe.vocabulary,
-            image_layers=self._engine.layers,
+            image_layers=self._engine.facts.layers,
             key=(recipe.access.number, recipe.mix),
             proceed=proceed,
         )

@@ -19,10 +19,11 @@ from semla_ros.bundle import (
     SegmentationSpec,
     TextSpec,
 )
+from semla_ros.core.engines import ENGINES
 from semla_ros.core.errors import EngineUnavailableError
 from semla_ros.core.types import AdapterMix, Vocabulary
 from semla_ros.core.weights import ArrayWeights, WeightSet
-from semla_ros.engine import ENGINES, EngineOptions
+from semla_ros.engine import EngineOptions, open_engine
 
 SIZE, POOL, HIDDEN, DIM = 64, 4, 192, 32
 SIDE = SIZE // POOL
@@ -244,7 +245,7 @@ def engine(request):
     found = request.getfixturevalue(wanted)
     bundle = found.bundle if wanted == "hand_made" else found
     try:
-        engine = ENGINES[name](bundle, options=options)
+        engine = open_engine(name, bundle, options)
     except EngineUnavailableError as error:
         pytest.skip(f"{request.param}: {error}")
     with engine:
@@ -254,4 +255,4 @@ def engine(request):
 @pytest.fixture
 def engine_set(engine):
     """Return a factory of random sets for `engine`: seed, layers touched, class names."""
-    return set_maker(list(engine.layers.values())[:2])
+    return set_maker(list(engine.facts.layers.values())[:2])

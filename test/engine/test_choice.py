@@ -11,11 +11,14 @@ import pytest
 
 import semla_ros.engine as rooms
 from semla_ros.core.config import PARAMETERS
+from semla_ros.core.engines import ENGINES, EngineKind
 from semla_ros.core.errors import EngineError, EngineUnavailableError
 from semla_ros.core.weights import ArrayWeights
-from semla_ros.engine import ENGINES, PREFERENCES, Preference, create_engine, golden
+from semla_ros.engine import create_engine, golden
 from semla_ros.engine.fake_engine import FakeEngine
+from semla_ros.engine.fake_engine import open_engine as fake
 from semla_ros.engine.onnx_engine import OnnxEngine
+from semla_ros.engine.onnx_engine import open_engine as onnx
 
 needs_openvino = pytest.mark.skipif(
     importlib.util.find_spec("openvino") is None,
@@ -33,7 +36,6 @@ def never(what):
 class Off(OnnxEngine):
     """ONNX Runtime whose answers are wrong by `factor`."""
 
-    name = "off"
     factor = 1.0
 
     def _infer_impl(self, index, rgb):
@@ -44,48 +46,50 @@ class Off(OnnxEngine):
 def order(monkeypatch):
     """Return a function that lets `auto` see these engines only, in this order."""
 
-    def set_order(**engines):
-        monkeypatch.setattr(rooms, "ENGINES", engines)
-        made = tuple(Preference(name, golden=name == "off") for name in engines)
-        monkeypatch.setattr(rooms, "PREFERENCES", made)
+    def set_order(**openers):
+        known = {"onnx": ENGINES["onnx"], "off": EngineKind("", {"cpu": ("f32",)}, ("f32",), True)}
+        other = EngineKind("", {"cpu": ("f32", "bf16")}, ("auto",))
+        kinds = {name: replace(known.get(name, other), module=name) for name in openers}
+        monkeypatch.setattr(rooms, "ENGINES", kinds)
+        monkeypatch.setattr(rooms, "_opener", lambda kind: openers[kind.module])
 
     return set_order
 
 
 def off_by(factor):
     def opener(bundle, *, options):
-        engine = Off(bundle, threads=1)
+        engine = Off(bundle, threads=1, reason=options.reason)
         engine.factor = factor
         return engine
 
     return opener
 
 
-def fake(bundle, *, options):
-    return FakeEngine.open(bundle, threads=1)
-
-
 def test_the_parameter_offers_every_engine_and_no_other():
     assert set(PARAMETERS["engine"].choices) == {"auto", *ENGINES}
-    assert {each.engine for each in PREFERENCES} <= set(ENGINES) - {"fake"}
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_every_engine_is_opened_by_its_module(name):
+    assert callable(rooms._opener(ENGINES[name]))
 
 
 def test_the_order_is_tensorrt_openvino_onnx():
-    names = [each.engine for each in PREFERENCES]
+    names = [name for name, kind in ENGINES.items() if kind.auto]
     assert names.index("tensorrt") < names.index("openvino") < names.index("onnx")
-    (openvino,) = [each for each in PREFERENCES if each.engine == "openvino"]
-    assert (openvino.precisions[0], openvino.golden) == ("bf16", True)
+    assert (ENGINES["openvino"].auto[0], ENGINES["openvino"].golden) == ("bf16", True)
+    assert "fake" not in names
 
 
 def test_auto_goes_on_to_the_next_and_says_why(hand_made, order, caplog):
     order(first=never("the first"), second=never("the second"), fake=fake, onnx=fake)
     with caplog.at_level("INFO"), create_engine("auto", hand_made.bundle) as engine:
-        assert engine.name == "fake"
-        assert engine.reason == (
+        assert engine.facts.name == "fake"
+        assert engine.facts.reason == (
             "auto: the first that works here; not the first is not here; not the second is not "
             "here"
         )
-    assert engine.reason in caplog.text
+    assert engine.facts.reason in caplog.text
 
 
 def test_auto_without_any_names_all(hand_made, order):
@@ -126,18 +130,18 @@ def test_a_gpu_that_is_not_there_is_named(network_bundle):
 
 
 def test_auto_looks_for_an_engine_with_the_precision_that_is_asked_for(hand_made, order):
-    order(onnx=ENGINES["onnx"], fake=fake)
+    order(onnx=onnx, bf16=fake)
     with create_engine("auto", hand_made.bundle, precision="bf16") as engine:
-        assert engine.name == "fake"
-        assert "'bf16'" in engine.reason
+        assert engine.facts.name == "fake"
+        assert "'bf16'" in engine.facts.reason
 
 
 def test_auto_takes_onnx_runtime_where_float32_is_asked_for(hand_made):
     with create_engine("auto", hand_made.bundle, precision="f32") as engine:
-        if engine.device == "cuda":
-            pytest.skip(f"auto takes {engine.name} here")
-        assert (engine.name, engine.precision) == ("onnx", "f32")
-        assert "engine 'openvino': expected precision" in engine.reason
+        if engine.facts.device == "cuda":
+            pytest.skip(f"auto takes {engine.facts.name} here")
+        assert (engine.facts.name, engine.facts.precision) == ("onnx", "f32")
+        assert "engine 'openvino': expected precision" in engine.facts.reason
 
 
 @needs_openvino
@@ -156,9 +160,9 @@ def test_auto_falls_back_from_a_half_broken_openvino(hand_made, monkeypatch):
     broken = openvino_graph.OpenVino(real.module, Core())
     monkeypatch.setattr("semla_ros.engine.openvino_engine.open_core", lambda: broken)
     with create_engine("auto", hand_made.bundle) as engine:
-        assert engine.name not in ("openvino", "fake")
-        if "bf16" not in engine.reason:  # on a processor without it, that is the reason
-            assert "oneDNN has no primitive" in engine.reason
+        assert engine.facts.name not in ("openvino", "fake")
+        if "bf16" not in engine.facts.reason:  # on a processor without it, that is the reason
+            assert "oneDNN has no primitive" in engine.facts.reason
     with pytest.raises(EngineUnavailableError, match="oneDNN"):
         create_engine("openvino", hand_made.bundle)
 
@@ -166,10 +170,10 @@ def test_auto_falls_back_from_a_half_broken_openvino(hand_made, monkeypatch):
 @needs_openvino
 def test_openvino_under_auto_is_proven(hand_made):
     with create_engine("auto", hand_made.bundle) as engine:
-        if engine.name != "openvino":
-            pytest.skip(f"auto takes {engine.name} here: {engine.reason}")
-        assert engine.precision == "bf16"
-        assert "of ONNX Runtime" in engine.reason
+        if engine.facts.name != "openvino":
+            pytest.skip(f"auto takes {engine.facts.name} here: {engine.facts.reason}")
+        assert engine.facts.precision == "bf16"
+        assert "of ONNX Runtime" in engine.facts.reason
         with pytest.raises(EngineError, match="before the first commit"):
             engine.infer(np.zeros((8, 8, 3), np.uint8))
 
@@ -178,33 +182,32 @@ def test_openvino_under_auto_is_proven(hand_made):
 def test_a_wrong_answer_is_not_trusted(hand_made, order, factor):
     order(off=off_by(factor), fake=fake)
     with create_engine("auto", hand_made.bundle) as engine:
-        assert engine.name == "fake"
-        assert "relative error" in engine.reason
+        assert engine.facts.name == "fake"
+        assert "relative error" in engine.facts.reason
 
 
-def test_a_right_answer_is(hand_made, order):
+def test_a_right_answer_is(hand_made, order, caplog):
     order(off=off_by(1.0002), fake=fake)
-    with create_engine("auto", hand_made.bundle) as engine:
-        assert engine.name == "off"
-        assert "within 0.0002 of ONNX Runtime" in engine.reason
+    with caplog.at_level("INFO"), create_engine("auto", hand_made.bundle) as engine:
+        assert type(engine) is Off
+        assert "within 0.001 of ONNX Runtime" in engine.facts.reason
+    assert "answers within 0.0002" in caplog.text
 
 
 def test_an_engine_that_fails_on_the_golden_image_is_not_trusted(hand_made, order):
     def opener(bundle, *, options):
-        engine = FakeEngine.open(bundle, threads=1)
-        engine.feature_dim = 32
-        engine.fail_at = ("infer",)
-        return engine
+        return FakeEngine(feature_dim=32, fail_at=("infer",), reason=options.reason)
 
     order(off=opener, onnx=fake)
     with create_engine("auto", hand_made.bundle) as engine:
-        assert "golden image" in engine.reason
+        assert "golden image" in engine.facts.reason
 
 
 def test_merged_weights_that_are_ignored_are_noticed(hand_made):
     """The golden weights differ from the base at both ends of the network."""
     with OnnxEngine(hand_made.bundle, threads=1) as engine:
-        weight_set, image = golden.golden_case(hand_made.bundle, feature_dim=engine.feature_dim)
+        width = engine.facts.feature_dim
+        weight_set, image = golden.golden_case(hand_made.bundle, feature_dim=width)
         right = engine.probe(weight_set, image)
         for name in weight_set.weights.names:
             arrays = weight_set.weights.arrays
@@ -233,10 +236,11 @@ def test_the_verdict_is_kept_for_the_same_model_and_engine_only(hashed, cache, m
         assert json.loads(file.read_text()) == {"relative_error": first}
         monkeypatch.setattr(golden, "_measured", never_measured)
         assert golden.require_golden(engine, hashed) == first
-        engine.identity = "another processor"
+        facts = engine.facts
+        engine.facts = replace(facts, identity="another processor")
         with pytest.raises(AssertionError, match="measured"):
             golden.require_golden(engine, hashed)
-        engine.identity = ""
+        engine.facts = facts
         other = replace(
             hashed, manifest=replace(hashed.manifest, files={"segmentation.onnx": "c"})
         )

@@ -7,7 +7,7 @@ import pytest
 
 from semla_ros.core.errors import EngineError
 from semla_ros.core.weights import ArrayWeights
-from semla_ros.engine.base import NOT_PROVED
+from semla_ros.engine.contract import NOT_PROVED
 
 DIM = 32
 
@@ -250,7 +250,7 @@ def test_a_proof_answers_for_the_prepared_set_and_publishes_nothing(engine, engi
     if proved is None:
         assert NOT_PROVED in engine.status.detail
         return
-    tolerance = 5e-2 if engine.precision != "f32" else 1e-5
+    tolerance = 5e-2 if engine.facts.precision != "f32" else 1e-5
     error = np.linalg.norm(proved - answer(engine, rgb)) / np.linalg.norm(proved)
     assert error < tolerance
 

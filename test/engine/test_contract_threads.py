@@ -60,7 +60,7 @@ def test_every_frame_is_computed_with_one_whole_set(engine, engine_set, rgb):
     with ThreadPoolExecutor(1) as pool:
         worker = pool.submit(swap_forever)
         seen, frames = set(), 0
-        wanted = 150 if engine.name == "torch" else 1500
+        wanted = 150 if engine.facts.name == "torch" else 1500
         deadline = time.monotonic() + 60
         try:
             while frames < wanted or swaps <= 10 or seen != set(expected):
@@ -149,7 +149,7 @@ def test_a_thousand_swaps_do_not_grow_the_memory(engine, engine_set, rgb):
         before = resident_kib()
         for i in range(swaps):
             serve(engine, sets[i % 2])
-            if i % 10 == 0 or engine.name != "torch":
+            if i % 10 == 0 or engine.facts.name != "torch":
                 engine.infer(rgb)
         return resident_kib() - before
 

@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from semla_ros.core.engines import ENGINES
 from semla_ros.core.errors import BundleError, EngineUnavailableError, VocabularyError
 from semla_ros.core.types import AdapterMix, Vocabulary
 from semla_ros.core.weights import UNCHANGED, ArrayWeights, WeightSet
-from semla_ros.engine import ENGINES, create_engine
+from semla_ros.engine import create_engine
 
 DIM = 32
 
@@ -29,8 +30,8 @@ def test_an_unknown_engine_is_refused_with_the_choices(hand_made):
 
 def test_auto_takes_one_that_works(hand_made):
     with create_engine("auto", hand_made.bundle) as engine:
-        assert engine.name in ENGINES
-        assert engine.reason.startswith("auto: ")
+        assert engine.facts.name in ENGINES
+        assert engine.facts.reason.startswith("auto: ")
 
 
 def test_onnx_and_torch_agree_on_the_same_bundle(tiny, rgb):

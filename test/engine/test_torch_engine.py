@@ -27,19 +27,19 @@ def logits_of(engine, weight_set, image):
 @pytest.fixture(scope="module")
 def golden(network_bundle):
     with opened(network_bundle) as engine:
-        weight_set, image = golden_case(network_bundle, feature_dim=engine.feature_dim)
+        weight_set, image = golden_case(network_bundle, feature_dim=engine.facts.feature_dim)
         return weight_set, image, logits_of(engine, weight_set, image)
 
 
 def test_the_cpu_and_float32_unless_asked_otherwise(network_bundle):
     with opened(network_bundle) as engine:
-        assert (engine.device, engine.precision) == ("cpu", "f32")
+        assert (engine.facts.device, engine.facts.precision) == ("cpu", "f32")
 
 
 def test_bfloat16_is_near_float32_and_not_equal(network_bundle, golden):
     weight_set, image, expected = golden
     with opened(network_bundle, precision="bf16") as engine:
-        assert engine.precision == "bf16"
+        assert engine.facts.precision == "bf16"
         got = logits_of(engine, weight_set, image)
         assert got.dtype == np.float32
         assert 1e-6 < relative_error(got, expected) <= BOUNDS["bf16"]
@@ -66,9 +66,9 @@ def make_torch_set():
         rng = np.random.default_rng(seed)
         weights = {
             name: rng.normal(0, layer.shape[1] ** -0.5, layer.shape).astype(np.float32)
-            for name, layer in engine.layers.items()
+            for name, layer in engine.facts.layers.items()
         }
-        text = rng.normal(size=(classes, engine.feature_dim)).astype(np.float32)
+        text = rng.normal(size=(classes, engine.facts.feature_dim)).astype(np.float32)
         names = Vocabulary(
             tuple(f"c{i}" for i in range(classes)), np.zeros((classes, 3), np.uint8)
         )
@@ -90,7 +90,7 @@ needs_gpu = pytest.mark.skipif(
 def test_a_gpu_answers_like_the_cpu(network_bundle, golden, precision, resolved):
     weight_set, image, expected = golden
     with opened(network_bundle, device="cuda", precision=precision) as engine:
-        assert (engine.device, engine.precision) == ("cuda", resolved)
+        assert (engine.facts.device, engine.facts.precision) == ("cuda", resolved)
         assert relative_error(logits_of(engine, weight_set, image), expected) <= BOUNDS[resolved]
 
 

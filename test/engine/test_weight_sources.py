@@ -31,7 +31,7 @@ def adapter(name, layers, seed, *, size=0.2):
 @pytest.fixture
 def merged_set(engine, engine_set):
     """Return a factory of merged sets: shares of the adapters a and b."""
-    layers = list(engine.layers.values())[:2]
+    layers = list(engine.facts.layers.values())[:2]
     rng = np.random.default_rng(5)
     base = BaseWeights(
         {x.name: rng.normal(0, 0.1, x.shape).astype(np.float32) for x in layers},
@@ -79,7 +79,7 @@ def test_a_layer_is_merged_once_whatever_the_slot_held_before(engine, merged_set
 
 def test_another_shape_is_refused_before_anything_is_written(engine, merged_set, rgb):
     before = answer(engine, merged_set(a=1.0), rgb)
-    layer = next(iter(engine.layers.values()))
+    layer = next(iter(engine.facts.layers.values()))
     wrong = BaseWeights({layer.name: np.zeros((3, 5), np.float32)})
     odd = LoraAdapter(
         "a",

@@ -14,7 +14,7 @@ from std_msgs.msg import Header
 from semla_ros.core.answers import SupportReading, SwapEvent
 from semla_ros.core.config import PARAMETERS
 from semla_ros.core.types import AdapterMix, DomainEstimate, Vocabulary
-from semla_ros.engine.base import EngineStatus
+from semla_ros.engine.contract import EngineStatus
 from semla_ros.nodes import conversions, qos
 from semla_ros.nodes.diagnostics import Snapshot, resident_bytes, statuses
 from semla_ros.nodes.parameters import descriptor, unknown_overrides

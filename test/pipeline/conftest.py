@@ -95,7 +95,7 @@ class World:
             name="colours",
             family="catseg",
             base_model=BASE_MODEL,
-            segmentation=SegmentationSpec(self.engine.size),
+            segmentation=SegmentationSpec(self.engine.facts.size),
             text=TextSpec("{}", 8),
             navigator=spec if navigator else None,
             vocabulary=Vocabulary(("road", "sky"), np.zeros((2, 3), np.uint8)),

@@ -73,7 +73,7 @@ def test_a_real_bundle_becomes_a_pipeline_that_adapts_the_same_way_every_time(ti
     runs = []
     for _ in range(2):
         with built(tiny, engine="onnx", adaptation="inline", swap_policy="always") as pipeline:
-            assert pipeline.engine.name == "onnx"
+            assert pipeline.engine.facts.name == "onnx"
             assert pipeline.vocabulary.names == tiny.manifest.vocabulary.names
             runs.append([pipeline.step(frame) for frame in drive(6)])
             assert pipeline.errors == {}
@@ -103,7 +103,7 @@ def test_in_the_background_it_gets_there_too_and_back_to_the_same_bits(tiny):
 def test_an_explicit_engine_and_a_library_elsewhere(tiny, tmp_path):
     config = replace(Config(), bundle=str(tiny.root), engine="fake", adaptation="inline")
     with build_pipeline(config, library=tmp_path) as pipeline:
-        assert pipeline.engine.name == "fake"
+        assert pipeline.engine.facts.name == "fake"
         assert pipeline.library.names == ()
         assert [pipeline.step(f).mix for f in drive(3)] == [AdapterMix.base_only()] * 3
 

@@ -95,8 +95,8 @@ def test_never_building_refuses(root, gpu):
 
 def test_auto_builds_nothing_and_takes_another(root, gpu):
     with open_engine(config(root, engine="auto"), open_bundle(root)) as engine:
-        assert engine.name not in ("tensorrt", "deferred")
-        assert "semla engine build" in engine.reason
+        assert engine.facts.name not in ("tensorrt", "deferred")
+        assert "semla engine build" in engine.facts.reason
     assert not gpu.networks
 
 

@@ -24,13 +24,13 @@ from semla_ros.processes.drive import NODE_MODULE
 POINTS: Mapping[str, tuple[str, str, str]] = MappingProxyType(
     {
         "navigator": ("semla_ros.navigator.navigator", "Navigator", "embed"),
-        "infer": ("semla_ros.engine.base", "SegmentationEngine", "infer"),
+        "infer": ("semla_ros.engine.slots", "TwoSlotEngine", "infer"),
         "step": ("semla_ros.pipeline.adaptive", "AdaptivePipeline", "step"),
         "read": ("semla_ros.library.library", "AdapterLibrary", "get"),
         "text": ("semla_ros.engine.text", "TextEncoder", "encode"),
         "merge": ("semla_ros.library.fusion", "MergedWeights", "write"),
-        "prepare": ("semla_ros.engine.onnx_engine", "OnnxEngine", "_prepare_impl"),
-        "commit": ("semla_ros.engine.base", "SegmentationEngine", "commit"),
+        "prepare": ("semla_ros.engine.graph_engine", "GraphEngine", "_prepare_impl"),
+        "commit": ("semla_ros.engine.slots", "TwoSlotEngine", "commit"),
     }
 )
 """Name of a switch -> module, class and method that it breaks."""

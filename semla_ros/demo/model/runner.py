@@ -16,7 +16,7 @@ from semla_ros.core.types import (
     UInt8Array,
 )
 from semla_ros.engine import create_engine
-from semla_ros.engine.base import SegmentationEngine
+from semla_ros.engine.contract import SegmentationEngine
 from semla_ros.engine.postprocess import restore
 from semla_ros.engine.text import TextEncoder
 from semla_ros.library.library import AdapterLibrary
@@ -91,7 +91,7 @@ class Runner:
             base=self.base,
             text=self.text,
             vocabulary=self.bundle.manifest.vocabulary,
-            image_layers=self.engine.layers,
+            image_layers=self.engine.facts.layers,
         )
         self.engine.prepare(weight_set)
         self.engine.commit()

@@ -6,9 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from semla_ros.core.engines import F16
 from semla_ros.core.errors import EngineError, EngineUnavailableError
-from semla_ros.engine.deferred import Tell
-from semla_ros.engine.options import F16
+from semla_ros.engine.contract import Tell
 from semla_ros.engine.tensorrt.plans import REFIT, PlanRequest
 from semla_ros.engine.tensorrt.toolkit import Toolkit, asked
 

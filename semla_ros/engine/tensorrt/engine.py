@@ -8,20 +8,20 @@ The frame loop's thread allocates nothing and calls TensorRT for nothing but enq
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import numpy as np
 
 from semla_ros.bundle import GraphWeight, ModelBundle
 from semla_ros.bundle.base_weights import BaseWeights
+from semla_ros.core.engines import CUDA
 from semla_ros.core.errors import VocabularyError
 from semla_ros.core.types import Float32Array, UInt8Array
 from semla_ros.core.weights import WeightSet
-from semla_ros.engine.base import NOT_PROVED, READY, EngineStatus, SegmentationEngine
-from semla_ros.engine.deferred import Tell
+from semla_ros.engine.contract import NOT_PROVED, READY, EngineFacts, EngineStatus, Tell
 from semla_ros.engine.golden import require_golden
-from semla_ros.engine.options import CUDA, F16, F32, EngineOptions
+from semla_ros.engine.options import EngineOptions
 from semla_ros.engine.preprocess import InputBuffer
+from semla_ros.engine.slots import TwoSlotEngine
 from semla_ros.engine.tensorrt.plans import (
     IMAGE,
     INPUTS,
@@ -45,18 +45,19 @@ from semla_ros.engine.weights import (
 )
 
 
-class TensorRtEngine(SegmentationEngine):
+class TensorRtEngine(TwoSlotEngine):
     """The engine for NVIDIA GPUs."""
 
-    name: ClassVar[str] = "tensorrt"
-
-    def __init__(self, toolkit: Toolkit, plan: bytes, wanted: PlanRequest) -> None:
+    def __init__(
+        self, toolkit: Toolkit, plan: bytes, wanted: PlanRequest, *, reason: str = ""
+    ) -> None:
         """Make an engine of `plan` and allocate both slots; call `open` instead.
 
         Args:
             toolkit: TensorRT; closed with the engine.
             plan: Of the bundle's segmentation graph.
             wanted: What the plan is.
+            reason: Why it is this engine.
 
         Raises:
             PlanRefusedError: TensorRT does not take the plan.
@@ -81,9 +82,18 @@ class TensorRtEngine(SegmentationEngine):
         own = (TEXT, SECOND_TAP) if wanted.has_tap else (TEXT,)
         self._own = [{name: Mirror(cuda, engine, name) for name in own} for _ in range(2)]
         width = self._own[0][TEXT].host.shape[1]
-        super().__init__(layers, size=size, feature_dim=width, max_classes=wanted.classes)
-        self.precision, self.device = wanted.precision, CUDA
-        self.identity = plan_identity(toolkit, plan)
+        facts = EngineFacts(
+            "tensorrt",
+            layers,
+            size,
+            width,
+            wanted.classes,
+            precision=wanted.precision,
+            device=CUDA,
+            reason=reason,
+            identity=plan_identity(toolkit, plan),
+        )
+        super().__init__(facts)
         self._input = InputBuffer(size)
         self._input.tensor = self._image.host  # page-locked
 
@@ -114,11 +124,10 @@ class TensorRtEngine(SegmentationEngine):
                 as it should; the message names what.
             BundleError: The bundle does not hold what the engine needs.
         """
-        options.require(cls.name, precisions=(F16, F32), devices=(CUDA,))
         wanted = PlanRequest.segmentation(bundle, mode, options.precision)
         return opened(
             wanted,
-            lambda toolkit, plan: cls(toolkit, plan, wanted),
+            lambda toolkit, plan: cls(toolkit, plan, wanted, reason=options.reason),
             lambda engine: require_golden(engine, bundle),
             build=build,
             again=again,
@@ -128,7 +137,7 @@ class TensorRtEngine(SegmentationEngine):
     @property
     def status(self) -> EngineStatus:
         """Ready, with the way sets are loaded."""
-        return EngineStatus(READY, self.name, f"weights: {self._mode}, {NOT_PROVED}")
+        return EngineStatus(READY, self.facts.name, f"weights: {self._mode}, {NOT_PROVED}")
 
     @property
     def free_device_bytes(self) -> int:
@@ -136,10 +145,10 @@ class TensorRtEngine(SegmentationEngine):
         return self._toolkit.cuda.free_bytes
 
     def _check(self, weight_set: WeightSet) -> None:
-        count = len(weight_set.vocabulary.names)
-        if count != self.max_classes:
+        count, planned = len(weight_set.vocabulary.names), self.facts.max_classes
+        if count != planned:
             raise VocabularyError(
-                f"expected {self.max_classes} classes, as the TensorRT plan was built for, got "
+                f"expected {planned} classes, as the TensorRT plan was built for, got "
                 f"{count}: take engine 'onnx' for lists of another length"
             )
         super()._check(weight_set)
@@ -170,6 +179,11 @@ class TensorRtEngine(SegmentationEngine):
     def _close_impl(self) -> None:
         self._slots.close()
         self._toolkit.cuda.close()
+
+
+def open_engine(bundle: ModelBundle, *, options: EngineOptions) -> TensorRtEngine:
+    """Return the engine of `bundle`, whose plan must be there, see `TensorRtEngine.open`."""
+    return TensorRtEngine.open(bundle, options=options)
 
 
 def _expected(

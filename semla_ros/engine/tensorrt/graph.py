@@ -12,8 +12,8 @@ from pathlib import Path
 
 import onnx
 
+from semla_ros.core.engines import F16
 from semla_ros.core.errors import BundleError
-from semla_ros.engine.options import F16
 from semla_ros.engine.tensorrt.half import to_half
 from semla_ros.engine.tensorrt.norms import spell_out_norms
 from semla_ros.engine.tensorrt.plans import IMAGE, INPUTS, TEXT, PlanRequest, external_data

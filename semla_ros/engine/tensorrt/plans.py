@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from semla_ros.bundle import AS_TRAINED, ModelBundle, file_sha256
+from semla_ros.core.engines import AUTO, F16
 from semla_ros.core.errors import (
     BundleError,
     EngineError,
@@ -27,8 +28,7 @@ from semla_ros.core.errors import (
 )
 from semla_ros.core.files.structured_text import from_json
 from semla_ros.core.files.whole_file import write_file
-from semla_ros.engine.deferred import Tell
-from semla_ros.engine.options import AUTO, F16
+from semla_ros.engine.contract import Tell
 from semla_ros.engine.tensorrt.toolkit import PlanRefusedError, Toolkit
 from semla_ros.engine.weights import SEGMENTATION_GRAPH, layers_of
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from semla_ros.bundle import ModelBundle
+from semla_ros.core.engines import F16
 from semla_ros.core.errors import EngineError, EngineUnavailableError
 from semla_ros.core.types import Float32Array
-from semla_ros.engine.deferred import Tell
+from semla_ros.engine.contract import Tell
 from semla_ros.engine.embedding_proof import require_embeddings
-from semla_ros.engine.options import F16
 from semla_ros.engine.tensorrt.cuda import Cuda
 from semla_ros.engine.tensorrt.plans import (
     CONSTANT,

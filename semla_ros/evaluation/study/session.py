@@ -140,7 +140,7 @@ class Session:
         return StudyInfo(
             bundle=manifest.name,
             bundle_sha256=self.sha256,
-            engine=self.parts.engine.name,
+            engine=self.parts.engine.facts.name,
             classes=self.classes,
             adapters=self.names,
             label_map=self.settings.label_map.name,

@@ -16,8 +16,6 @@ from semla_ros.core.errors import (
 from semla_ros.core.types import AdapterMix
 from semla_ros.engine import create_engine
 from semla_ros.engine.onnx_engine import OnnxEngine
-from semla_ros.engine.options import EngineOptions
-from semla_ros.engine.tensorrt.engine import TensorRtEngine
 from semla_ros.engine.tensorrt.plans import plan_folder
 
 BOUNDS = {"f32": 1e-5, "f16": 2e-2}
@@ -40,7 +38,7 @@ def agrees(engine, bundle, make_set, rgb):
                 serve(each, make_set(seed, touched=touched))
             expected = answer(reference, rgb)
             error = np.linalg.norm(answer(engine, rgb) - expected) / np.linalg.norm(expected)
-            assert error < BOUNDS[engine.precision]
+            assert error < BOUNDS[engine.facts.precision]
 
 
 @pytest.mark.parametrize("precision", BOUNDS)
@@ -48,7 +46,8 @@ def test_it_answers_as_onnx_runtime_does(
     any_gpu, hand_made, open_engine, make_set, rgb, precision
 ):
     with open_engine(hand_made.bundle, precision=precision) as engine:
-        assert (engine.name, engine.precision, engine.device) == ("tensorrt", precision, "cuda")
+        facts = engine.facts
+        assert (facts.name, facts.precision, facts.device) == ("tensorrt", precision, "cuda")
         agrees(engine, hand_made.bundle, make_set, rgb)
     assert any_gpu.driver.left == (0, 0, 0, 0)
 
@@ -254,18 +253,19 @@ def test_a_graph_without_the_tap_that_the_manifest_promises_is_refused(
 
 def test_only_half_and_single_precision_on_cuda(gpu, hand_made, open_engine):
     with pytest.raises(EngineUnavailableError, match="bf16"):
-        open_engine(hand_made.bundle, precision="bf16")
+        create_engine("tensorrt", hand_made.bundle, precision="bf16")
     with pytest.raises(EngineUnavailableError, match="cpu"):
-        TensorRtEngine.open(hand_made.bundle, options=EngineOptions(device="cpu"))
+        create_engine("tensorrt", hand_made.bundle, device="cpu")
 
 
 def test_auto_takes_it_only_where_its_plan_was_proven(gpu, hand_made, open_engine):
     with create_engine("auto", hand_made.bundle, threads=1) as engine:
-        assert engine.name != "tensorrt"
-        assert "semla engine build" in engine.reason
+        assert engine.facts.name != "tensorrt"
+        assert "semla engine build" in engine.facts.reason
     assert not gpu.networks
     open_engine(hand_made.bundle).close()
     with create_engine("auto", hand_made.bundle, threads=1) as engine:
-        assert (engine.name, engine.precision, engine.device) == ("tensorrt", "f16", "cuda")
-        assert "of ONNX Runtime" in engine.reason
-        assert "10.13.3.9 Fake GPU" in engine.identity
+        facts = engine.facts
+        assert (facts.name, facts.precision, facts.device) == ("tensorrt", "f16", "cuda")
+        assert "of ONNX Runtime" in engine.facts.reason
+        assert "10.13.3.9 Fake GPU" in engine.facts.identity

@@ -1,6 +1,6 @@
-"""The contract of every engine: prepare aside, commit between frames, infer with one set.
+"""Two slots that take turns: how every runtime keeps the contract of engines.
 
-Two slots hold weights and text features. One serves; the other may be rewritten by `prepare` on
+They hold weights and text features. One serves; the other may be rewritten by `prepare` on
 any thread, for as long as no frame is still being computed with it. `commit` publishes the
 prepared slot by one assignment. A set that failed to prepare is never published.
 """
@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from semla_ros.bundle import GraphWeight
 from semla_ros.core.answers import Prediction
 from semla_ros.core.errors import EngineError, FrameError
-from semla_ros.core.types import AdapterMix, Float32Array, UInt8Array, Vocabulary
+from semla_ros.core.types import Float32Array, UInt8Array
 from semla_ros.core.weights import WeightSet
-from semla_ros.engine.options import CPU, F32
+from semla_ros.engine.contract import READY, EngineFacts, EngineStatus, Slot
 from semla_ros.engine.postprocess import LabelBuffers
 from semla_ros.engine.weights import check_weight_set
 
@@ -33,76 +31,19 @@ _SLOTS = 2
 _DRAIN_TIMEOUT_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """What one frame is computed with; published as a whole.
-
-    Attributes:
-        index: Which of the two buffers, 0 or 1.
-        mix, vocabulary: What is in it.
-    """
-
-    index: int
-    mix: AdapterMix
-    vocabulary: Vocabulary
-
-
-READY, BUILDING = "ready", "building"
-NOT_PROVED = "swaps are proved by their weights alone"
-
-
-@dataclass(frozen=True, slots=True)
-class EngineStatus:
-    """How an engine is, for people.
-
-    Attributes:
-        state: `ready`; `building`: a better engine is being made, another one serves meanwhile.
-        serving: Name of the engine that makes the masks.
-        detail: More, may be empty.
-    """
-
-    state: str
-    serving: str
-    detail: str = ""
-
-
-class SegmentationEngine(ABC):
-    """Segments images with one complete weight set at a time.
+class TwoSlotEngine(ABC):
+    """The contract of `SegmentationEngine` with two slots; each runtime is a subclass.
 
     Subclasses fill buffers (`_prepare_impl`) and compute logits (`_infer_impl`); the rest is here.
 
     Attributes:
-        precision: What matrices are multiplied in: f32, bf16 or f16.
-        device: Where: cpu or cuda.
-        reason: Why it was this engine, where somebody had the choice.
-        identity: Version and processor that decide the last bits of its answers.
+        facts: What it is.
     """
 
-    name: ClassVar[str]
-
-    def __init__(
-        self,
-        layers: Mapping[str, GraphWeight],
-        *,
-        size: int,
-        feature_dim: int | None,
-        max_classes: int | None = None,
-    ) -> None:
-        """Take the facts of the graph.
-
-        Args:
-            layers: Adaptable layers of the segmentation graph by name.
-            size: Side S of the square network input.
-            feature_dim: Width D of text features; None accepts any.
-            max_classes: Longest class list; None: any.
-        """
-        self.layers = dict(layers)
-        self.size = size
-        self.feature_dim = feature_dim
-        self.max_classes = max_classes
-        self.precision, self.device = F32, CPU
-        self.reason = self.identity = ""
-        self._labels = LabelBuffers(size)
+    def __init__(self, facts: EngineFacts) -> None:
+        """Have two empty slots."""
+        self.facts = facts
+        self._labels = LabelBuffers(facts.size)
         self._active: Slot | None = None
         self._prepared: Slot | None = None
         self._readers = [0] * _SLOTS
@@ -119,18 +60,10 @@ class SegmentationEngine(ABC):
     @property
     def status(self) -> EngineStatus:
         """How the engine is; any thread may ask."""
-        return EngineStatus(READY, self.name)
+        return EngineStatus(READY, self.facts.name)
 
     def prepare(self, weight_set: WeightSet) -> None:
-        """Fill the idle slot; slow, any thread; the active slot is not touched.
-
-        A prepared set that was not committed is replaced.
-
-        Raises:
-            EngineError: The set does not fit the graph (then nothing was written), or it could
-                not be written (then nothing is prepared).
-            VocabularyError: More classes than this engine takes.
-        """
+        """Fill the idle slot, see `SegmentationEngine.prepare`."""
         self._check(weight_set)
         with self._preparing:
             index = self._claim_idle()
@@ -139,11 +72,7 @@ class SegmentationEngine(ABC):
                 self._prepared = Slot(index, weight_set.mix, weight_set.vocabulary)
 
     def commit(self) -> None:
-        """Publish the prepared set; fast, between frames.
-
-        Raises:
-            EngineError: Nothing is prepared; the active set stays.
-        """
+        """Publish the prepared set, see `SegmentationEngine.commit`."""
         with self._gate:
             self._require_open()
             if self._prepared is None:
@@ -152,13 +81,7 @@ class SegmentationEngine(ABC):
             self._active, self._prepared = self._prepared, None
 
     def probe(self, weight_set: WeightSet, image: UInt8Array | Float32Array) -> Float32Array:
-        """Return the logits (T, h, w) of `image` under `weight_set`; nothing is published.
-
-        Uses the idle slot: what was prepared there is forgotten.
-
-        Raises:
-            EngineError: The set does not fit the graph, or the network failed.
-        """
+        """Return logits under `weight_set`, see `SegmentationEngine.probe`."""
         self._check(weight_set)
         with self._preparing:
             index = self._claim_idle()
@@ -168,11 +91,7 @@ class SegmentationEngine(ABC):
         return logits
 
     def prove(self, image: UInt8Array) -> Float32Array | None:
-        """Return logits (T, h, w) of `image` under the prepared set; None if frames had to wait.
-
-        Raises:
-            EngineError: Nothing is prepared, or the network failed.
-        """
+        """Return logits under the prepared set, see `SegmentationEngine.prove`."""
         with self._preparing:
             self._require_open()
             if (slot := self._prepared) is None:
@@ -180,12 +99,7 @@ class SegmentationEngine(ABC):
             return self._prove_impl(slot.index, image)
 
     def infer(self, rgb: UInt8Array, *, keep_logits: bool = False) -> Prediction:
-        """Return the segmentation of `rgb` (H, W, 3) uint8 at network resolution.
-
-        Raises:
-            FrameError: The image has another shape or type.
-            EngineError: Nothing was committed yet, or the network failed.
-        """
+        """Return the segmentation of `rgb`, see `SegmentationEngine.infer`."""
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
             raise FrameError(
                 f"expected an image (H, W, 3) of uint8, H, W >= 1, got {rgb.shape} of {rgb.dtype}"
@@ -197,12 +111,7 @@ class SegmentationEngine(ABC):
         return Prediction(labels, confidence, slot.mix, slot.vocabulary, kept)
 
     def logits(self, image: UInt8Array | Float32Array) -> Float32Array:
-        """Return logits (T, h, w) of `image` (H, W, 3), RGB 0..255, before the sigmoid.
-
-        Raises:
-            FrameError: The image has another shape or type.
-            EngineError: Nothing was committed yet, or the network failed.
-        """
+        """Return logits of `image`, see `SegmentationEngine.logits`."""
         sane = image.ndim == 3 and image.shape[2] == 3 and 0 not in image.shape
         if not sane or image.dtype not in (np.uint8, np.float32):
             raise FrameError(
@@ -214,10 +123,7 @@ class SegmentationEngine(ABC):
         return logits
 
     def close(self) -> None:
-        """Release the engine once no frame is computed any more; later calls raise EngineError.
-
-        Closing twice is allowed.
-        """
+        """Release the engine, see `SegmentationEngine.close`."""
         with self._preparing, self._gate:
             if self._closed:
                 return
@@ -259,12 +165,7 @@ class SegmentationEngine(ABC):
         """Do what publishing `slot` needs beyond the assignment."""
 
     def _check(self, weight_set: WeightSet) -> None:
-        check_weight_set(
-            weight_set,
-            self.layers,
-            feature_dim=self.feature_dim,
-            max_classes=self.max_classes,
-        )
+        check_weight_set(weight_set, self.facts)
 
     def _claim_idle(self) -> int:
         """Return the slot that does not serve, once no frame is computed with it any more."""
@@ -296,4 +197,4 @@ class SegmentationEngine(ABC):
 
     def _require_open(self) -> None:
         if self._closed:
-            raise EngineError(f"the {self.name} engine is closed: create a new one")
+            raise EngineError(f"the {self.facts.name} engine is closed: create a new one")
