@@ -13,7 +13,6 @@ from semla_ros.core.errors import EngineUnavailableError
 from semla_ros.core.types import AdapterMix, Float32Array, UInt8Array
 from semla_ros.engine.openvino_graph import open_core, resolved_precision
 from semla_ros.engine.preprocess import InputBuffer
-from semla_ros.engine.weights import graph_shape
 
 
 class CompiledAnew(Candidate):
@@ -41,7 +40,7 @@ class CompiledAnew(Candidate):
             "ENABLE_CPU_PINNING": False,
         }
         self._weights = MixedWeights(material)
-        self._input = InputBuffer(material.bundle.manifest.segmentation.size)
+        self._input = InputBuffer(material.bundle.manifest.segmentation.shape)
         self._model: Any = self._core.read_model(str(material.bundle.segmentation_graph))
         classes = len(material.bundle.manifest.vocabulary.names)
         width = self._model.input("text_features").get_partial_shape()[1].get_length()
@@ -56,7 +55,7 @@ class CompiledAnew(Candidate):
         for name, layer in self._weights.layers.items():
             if name not in weight_set.weights.names:
                 continue
-            weight: Float32Array = np.empty(graph_shape(layer), np.float32)
+            weight: Float32Array = np.empty(layer.graph_shape, np.float32)
             weight_set.weights.write(name, out=weight, transposed=layer.transposed)
             fresh = self._make_constant(weight)
             fresh.set_friendly_name(layer.initializer)

@@ -137,7 +137,7 @@ class SessionAnew(Candidate):
         self._weights = MixedWeights(material)
         self._layers = self._weights.layers
         self._base = BaseWeights.open(material.bundle)
-        self._input = InputBuffer(material.bundle.manifest.segmentation.size)
+        self._input = InputBuffer(material.bundle.manifest.segmentation.shape)
         self._next: _Session | None = None
         self._active: _Session | None = None
 

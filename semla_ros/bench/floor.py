@@ -134,8 +134,8 @@ def _times(
     processor time of the network alone.
     """
     camera = _camera_image()
-    size = bundle.manifest.segmentation.size
-    square: UInt8Array = np.ascontiguousarray(np.resize(camera, (size, size, 3)))
+    size = bundle.manifest.segmentation.shape
+    fitting: UInt8Array = np.ascontiguousarray(np.resize(camera, (*size, 3)))
     times: dict[str, dict[str, list[float]]] = {
         name: {"frame": [], "cpu": [], "network": []} for name in engines
     }
@@ -144,7 +144,7 @@ def _times(
             began, busy = now_ms(), processor_ms()
             engine.infer(camera)
             middle, between = now_ms(), processor_ms()
-            engine.logits(square)
+            engine.logits(fitting)
             if number >= 0:
                 times[name]["frame"].append(middle - began)
                 times[name]["cpu"].append(between - busy)
@@ -154,9 +154,9 @@ def _times(
 
 def _shares(bundle: ModelBundle) -> Row:
     """Return what a frame costs around the network: the least processor time in ms."""
-    size, classes = bundle.manifest.segmentation.size, len(bundle.manifest.vocabulary.names)
+    size, classes = bundle.manifest.segmentation.shape, len(bundle.manifest.vocabulary.names)
     camera, buffer, labels = _camera_image(), InputBuffer(size), LabelBuffers(size)
-    logits = np.random.default_rng(0).standard_normal((classes, size // 4, size // 4))
+    logits = np.random.default_rng(0).standard_normal((classes, size[0] // 4, size[1] // 4))
     logits32 = logits.astype(np.float32)
     return {
         "pre_cpu_ms_min": least_ms(lambda: buffer.load(camera), runs=RUNS),

@@ -116,7 +116,7 @@ def measured(check: GpuCheck) -> tuple[Row, ...]:
 def _rows(check: GpuCheck, mode: str, answers: dict[str, Float32Array]) -> Iterator[Row]:
     """Yield what one mode costs; its logits with every layer changed go to `answers`."""
     options = EngineOptions(precision=check.precision)
-    frame = golden_image(check.bundle.manifest.segmentation.size)
+    frame = golden_image(check.bundle.manifest.segmentation.shape)
     with TensorRtEngine.open(check.bundle, options=options, mode=mode, build=True) as engine:
         sets = _weight_sets(check.bundle, engine)
         serve(engine, sets[1])
@@ -198,7 +198,7 @@ def _streamed(
     busy: bool,
 ) -> Row:
     """Return frame latencies at the camera's rate, quiet or while swapping without a pause."""
-    frame = golden_image(check.bundle.manifest.segmentation.size)
+    frame = golden_image(check.bundle.manifest.segmentation.shape)
     period_ms, committed = 1000.0 / check.rate_hz, 0
     preparer = _Preparer(engine, sets) if busy else None
     spent = []

@@ -157,9 +157,7 @@ check_manifest = table(
                 "activation": one_of(*ACTIVATIONS),
             },
         ),
-        "text": or_none(
-            table({"template": template, "context_length": integer(1, MAX_CONTEXT)})
-        ),
+        "text": or_none(table({"template": template, "context_length": integer(1, MAX_CONTEXT)})),
         "defaults": table(
             {
                 **_RETRIEVAL,

@@ -68,6 +68,7 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
     add("--qkv", help="adapters that change CLIP's q, k, v: ignore (as official SemLA) or apply")
     add(
         "--adapter-guidance",
+        default="as_base",
         help="second tap of the decoder under adapters: as_base (default, as SemLA evaluates) or "
         "as_trained",
     )
@@ -75,6 +76,7 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
         "--class-pooling",
         type=int,
         choices=(1, 2),
+        default=1,
         help="class attention over every patch (default), as the published evaluations set it, or "
         "over blocks of 2 x 2 patches: coarser and faster",
     )

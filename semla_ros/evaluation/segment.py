@@ -23,9 +23,10 @@ from semla_ros.core.timing import StageTimer
 from semla_ros.core.types import BASE, AdapterMix, DomainEstimate, Float32Array, UInt8Array
 from semla_ros.data.labels.class_lists import read_classes
 from semla_ros.engine import create_engine
+from semla_ros.engine.closed_text import open_text
 from semla_ros.engine.contract import SegmentationEngine
 from semla_ros.engine.frozen_text import FirstMixText
-from semla_ros.engine.text import TextEncoder, TextFeatures
+from semla_ros.engine.text import TextFeatures
 from semla_ros.engine.windows import (
     WindowedLabels,
     padded_window,
@@ -162,7 +163,7 @@ class Segmenter:
         self._library = library
         use_one_blas_thread()
         self._base = BaseWeights.open(bundle)
-        text = TextEncoder(bundle, threads=request.config.threads)
+        text = open_text(bundle, threads=request.config.threads)
         frozen = request.paper_compat_text_cache
         self._text: TextFeatures = FirstMixText(text) if frozen else text
         self._settings = LiveSettings.of(request.config, bundle.manifest.defaults)

@@ -16,9 +16,10 @@ from semla_ros.core.types import (
     UInt8Array,
 )
 from semla_ros.engine import create_engine
+from semla_ros.engine.closed_text import open_text
 from semla_ros.engine.contract import SegmentationEngine
 from semla_ros.engine.postprocess import restore
-from semla_ros.engine.text import TextEncoder
+from semla_ros.engine.text import TextFeatures
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.distance import DISTANCES, CentroidBank
 from semla_ros.navigator.encoder import OnnxImageEncoder
@@ -34,7 +35,7 @@ class Runner:
     encoder: OnnxImageEncoder
     library: AdapterLibrary
     base: BaseWeights
-    text: TextEncoder
+    text: TextFeatures
     engine: SegmentationEngine
     bank: CentroidBank
     active: AdapterMix | None = None
@@ -63,7 +64,7 @@ class Runner:
             OnnxImageEncoder(bundle, threads=threads),
             library,
             BaseWeights.open(bundle),
-            TextEncoder(bundle, threads=threads),
+            open_text(bundle, threads=threads),
             create_engine("onnx", bundle, threads=threads),
             bank_of(library, distance="euclidean"),
         )

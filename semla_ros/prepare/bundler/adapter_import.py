@@ -100,9 +100,9 @@ def touched(source: Path) -> set[str]:
     """
     names: set[str] = set()
     for folder in _adapter_folders(source):
-        with tempfile.TemporaryDirectory(prefix="semla-") as scratch:
-            with suppress(AdapterError):  # told when it is imported
-                names |= inspect_adapter(plain_folder(folder, Path(scratch))).layers.keys()
+        # Unreadable ones are told when they are imported.
+        with tempfile.TemporaryDirectory(prefix="semla-") as scratch, suppress(AdapterError):
+            names |= inspect_adapter(plain_folder(folder, Path(scratch))).layers.keys()
     return names
 
 

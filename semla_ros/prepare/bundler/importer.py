@@ -80,30 +80,30 @@ class ImportRequest:
         qkv: See `AdapterContract`.
         adapter_guidance: See `Manifest`.
         skip_unusable: Leave unusable adapters out instead of refusing the library.
-        class_pooling: See `read_model`; None: 1.
+        class_pooling: See `read_model`.
         size: (H, W) of the network's input, see `HubRequest`.
     """
 
     checkpoint: Path
     loradb: Path | None
+    classes: str | None
     navigator: str
     out: Path
-    classes: str | None = None
     navigator_checkpoint: Path | None = None
     navigator_resize: str | None = None
     family: str = CATSEG
     qkv: str | None = None
-    adapter_guidance: str | None = None
+    adapter_guidance: str = AS_BASE
     skip_unusable: bool = False
-    class_pooling: int | None = None
+    class_pooling: int = POOLINGS[0]
     size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         _require("family", self.family, FAMILIES)
         _require("qkv policy", self.qkv, (None, *QKV_POLICIES))
-        _require("adapter guidance", self.adapter_guidance, (None, *GUIDANCES))
+        _require("adapter guidance", self.adapter_guidance, GUIDANCES)
         _require("navigator resize", self.navigator_resize, (None, *RESIZES))
-        _require("class pooling", self.class_pooling, (None, *POOLINGS))
+        _require("class pooling", self.class_pooling, POOLINGS)
         self._require_fit()
 
     def _require_fit(self) -> None:
@@ -112,15 +112,15 @@ class ImportRequest:
         Raises:
             ConfigError: An option of another family, or none where one is needed.
         """
-        own = {
-            "--qkv": self.qkv,
-            "--adapter-guidance": self.adapter_guidance,
-            "--class-pooling": self.class_pooling,
+        given = {
+            "--size": (CATSEG, self.size is not None),
+            "--qkv": (TRANSFORMERS, self.qkv is not None),
+            "--adapter-guidance": (TRANSFORMERS, self.adapter_guidance != AS_BASE),
+            "--class-pooling": (TRANSFORMERS, self.class_pooling != POOLINGS[0]),
         }
-        alien = own if self.family == TRANSFORMERS else {"--size": self.size}
-        given = [option for option, value in alien.items() if value is not None]
-        if given:
-            raise ConfigError(f"family {self.family!r} has no {given[0]}: leave it out")
+        for option, (stranger, is_given) in given.items():
+            if is_given and self.family == stranger:
+                raise ConfigError(f"family {self.family!r} has no {option}: leave it out")
         if self.family == CATSEG and self.classes is None:
             raise ConfigError("family 'catseg' takes any classes: name them with --classes")
 
@@ -145,8 +145,7 @@ def import_bundle(request: ImportRequest) -> ImportedBundle:
     with _steps(5) as step:
         vocabulary = read_classes(request.classes or "")
         step("reading the checkpoint")
-        pooling = request.class_pooling or POOLINGS[0]
-        model = read_model(request.checkpoint, class_pooling=pooling)
+        model = read_model(request.checkpoint, class_pooling=request.class_pooling)
         step("reading the navigator")
         navigator = _navigator(request)
         parts = BundleParts(
@@ -157,7 +156,7 @@ def import_bundle(request: ImportRequest) -> ImportedBundle:
             navigator=navigator,
             vocabulary=vocabulary,
             defaults=_defaults(navigator),
-            adapter_guidance=request.adapter_guidance or AS_BASE,
+            adapter_guidance=request.adapter_guidance,
             qkv=request.qkv == APPLY,
         )
         with tempfile.TemporaryDirectory(prefix="semla-import-") as scratch:

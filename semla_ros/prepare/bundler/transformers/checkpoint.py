@@ -20,7 +20,7 @@ from semla_ros.core.errors import TrainingError
 from semla_ros.core.files.structured_text import from_json
 from semla_ros.prepare.bundler.checkpoint_reader import read_checkpoint
 from semla_ros.prepare.bundler.clip import mend_torchvision
-from semla_ros.prepare.bundler.transformers.heads import KINDS
+from semla_ros.prepare.bundler.transformers.heads import KINDS, Foreign
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 SAFE, INDEX, PICKLED = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
@@ -74,7 +74,7 @@ def read_hub_checkpoint(source: str) -> HubCheckpoint:
     )
 
 
-def import_transformers() -> Any:  # noqa: ANN401
+def import_transformers() -> Foreign:
     """Return the library, even beside a torchvision whose compiled operators do not load.
 
     Raises:
@@ -152,7 +152,7 @@ def _folder(source: str) -> Path:
     return Path(found)
 
 
-def _config(folder: Path) -> Any:  # noqa: ANN401
+def _config(folder: Path) -> Foreign:
     """Return the configuration, of an architecture that is known and of believable sizes."""
     data, where = read_json(folder / CONFIG), f"{folder.name}/{CONFIG}"
     kind, architectures = data.get("model_type"), data.get("architectures") or []
@@ -186,7 +186,7 @@ def _check_sizes(data: object, where: str, key: str = "") -> None:
             raise TrainingError(f"{where}: expected {key} up to {limit}, got {data}")
 
 
-def _network(folder: Path, config: Any) -> nn.Module:  # noqa: ANN401
+def _network(folder: Path, config: Foreign) -> nn.Module:
     transformers, state = import_transformers(), _state(folder)
     known = transformers.MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING
     universal = transformers.MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING
@@ -232,7 +232,7 @@ def _state(folder: Path) -> dict[str, Tensor]:
     )
 
 
-def _labels(config: Any) -> tuple[str, ...] | None:  # noqa: ANN401
+def _labels(config: Foreign) -> tuple[str, ...] | None:
     """Return `id2label` in order, None where nobody named the classes."""
     labels = {int(place): str(name) for place, name in (config.id2label or {}).items()}
     numbered = [f"LABEL_{i}" for i in range(len(labels))]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,10 @@ from torch.nn import functional
 from semla_ros.bundle import SCORES, SOFTMAX
 from semla_ros.core.errors import TrainingError
 
-Answer = Callable[[Any, Tensor], Tensor]
+Foreign: TypeAlias = Any
+"""An object of transformers, which is there at build time alone: its types may not be."""
+
+Answer = Callable[[Foreign, Tensor], Tensor]
 """From network and normalised images (B, 3, H, W) to class maps (B, T, h, w)."""
 
 
@@ -38,19 +41,19 @@ class Kind:
     any_size: bool = False
 
 
-def _logits(network: Any, pixels: Tensor) -> Tensor:  # noqa: ANN401  transformers' own class
+def _logits(network: Foreign, pixels: Tensor) -> Tensor:
     logits: Tensor = network(pixel_values=pixels).logits
     return logits
 
 
-def _upernet(network: Any, pixels: Tensor) -> Tensor:  # noqa: ANN401
+def _upernet(network: Foreign, pixels: Tensor) -> Tensor:
     """Return the logits before the library enlarges them to the image's size."""
     maps = network.backbone.forward_with_filtered_kwargs(pixels).feature_maps
     logits: Tensor = network.decode_head(maps)
     return logits
 
 
-def _of_queries(network: Any, pixels: Tensor, size: tuple[int, int]) -> Tensor:  # noqa: ANN401
+def _of_queries(network: Foreign, pixels: Tensor, size: tuple[int, int]) -> Tensor:
     """Return sums over queries of class probability times mask, the masks at `size` (h, w).
 
     Source: transformers, post_process_semantic_segmentation.
@@ -61,11 +64,11 @@ def _of_queries(network: Any, pixels: Tensor, size: tuple[int, int]) -> Tensor: 
     return torch.einsum("bqc,bqhw->bchw", classes, masks.sigmoid())
 
 
-def _mask2former(network: Any, pixels: Tensor) -> Tensor:  # noqa: ANN401
+def _mask2former(network: Foreign, pixels: Tensor) -> Tensor:
     return _of_queries(network, pixels, (384, 384))  # whatever the image's size, as the library
 
 
-def _eomt(network: Any, pixels: Tensor) -> Tensor:  # noqa: ANN401
+def _eomt(network: Foreign, pixels: Tensor) -> Tensor:
     return _of_queries(network, pixels, (int(pixels.shape[2]), int(pixels.shape[3])))
 
 
@@ -102,10 +105,9 @@ class Segmenter(nn.Module):
         super().__init__()
         self.network = network
         self._answer = kind.answer
-        scale = pixels.rescale / torch.tensor(pixels.std)
-        shift = -torch.tensor(pixels.mean) / torch.tensor(pixels.std)
-        self.register_buffer("scale", scale.view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("shift", shift.view(1, 3, 1, 1), persistent=False)
+        std = torch.tensor(pixels.std).view(1, 3, 1, 1)
+        self.scale = nn.Buffer(pixels.rescale / std, persistent=False)
+        self.shift = nn.Buffer(-torch.tensor(pixels.mean).view(1, 3, 1, 1) / std, persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return class maps (B, T, h, w) of RGB 0..255 images (B, 3, H, W)."""

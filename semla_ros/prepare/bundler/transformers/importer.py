@@ -1,4 +1,4 @@
-"""`semla bundle import --family transformers`: a checkpoint and PEFT's adapters become a bundle."""
+"""`semla bundle import --family transformers`: checkpoint and adapters become a bundle."""
 
 from __future__ import annotations
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
+
+from semla_ros.prepare.bundler.transformers.heads import Foreign
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Layer:
     kernel: tuple[int, int, int] | tuple[()] = ()
 
 
-def adaptable_layers(network: Any, *, touched: Collection[str] = ()) -> list[Layer]:  # noqa: ANN401
+def adaptable_layers(network: Foreign, *, touched: Collection[str] = ()) -> list[Layer]:
     """Return every linear layer, and the convolutions among `touched`, in the network's order.
 
     Convolution weights that can change cost ONNX Runtime 9 to 22 % of a frame, linear ones
@@ -58,7 +59,7 @@ def adaptable_layers(network: Any, *, touched: Collection[str] = ()) -> list[Lay
     return found
 
 
-def older_names(network: Any) -> dict[str, str]:  # noqa: ANN401
+def older_names(network: Foreign) -> dict[str, str]:
     """Return module name -> its name in files, for modules whose weight has one of its own.
 
     A file name that two modules would share means neither.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from semla_ros.prepare.bundler.transformers.checkpoint import (
     quietly,
     read_json,
 )
-from semla_ros.prepare.bundler.transformers.heads import KINDS, Pixels
+from semla_ros.prepare.bundler.transformers.heads import KINDS, Foreign, Pixels
 
 MIN_SIDE, MAX_SIDE = 32, 4096
 
@@ -57,7 +58,7 @@ def read_processor(folder: Path) -> ImageProcessor:
 
 
 def input_size(
-    processor: ImageProcessor, network: Any, *, model_type: str, asked: tuple[int, int] | None
+    processor: ImageProcessor, network: Foreign, *, model_type: str, asked: tuple[int, int] | None
 ) -> tuple[int, int]:
     """Return (H, W) of the graph's image.
 
@@ -91,14 +92,14 @@ def input_size(
     return size
 
 
-def _pixels(found: Any) -> Pixels:  # noqa: ANN401
+def _pixels(found: Foreign) -> Pixels:
     rescale = float(found.rescale_factor) if found.do_rescale else 1.0
     if not found.do_normalize:
         return Pixels(rescale=rescale)
     return Pixels(_three(found.image_mean), _three(found.image_std, above=0.0), rescale)
 
 
-def _three(values: Any, above: float | None = None) -> tuple[float, ...]:  # noqa: ANN401
+def _three(values: Iterable[float], above: float | None = None) -> tuple[float, ...]:
     """Return one number a channel.
 
     Raises:
@@ -112,7 +113,7 @@ def _three(values: Any, above: float | None = None) -> tuple[float, ...]:  # noq
     return numbers
 
 
-def _size(found: Any) -> tuple[int, int] | None:  # noqa: ANN401
+def _size(found: Foreign) -> tuple[int, int] | None:
     if not found.do_resize:
         return None
     height, width = getattr(found.size, "height", None), getattr(found.size, "width", None)

@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 
 
 def scale_weights(graph: onnx.GraphProto, weights: Collection[str]) -> int:
-    """Rewrite every scaled product of `graph` whose weight is one of `weights`; return how many."""
+    """Rewrite the scaled products of `graph` whose weight is one of `weights`; return how many."""
     made_by = {name: node for node in graph.node for name in node.output}
     reads = Counter(name for node in graph.node for name in node.input)
     reads.update(each.name for each in graph.output)
