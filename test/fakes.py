@@ -92,9 +92,9 @@ def tiny_bundle(out: Path, *, domains: Sequence[str] = TINY_DOMAINS, seed: int =
     """
     import torch
 
-    from semla_ros.library.statistics import DomainStatistics, write_statistics
-    from semla_ros.library.storage import write_adapter
+    from semla_ros.library.statistics import DomainStatistics
     from semla_ros.network.checkpoint import create_catseg
+    from semla_ros.prepare.adapters.write import write_adapter, write_statistics
     from semla_ros.prepare.bundler.tokenizer import clip_tokenizer, learn_merges
     from semla_ros.prepare.bundler.writer import (
         BundleParts,

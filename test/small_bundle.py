@@ -27,8 +27,8 @@ from semla_ros.bundle import (
     manifest_to_dict,
 )
 from semla_ros.core.types import LoraAdapter, LoraLayer, Vocabulary
-from semla_ros.library.statistics import DomainStatistics, write_statistics
-from semla_ros.library.storage import write_adapter
+from semla_ros.library.statistics import DomainStatistics
+from semla_ros.prepare.adapters.write import write_adapter, write_statistics
 
 SIZE, POOL, DIM, NAVIGATOR = 32, 4, 8, 16
 SIDE = SIZE // POOL

@@ -17,10 +17,12 @@ from semla_ros.core.types import Float32Array, LoraAdapter, LoraLayer, UInt8Arra
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.memory import bytes_of
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
-from semla_ros.library.statistics import DomainStatistics, write_statistics
-from semla_ros.library.storage import CONFIG_FILE, TENSOR_FILE, read_adapter, write_adapter
+from semla_ros.library.seal import CONFIG_FILE, TENSOR_FILE
+from semla_ros.library.statistics import DomainStatistics
+from semla_ros.library.storage import read_adapter
 from semla_ros.navigator.distance import DISTANCES, CentroidBank, novelties
 from semla_ros.navigator.navigator import Navigator
+from semla_ros.prepare.adapters.write import write_adapter, write_statistics
 
 DIM = 768
 CENTROIDS = 10_000

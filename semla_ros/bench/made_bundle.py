@@ -14,8 +14,8 @@ from semla_ros.bundle import AdaptationDefaults, ModelBundle, TextSpec, open_bun
 from semla_ros.core.errors import EngineUnavailableError
 from semla_ros.core.types import LoraAdapter, LoraLayer
 from semla_ros.core.viz.palette import vocabulary_of
-from semla_ros.library.storage import write_adapter
 from semla_ros.pipeline import default_bundle
+from semla_ros.prepare.adapters.write import write_adapter
 
 if TYPE_CHECKING:
     from semla_ros.network.config import CatSegConfig

@@ -48,13 +48,15 @@ def open_library(folder: Path) -> AdapterLibrary:
 def _library(args: argparse.Namespace) -> int:
     if args.action in _VERBS:
         return _VERBS[args.action].run(args)
+    from semla_ros.prepare.adapters.changes import remove_adapter, rename_adapter
+
     library = open_library(args.folder)
     if args.action == "add":
         library = _add(library, args.source, args.name)
     elif args.action == "remove":
-        library = library.remove(args.name)
+        library = remove_adapter(library, args.name)
     elif args.action == "rename":
-        library = library.rename(args.old, args.new)
+        library = rename_adapter(library, args.old, args.new)
     for name in library.names:
         print(f"{name}  unsealed" if name in library.unsealed else name)
     for name, problem in library.problems.items():
@@ -66,11 +68,12 @@ def _add(library: AdapterLibrary, source: Path, name: str | None) -> AdapterLibr
     """Return the library with the adapter in `source`, in whatever layout it was saved."""
     import tempfile
 
+    from semla_ros.prepare.adapters.changes import add_adapter
     from semla_ros.prepare.bundler.adapter_files import plain_folder
 
     source = source.resolve()
     with tempfile.TemporaryDirectory(prefix="semla-") as scratch:
-        return library.add(plain_folder(source, Path(scratch)), name or source.name)
+        return add_adapter(library, plain_folder(source, Path(scratch)), name or source.name)
 
 
 def _seal_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,7 +85,7 @@ def _seal_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _seal(args: argparse.Namespace) -> int:
-    from semla_ros.library.sealing import seal_domains
+    from semla_ros.prepare.adapters.sealing import seal_domains
 
     sealed = seal_domains(args.folder, args.name, replace=args.replace)
     for name in sealed:

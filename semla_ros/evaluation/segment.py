@@ -25,17 +25,17 @@ from semla_ros.data.labels.class_lists import read_classes
 from semla_ros.engine import create_engine
 from semla_ros.engine.closed_text import open_text
 from semla_ros.engine.contract import SegmentationEngine
-from semla_ros.engine.frozen_text import FirstMixText
 from semla_ros.engine.text import TextFeatures
-from semla_ros.engine.windows import (
+from semla_ros.evaluation.analysis.rerun import bundle_library
+from semla_ros.evaluation.frozen_text import FirstMixText
+from semla_ros.evaluation.mixes import mix_of
+from semla_ros.evaluation.segment_files import SegmentedImage, write_results
+from semla_ros.evaluation.windows import (
     WindowedLabels,
     padded_window,
     single_window,
     sliding_window,
 )
-from semla_ros.evaluation.analysis.rerun import bundle_library
-from semla_ros.evaluation.mixes import mix_of
-from semla_ros.evaluation.segment_files import SegmentedImage, write_results
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.retrieval import retrieve
 from semla_ros.navigator.encoder import OnnxImageEncoder

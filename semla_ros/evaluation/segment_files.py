@@ -13,8 +13,8 @@ from semla_ros.core.shown import utf8
 from semla_ros.core.types import AdapterMix, DomainEstimate, Float32Array, UInt8Array, Vocabulary
 from semla_ros.core.viz.overlay import lut_of, overlay
 from semla_ros.data.bags.messages import encoded
-from semla_ros.engine.windows import WindowedLabels
 from semla_ros.evaluation.files import json_text, write_file
+from semla_ros.evaluation.windows import WindowedLabels
 
 _ALPHA = 0.5
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 
 from semla_ros.core.errors import AdapterError
 from semla_ros.core.files.structured_text import from_json
-from semla_ros.core.types import LoraAdapter
 from semla_ros.library.seal import CONFIG_FILE, Seal, read_sealed
 
 PICKLE_FILE = "adapter_model.bin"
@@ -138,39 +136,6 @@ def settings_from_dict(data: Mapping[str, Any], source: str) -> AdapterSettings:
         base_model=base or None,
         target_modules=tuple(t for t in listed if isinstance(t, str) and "." in t),
     )
-
-
-def config_of(adapter: LoraAdapter, alpha: float) -> dict[str, Any]:
-    """Return what `adapter_config.json` says of `adapter`, whose usual alpha is `alpha`."""
-    ranks = {module: len(layer.lora_a) for module, layer in adapter.layers.items()}
-    rank = Counter(ranks.values()).most_common(1)[0][0]
-    own_alpha = {m: layer.scaling * ranks[m] for m, layer in adapter.layers.items()}
-    return {
-        "auto_mapping": None,
-        "base_model_name_or_path": adapter.base_model,
-        "bias": "none",
-        "fan_in_fan_out": False,
-        "inference_mode": True,
-        "init_lora_weights": True,
-        "layer_replication": None,
-        "layers_pattern": None,
-        "layers_to_transform": None,
-        "loftq_config": {},
-        "lora_alpha": alpha,
-        "lora_dropout": 0.0,
-        "megatron_config": None,
-        "megatron_core": "megatron.core",
-        "modules_to_save": None,
-        "peft_type": "LORA",
-        "r": rank,
-        "rank_pattern": {m: r for m, r in ranks.items() if r != rank},
-        "alpha_pattern": {m: a for m, a in own_alpha.items() if a != alpha},
-        "revision": None,
-        "target_modules": sorted(adapter.layers),
-        "task_type": None,
-        "use_dora": False,
-        "use_rslora": False,
-    }
 
 
 def missing_remedy(folder: Path) -> str:

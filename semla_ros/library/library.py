@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,21 +15,11 @@ from semla_ros.core.errors import AdapterError, LibraryError
 from semla_ros.core.files.signature import TrustedKeys
 from semla_ros.core.types import Float64Array, LoraAdapter
 from semla_ros.library.contract import LibraryContract
-from semla_ros.library.entry_files import copy_adapter, disk, take_place
 from semla_ros.library.memory import DEFAULT_BYTES, AdapterMemory
 from semla_ros.library.reports import report_silence, report_unsealed
-from semla_ros.library.seal import (
-    ACCEPT,
-    SEAL_FILE,
-    TENSOR_FILE,
-    copy_signature,
-    rename_sealed,
-    write_seal,
-)
+from semla_ros.library.seal import ACCEPT, SEAL_FILE, TENSOR_FILE
 from semla_ros.library.spread import PooledSpread, StatisticsStore
-from semla_ros.library.staging import staging
-from semla_ros.library.statistics import DomainStatistics, statistics_path
-from semla_ros.library.storage import check_name, waits_for_adapter
+from semla_ros.library.statistics import DomainStatistics
 from semla_ros.library.unchanged import Stamp, stamp_of
 
 __all__ = ["AdapterLibrary", "LibraryContract"]
@@ -41,8 +30,14 @@ _LOG = logging.getLogger(__name__)
 class AdapterLibrary:
     """A snapshot of a library folder; reading is thread-safe.
 
-    `add`, `remove` and `rename` change the folder and return the next snapshot; this one keeps
-    answering as before for what it has read, so that a running swap never sees half a change.
+    `reload` returns the next one; this one keeps answering as before for what it has read, so that
+    a running swap never sees half a change.
+
+    Attributes:
+        root: The folder.
+        contract: What an adapter must fit to serve.
+        names: The adapters that serve.
+        centroids: (K, D) float64, theirs; zeros without a navigator.
     """
 
     def __init__(
@@ -57,14 +52,18 @@ class AdapterLibrary:
         if not root.is_dir():
             raise LibraryError(f"expected a library folder, got {str(root)!r}: create it")
         self.root = root
-        self._contract = contract
+        self.contract = contract
         self._memory = AdapterMemory(memory_bytes)
         self._statistics = StatisticsStore()
         self._problems: dict[str, str] = {}
         self._stamps: dict[str, Stamp | None] = {}
-        with disk(f"read the library {str(root)!r}"):
+        try:
             self.names = self._scan(before)
             self._unsealed = tuple(n for n in self.names if not (root / n / SEAL_FILE).exists())
+        except OSError as error:
+            raise LibraryError(
+                f"cannot read the library {str(root)!r}: {error}: check space and rights"
+            ) from error
         report_unsealed(self._unsealed, of=len(self.names))
         shared = before if before and before._statistics is self._statistics else None
         self.centroids: Float64Array = shared.centroids if shared else self._stack_centroids()
@@ -150,7 +149,7 @@ class AdapterLibrary:
             raise AdapterError(f"adapter {name!r} cannot serve: {reason}")
         if (kept := self._memory.get(name)) is not None:
             return kept
-        return self._memory.keep(self._contract.read(self.root / name, name))
+        return self._memory.keep(self.contract.read(self.root / name, name))
 
     def gone(self) -> dict[str, str]:
         """Return the adapters that are neither in memory nor on the disk now, with the reason."""
@@ -164,70 +163,10 @@ class AdapterLibrary:
                     gone[name] = f"its file is gone ({reason}): is its disk still there?"
         return gone
 
-    def add(self, folder: Path, name: str) -> AdapterLibrary:
-        """Return the library with the adapter in `folder` copied in as `name`.
-
-        The copy is sealed and checked in a hidden folder and appears in one step or not at all.
-        A domain that has statistics alone keeps them.
-
-        Raises:
-            AdapterError: Unusable, not what its own seal says, or the name is taken.
-        """
-        waiting = waits_for_adapter(self.root / check_name(name), name)
-        target = self.root / name if waiting else self._free(name)
-        with disk(f"add adapter {name!r}"), staging(self.root) as scratch:
-            copy = scratch / name
-            copy.mkdir()
-            copy_adapter(folder, copy, name=name)
-            if waiting:
-                shutil.copyfile(statistics_path(target, name), statistics_path(copy, name))
-            write_seal(copy)  # before the check, which then reads the very bytes that are sealed
-            copy_signature(folder, copy)
-            self._contract.read(copy, name)
-            self._contract.statistics(copy, name)
-            take_place(copy, target, aside=scratch / ".before" if waiting else None)
-        _LOG.info("added adapter %s", name)
-        return self.reload()
-
-    def remove(self, name: str) -> AdapterLibrary:
-        """Return the library without the adapter `name`; its folder is deleted.
-
-        Raises:
-            AdapterError: No such adapter.
-        """
-        folder = self._existing(name)
-        with disk(f"remove adapter {name!r}"), staging(self.root) as scratch:
-            # Out of sight in one step; a symbolic link loses the link, never what it points to.
-            folder.rename(scratch / name)
-            if (scratch / name).is_symlink():
-                (scratch / name).unlink()
-        _LOG.info("removed adapter %s", name)
-        return self.reload()
-
-    def rename(self, old: str, new: str) -> AdapterLibrary:
-        """Return the library with the adapter `old` called `new`; its seal stays what it was.
-
-        Raises:
-            AdapterError: No such adapter, or the new name is taken or not allowed.
-        """
-        folder, target = self._existing(old), self._free(new)
-        before, after = statistics_path(folder, old), statistics_path(folder, new)
-        with disk(f"rename adapter {old!r}"):
-            if before.is_file():
-                # Both names exist, sealed, for a moment: no crash leaves half an adapter. The
-                # seal goes along unhashed: a new name vouches for nothing.
-                shutil.copyfile(before, after)
-                rename_sealed(folder, before.name, after.name)
-            folder.rename(target)
-            rename_sealed(target, before.name, None)
-            statistics_path(target, old).unlink(missing_ok=True)
-        _LOG.info("renamed adapter %s to %s", old, new)
-        return self.reload()
-
     def reload(self) -> AdapterLibrary:
         """Return a new snapshot of the folder; what is `unchanged` is shared with this one."""
         return AdapterLibrary(
-            self.root, self._contract, memory_bytes=self._memory.limit_bytes, before=self
+            self.root, self.contract, memory_bytes=self._memory.limit_bytes, before=self
         )
 
     def _scan(self, before: AdapterLibrary | None) -> tuple[str, ...]:
@@ -271,7 +210,7 @@ class AdapterLibrary:
 
     def _add_statistics(self, name: str, known: StatisticsStore | None) -> None:
         whole = known.whole(name) if known is not None else None
-        statistics = whole or self._contract.statistics(self.root / name, name)
+        statistics = whole or self.contract.statistics(self.root / name, name)
         if statistics is not None:
             self._statistics.add(name, statistics)
 
@@ -279,30 +218,14 @@ class AdapterLibrary:
         """Check the adapter in `folder`; read it whole while there is room in memory."""
         tensors = folder / TENSOR_FILE
         if not tensors.is_file() or self._memory.has_room(tensors.stat().st_size):
-            self._memory.keep(self._contract.read(folder, folder.name))
+            self._memory.keep(self.contract.read(folder, folder.name))
         else:
-            self._contract.inspect(folder, folder.name)
+            self.contract.inspect(folder, folder.name)
 
     def _stack_centroids(self) -> Float64Array:
-        stacked = np.zeros((len(self.names), self._contract.dim or 0), dtype=np.float64)
+        stacked = np.zeros((len(self.names), self.contract.dim or 0), dtype=np.float64)
         for row, name in zip(stacked, self.names, strict=True):
             if name in self.statistics:
                 row[:] = self.statistics[name].centroid
         stacked.setflags(write=False)
         return stacked
-
-    def _free(self, name: str) -> Path:
-        target = self.root / check_name(name)
-        if target.exists() or target.is_symlink():
-            raise AdapterError(
-                f"adapter {name!r} is already there: remove it or take another name"
-            )
-        return target
-
-    def _existing(self, name: str) -> Path:
-        folder = self.root / name
-        if name not in self.names and name not in self._problems:
-            raise AdapterError(f"expected an adapter of {self.names!r}, got {name!r}")
-        if not folder.is_dir():
-            raise AdapterError(f"adapter {name!r} is gone from {str(self.root)!r}: reload")
-        return folder

@@ -13,9 +13,8 @@ import numpy.typing as npt
 
 from semla_ros.core.errors import AdapterError, SemlaError
 from semla_ros.core.files.lfs_pointer import lfs_remedy
-from semla_ros.core.files.npz_file import ArrayInfo, npz_content, read_arrays
+from semla_ros.core.files.npz_file import ArrayInfo, read_arrays
 from semla_ros.core.files.signature import TrustedKeys
-from semla_ros.core.files.whole_file import write_file
 from semla_ros.core.novelty import EmbeddingSample
 from semla_ros.core.types import Float32Array, Float64Array
 from semla_ros.library.seal import STATISTICS_ENDING, read_seal, read_sealed
@@ -150,32 +149,6 @@ def read_statistics(
         raise AdapterError(f"{where}: {error}") from error
     except (OSError, ValueError) as error:
         raise AdapterError(f"{where}: damaged ({error}): generate it again") from error
-
-
-def write_statistics(folder: Path, name: str, statistics: DomainStatistics) -> Path:
-    """Return the path of the file written for `statistics`, readable by SemLA's own tools.
-
-    Raises:
-        AdapterError: It cannot be written; an older file is left as it was.
-    """
-    arrays: dict[str, npt.NDArray[np.generic]] = {
-        CENTROID_KEY: statistics.centroid.astype(np.float32)[np.newaxis]
-    }
-    if statistics.count is not None:
-        arrays["count"] = np.asarray(statistics.count, dtype=np.int64)
-    if statistics.covariance is not None:
-        arrays["covariance"] = statistics.covariance.astype(np.float32)
-    if statistics.encoder is not None:
-        arrays["encoder"] = np.asarray(statistics.encoder)
-    if statistics.quantiles is not None:
-        arrays["quantile_levels"] = statistics.quantiles.levels.astype(np.float64)
-        arrays["quantiles"] = statistics.quantiles.distances.astype(np.float64)
-    if statistics.shrinkage is not None:
-        arrays["shrinkage"] = np.asarray(statistics.shrinkage, dtype=np.float64)
-    if statistics.sample is not None:
-        arrays["sample"] = statistics.sample.embeddings.astype(np.float32)
-        arrays["sample_blocks"] = statistics.sample.blocks.astype(np.int64)
-    return write_file(statistics_path(folder, name), npz_content(arrays), error=AdapterError)
 
 
 def _statistics_from(content: bytes) -> DomainStatistics:

@@ -8,59 +8,23 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-from safetensors.numpy import save
-
 from semla_ros.core.errors import AdapterError
 from semla_ros.core.files.signature import TrustedKeys
-from semla_ros.core.files.whole_file import write_file
 from semla_ros.core.types import BASE, Float32Array, LoraAdapter, LoraLayer
 from semla_ros.library.adapter_config import (
     PICKLE_FILE,
     AdapterSettings,
-    config_of,
     named_folders,
     read_settings,
 )
-from semla_ros.library.seal import (
-    CONFIG_FILE,
-    DOCUMENTS,
-    MAX_DOCUMENT_BYTES,
-    TENSOR_FILE,
-    read_seal,
-    read_sealed,
-)
-from semla_ros.library.statistics import (
-    DomainStatistics,
-    read_statistics,
-    statistics_path,
-    write_statistics,
-)
+from semla_ros.library.seal import CONFIG_FILE, TENSOR_FILE, read_seal
+from semla_ros.library.statistics import statistics_path
 from semla_ros.library.tensor_file import Pairs, read_pairs, read_shapes
-
-__all__ = [
-    "CONFIG_FILE",
-    "TENSOR_FILE",
-    "DomainStatistics",
-    "check_name",
-    "copy_documents",
-    "inspect_adapter",
-    "read_adapter",
-    "read_statistics",
-    "read_whole_adapter",
-    "statistics_path",
-    "waits_for_adapter",
-    "write_adapter",
-    "write_statistics",
-]
 
 _NAME = re.compile(r"\w[\w-]{0,127}")
 
@@ -144,56 +108,11 @@ def _read(folder: Path, name: str, *, values: bool, trusted: TrustedKeys | None)
     return LoraAdapter(name, layers, base_model=settings.base_model)
 
 
-def write_adapter(folder: Path, adapter: LoraAdapter, *, alpha: float) -> None:
-    """Write `adapter` into `folder` so that PEFT, SemLA and `read_adapter` read the same numbers.
-
-    Args:
-        folder: Made if missing; each file is replaced in one step.
-        adapter: At least one layer; `base_model` goes into `base_model_name_or_path`.
-        alpha: The usual alpha; layers whose scaling * rank differs get an `alpha_pattern`.
-
-    Raises:
-        AdapterError: Nothing to write, or the disk refuses; older files are left as they were.
-    """
-    if not adapter.layers:
-        raise AdapterError(f"adapter {adapter.name!r}: expected at least one layer to write")
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors: dict[str, npt.NDArray[np.float32]] = {}
-    for module, layer in adapter.layers.items():
-        for side, array in (("A", layer.lora_a), ("B", layer.lora_b)):
-            key = f"base_model.model.{module}.lora_{side}.weight"
-            tensors[key] = np.ascontiguousarray(array, dtype=np.float32)
-    config = json.dumps(config_of(adapter, alpha), indent=2, sort_keys=True)
-    content = save(tensors, metadata={"format": "pt"})
-    write_file(folder / TENSOR_FILE, content, error=AdapterError)
-    write_file(folder / CONFIG_FILE, (config + "\n").encode(), error=AdapterError)
-
-
 def waits_for_adapter(folder: Path, name: str) -> bool:
     """Return whether `folder` holds the statistics of `name` and no adapter."""
     files = (CONFIG_FILE, TENSOR_FILE, PICKLE_FILE)
     adapter = any((folder / f).exists() for f in files) or bool(named_folders(folder))
     return statistics_path(folder, name).is_file() and not adapter
-
-
-def copy_documents(source: Path, target: Path) -> None:
-    """Copy what says whose an adapter is (`DOCUMENTS`) beside it, where it is small text."""
-    for name in DOCUMENTS:
-        path = source / name
-        if path.is_file() and path.stat().st_size <= MAX_DOCUMENT_BYTES:
-            shutil.copyfile(path, target / name)
-
-
-def copy_sealed(source: Path, target: Path, *, max_bytes: int) -> None:
-    """Copy a file of an adapter; what is written are the bytes that were held against its seal.
-
-    Raises:
-        AdapterError: Missing, too large, or not what was sealed.
-    """
-    if not source.is_file():
-        raise AdapterError(f"expected {source.name} in {str(source.parent)!r}, found none")
-    seal = read_seal(source.parent)
-    target.write_bytes(read_sealed(source, seal, max_bytes=max_bytes))
 
 
 def _check_targets(settings: AdapterSettings, pairs: Mapping[str, object], where: str) -> None:

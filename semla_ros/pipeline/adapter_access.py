@@ -8,10 +8,10 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Protocol
 
 from semla_ros.core.errors import AdapterError
 from semla_ros.core.types import LoraAdapter
+from semla_ros.library.library import AdapterLibrary
 
 _LOG = logging.getLogger(__name__)
 
@@ -23,18 +23,6 @@ _SHOWN = 8
 """Adapters named for each reason in one line."""
 
 _numbers = itertools.count()
-
-
-class AdapterSource(Protocol):
-    """What preparing needs of a library."""
-
-    def get(self, name: str) -> LoraAdapter:
-        """Return the adapter `name`, or raise AdapterError."""
-        ...
-
-    def gone(self) -> Mapping[str, str]:
-        """Return adapters that are neither in memory nor on the disk now, with the reason."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +48,7 @@ class AdapterAccess:
         number: Different for each access: equal names mean equal weights under one number.
     """
 
-    def __init__(self, library: AdapterSource) -> None:
+    def __init__(self, library: AdapterLibrary) -> None:
         """Take every adapter for loadable until it fails."""
         self.library = library
         self.number = next(_numbers)

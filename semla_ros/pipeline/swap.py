@@ -1,5 +1,13 @@
 """Replacing the active weights without a frame noticing.
 
+| name | what it is | made by |
+| --- | --- | --- |
+| `AdapterMix` | which adapters, in which proportion | retrieval, policy or a person |
+| `SwapRequest` | a mix wanted with a class list, a library, a reason | `AdapterSwapper.request` |
+| `WeightSet` | text features, and the source that writes merged weights | `make_weight_set` |
+| `Slot` | where the engine has written a set; the idle one is published whole | `engine.prepare` |
+| `SwapEvent` | what became of the request | `AdapterSwapper.commit_ready` |
+
 One request is outstanding at most; a newer one replaces it. The background fuses, merges, encodes
 the class list, fills the engine's idle slot and proves it; the frame loop only publishes. Whatever
 fails, the active set keeps serving and the failure is reported once.
@@ -20,9 +28,10 @@ from semla_ros.core.timing import StageTimer, now_ms
 from semla_ros.core.types import AdapterMix, UInt8Array, Vocabulary
 from semla_ros.engine.contract import SegmentationEngine
 from semla_ros.engine.text import TextFeatures
-from semla_ros.pipeline.adapter_access import AdapterAccess, AdapterSource
+from semla_ros.library.library import AdapterLibrary
+from semla_ros.pipeline.adapter_access import AdapterAccess
 from semla_ros.pipeline.swap_request import SwapRequest
-from semla_ros.pipeline.weight_set import Prepared, Recipe, SetPreparer
+from semla_ros.pipeline.weight_set import SetPreparer
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,7 +45,7 @@ class AdapterSwapper:
     def __init__(
         self,
         engine: SegmentationEngine,
-        library: AdapterSource,
+        library: AdapterLibrary,
         base_weights: BaseWeights,
         text_encoder: TextFeatures,
         vocabulary: Vocabulary,
@@ -52,11 +61,11 @@ class AdapterSwapper:
         self._executor = executor
         self._lock = threading.Lock()
         self._outstanding: SwapRequest | None = None
-        self._ready: Prepared | None = None
         self._streaks = Streaks()
         self._working = False
         self._closed = False
-        self._active = Recipe(AdapterMix.base_only(), vocabulary, AdapterAccess(library))
+        base = AdapterMix.base_only()
+        self._active = SwapRequest(base, vocabulary, AdapterAccess(library), "initial")
         self._preparer.load(self._active, StageTimer())
         self._preparer.proof.begin(vocabulary)
         engine.commit()
@@ -75,7 +84,7 @@ class AdapterSwapper:
     def target(self) -> AdapterMix:
         """The mix on its way, or the active one."""
         wanted = self._wish()
-        return self._active.mix if wanted is None else wanted.recipe.mix
+        return self._active.mix if wanted is None else wanted.mix
 
     @property
     def busy(self) -> bool:
@@ -105,7 +114,7 @@ class AdapterSwapper:
         stamp_ns: int,
         detection_ms: float = 0.0,
         vocabulary: Vocabulary | None = None,
-        library: AdapterSource | None = None,
+        library: AdapterLibrary | None = None,
         proved: bool = True,
     ) -> Future[SwapEvent]:
         """Return the future of a swap to `mix`, prepared in the background.
@@ -125,18 +134,17 @@ class AdapterSwapper:
         """
         with self._lock:
             access = self._active.access if library is None else AdapterAccess(library)
-            recipe = Recipe(mix, vocabulary or self.vocabulary, access, proved)
-            wanted = SwapRequest(recipe, reason, detection_ms)
+            classes = vocabulary or self.vocabulary
+            wanted = SwapRequest(mix, classes, access, reason, detection_ms, proved)
             closed, superseded, start = self._closed, None, False
             if not closed:
                 superseded, self._outstanding = self._outstanding, wanted
                 start = self._must_start()
         if closed:
-            wanted.resolve(wanted.failed(self.active, stamp_ns, "the swapper is closed"))
+            wanted.dropped(self.active, stamp_ns, "the swapper is closed")
             return wanted.future
         if superseded is not None:
-            error = f"superseded by {reason} {mix.identity}"
-            superseded.resolve(superseded.failed(self.active, stamp_ns, error))
+            superseded.dropped(self.active, stamp_ns, f"superseded by {reason} {mix.identity}")
         if start:
             self._executor.submit(self._work)
         return wanted.future
@@ -154,16 +162,16 @@ class AdapterSwapper:
         """
         started = now_ms()
         with self._lock:
-            request, ready = self._wish(), self._ready
-            if request is None or ready is None or ready.recipe is not request.recipe:
+            request = self._wish()
+            if request is None or not request.ended:
                 return None
-            self._outstanding = self._ready = None
+            self._outstanding = None
             if not request.future.set_running_or_notify_cancel():
                 return None  # withdrawn this moment
             before = self._active.mix
-            error = self._publish(request.recipe, ready.error)
+            error = self._publish(request)
         stall_ms = now_ms() - started
-        event = request.ended(before, ready, stamp_ns=stamp_ns, stall_ms=stall_ms, error=error)
+        event = request.event(before, stamp_ns=stamp_ns, stall_ms=stall_ms, error=error)
         if event.committed:
             _LOG.info("swap to %s (%s)", event.to_mix.identity, event.reason)
         elif self._streaks.begins(event.reason, event.error):
@@ -179,12 +187,11 @@ class AdapterSwapper:
         with self._lock:
             self._closed = True
             dropped, self._outstanding = self._outstanding, None
-            self._ready = None
         if dropped is not None:
-            dropped.resolve(dropped.failed(self.active, 0, "the swapper was closed"))
+            dropped.dropped(self.active, 0, "the swapper was closed")
 
     def _must_start(self) -> bool:
-        """Return whether the background has to be woken for the next recipe; lock held."""
+        """Return whether the background has to be woken for the next request; lock held."""
         start = not self._working and self._next() is not None
         self._working = self._working or start
         return start
@@ -194,37 +201,32 @@ class AdapterSwapper:
         request = self._outstanding
         return None if request is None or request.future.cancelled() else request
 
-    def _next(self) -> Recipe | None:
-        """Return what should lie in the idle slot and does not; the lock is held."""
+    def _next(self) -> SwapRequest | None:
+        """Return the request that is to be prepared and is not; the lock is held."""
         request = self._wish()
-        if request is None or (self._ready is not None and self._ready.recipe is request.recipe):
-            return None
-        return request.recipe
+        return None if request is None or request.ended else request
 
     def _work(self) -> None:
         """Prepare what is wanted, and again if it was superseded meanwhile."""
         while True:
             with self._lock:
-                recipe = self._next()
-                self._working = recipe is not None
-                if recipe is None:
-                    return
-                self._ready = None
-            prepared = self._preparer.attempt(recipe, wanted=partial(self._wants, recipe))
-            with self._lock:
-                self._ready = prepared
+                request = self._next()
+                self._working = request is not None
+            if request is None:
+                return
+            self._preparer.attempt(request, wanted=partial(self._wants, request))
 
-    def _wants(self, recipe: Recipe) -> bool:
+    def _wants(self, request: SwapRequest) -> bool:
         with self._lock:
-            return self._next() is recipe
+            return self._next() is request
 
-    def _publish(self, recipe: Recipe, error: str) -> str:
-        """Return why `recipe`, prepared unless there is an `error`, does not serve; lock held."""
-        if error:
-            return error
+    def _publish(self, request: SwapRequest) -> str:
+        """Return why the ended `request` does not serve, empty: it does; the lock is held."""
+        if request.error:
+            return request.error
         try:
             self._engine.commit()
         except Exception as failure:  # noqa: BLE001  else whoever asked would wait for ever
             return f"{type(failure).__name__}: {failure}"
-        self._active = recipe
+        self._active = request
         return ""

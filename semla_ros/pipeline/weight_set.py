@@ -4,57 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Hashable, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 
 from semla_ros.bundle.base_weights import BaseWeights
 from semla_ros.core.errors import AdapterError, EngineError, SemlaError
-from semla_ros.core.timing import StageTimer, now_ms
+from semla_ros.core.timing import StageTimer
 from semla_ros.core.types import BASE, AdapterMix, LoraAdapter, Vocabulary
 from semla_ros.core.weights import WeightSet
 from semla_ros.engine.contract import SegmentationEngine
 from semla_ros.engine.proof import NOTICED, SwapProof
 from semla_ros.engine.text import TextFeatures
 from semla_ros.library.fusion import MergedWeights
-from semla_ros.pipeline.adapter_access import AdapterAccess
+from semla_ros.pipeline.swap_request import SwapRequest
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Recipe:
-    """What to prepare; every recipe is one attempt, equal content or not.
-
-    Attributes:
-        mix: The proportions.
-        vocabulary: The classes.
-        access: Where its adapters come from.
-        proved: Whether it must be proved before it serves.
-    """
-
-    mix: AdapterMix
-    vocabulary: Vocabulary
-    access: AdapterAccess
-    proved: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """How an attempt ended.
-
-    Attributes:
-        recipe: What was attempted.
-        fuse_ms: Reading adapters, text features.
-        load_ms: Merging into the engine's idle slot.
-        done_ms: When it ended, on the clock of `now_ms`.
-        error: Why it failed; empty: it lies in the idle slot.
-    """
-
-    recipe: Recipe
-    fuse_ms: float
-    load_ms: float
-    done_ms: float
-    error: str
 
 
 def make_weight_set(
@@ -104,30 +67,27 @@ class SetPreparer:
         self._base = base_weights
         self._text = text_encoder
 
-    def attempt(self, recipe: Recipe, *, wanted: Callable[[], bool]) -> Prepared:
-        """Return how preparing `recipe` ended; raises nothing.
+    def attempt(self, request: SwapRequest, *, wanted: Callable[[], bool]) -> None:
+        """Prepare `request`, which then knows how that ended; raises nothing.
 
         Args:
-            recipe: What to prepare.
+            request: What to prepare.
             wanted: Asked between layers; work that nobody wants any more ends there.
         """
         timer, error = StageTimer(), ""
         try:
-            self.load(recipe, timer, wanted=wanted)
+            self.load(request, timer, wanted=wanted)
         except SemlaError as failure:
             error = str(failure)
         except Exception as failure:  # noqa: BLE001  worker boundary: later swaps go on
-            _LOG.debug("while preparing %s", recipe.mix.identity, exc_info=True)
+            _LOG.debug("while preparing %s", request.mix.identity, exc_info=True)
             error = f"{type(failure).__name__}: {failure}"
-        spent = timer.durations_ms
-        return Prepared(
-            recipe, spent.get("fuse", 0.0), spent.get("load", 0.0), now_ms(), error=error
-        )
+        request.end(timer.durations_ms, error)
 
     def load(
-        self, recipe: Recipe, timer: StageTimer, *, wanted: Callable[[], bool] = lambda: True
+        self, request: SwapRequest, timer: StageTimer, *, wanted: Callable[[], bool] = lambda: True
     ) -> None:
-        """Fill the idle slot with `recipe` and prove it.
+        """Fill the idle slot with `request` and prove it.
 
         Raises:
             SemlaError: It cannot be served, fails its proof, or nobody wants it any more.
@@ -139,26 +99,26 @@ class SetPreparer:
                 raise EngineError("superseded while fusing")
 
         with timer.stage("fuse"):
-            get = partial(recipe.access.get, even_refused=not recipe.proved)
-            adapters = [get(name) for name in recipe.mix.names if name != BASE]
-            weight_set = self._weight_set(recipe, adapters, proceed)
+            get = partial(request.access.get, even_refused=not request.proved)
+            adapters = [get(name) for name in request.mix.names if name != BASE]
+            weight_set = self._weight_set(request, adapters, proceed)
         proceed()
         with timer.stage("load"):
             self._engine.prepare(weight_set)
         loaded = True
-        known = self.proof.knows(recipe.mix, recipe.vocabulary, recipe.access.number)
-        if recipe.proved and not known:
+        known = self.proof.knows(request.mix, request.vocabulary, request.access.number)
+        if request.proved and not known:
             if not wanted():
                 raise EngineError("superseded before it was proved")
-            self._prove(recipe, adapters)
+            self._prove(request, adapters)
 
-    def _prove(self, recipe: Recipe, adapters: Sequence[LoraAdapter]) -> None:
+    def _prove(self, request: SwapRequest, adapters: Sequence[LoraAdapter]) -> None:
         """Hold the filled slot against what served before; whoever is to blame serves no more.
 
         Raises:
             AdapterError: The set must not serve; the message says why.
         """
-        mix, vocabulary, number = recipe.mix, recipe.vocabulary, recipe.access.number
+        mix, vocabulary, number = request.mix, request.vocabulary, request.access.number
         seen = self.proof.picture(vocabulary)
         blamed = {each.name: found for each in adapters if (found := self.proof.weights(each))}
         if seen.clear and not seen.collapse and not blamed:
@@ -168,31 +128,38 @@ class SetPreparer:
         told = "; ".join(f"adapter {name!r} {found}" for name, found in blamed.items())
         if seen.collapse:
             told = f"mix {mix.identity} {seen.collapse}" + (f"; {told}" if told else "")
-            blamed = blamed or self._alone(recipe, adapters)
+            blamed = blamed or self._alone(request, adapters)
         text = f"{told}: refused; train or copy {sorted(blamed)!r} again, then reload the library"
-        recipe.access.refuse(blamed, text)
+        request.access.refuse(blamed, text)
         raise AdapterError(text)
 
-    def _alone(self, recipe: Recipe, adapters: Sequence[LoraAdapter]) -> dict[str, str]:
+    def _alone(self, request: SwapRequest, adapters: Sequence[LoraAdapter]) -> dict[str, str]:
         """Return those of `adapters` that fail alone, all where none does."""
         failing = {}
         for adapter in adapters if len(adapters) > 1 else ():
-            alone = replace(recipe, mix=AdapterMix((adapter.name,), (1.0,)))
-            self._engine.prepare(self._weight_set(alone, [adapter], lambda: None))
-            if found := self.proof.picture(recipe.vocabulary).collapse:
+            mix = AdapterMix((adapter.name,), (1.0,))
+            self._engine.prepare(self._weight_set(request, [adapter], lambda: None, mix=mix))
+            if found := self.proof.picture(request.vocabulary).collapse:
                 failing[adapter.name] = found
         return failing or {adapter.name: "" for adapter in adapters}
 
     def _weight_set(
-        self, recipe: Recipe, adapters: Sequence[LoraAdapter], proceed: Callable[[], None]
+        self,
+        request: SwapRequest,
+        adapters: Sequence[LoraAdapter],
+        proceed: Callable[[], None],
+        *,
+        mix: AdapterMix | None = None,
     ) -> WeightSet:
+        """Return the set of `request`, or of another `mix` with its classes."""
+        mix = mix or request.mix
         return make_weight_set(
-            recipe.mix,
+            mix,
             adapters,
             base=self._base,
             text=self._text,
-            vocabulary=recipe.vocabulary,
+            vocabulary=request.vocabulary,
             image_layers=self._engine.facts.layers,
-            key=(recipe.access.number, recipe.mix),
+            key=(request.access.number, mix),
             proceed=proceed,
         )

@@ -2,8 +2,8 @@ import numpy as np
 
 from semla_ros.core.types import Vocabulary
 from semla_ros.core.weights import UNCHANGED, ArrayWeights
-from semla_ros.engine.frozen_text import FirstMixText
 from semla_ros.engine.text import TextEncoder
+from semla_ros.evaluation.frozen_text import FirstMixText
 
 
 def vocabulary(*names):

@@ -13,9 +13,9 @@ from semla_ros.core.types import AdapterMix
 from semla_ros.core.weights import UNCHANGED, WeightSet
 from semla_ros.engine import create_engine
 from semla_ros.engine.postprocess import scores_from_logits
-from semla_ros.engine.windows import single_window, sliding_window
 from semla_ros.evaluation.mixes import mix_of
 from semla_ros.evaluation.segment import SegmentRequest, segment_images
+from semla_ros.evaluation.windows import single_window, sliding_window
 
 SIZE = (24, 40)
 

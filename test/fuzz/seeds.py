@@ -89,7 +89,8 @@ def graphs(folder: Path) -> Sequence[bytes]:
 
 def statistics(folder: Path) -> Sequence[bytes]:
     from semla_ros.core.novelty import EmbeddingSample
-    from semla_ros.library.statistics import DistanceQuantiles, DomainStatistics, write_statistics
+    from semla_ros.library.statistics import DistanceQuantiles, DomainStatistics
+    from semla_ros.prepare.adapters.write import write_statistics
 
     whole = DomainStatistics(
         np.ones(3, np.float32),
@@ -129,7 +130,7 @@ def settings(folder: Path) -> Sequence[bytes]:
 
 
 def seals(folder: Path) -> Sequence[bytes]:
-    from semla_ros.library.seal import write_seal
+    from semla_ros.prepare.adapters.seals import write_seal
 
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         (folder / name).write_bytes(_beside(folder, f"library/fog/{name}")[0])

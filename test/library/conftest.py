@@ -9,8 +9,9 @@ import pytest
 from semla_ros.bundle import GraphWeight
 from semla_ros.core.types import LoraAdapter, LoraLayer
 from semla_ros.library.library import AdapterLibrary
-from semla_ros.library.statistics import DomainStatistics, write_statistics
-from semla_ros.library.storage import CONFIG_FILE, write_adapter
+from semla_ros.library.seal import CONFIG_FILE
+from semla_ros.library.statistics import DomainStatistics
+from semla_ros.prepare.adapters.write import write_adapter, write_statistics
 
 SHAPES = {
     "clip.blocks.0.mlp.c_fc": (12, 8),

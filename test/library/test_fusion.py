@@ -12,7 +12,8 @@ from semla_ros.core.errors import AdapterMismatchError, LibraryError
 from semla_ros.core.types import BASE, AdapterMix
 from semla_ros.core.weights import array_of
 from semla_ros.library.fusion import MergedWeights
-from semla_ros.library.storage import read_adapter, write_adapter
+from semla_ros.library.storage import read_adapter
+from semla_ros.prepare.adapters.write import write_adapter
 
 
 def delta(layer):

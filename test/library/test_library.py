@@ -13,8 +13,11 @@ from safetensors.numpy import load_file, save_file
 
 from semla_ros.core.errors import AdapterError, LibraryError
 from semla_ros.library import unchanged
-from semla_ros.library.statistics import DomainStatistics, statistics_path, write_statistics
-from semla_ros.library.storage import TENSOR_FILE, read_adapter
+from semla_ros.library.seal import TENSOR_FILE
+from semla_ros.library.statistics import DomainStatistics, statistics_path
+from semla_ros.library.storage import read_adapter
+from semla_ros.prepare.adapters.changes import add_adapter, remove_adapter, rename_adapter
+from semla_ros.prepare.adapters.write import write_statistics
 
 
 def hidden(root):
@@ -170,7 +173,7 @@ def test_damage_after_opening_is_reported_not_served(root, open_library):
 
 def test_add_gives_a_new_snapshot(root, tmp_path, open_library, store):
     before = open_library(root)
-    after = before.add(store(tmp_path / "elsewhere", "snow", seed=5), "snow-day")
+    after = add_adapter(before, store(tmp_path / "elsewhere", "snow", seed=5), "snow-day")
     assert before.names == ("fog", "night", "rain")
     assert after.names == ("fog", "night", "rain", "snow-day")
     assert after.get("snow-day").name == "snow-day"
@@ -180,7 +183,7 @@ def test_add_gives_a_new_snapshot(root, tmp_path, open_library, store):
 
 def test_add_never_overwrites(root, tmp_path, open_library, store):
     with pytest.raises(AdapterError, match="already there"):
-        open_library(root).add(store(tmp_path / "elsewhere", "fog", seed=5), "fog")
+        add_adapter(open_library(root), store(tmp_path / "elsewhere", "fog", seed=5), "fog")
 
 
 @pytest.mark.parametrize("reason", PROBLEMS)
@@ -188,7 +191,7 @@ def test_an_unusable_adapter_is_not_added(root, tmp_path, open_library, store, r
     folder = store(tmp_path / "elsewhere", "fog", seed=5)
     PROBLEMS[reason](folder)
     with pytest.raises(AdapterError, match=reason):
-        open_library(root).add(folder, "snow")
+        add_adapter(open_library(root), folder, "snow")
     assert not (root / "snow").exists()
     assert not hidden(root)
 
@@ -196,9 +199,9 @@ def test_an_unusable_adapter_is_not_added(root, tmp_path, open_library, store, r
 def test_add_refuses_names_and_sources_that_are_none(root, tmp_path, open_library):
     library = open_library(root)
     with pytest.raises(AdapterError, match="adapter name"):
-        library.add(root / "fog", "../fog")
+        add_adapter(library, root / "fog", "../fog")
     with pytest.raises(AdapterError, match="found none"):
-        library.add(tmp_path / "nowhere", "snow")
+        add_adapter(library, tmp_path / "nowhere", "snow")
 
 
 def test_a_full_disk_is_reported_and_leaves_nothing(root, open_library, monkeypatch):
@@ -207,14 +210,14 @@ def test_a_full_disk_is_reported_and_leaves_nothing(root, open_library, monkeypa
         Path, "write_bytes", lambda *_: (_ for _ in ()).throw(OSError("disk full"))
     )
     with pytest.raises(LibraryError, match="disk full"):
-        library.add(root / "fog", "snow")
+        add_adapter(library, root / "fog", "snow")
     assert not (root / "snow").exists()
     assert not hidden(root)
 
 
 def test_remove_keeps_the_running_snapshot(root, open_library):
     before = open_library(root)
-    after = before.remove("fog")
+    after = remove_adapter(before, "fog")
     assert after.names == ("night", "rain")
     assert before.get("fog").name == "fog"
     assert not (root / "fog").exists()
@@ -225,32 +228,32 @@ def test_remove_of_a_link_leaves_its_target(root, tmp_path, open_library):
     target = tmp_path / "target"
     shutil.move(root / "fog", target)
     (root / "fog").symlink_to(target)
-    assert open_library(root).remove("fog").names == ("night", "rain")
+    assert remove_adapter(open_library(root), "fog").names == ("night", "rain")
     assert (target / TENSOR_FILE).is_file()
 
 
 def test_a_problem_can_be_removed(root, open_library):
     break_tensors(root / "fog")
-    assert not open_library(root).remove("fog").problems
+    assert not remove_adapter(open_library(root), "fog").problems
 
 
 @pytest.mark.parametrize("name", ["snow", "..", "", "."])
 def test_remove_of_no_adapter_is_refused(root, open_library, name):
     with pytest.raises(AdapterError, match="expected an adapter"):
-        open_library(root).remove(name)
+        remove_adapter(open_library(root), name)
     assert root.is_dir()
 
 
 def test_remove_twice_is_reported(root, open_library):
     library = open_library(root)
-    library.remove("fog")
+    remove_adapter(library, "fog")
     with pytest.raises(AdapterError, match="gone"):
-        library.remove("fog")
+        remove_adapter(library, "fog")
 
 
 def test_rename_takes_the_statistics_along(root, open_library):
     before = open_library(root)
-    after = before.rename("fog", "mist")
+    after = rename_adapter(before, "fog", "mist")
     assert after.names == ("mist", "night", "rain")
     np.testing.assert_array_equal(
         after.statistics["mist"].centroid, before.statistics["fog"].centroid
@@ -260,7 +263,7 @@ def test_rename_takes_the_statistics_along(root, open_library):
 
 def test_rename_onto_another_is_refused(root, open_library):
     with pytest.raises(AdapterError, match="already there"):
-        open_library(root).rename("fog", "rain")
+        rename_adapter(open_library(root), "fog", "rain")
 
 
 def test_reload_sees_what_came_and_went(root, open_library, store):
@@ -281,12 +284,12 @@ def test_add_completes_a_domain_that_waits_with_its_statistics(
     source = store(tmp_path / "elsewhere", "dusk", seed=9)
     library = open_library(root)
     assert "dusk" in library.problems
-    library = library.add(source, "dusk")
+    library = add_adapter(library, source, "dusk")
     assert "dusk" in library.names
     np.testing.assert_array_equal(library.statistics["dusk"].centroid, mine.centroid)
     assert hidden(root) == []
     with pytest.raises(AdapterError, match="already there"):
-        library.add(source, "dusk")
+        add_adapter(library, source, "dusk")
 
 
 def test_statistics_that_wait_survive_a_failure_to_add_their_adapter(
@@ -305,10 +308,10 @@ def test_statistics_that_wait_survive_a_failure_to_add_their_adapter(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", breaking)
         with pytest.raises(LibraryError, match="disk is gone"):
-            library.add(source, "dusk")
+            add_adapter(library, source, "dusk")
     assert statistics_path(root / "dusk", "dusk").read_bytes() == before
     assert hidden(root) == []
-    assert "dusk" in library.add(source, "dusk").names
+    assert "dusk" in add_adapter(library, source, "dusk").names
 
 
 ODD_STATISTICS = {
@@ -356,7 +359,7 @@ def settled(monkeypatch):
 @pytest.mark.usefixtures("settled")
 def test_what_is_unchanged_is_shared_and_not_read_again(root, open_library, monkeypatch):
     library = open_library(root)
-    monkeypatch.setattr(type(library._contract), "read", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(type(library.contract), "read", lambda *_: pytest.fail("read again"))
     again = library.reload()
     assert again.names == library.names
     assert again.centroids is library.centroids

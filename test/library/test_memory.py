@@ -8,9 +8,10 @@ from semla_ros.core.errors import AdapterError, LibraryError
 from semla_ros.library import contract
 from semla_ros.library import library as module
 from semla_ros.library.memory import AdapterMemory, bytes_of
+from semla_ros.library.seal import TENSOR_FILE
 from semla_ros.library.spread import StatisticsStore
-from semla_ros.library.statistics import DomainStatistics, write_statistics
-from semla_ros.library.storage import TENSOR_FILE
+from semla_ros.library.statistics import DomainStatistics
+from semla_ros.prepare.adapters.write import write_statistics
 
 ENCODER = "clip-tiny:center_crop"
 

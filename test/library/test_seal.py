@@ -12,17 +12,11 @@ from hypothesis import strategies as st
 
 from semla_ros.core.errors import AdapterError
 from semla_ros.library import tensor_file
-from semla_ros.library.seal import (
-    CONFIG_FILE,
-    SEAL_FILE,
-    TENSOR_FILE,
-    parse_seal,
-    read_seal,
-    reseal_file,
-    write_seal,
-)
+from semla_ros.library.seal import CONFIG_FILE, SEAL_FILE, TENSOR_FILE, parse_seal, read_seal
 from semla_ros.library.statistics import statistics_path
 from semla_ros.library.storage import read_adapter
+from semla_ros.prepare.adapters.changes import add_adapter, rename_adapter
+from semla_ros.prepare.adapters.seals import reseal_file, write_seal
 
 STATISTICS = "fog_statistics.npz"
 PARTS = (CONFIG_FILE, TENSOR_FILE, STATISTICS, "LICENSE")
@@ -187,7 +181,7 @@ def test_the_bytes_that_are_hashed_are_the_bytes_that_are_parsed(sealed, monkeyp
 def test_adding_seals(root, tmp_path, store, open_library):
     given = store(tmp_path, "dusk", seed=9)
     (given / "NOTICE").write_text("mine\n")
-    library = open_library(root).add(given, "evening")
+    library = add_adapter(open_library(root), given, "evening")
     assert "evening" not in library.unsealed
     files = {CONFIG_FILE, TENSOR_FILE, "evening_statistics.npz", "NOTICE"}
     assert set(read_seal(root / "evening").digests) == files
@@ -199,22 +193,22 @@ def test_a_source_that_its_own_seal_denies_is_not_added(root, tmp_path, store, o
     write_seal(given)
     store(tmp_path, "dusk", seed=10)
     with pytest.raises(AdapterError, match="expected sha256"):
-        open_library(root).add(given, "dusk")
+        add_adapter(open_library(root), given, "dusk")
     assert not (root / "dusk").exists()
 
 
 def test_a_new_name_keeps_the_seal_and_vouches_for_nothing(sealed, open_library):
-    library = open_library(sealed).rename("fog", "mist")
+    library = rename_adapter(open_library(sealed), "fog", "mist")
     assert library.names == ("mist", "night", "rain")
     assert "mist_statistics.npz" in read_seal(sealed / "mist").digests
     path = sealed / "rain" / TENSOR_FILE
     path.write_bytes((sealed / "mist" / TENSOR_FILE).read_bytes())
-    renamed = open_library(sealed).rename("rain", "drizzle")
+    renamed = rename_adapter(open_library(sealed), "rain", "drizzle")
     assert "expected sha256" in renamed.problems["drizzle"]
 
 
 def test_an_unsealed_adapter_stays_unsealed_under_another_name(root, open_library):
-    assert open_library(root).rename("fog", "mist").unsealed == ("mist", "night", "rain")
+    assert rename_adapter(open_library(root), "fog", "mist").unsealed == ("mist", "night", "rain")
 
 
 @pytest.mark.parametrize("step", range(6))
@@ -235,7 +229,7 @@ def test_no_crash_while_renaming_spoils_an_adapter(sealed, open_library, monkeyp
         monkeypatch.setattr(Path, name, crashing(getattr(Path, name)))
     monkeypatch.setattr(shutil, "copyfile", crashing(shutil.copyfile))
     with contextlib.suppress(KeyboardInterrupt):
-        library.rename("fog", "mist")
+        rename_adapter(library, "fog", "mist")
     monkeypatch.undo()
     after = open_library(sealed)
     assert not after.problems

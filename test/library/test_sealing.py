@@ -8,8 +8,8 @@ from safetensors.numpy import load_file, save_file
 
 from semla_ros.core.errors import AdapterError, LibraryError
 from semla_ros.library.seal import CONFIG_FILE, SEAL_FILE, TENSOR_FILE, read_seal
-from semla_ros.library.sealing import seal_domains
 from semla_ros.library.statistics import statistics_path
+from semla_ros.prepare.adapters.sealing import seal_domains
 
 
 def damage(folder):

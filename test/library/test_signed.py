@@ -8,8 +8,9 @@ from signing import Minisign
 
 from semla_ros.core.errors import AdapterError
 from semla_ros.core.files.signature import read_trusted_keys
-from semla_ros.library.seal import SEAL_FILE, write_seal
-from semla_ros.library.storage import TENSOR_FILE
+from semla_ros.library.seal import SEAL_FILE, TENSOR_FILE
+from semla_ros.prepare.adapters.changes import add_adapter, remove_adapter
+from semla_ros.prepare.adapters.seals import write_seal
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def test_an_adapter_that_is_read_later_is_asked_again(signed, open_library, trus
 def test_adding_a_signed_adapter_keeps_its_signature(signed, open_library, trusted, tmp_path):
     source = tmp_path / "from_the_fleet" / "fog"
     shutil.copytree(signed / "fog", source)
-    library = open_library(signed).remove("fog").add(source, "fog")
+    library = add_adapter(remove_adapter(open_library(signed), "fog"), source, "fog")
     assert "fog" in library.names
     assert open_library(signed, trusted=trusted).names == ("fog", "night")
 
@@ -125,5 +126,5 @@ def test_adding_a_signed_adapter_keeps_its_signature(signed, open_library, trust
 def test_a_new_name_is_another_seal(signed, open_library, trusted, tmp_path):
     source = tmp_path / "from_the_fleet" / "fog"
     shutil.copytree(signed / "fog", source)
-    open_library(signed).remove("fog").add(source, "mist")
+    add_adapter(remove_adapter(open_library(signed), "fog"), source, "mist")
     assert "expected a signature" in open_library(signed, trusted=trusted).problems["mist"]

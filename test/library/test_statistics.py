@@ -18,8 +18,8 @@ from semla_ros.library.statistics import (
     DomainStatistics,
     read_statistics,
     statistics_path,
-    write_statistics,
 )
+from semla_ros.prepare.adapters.write import write_statistics
 
 
 def write_npz(folder, **arrays):

@@ -12,14 +12,9 @@ from safetensors.numpy import load_file, save_file
 
 from semla_ros.core.errors import AdapterError
 from semla_ros.core.types import LoraAdapter, LoraLayer
-from semla_ros.library.storage import (
-    CONFIG_FILE,
-    TENSOR_FILE,
-    check_name,
-    read_adapter,
-    read_whole_adapter,
-    write_adapter,
-)
+from semla_ros.library.seal import CONFIG_FILE, TENSOR_FILE
+from semla_ros.library.storage import check_name, read_adapter, read_whole_adapter
+from semla_ros.prepare.adapters.write import write_adapter
 
 KEY = "base_model.model.head.attn.q.lora_{}.weight"
 

@@ -7,7 +7,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from semla_ros.core.errors import AdapterError
-from semla_ros.library.storage import CONFIG_FILE, TENSOR_FILE, inspect_adapter, read_adapter
+from semla_ros.library.seal import CONFIG_FILE, TENSOR_FILE
+from semla_ros.library.storage import inspect_adapter, read_adapter
 from semla_ros.library.tensor_file import factor_name
 
 PLAIN = "base_model.model.head.attn.q.lora_A.weight"

@@ -7,7 +7,7 @@ from fakes import with_taps
 from torch.nn import functional
 
 from semla_ros.engine.preprocess import InputBuffer
-from semla_ros.engine.windows import padded_window
+from semla_ros.evaluation.windows import padded_window
 from semla_ros.network.layers import adaptable_layers
 
 LOGIT_TOLERANCE = 2e-3

@@ -24,14 +24,14 @@ from semla_ros.core.types import Frame, LoraAdapter, LoraLayer, Vocabulary
 from semla_ros.engine.fake_engine import FakeEngine
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.memory import DEFAULT_BYTES
-from semla_ros.library.statistics import DomainStatistics, write_statistics
-from semla_ros.library.storage import write_adapter
+from semla_ros.library.statistics import DomainStatistics
 from semla_ros.navigator.navigator import Navigator
 from semla_ros.pipeline.adaptive import AdaptivePipeline
 from semla_ros.pipeline.observer import Observer
 from semla_ros.pipeline.parts import PipelineParts
 from semla_ros.pipeline.settings import LiveSettings, bank_of
 from semla_ros.pipeline.swap import AdapterSwapper
+from semla_ros.prepare.adapters.write import write_adapter, write_statistics
 
 DOMAINS = {"blue": (0, 0, 200), "green": (0, 200, 0), "red": (200, 0, 0)}
 LAYER = GraphWeight("image.fc", "image.fc.weight", "segmentation", "fc", False, (4, 4))

@@ -10,8 +10,10 @@ import pytest
 from semla_ros.core.config import updated
 from semla_ros.core.novelty import EmbeddingSample, NoveltyAlarm
 from semla_ros.evaluation.study.gate import GateReplay, gated_mixes
-from semla_ros.library.statistics import read_statistics, write_statistics
+from semla_ros.library.statistics import read_statistics
 from semla_ros.pipeline.settings import LiveSettings, bank_of
+from semla_ros.prepare.adapters.changes import remove_adapter
+from semla_ros.prepare.adapters.write import write_statistics
 
 DOMAINS = ("blue", "green", "red")
 
@@ -75,7 +77,7 @@ def test_a_library_that_grows_drops_its_old_threshold_and_says_so(sampled, make_
 def test_an_empty_library_knows_nothing(world):
     library = world.library()
     for name in DOMAINS:
-        library = library.remove(name)
+        library = remove_adapter(library, name)
     bank = bank_of(library, distance="euclidean")
     assert settings(world).threshold(bank.alarm) > 1e300
 

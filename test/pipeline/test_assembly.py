@@ -12,9 +12,10 @@ from semla_ros.core import shipped
 from semla_ros.core.config import Config
 from semla_ros.core.errors import BundleError, ConfigError, EngineError
 from semla_ros.core.types import AdapterMix, Frame
-from semla_ros.library.seal import SEAL_FILE, write_seal
+from semla_ros.library.seal import SEAL_FILE
 from semla_ros.pipeline import assembly, build_pipeline, default_bundle
 from semla_ros.pipeline.engines import open_engine
+from semla_ros.prepare.adapters.seals import write_seal
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from semla_ros.core.executors import InlineExecutor
 from semla_ros.core.types import BASE, AdapterMix, LoraAdapter, LoraLayer, Vocabulary
 from semla_ros.engine.fake_engine import FakeEngine
 from semla_ros.pipeline.swap import AdapterSwapper
-from semla_ros.pipeline.weight_set import Recipe
+from semla_ros.pipeline.swap_request import SwapRequest
 
 LAYER = GraphWeight("image.fc", "p", "segmentation", "p", False, (4, 4))
 RGB = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
@@ -135,10 +135,11 @@ def test_and_looked_at_again_the_next_time(swapper, engine):
 
 def test_what_nobody_wants_any_more_is_not_proved_and_cannot_be_taken(swapper, engine):
     preparer = swapper._preparer
-    recipe = Recipe(AdapterMix(("good",), (1.0,)), swapper.vocabulary, swapper._active.access)
+    mix, access = AdapterMix(("good",), (1.0,)), swapper._active.access
+    request = SwapRequest(mix, swapper.vocabulary, access, "domain")
     proofs = len(engine.proofs)
-    prepared = preparer.attempt(recipe, wanted=lambda: engine._prepared is None)
-    assert prepared.error == "superseded before it was proved"
+    preparer.attempt(request, wanted=lambda: engine._prepared is None)
+    assert request.error == "superseded before it was proved"
     assert len(engine.proofs) == proofs
 
 

@@ -12,11 +12,11 @@ from tokenizers import Tokenizer
 from semla_ros.demo.model.networks import class_prompts
 from semla_ros.demo.model.recipe import Recipe
 from semla_ros.demo.model.scenes import DomainScenes
-from semla_ros.library.seal import reseal_file, write_seal
-from semla_ros.library.statistics import DistanceQuantiles, DomainStatistics, write_statistics
-from semla_ros.library.storage import write_adapter
+from semla_ros.library.statistics import DistanceQuantiles, DomainStatistics
 from semla_ros.navigator.encoder import ImageEncoder
 from semla_ros.network.catseg import CatSeg
+from semla_ros.prepare.adapters.seals import reseal_file, write_seal
+from semla_ros.prepare.adapters.write import write_adapter, write_statistics
 from semla_ros.prepare.bundler.writer import base_identity, live_layers
 from semla_ros.prepare.curation.spread import sample_of
 from semla_ros.prepare.training.lora import LoraOptions, train_adapter

@@ -18,9 +18,10 @@ from semla_ros.core.errors import LibraryError
 from semla_ros.core.types import Float32Array
 from semla_ros.demo.model.recipe import IMAGE_SIZE, Recipe
 from semla_ros.demo.world import DOMAINS, conditions_of, render, sample_scene
-from semla_ros.library.seal import reseal_file
-from semla_ros.library.statistics import read_statistics, write_statistics
+from semla_ros.library.statistics import read_statistics
 from semla_ros.navigator.encoder import OnnxImageEncoder
+from semla_ros.prepare.adapters.seals import reseal_file
+from semla_ros.prepare.adapters.write import write_statistics
 from semla_ros.prepare.curation.spread import sample_of
 
 _SAME = 1e-3

@@ -8,14 +8,10 @@ from pathlib import Path
 from semla_ros.core.errors import AdapterError, TrainingError
 from semla_ros.core.files.whole_file import write_file
 from semla_ros.library.adapter_config import MAX_CONFIG_BYTES, PICKLE_FILE, named_folders
-from semla_ros.library.storage import (
-    CONFIG_FILE,
-    TENSOR_FILE,
-    copy_documents,
-    copy_sealed,
-    statistics_path,
-)
+from semla_ros.library.seal import CONFIG_FILE, TENSOR_FILE
+from semla_ros.library.statistics import statistics_path
 from semla_ros.library.tensor_file import MAX_TENSOR_BYTES
+from semla_ros.prepare.adapters.changes import copy_documents, copy_sealed
 
 
 def holds_adapter(folder: Path) -> bool:

@@ -18,18 +18,13 @@ from semla_ros.core.errors import AdapterError, LibraryError
 from semla_ros.core.types import LoraAdapter
 from semla_ros.library.adapter_config import MAX_CONFIG_BYTES
 from semla_ros.library.compatibility import check_adapter, check_statistics, with_layer_names
-from semla_ros.library.seal import write_seal
-from semla_ros.library.statistics import read_statistics, write_statistics
-from semla_ros.library.storage import (
-    CONFIG_FILE,
-    TENSOR_FILE,
-    copy_documents,
-    copy_sealed,
-    inspect_adapter,
-    read_adapter,
-    write_adapter,
-)
+from semla_ros.library.seal import CONFIG_FILE, TENSOR_FILE
+from semla_ros.library.statistics import read_statistics
+from semla_ros.library.storage import inspect_adapter, read_adapter
 from semla_ros.library.tensor_file import MAX_TENSOR_BYTES
+from semla_ros.prepare.adapters.changes import copy_documents, copy_sealed
+from semla_ros.prepare.adapters.seals import write_seal
+from semla_ros.prepare.adapters.write import write_adapter, write_statistics
 from semla_ros.prepare.bundler.adapter_files import holds_adapter, plain_folder
 
 IGNORE, APPLY = "ignore", "apply"

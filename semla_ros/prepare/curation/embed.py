@@ -18,11 +18,13 @@ from tqdm import tqdm
 from semla_ros.bundle import open_bundle
 from semla_ros.core.errors import LibraryError
 from semla_ros.core.types import UInt8Array
-from semla_ros.library.seal import reseal_file, write_seal
-from semla_ros.library.staging import staging
-from semla_ros.library.statistics import DomainStatistics, statistics_path, write_statistics
-from semla_ros.library.storage import TENSOR_FILE, check_name
+from semla_ros.library.seal import TENSOR_FILE
+from semla_ros.library.statistics import DomainStatistics, statistics_path
+from semla_ros.library.storage import check_name
 from semla_ros.navigator.encoder import OnnxImageEncoder
+from semla_ros.prepare.adapters.changes import staging
+from semla_ros.prepare.adapters.seals import reseal_file, write_seal
+from semla_ros.prepare.adapters.write import write_statistics
 from semla_ros.prepare.curation.embedding_store import Block, EmbeddingStore, LeftOut
 from semla_ros.prepare.curation.sources import (
     ImageSource,

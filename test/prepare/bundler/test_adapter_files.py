@@ -12,12 +12,9 @@ from safetensors.torch import load_file  # noqa: E402
 
 from semla_ros.core.errors import AdapterError  # noqa: E402
 from semla_ros.library.adapter_config import PICKLE_FILE  # noqa: E402
-from semla_ros.library.storage import (  # noqa: E402
-    TENSOR_FILE,
-    read_adapter,
-    read_statistics,
-    statistics_path,
-)
+from semla_ros.library.seal import TENSOR_FILE  # noqa: E402
+from semla_ros.library.statistics import read_statistics, statistics_path  # noqa: E402
+from semla_ros.library.storage import read_adapter  # noqa: E402
 from semla_ros.prepare.bundler.adapter_files import holds_adapter, plain_folder  # noqa: E402
 
 

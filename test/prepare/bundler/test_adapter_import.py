@@ -10,10 +10,11 @@ from prepare.bundler import upstream  # noqa: E402
 from semla_ros.bundle import GraphWeight, NavigatorSpec  # noqa: E402
 from semla_ros.core.errors import LibraryError  # noqa: E402
 from semla_ros.library.compatibility import PUBLISHED_ENCODER  # noqa: E402
-from semla_ros.library.seal import read_seal, write_seal  # noqa: E402
+from semla_ros.library.seal import read_seal  # noqa: E402
 from semla_ros.library.statistics import read_statistics  # noqa: E402
 from semla_ros.library.storage import read_adapter  # noqa: E402
 from semla_ros.network.layers import adaptable_layers  # noqa: E402
+from semla_ros.prepare.adapters.seals import write_seal  # noqa: E402
 from semla_ros.prepare.bundler.adapter_import import AdapterContract, import_library  # noqa: E402
 
 LAYERS = {

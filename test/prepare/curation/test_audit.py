@@ -11,8 +11,9 @@ import yaml
 from semla_ros.cli import main
 from semla_ros.core.errors import LibraryError
 from semla_ros.core.types import LoraAdapter, LoraLayer
-from semla_ros.library.statistics import DomainStatistics, read_statistics, write_statistics
-from semla_ros.library.storage import read_whole_adapter, write_adapter
+from semla_ros.library.statistics import DomainStatistics, read_statistics
+from semla_ros.library.storage import read_whole_adapter
+from semla_ros.prepare.adapters.write import write_adapter, write_statistics
 from semla_ros.prepare.curation.audit import audit_library
 from semla_ros.prepare.curation.audit_report import audit_dict
 from semla_ros.prepare.curation.findings import centroid_findings

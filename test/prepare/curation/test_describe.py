@@ -12,9 +12,10 @@ import pytest
 
 from semla_ros.cli import main
 from semla_ros.core.errors import BundleError, ConfigError, LibraryError, SemlaError
-from semla_ros.library.seal import reseal_file
-from semla_ros.library.statistics import DomainStatistics, read_statistics, write_statistics
+from semla_ros.library.statistics import DomainStatistics, read_statistics
 from semla_ros.navigator.prompts import PromptEmbeddings
+from semla_ros.prepare.adapters.seals import reseal_file
+from semla_ros.prepare.adapters.write import write_statistics
 from semla_ros.prepare.curation.describe import (
     CACHE,
     DescribeRequest,

@@ -17,9 +17,9 @@ from semla_ros.cli import main
 from semla_ros.core.errors import LibraryError, SemlaError
 from semla_ros.core.files.image_file import read_image
 from semla_ros.library.seal import read_seal
-from semla_ros.library.sealing import seal_domains
 from semla_ros.library.statistics import read_statistics
 from semla_ros.navigator.encoder import OnnxImageEncoder
+from semla_ros.prepare.adapters.sealing import seal_domains
 from semla_ros.prepare.curation import embed
 from semla_ros.prepare.curation.embed import EmbedRequest, embed_domain
 from semla_ros.prepare.curation.sources import list_images

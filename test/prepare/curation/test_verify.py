@@ -10,9 +10,11 @@ from signing import Minisign
 
 from semla_ros.cli import main
 from semla_ros.core.errors import BundleError
-from semla_ros.library.seal import SEAL_FILE, write_seal
-from semla_ros.library.sealing import seal_domains
-from semla_ros.library.statistics import DomainStatistics, write_statistics
+from semla_ros.library.seal import SEAL_FILE
+from semla_ros.library.statistics import DomainStatistics
+from semla_ros.prepare.adapters.sealing import seal_domains
+from semla_ros.prepare.adapters.seals import write_seal
+from semla_ros.prepare.adapters.write import write_statistics
 from semla_ros.prepare.curation.verify import verify_library
 
 

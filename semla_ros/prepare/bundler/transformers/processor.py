@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from semla_ros.core.errors import TrainingError
 from semla_ros.prepare.bundler.transformers.checkpoint import (

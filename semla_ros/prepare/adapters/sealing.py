@@ -9,16 +9,10 @@ from pathlib import Path
 from semla_ros.bundle import MANIFEST
 from semla_ros.core.errors import AdapterError, LibraryError
 from semla_ros.core.files.whole_file import write_file
-from semla_ros.library.seal import (
-    CONFIG_FILE,
-    SEAL_FILE,
-    TENSOR_FILE,
-    check_against,
-    read_seal,
-    write_seal,
-)
+from semla_ros.library.seal import CONFIG_FILE, SEAL_FILE, TENSOR_FILE, read_seal
 from semla_ros.library.statistics import read_statistics, statistics_path
 from semla_ros.library.storage import read_adapter, waits_for_adapter
+from semla_ros.prepare.adapters.seals import check_against, write_seal
 
 
 def seal_domains(folder: Path, names: Sequence[str] = (), *, replace: bool = False) -> list[str]:

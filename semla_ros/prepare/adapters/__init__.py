@@ -1,0 +1,1 @@
+"""Adapters' folders as they are written: made, sealed, taken into a library, renamed, removed."""
