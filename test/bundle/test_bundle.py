@@ -251,7 +251,7 @@ def test_a_manifest_with_a_hole_is_refused(sealed, key, value):
 
 MALFORMED = {
     "kernel of another product": lambda d: d["layers"][0].update(kernel=[3, 3, 3]),
-    "alias of two layers": lambda d: d["layers"][0].update(aliases=[d["layers"][1]["name"]]),
+    "alias of its own name": lambda d: d["layers"][0].update(aliases=[d["layers"][0]["name"]]),
     "unknown activation": lambda d: d["segmentation"].update(activation="relu"),
     "base names of numbers": lambda d: d.update(base_names=[3]),
     "colour above 255": lambda d: d["classes"][0].update(rgb=[300, 0, 0]),

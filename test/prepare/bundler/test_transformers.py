@@ -77,10 +77,14 @@ def rename(adapter, names):
 
 
 def request_for(source, out, **changes):
-    wanted = {"loradb": source.parent / "loradb", "classes": None, "navigator": "none"}
-    return ImportRequest(
-        checkpoint=source, out=out, family="transformers", **{**wanted, **changes}
-    )
+    usual = {
+        "checkpoint": source,
+        "loradb": source.parent / "loradb",
+        "classes": None,
+        "navigator": "none",
+        "family": "transformers",
+    }
+    return ImportRequest(out=out, **{**usual, **changes})
 
 
 @pytest.fixture(scope="module")
