@@ -14,7 +14,6 @@ for package in ("transformers", "peft"):
 
 from prepare.bundler import hub  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
-from semla_ros.evaluation.windows import single_window, sliding_window  # noqa: E402
 
 from semla_ros.bundle import open_bundle  # noqa: E402
 from semla_ros.bundle.base_weights import BaseWeights  # noqa: E402
@@ -33,6 +32,7 @@ from semla_ros.core.weights import UNCHANGED, WeightSet  # noqa: E402
 from semla_ros.engine import create_engine  # noqa: E402
 from semla_ros.engine.closed_text import open_text  # noqa: E402
 from semla_ros.evaluation.analysis.rerun import bundle_library  # noqa: E402
+from semla_ros.evaluation.windows import single_window, sliding_window  # noqa: E402
 from semla_ros.library.fusion import MergedWeights  # noqa: E402
 from semla_ros.pipeline.assembly import build_pipeline  # noqa: E402
 from semla_ros.prepare.bundler.importer import ImportRequest, import_bundle  # noqa: E402
