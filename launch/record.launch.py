@@ -76,4 +76,4 @@ def _node(given: dict[str, str]) -> IncludeLaunchDescription:
 
 
 def _module(name: str) -> list[str]:
-    return ["python3", "-m", f"semla_ros.nodes.{name}"]
+    return ["python3", "-m", f"semla_ros.processes.{name}"]

@@ -6,6 +6,7 @@ no round is left out.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from semla_ros.bench.library_scale import library_costs, retrieval_costs
 from semla_ros.bench.record import BenchRecord, Row
 from semla_ros.bundle import GraphWeight, open_bundle
 from semla_ros.bundle.base_weights import BaseWeights
+from semla_ros.core.errors import ConfigError
 from semla_ros.core.executors import use_one_blas_thread
 from semla_ros.core.timing import now_ms
 from semla_ros.core.types import AdapterMix, Float32Array, LoraAdapter, LoraLayer
@@ -93,15 +95,21 @@ def run_fusion(
     """Return the record, durations in milliseconds.
 
     Args:
-        cases: Names of `CASES`.
+        cases: Names of `CASES`; none: all.
         repeats: Of every measurement.
-        threads: How many, one measurement after the other.
+        threads: How many, one measurement after the other; none: one, and as many as cores.
         domains: Size of the library that is opened; 0 leaves library and retrieval out.
         command: Measures it again.
+
+    Raises:
+        ConfigError: Another name.
     """
+    if unknown := [name for name in cases if name not in CASES]:
+        raise ConfigError(f"expected cases of {tuple(CASES)!r}, got {unknown!r}")
     use_one_blas_thread()
+    threads = threads or sorted({1, os.cpu_count() or 1})
     rows: list[Row] = []
-    for name in cases:
+    for name in cases or CASES:
         inert = INERT[name]() if name in INERT else ()
         for row in fusion_costs(CASES[name](), repeats, threads=threads, peft=True, inert=inert):
             rows.append({"case": name, **row})

@@ -21,7 +21,7 @@ from semla_ros.core.engines import BF16, F32
 from semla_ros.core.errors import EngineUnavailableError
 from semla_ros.core.timing import now_ms, processor_ms
 from semla_ros.core.types import Float32Array
-from semla_ros.engine.openvino_runner import OpenVinoRunner
+from semla_ros.engine.openvino_clip import OpenVinoRunner
 from semla_ros.engine.options import EngineOptions
 from semla_ros.pipeline import default_bundle
 

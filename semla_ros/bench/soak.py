@@ -153,7 +153,7 @@ class _Run:
         self._wait(lambda: not self._pipeline.busy, "the last swap")  # so that all balances
         soak.latencies_ms = soak.latencies_ms[:count]
         soak.memory = [(int(f), float(s), float(m)) for f, s, m in self._memory[: self._samples]]
-        soak.errors = dict(self._pipeline.errors)
+        soak.errors = dict(self._pipeline.health.errors)
         return soak
 
     def _frames(self, start: float) -> int:

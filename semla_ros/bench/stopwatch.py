@@ -29,7 +29,7 @@ from semla_ros.data.bags.serialized import SerializedMessage, read_serialized
 from semla_ros.msg import AdapterSwap
 from semla_ros.nodes.conversions import stamp_ns
 from semla_ros.nodes.latency import prefer_latency
-from semla_ros.nodes.player import header_stamp_ns, with_stamp
+from semla_ros.processes.player import header_stamp_ns, with_stamp
 from semla_ros.srv import SelectAdapters
 
 _TYPES = {"sensor_msgs/msg/Image": Image, "sensor_msgs/msg/CompressedImage": CompressedImage}
@@ -167,7 +167,7 @@ class Stopwatch(Node):
         self._note("masks", [header_stamp_ns(data), arrived])
 
     def _stage(self, message: DiagnosticArray) -> None:
-        values = {each.key: float(each.value) for each in message.status[0].values}
+        values = {each.key: 1e3 * float(each.value) for each in message.status[0].values}
         self._note("stages", [stamp_ns(message.header.stamp), values])
 
     def _swap(self, message: AdapterSwap) -> None:

@@ -21,12 +21,13 @@ from semla_ros.core.types import Frame
 from semla_ros.data.bags.reader import SkippedFrame, read_frames
 from semla_ros.demo.world import DOMAINS
 from semla_ros.demo.world.drive import Drive
-from semla_ros.evaluation.analysis.rerun import bundle_library
+from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.encoder import OnnxImageEncoder
 from semla_ros.navigator.navigator import Navigator
 from semla_ros.navigator.smoothing import EmbeddingFilter
 from semla_ros.pipeline.assembly import default_bundle
-from semla_ros.pipeline.settings import LiveSettings, bank_of
+from semla_ros.pipeline.library_view import bank_of
+from semla_ros.pipeline.settings import LiveSettings
 from semla_ros.pipeline.unknown import UnknownWatch
 
 PERIOD_NS = 200_000_000
@@ -55,7 +56,7 @@ def shares(bundle: ModelBundle, frames: Iterable[Frame]) -> tuple[int, tuple[flo
     """Return how many frames there were, and the share outside by each of the three ways."""
     config, encoder = Config(), OnnxImageEncoder(bundle, threads=1)
     settings = LiveSettings.of(config, bundle.manifest.defaults)
-    bank = bank_of(bundle_library(bundle), distance=settings.distance)
+    bank = bank_of(AdapterLibrary.of(bundle), distance=settings.distance)
     times = {"time_constant_s": config.ema_time_s, "max_gap_s": config.max_gap_s}
     navigator = Navigator(encoder, bank, distance=settings.distance, **times)
     smooth, watch = EmbeddingFilter(**times), UnknownWatch(config)

@@ -21,6 +21,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -43,8 +44,10 @@ from semla_ros.bundle.manifest import (
 from semla_ros.bundle.manifest_checks import GUIDANCES
 from semla_ros.core.errors import BundleError, SemlaError
 from semla_ros.core.files.lfs_pointer import lfs_remedy_of
-from semla_ros.core.files.signature import Signer, TrustedKeys
 from semla_ros.core.files.structured_text import from_yaml
+
+if TYPE_CHECKING:
+    from semla_ros.core.files.signature import Signer, TrustedKeys
 
 __all__ = [
     "AS_BASE",

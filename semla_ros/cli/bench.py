@@ -124,16 +124,14 @@ def _fusion_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _fusion(args: argparse.Namespace, command: str) -> BenchRecord:
-    import os
+    from semla_ros.bench.fusion import run_fusion
 
-    from semla_ros.bench.fusion import CASES, run_fusion
-
-    cases = args.cases.split(",") if args.cases else list(CASES)
-    if unknown := [case for case in cases if case not in CASES]:
-        raise ConfigError(f"expected cases of {tuple(CASES)!r}, got {unknown!r}")
-    threads = args.threads or sorted({1, os.cpu_count() or 1})
     return run_fusion(
-        cases, repeats=args.repeats, threads=threads, domains=args.domains, command=command
+        args.cases.split(",") if args.cases else (),
+        repeats=args.repeats,
+        threads=args.threads or (),
+        domains=args.domains,
+        command=command,
     )
 
 

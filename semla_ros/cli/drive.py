@@ -45,10 +45,9 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _params(args: argparse.Namespace) -> int:
-    from semla_ros.core.config import PARAMETERS
-    from semla_ros.core.parameter import parameter_table
+    from semla_ros.core.parameter_file import parameter_table
 
-    print(parameter_table(PARAMETERS.values()))
+    print(parameter_table())
     return 0
 
 

@@ -93,6 +93,7 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _evaluate(args: argparse.Namespace) -> int:
     from semla_ros.data.labels.label_map import read_label_map
+    from semla_ros.evaluation.study.lines import unscored
     from semla_ros.evaluation.study.run import StudyRequest, run_study
     from semla_ros.evaluation.study.session import StudySettings
     from semla_ros.evaluation.study.tasks import tasks_of
@@ -124,16 +125,10 @@ def _evaluate(args: argparse.Namespace) -> int:
         _report(outcome.study, request)
     if outcome.interrupted:
         return EXIT_INTERRUPTED
-    unscored = _unscored(outcome.study, request)
-    for name in unscored:
+    empty = unscored(outcome.study, {task.name for task in request.tasks if task.labels})
+    for name in empty:
         print(f"semla: error: {name}: none of its frames was scored", file=sys.stderr)
-    return 1 if outcome.failed or unscored or not outcome.study.complete else 0
-
-
-def _unscored(study: Study, request: StudyRequest) -> list[str]:
-    """Return the recordings that were given labels and have not one scored frame."""
-    labelled = {task.name for task in request.tasks if task.labels}
-    return [r.name for r in study.recordings if r.name in labelled and not r.scored.any()]
+    return 1 if outcome.failed or empty or not outcome.study.complete else 0
 
 
 def _overhead(request: StudyRequest, frames: int) -> int:
@@ -172,8 +167,10 @@ def _strategies(args: argparse.Namespace) -> tuple[str, ...]:
 
 
 def _tell(outcome: StudyOutcome) -> None:
+    from semla_ros.evaluation.study.lines import score_lines
+
     study = outcome.study
-    for line in _table(study):
+    for line in score_lines(study):
         print(line)
     for recording in study.recordings:
         skipped = f", {len(recording.skipped)} skipped" if recording.skipped else ""
@@ -187,26 +184,6 @@ def _tell(outcome: StudyOutcome) -> None:
         print(f"semla: error: {name}: {why}", file=sys.stderr)
     for path in outcome.files:
         print(f"wrote {path}")
-
-
-def _table(study: Study) -> list[str]:
-    """Return mIoU in percent: a line for each strategy, a column for each domain."""
-    from semla_ros.evaluation.study.scores import scored_domains, summary
-
-    rows = summary(study)["strategies"]
-    domains = scored_domains(study)
-    width = max(map(len, rows), default=0)
-    heads = [*domains, "h-mean", "mean"]
-    lines = [f"{'mIoU, %':{width}}  " + "  ".join(f"{h:>{max(len(h), 5)}}" for h in heads)]
-    for name, row in rows.items():
-        values = [*(row["domains"].get(d) for d in domains), row["h_mean"], row["mean"]]
-        cells = [f"{_percent(v):>{max(len(h), 5)}}" for v, h in zip(values, heads, strict=True)]
-        lines.append(f"{name:{width}}  " + "  ".join(cells) + f"  {row['swaps']} swaps")
-    return lines
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None or value != value else f"{100 * value:.2f}"
 
 
 def _footage_arguments(parser: argparse.ArgumentParser) -> None:

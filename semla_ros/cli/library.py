@@ -33,16 +33,7 @@ def open_library(folder: Path) -> AdapterLibrary:
     from semla_ros.bundle import open_bundle
     from semla_ros.library.library import AdapterLibrary
 
-    bundle = open_bundle(folder, verify=False)
-    navigator = bundle.manifest.navigator
-    return AdapterLibrary.open(
-        bundle.library,
-        layers=bundle.manifest.layers,
-        base_model=bundle.manifest.base_model,
-        base_names=bundle.manifest.base_names,
-        encoder=navigator.identity if navigator else None,
-        dim=navigator.dim if navigator else None,
-    )
+    return AdapterLibrary.of(open_bundle(folder, verify=False))
 
 
 def _library(args: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from semla_ros.bundle import open_bundle
-    from semla_ros.nodes.nav2_costmap import nav2_costmap
+    from semla_ros.prepare.nav2_costmap import nav2_costmap
 
     names = open_bundle(args.folder, verify=False).manifest.vocabulary.names
     sys.stdout.write(nav2_costmap(names, namespace=args.namespace))

@@ -43,7 +43,7 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
 def _report(args: argparse.Namespace) -> int:
     from semla_ros.bundle import open_bundle
     from semla_ros.evaluation.report import write_report
-    from semla_ros.evaluation.report.compare_page import write_comparison
+    from semla_ros.evaluation.report.compare_page import short_names, write_comparison
     from semla_ros.evaluation.report.findings import findings
     from semla_ros.evaluation.report.verdict import verdict
     from semla_ros.evaluation.study.study import merge_studies
@@ -52,7 +52,8 @@ def _report(args: argparse.Namespace) -> int:
     if len(studies) > 1 and not args.merge:
         if args.export_gaps is not None:
             raise ConfigError("expected one study or --merge with --export-gaps, got several")
-        files = write_comparison(studies, _names(args.studies), args.out, with_latex=args.latex)
+        names = short_names(args.studies)
+        files = write_comparison(studies, names, args.out, with_latex=args.latex)
     else:
         study = merge_studies(studies) if len(studies) > 1 else studies[0]
         bundle = None if args.bundle is None else open_bundle(args.bundle)
@@ -181,16 +182,6 @@ def _studies(paths: Sequence[Path]) -> list[Study]:
 
 def _is_study(path: Path) -> bool:
     return path.name == RESULTS or (path / RESULTS).is_file()
-
-
-def _names(paths: Sequence[Path]) -> list[str]:
-    """Return the shortest ends of `paths` that tell them apart."""
-    parts = [(p.parent if p.name == RESULTS else p).resolve().parts for p in paths]
-    for length in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(part[-length:]) for part in parts]
-        if len(set(names)) == len(names):
-            return names
-    raise ConfigError(f"expected distinct studies, got {[str(p) for p in paths]!r}")
 
 
 def _numbers(option: str, text: str) -> list[float]:

@@ -171,10 +171,10 @@ class Config:
         live=True,
         decides="policy",
     )
-    library_memory_mb: int = parameter(
+    library_memory_mib: int = parameter(
         512,
         "Adapters kept in memory, the most recently used ones; the others are read when needed",
-        unit="MB",
+        unit="MiB",
         low=1,
         high=1_000_000,
     )
@@ -227,7 +227,7 @@ class Config:
         choices=("single", "multi", "events"),
         fixed=True,
     )
-    max_image_age: float = parameter(
+    max_image_age_s: float = parameter(
         0.0,
         "Images older than this on arrival at the engine are dropped and counted; 0: never",
         unit="s",

@@ -1,19 +1,25 @@
 """The exception tree; every message says what was expected, what came, and the remedy.
 
+The classes that only one room raises stand in that room; all are in the drawing.
+
 SemlaError
 ├── ConfigError              a parameter or option is wrong: change the value
 ├── FrameError               one camera frame cannot be used: the next one may be fine
+│   └── FrameTooOldError     it was old when its turn came: the machine does not keep up
 ├── BundleError              the bundle is incomplete, edited or of another version: restore it
 ├── LibraryError             the adapter library cannot answer
 │   ├── AdapterError         one adapter is unusable: repair or remove it, the others still serve
 │   │   └── AdapterMismatchError   it was made for another base model or encoder
 │   └── EmptyLibraryError    there is no adapter to choose from
 ├── EngineError              the segmentation engine failed: the old weights keep serving
-│   └── EngineUnavailableError   the requested backend cannot run here: install it or take another
-│       └── PlanMissingError       it only lacks a plan: build it
+│   ├── EngineUnavailableError   the requested backend cannot run here: install it or take another
+│   │   └── PlanMissingError       it only lacks a plan: build it
+│   ├── PlanRefusedError     TensorRT does not take a plan it made before: build it again
+│   └── CudaError            a GPU call failed: the process may have to be started again
 ├── VocabularyError          the class list is unusable: change it
 ├── BagError                 a recording cannot be read or written
 ├── EvaluationError          results cannot be computed, saved or read
+│   └── MissingExtraError    a library of the extra `evaluate` is not installed: install it
 └── TrainingError            training or building cannot go on with these inputs
 """
 
@@ -40,6 +46,10 @@ class ConfigError(SemlaError):
 
 class FrameError(SemlaError):
     """A camera frame is malformed; the stream goes on."""
+
+
+class FrameTooOldError(FrameError):
+    """A camera frame was older than `max_image_age_s` when its turn came."""
 
 
 class BundleError(SemlaError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import Field, dataclass, field
 from typing import Any, cast
 
@@ -75,19 +74,6 @@ class ParameterSpec:
         if not isinstance(value, (bool, int, float, str)):
             raise ConfigError(f"parameter {self.name!r}: unsupported value {value!r}")
         return value
-
-
-def parameter_table(parameters: Iterable[ParameterSpec]) -> str:
-    """Return the parameters as a Markdown table; the README holds a copy."""
-    rows = ["| parameter | default | range | set | meaning |", "| --- | --- | --- | --- | --- |"]
-    for spec in parameters:
-        low, high = ("" if v is None else f"{v:g}" for v in (spec.minimum, spec.maximum))
-        unit = f" {spec.unit}" if spec.unit else ""
-        allowed = ", ".join(f"`{c}`" for c in spec.choices)
-        allowed = allowed or (f"{low} to {high}{unit}" if low else "")
-        shown = f"`{spec.default}`{unit}" if spec.default != "" else "empty"
-        rows.append(f"| `{spec.name}` | {shown} | {allowed} | {spec.when} | {spec.doc} |")
-    return "\n".join(rows)
 
 
 def parameter(

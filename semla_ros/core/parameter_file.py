@@ -1,4 +1,4 @@
-"""The ROS parameter file that holds every default: `config/drive.yaml` is this text.
+"""Every parameter as text: the ROS parameter file `config/drive.yaml`, the README's table.
 
 python -m semla_ros.core.parameter_file > config/drive.yaml
 """
@@ -27,6 +27,19 @@ _HEAD = """\
 def parameter_file() -> str:
     """Return the YAML text: each parameter with its doc, range, and when it can be set."""
     return _HEAD + "".join(_entry(spec) for spec in PARAMETERS.values())
+
+
+def parameter_table() -> str:
+    """Return every parameter as a Markdown table; the README holds a copy."""
+    rows = ["| parameter | default | range | set | meaning |", "| --- | --- | --- | --- | --- |"]
+    for spec in PARAMETERS.values():
+        low, high = ("" if v is None else f"{v:g}" for v in (spec.minimum, spec.maximum))
+        unit = f" {spec.unit}" if spec.unit else ""
+        allowed = ", ".join(f"`{c}`" for c in spec.choices)
+        allowed = allowed or (f"{low} to {high}{unit}" if low else "")
+        shown = f"`{spec.default}`{unit}" if spec.default != "" else "empty"
+        rows.append(f"| `{spec.name}` | {shown} | {allowed} | {spec.when} | {spec.doc} |")
+    return "\n".join(rows)
 
 
 def _entry(spec: ParameterSpec) -> str:

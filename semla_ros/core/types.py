@@ -24,6 +24,9 @@ BASE = "base"
 
 UNLABELED_NAME = "unlabeled"
 
+UNSUPPORTED = " (unsupported)"
+"""Added to a class's name in the planner's mask where the library does not cover the scene."""
+
 MIN_DISTANCE = 1e-6
 """Distances are clamped to this, so that 1/d stays finite."""
 

@@ -12,7 +12,7 @@ from semla_ros.bundle.onnx_session import ORT_ERRORS, open_session
 from semla_ros.core.engines import BF16, F16, F32
 from semla_ros.core.errors import EngineError, EngineUnavailableError
 from semla_ros.core.types import Float32Array
-from semla_ros.engine.golden import relative_error, verdict
+from semla_ros.engine.golden import relative_error, require_within, verdict
 
 BOUNDS: Mapping[str, float] = {F32: 1e-3, F16: 5e-3, BF16: 2e-2}
 """Largest ||embedding - reference|| / ||reference|| of each precision.
@@ -31,8 +31,8 @@ Run = Callable[[Float32Array], Float32Array]
 
 def require_embeddings(
     run: Run, bundle: ModelBundle, *, engine: str, precision: str, identity: str
-) -> float:
-    """Return the largest relative error of `run` over fixed images, once it is within bounds.
+) -> None:
+    """Return if `run` embeds fixed images within the bounds.
 
     Args:
         run: Embeds with the navigator of `bundle`.
@@ -47,13 +47,13 @@ def require_embeddings(
     error = verdict(
         bundle, f"navigator {engine} {identity}", lambda: _measured(run, bundle, engine=engine)
     )
-    if not error <= BOUNDS[precision]:
-        raise EngineUnavailableError(
-            f"navigator {engine!r}: expected embeddings within {BOUNDS[precision]:g} of ONNX "
-            f"Runtime's in {precision}, got a relative error of {error:.3g}: take "
-            "navigator_engine 'onnx'"
-        )
-    return error
+    require_within(
+        BOUNDS[precision],
+        error,
+        who=f"navigator {engine!r}",
+        what=f"embeddings in {precision}",
+        remedy="take navigator_engine 'onnx'",
+    )
 
 
 def _measured(run: Run, bundle: ModelBundle, *, engine: str) -> float:

@@ -48,13 +48,27 @@ def require_golden(engine: SegmentationEngine, bundle: ModelBundle) -> float:
     facts = engine.facts
     name = f"{facts.name} {facts.precision} {facts.identity}"
     error = verdict(bundle, name, lambda: _measured(engine, bundle))
-    bound = BOUNDS[facts.precision]
+    require_within(
+        BOUNDS[facts.precision],
+        error,
+        who=f"engine {facts.name!r}",
+        what=f"logits in {facts.precision}",
+        remedy="take engine 'onnx'",
+    )
+    return error
+
+
+def require_within(bound: float, error: float, *, who: str, what: str, remedy: str) -> None:
+    """Return if the relative `error` of `who` is within `bound`.
+
+    Raises:
+        EngineUnavailableError: It is not, or is no number.
+    """
     if not error <= bound:
         raise EngineUnavailableError(
-            f"engine {facts.name!r}: expected logits within {bound:g} of ONNX Runtime's in "
-            f"{facts.precision}, got a relative error of {error:.3g}: take engine 'onnx'"
+            f"{who}: expected {what} within {bound:g} of ONNX Runtime's in f32, got a relative "
+            f"error of {error:.3g}: {remedy}"
         )
-    return error
 
 
 def verdict(bundle: ModelBundle, identity: str, measure: Callable[[], float]) -> float:

@@ -26,7 +26,6 @@ from semla_ros.engine import create_engine
 from semla_ros.engine.closed_text import open_text
 from semla_ros.engine.contract import SegmentationEngine
 from semla_ros.engine.text import TextFeatures
-from semla_ros.evaluation.analysis.rerun import bundle_library
 from semla_ros.evaluation.frozen_text import FirstMixText
 from semla_ros.evaluation.mixes import mix_of
 from semla_ros.evaluation.segment_files import SegmentedImage, write_results
@@ -40,7 +39,8 @@ from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.retrieval import retrieve
 from semla_ros.navigator.encoder import OnnxImageEncoder
 from semla_ros.navigator.navigator import Navigator
-from semla_ros.pipeline.settings import LiveSettings, bank_of
+from semla_ros.pipeline.library_view import bank_of
+from semla_ros.pipeline.settings import LiveSettings
 from semla_ros.pipeline.weight_set import make_weight_set
 
 AUTO = "auto"
@@ -183,7 +183,7 @@ class Segmenter:
         """
         bundle = open_bundle(request.bundle)
         spec = bundle.manifest.navigator
-        library = bundle_library(bundle)
+        library = AdapterLibrary.of(bundle)
         if request.mix == AUTO and spec is None:
             raise ConfigError(
                 f"bundle {bundle.manifest.name!r} has no navigator: give --mix none, uniform, "

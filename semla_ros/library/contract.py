@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from semla_ros.bundle import GraphWeight
 from semla_ros.core.errors import AdapterError
-from semla_ros.core.files.signature import TrustedKeys
 from semla_ros.core.types import LoraAdapter
 from semla_ros.library.compatibility import check_adapter, check_statistics, with_layer_names
 from semla_ros.library.seal import ACCEPT, REFUSE, SEAL_FILE
 from semla_ros.library.statistics import DomainStatistics, read_statistics
 from semla_ros.library.storage import inspect_adapter, read_adapter
+
+if TYPE_CHECKING:
+    from semla_ros.core.files.signature import TrustedKeys
 
 
 @dataclass(frozen=True, slots=True)

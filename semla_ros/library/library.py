@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from semla_ros.bundle import GraphWeight
+from semla_ros.bundle import GraphWeight, ModelBundle
 from semla_ros.core.errors import AdapterError, LibraryError
-from semla_ros.core.files.signature import TrustedKeys
 from semla_ros.core.types import Float64Array, LoraAdapter
 from semla_ros.library.contract import LibraryContract
 from semla_ros.library.memory import DEFAULT_BYTES, AdapterMemory
@@ -21,6 +21,9 @@ from semla_ros.library.seal import ACCEPT, SEAL_FILE, TENSOR_FILE
 from semla_ros.library.spread import PooledSpread, StatisticsStore
 from semla_ros.library.statistics import DomainStatistics
 from semla_ros.library.unchanged import Stamp, stamp_of
+
+if TYPE_CHECKING:
+    from semla_ros.core.files.signature import TrustedKeys
 
 __all__ = ["AdapterLibrary", "LibraryContract"]
 
@@ -112,6 +115,34 @@ class AdapterLibrary:
             base_names=tuple(base_names),
         )
         return cls(root, contract, memory_bytes=memory_bytes)
+
+    @classmethod
+    def of(
+        cls,
+        bundle: ModelBundle,
+        *,
+        root: Path | None = None,
+        memory_bytes: int = DEFAULT_BYTES,
+        unsealed: str = ACCEPT,
+        trusted: TrustedKeys | None = None,
+    ) -> AdapterLibrary:
+        """Return the library of `bundle`; `root` is another folder for it, the rest as in `open`.
+
+        Raises:
+            LibraryError: No such folder.
+        """
+        manifest, navigator = bundle.manifest, bundle.manifest.navigator
+        return cls.open(
+            bundle.library if root is None else root,
+            layers=manifest.layers,
+            base_model=manifest.base_model,
+            encoder=navigator.identity if navigator else None,
+            dim=navigator.dim if navigator else None,
+            memory_bytes=memory_bytes,
+            unsealed=unsealed,
+            trusted=trusted,
+            base_names=manifest.base_names,
+        )
 
     @property
     def statistics(self) -> Mapping[str, DomainStatistics]:

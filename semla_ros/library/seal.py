@@ -12,9 +12,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from semla_ros.core.errors import AdapterError
-from semla_ros.core.files.signature import Signer, TrustedKeys
+
+if TYPE_CHECKING:
+    from semla_ros.core.files.signature import Signer, TrustedKeys
 
 SEAL_FILE = "SHA256SUMS"
 ACCEPT, REFUSE = "accept", "refuse"

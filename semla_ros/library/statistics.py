@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +15,12 @@ import numpy.typing as npt
 from semla_ros.core.errors import AdapterError, SemlaError
 from semla_ros.core.files.lfs_pointer import lfs_remedy
 from semla_ros.core.files.npz_file import ArrayInfo, read_arrays
-from semla_ros.core.files.signature import TrustedKeys
 from semla_ros.core.novelty import EmbeddingSample
 from semla_ros.core.types import Float32Array, Float64Array
 from semla_ros.library.seal import STATISTICS_ENDING, read_seal, read_sealed
+
+if TYPE_CHECKING:
+    from semla_ros.core.files.signature import TrustedKeys
 
 CENTROID_KEY = "train_average_embedding"
 MAX_DIM = 4096

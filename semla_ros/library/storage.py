@@ -12,9 +12,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from semla_ros.core.errors import AdapterError
-from semla_ros.core.files.signature import TrustedKeys
 from semla_ros.core.types import BASE, Float32Array, LoraAdapter, LoraLayer
 from semla_ros.library.adapter_config import (
     PICKLE_FILE,
@@ -25,6 +25,9 @@ from semla_ros.library.adapter_config import (
 from semla_ros.library.seal import CONFIG_FILE, TENSOR_FILE, read_seal
 from semla_ros.library.statistics import statistics_path
 from semla_ros.library.tensor_file import Pairs, read_pairs, read_shapes
+
+if TYPE_CHECKING:
+    from semla_ros.core.files.signature import TrustedKeys
 
 _NAME = re.compile(r"\w[\w-]{0,127}")
 

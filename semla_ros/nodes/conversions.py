@@ -23,7 +23,6 @@ from vision_msgs.msg import LabelInfo, VisionClass
 from semla_ros import msg
 from semla_ros.core.answers import SUPPORT_LEVELS, SupportReading, SwapEvent
 from semla_ros.core.errors import FrameError
-from semla_ros.core.files.compressed_image import decode_compressed
 from semla_ros.core.files.image_codec import FULL_BITS, check_raw, decode_image
 from semla_ros.core.types import (
     UNLABELED_NAME,
@@ -86,6 +85,8 @@ def frame_from_compressed(
     Raises:
         FrameError: The image is damaged, too large or of another kind.
     """
+    from semla_ros.core.files.compressed_image import decode_compressed  # only such cameras
+
     rgb = decode_compressed(
         message.data, message.format, max_pixels=max_pixels, significant_bits=significant_bits
     )
@@ -185,10 +186,10 @@ def mix_state_message(
     )
 
 
-def stages_message(header: Header, stages_ms: Mapping[str, float]) -> DiagnosticArray:
-    """Return the durations of one frame's stages, one value for each."""
-    values = [KeyValue(key=name, value=f"{ms:.4f}") for name, ms in stages_ms.items()]
-    status = DiagnosticStatus(level=DiagnosticStatus.OK, name="stages_ms", values=values)
+def stages_message(header: Header, stages_s: Mapping[str, float]) -> DiagnosticArray:
+    """Return the durations of one frame's stages in s, one value for each."""
+    values = [KeyValue(key=name, value=f"{seconds:.7f}") for name, seconds in stages_s.items()]
+    status = DiagnosticStatus(level=DiagnosticStatus.OK, name="stages_s", values=values)
     return DiagnosticArray(header=header, status=[status])
 
 

@@ -11,12 +11,11 @@ from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-from semla_ros.engine.contract import BUILDING, EngineStatus
+from semla_ros.core.config import Config
+from semla_ros.engine.contract import BUILDING
 from semla_ros.nodes.statistics import FrameValues
-from semla_ros.nodes.transport_loss import LossReport
+from semla_ros.nodes.stream import StreamReport
 from semla_ros.nodes.verdicts import of_adapters, of_errors, of_losses
-from semla_ros.nodes.worker import WorkerReport
-from semla_ros.pipeline.clock import StampReport
 from semla_ros.pipeline.health import PipelineHealth
 
 SWAP_PATIENCE_S = 20.0
@@ -34,48 +33,22 @@ class Snapshot:
         state: Lifecycle state.
         problem: Why the node is not configured, empty otherwise.
         ignored: Unknown parameters, with the reason.
-        stale: The camera stalled.
-        stale_timeout_s: After how long that is.
-        publishers, incompatible: Publishers of the image topic; of these, seen with other QoS.
-        topic: The image topic, resolved.
-        backend: The engine that serves, empty if none.
-        precision, backend_reason: What it multiplies in; why it was taken.
-        engine: How it is, None without one.
-        mix: Identity of the active mix.
-        library: How many adapters serve.
-        losses: Images that never came.
-        worker: The worker's counters, None while there is none.
-        errors: Stage of the pipeline -> how often it failed.
-        health: What could keep the pipeline from adapting, None without one.
-        support_max_age_s: From which age on an observation supports nothing.
-        values: Numbers of the stream.
-        unsealed: Adapters that serve and whose bytes nobody has vouched for.
         surroundings: What is wrong around the node, see `Surroundings`.
+        config: Settings in force.
+        stream: How images come and are worked on; of nothing while the node is not active.
+        model: How the pipeline is; of nothing while the node is not configured.
+        values: Numbers of the stream.
     """
 
     node: str
     state: str
     problem: str
     ignored: Mapping[str, str]
-    stale: bool
-    stale_timeout_s: float
-    publishers: int
-    incompatible: int
-    topic: str
-    backend: str
-    precision: str
-    backend_reason: str
-    engine: EngineStatus | None
-    mix: str
-    library: int
-    losses: LossReport
-    worker: WorkerReport | None
-    errors: Mapping[str, int]
-    health: PipelineHealth | None
-    support_max_age_s: float
+    surroundings: Sequence[str]
+    config: Config
+    stream: StreamReport
+    model: PipelineHealth
     values: FrameValues = field(repr=False)
-    unsealed: Sequence[str] = ()
-    surroundings: Sequence[str] = ()
 
 
 def statuses(snapshot: Snapshot) -> list[DiagnosticStatus]:
@@ -113,29 +86,30 @@ def _node(now: Snapshot) -> DiagnosticStatus:
 
 
 def _image(now: Snapshot) -> DiagnosticStatus:
-    values, stamps = now.values, now.health.stamps if now.health else StampReport()
+    values, stream, stamps = now.values, now.stream, now.model.stamps
     level, message = DiagnosticStatus.OK, "receiving"
-    arriving = values.since_last_s is not None and values.since_last_s <= now.stale_timeout_s
+    timeout_s = now.config.stale_timeout_s
+    arriving = values.since_last_s is not None and values.since_last_s <= timeout_s
     if now.state != "active":
         message = "not active"
-    elif now.stale and arriving and not _hangs(now):
+    elif stream.stale and arriving and not _hangs(now):
         level = DiagnosticStatus.ERROR
-        message = f"images arrive on {now.topic}, none was usable for {now.stale_timeout_s:g} s"
-    elif now.stale and not arriving:
+        message = f"images arrive on {stream.topic}, none was usable for {timeout_s:g} s"
+    elif stream.stale and not arriving:
         seen = "no image yet" if values.since_last_s is None else "no image"
         level = DiagnosticStatus.ERROR
         message = (
-            f"{seen} for over {now.stale_timeout_s:g} s on {now.topic} "
-            f"(publishers: {now.publishers}, incompatible QoS: {now.incompatible})"
+            f"{seen} for over {timeout_s:g} s on {stream.topic} "
+            f"(publishers: {stream.publishers}, incompatible QoS: {stream.incompatible})"
         )
     elif values.since_last_s is None:
-        level, message = DiagnosticStatus.WARN, f"waiting for the first image on {now.topic}"
+        level, message = DiagnosticStatus.WARN, f"waiting for the first image on {stream.topic}"
     elif stamps.unusable:
         level, message = DiagnosticStatus.WARN, f"{stamps.unusable}: arrival time is used"
-    lossy = of_losses(now.losses)
+    lossy = of_losses(stream.losses)
     if now.state == "active" and lossy:
         level, message = max(level, DiagnosticStatus.WARN), f"{message}; {lossy}"
-    worker = now.worker
+    worker = stream.worker
     return _status(
         now,
         "image",
@@ -144,13 +118,13 @@ def _image(now: Snapshot) -> DiagnosticStatus:
         {
             "image_rate_hz": f"{values.rate_hz:.2f}",
             "since_last_image_s": _number(values.since_last_s),
-            "image_age_p50_ms": _number(values.age_p50_ms),
-            "image_age_p95_ms": _number(values.age_p95_ms),
+            "image_age_p50_s": _number(values.age_p50_s, digits=4),
+            "image_age_p95_s": _number(values.age_p95_s, digits=4),
             "dropped": worker.dropped if worker else 0,
-            "lost_in_transport": now.losses.lost,
-            "lost_share": f"{now.losses.share:.3f}",
-            "publishers": now.publishers,
-            "incompatible_publishers": now.incompatible,
+            "lost_in_transport": stream.losses.lost,
+            "lost_share": f"{stream.losses.share:.3f}",
+            "publishers": stream.publishers,
+            "incompatible_publishers": stream.incompatible,
             "stamps": "arrival" if stamps.unusable else "header",
             "stamps_late": stamps.late,
             "stamps_doubtful": stamps.doubtful,
@@ -161,7 +135,8 @@ def _image(now: Snapshot) -> DiagnosticStatus:
 
 
 def _inference(now: Snapshot) -> DiagnosticStatus:
-    worker, values = now.worker, now.values
+    worker, values, model = now.stream.worker, now.values, now.model
+    engine = model.engine
     level, message = _engine(now)
     if worker and (verdict := of_errors(worker)):
         level, message = verdict
@@ -172,24 +147,24 @@ def _inference(now: Snapshot) -> DiagnosticStatus:
             "than stale_timeout_s; restart the node if it stays so"
         )
     counts = {f"errors.{kind}": n for kind, n in sorted(worker.errors.items())} if worker else {}
-    counts |= {f"stage_errors.{stage}": n for stage, n in sorted(now.errors.items())}
+    counts |= {f"stage_errors.{stage}": n for stage, n in sorted(model.errors.items())}
     return _status(
         now,
         "inference",
         level,
         message,
         {
-            "backend": now.backend,
-            "precision": now.precision,
-            "backend_reason": now.backend_reason,
-            "engine_state": now.engine.state if now.engine else "",
-            "engine_detail": now.engine.detail if now.engine else "",
+            "backend": engine.serving if engine else "",
+            "precision": model.precision,
+            "backend_reason": model.engine_reason,
+            "engine_state": engine.state if engine else "",
+            "engine_detail": engine.detail if engine else "",
             "frames": worker.processed if worker else 0,
             "recent_frames": worker.recent if worker else 0,
             "recent_errors": worker.recent_errors if worker else 0,
             "busy_s": _number(worker.busy_s) if worker else "",
-            "processing_p50_ms": _number(values.processing_p50_ms),
-            "processing_p95_ms": _number(values.processing_p95_ms),
+            "processing_p50_s": _number(values.processing_p50_s, digits=4),
+            "processing_p95_s": _number(values.processing_p95_s, digits=4),
             "last_error": worker.last_error if worker else "",
             **counts,
         },
@@ -198,40 +173,44 @@ def _inference(now: Snapshot) -> DiagnosticStatus:
 
 def _hangs(now: Snapshot) -> bool:
     """Return whether the frame in hand takes longer than the camera may be silent."""
-    return now.worker is not None and now.worker.busy_s > now.stale_timeout_s
+    worker = now.stream.worker
+    return worker is not None and worker.busy_s > now.config.stale_timeout_s
 
 
 def _engine(now: Snapshot) -> tuple[bytes, str]:
     """Return level and message of the engine alone."""
-    engine = now.engine
+    engine = now.model.engine
     if engine is None:
         return DiagnosticStatus.OK, "no engine"
     if engine.state == BUILDING:
         return DiagnosticStatus.WARN, f"building, {engine.serving} serves: {engine.detail}"
-    return DiagnosticStatus.OK, now.backend
+    return DiagnosticStatus.OK, engine.serving
 
 
 def _adapters(now: Snapshot) -> DiagnosticStatus:
-    level, message = of_adapters(now.mix, now.health, swap_error=now.values.last_swap_error)
-    pending_s = now.health.swap_pending_s if now.health else 0.0
-    if pending_s > SWAP_PATIENCE_S:
+    model = now.model
+    level, message = of_adapters(model, swap_error=now.values.last_swap_error)
+    if model.swap_pending_s > SWAP_PATIENCE_S:
         level = DiagnosticStatus.ERROR
-        message = f"one swap has been under way for {pending_s:.0f} s: {now.mix} serves meanwhile"
+        message = (
+            f"one swap has been under way for {model.swap_pending_s:.0f} s: {model.mix} serves "
+            "meanwhile"
+        )
     return _status(
         now,
         "adapters",
         level,
         message,
         {
-            "mix": now.mix,
-            "adapters": now.library,
-            "unusable": len(now.health.unusable) if now.health else 0,
-            "unsealed": f"{len(now.unsealed)} {', '.join(now.unsealed)}".strip(),
-            "unusable_retried": ",".join(now.health.retried) if now.health else "",
-            "unknown_excluded": ",".join(now.health.unknown_excluded) if now.health else "",
+            "mix": model.mix,
+            "adapters": model.adapters,
+            "unusable": len(model.unusable),
+            "unsealed": f"{len(model.unsealed)} {', '.join(model.unsealed)}".strip(),
+            "unusable_retried": ",".join(model.retried),
+            "unknown_excluded": ",".join(model.unknown_excluded),
             "swaps": now.values.swaps,
             "failed_swaps": now.values.failed_swaps,
-            "swap_pending_s": _number(pending_s),
+            "swap_pending_s": _number(model.swap_pending_s),
         },
     )
 
@@ -243,25 +222,25 @@ def _support(now: Snapshot) -> DiagnosticStatus:
         "STALE": DiagnosticStatus.STALE,
     }
     message = name = now.values.level or "unknown"
-    level, health = levels.get(name, DiagnosticStatus.OK), now.health
-    if health is not None and health.navigator_pending_s > now.support_max_age_s:
+    level, model = levels.get(name, DiagnosticStatus.OK), now.model
+    if model.navigator_pending_s > now.config.support_max_age_s:
         level = DiagnosticStatus.ERROR
         message = (
-            f"{name}: the navigator has been at one frame for {health.navigator_pending_s:.1f} s: "
+            f"{name}: the navigator has been at one frame for {model.navigator_pending_s:.1f} s: "
             "it hangs, or needs a larger support_max_age_s; restart the node if it stays so"
         )
-    elif health is not None and health.navigator_error:
+    elif model.navigator_error:
         level = max(level, DiagnosticStatus.WARN)
         if name in ("STALE", "unknown"):
             level = DiagnosticStatus.ERROR
-        message = f"{name}: the navigator fails: {health.navigator_error}"
-    elif health is not None and health.no_alarm:
-        level, message = max(level, DiagnosticStatus.WARN), f"{name}; {health.no_alarm}"
+        message = f"{name}: the navigator fails: {model.navigator_error}"
+    elif model.no_alarm:
+        level, message = max(level, DiagnosticStatus.WARN), f"{name}; {model.no_alarm}"
     facts = {
         "level": name,
         "smoothed_score": _number(now.values.score),
         "age_s": _number(now.values.support_age_s),
-        "navigator_pending_s": _number(health.navigator_pending_s if health else None),
+        "navigator_pending_s": _number(model.navigator_pending_s),
     }
     return _status(now, "support", level, message, facts)
 
@@ -287,5 +266,5 @@ def resident_bytes() -> float:
     return pages * float(_PAGE_BYTES)
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None or math.isnan(value) else f"{value:.2f}"
+def _number(value: float | None, *, digits: int = 2) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.{digits}f}"

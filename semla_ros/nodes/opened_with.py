@@ -6,8 +6,8 @@ from rclpy.node import Node
 
 from semla_ros.core.config import Config
 from semla_ros.core.errors import ConfigError
+from semla_ros.core.live_parameters import not_live, with_live_of
 from semla_ros.nodes.parameters import NodeParameters
-from semla_ros.pipeline.settings import not_live, with_live_of
 
 
 class OpenedWith:

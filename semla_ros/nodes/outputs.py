@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import cv2
-import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import QoSProfile
@@ -16,16 +14,40 @@ from std_msgs.msg import Float64, Header
 from vision_msgs.msg import LabelInfo
 
 from semla_ros.core.answers import SegmentationResult, SupportReading, SwapEvent
-from semla_ros.core.types import AdapterMix, DomainEstimate, Frame, UInt8Array, Vocabulary
+from semla_ros.core.timing import now_ms
+from semla_ros.core.types import AdapterMix, DomainEstimate, Frame, Vocabulary
 from semla_ros.core.viz.legend import legend
-from semla_ros.core.viz.overlay import colorize, lut_of, overlay
-from semla_ros.core.viz.status import status
 from semla_ros.engine.contract import EngineStatus
 from semla_ros.msg import AdapterSwap, EngineState, MixState, SupportScore
 from semla_ros.nodes import conversions, qos
 from semla_ros.nodes.planner import planner_label_info, planner_labels
+from semla_ros.pipeline import AdaptivePipeline
 
-_DEBUG = ("processing_time_ms", "cyclic_time_ms", "pipeline_latency_ms")
+_DEBUG = ("processing_time_s", "cyclic_time_s", "pipeline_latency_s")
+
+REPEAT_MS = 5000.0
+"""How often class list and engine are repeated, for recordings that start late."""
+
+
+class _Told:
+    """What was announced last: it is due again when it changed, or `repeat_ms` afterwards."""
+
+    def __init__(self, repeat_ms: float) -> None:
+        self._repeat_ms = repeat_ms
+        self._told: object = None
+        self._when_ms = 0.0
+
+    def forget(self) -> None:
+        """Make whatever comes next due."""
+        self._told = None
+
+    def due(self, value: object) -> bool:
+        """Return whether `value` is to be announced now; it then counts as announced."""
+        now = now_ms()
+        if value == self._told and now - self._when_ms <= self._repeat_ms:
+            return False
+        self._told, self._when_ms = value, now
+        return True
 
 
 class Outputs:
@@ -54,40 +76,43 @@ class Outputs:
         }
         self._stages = self._publisher(DiagnosticArray, "~/debug/stages", qos.output_qos())
         self._vocabulary: Vocabulary | None = None
-        self._lut: UInt8Array = np.zeros((1, 3), np.uint8)
-        self._told_mix: tuple[str, int] | None = None
-        self._told_engine: EngineStatus | None = None
+        self._told_classes, self._told_engine = _Told(REPEAT_MS), _Told(REPEAT_MS)
+        self._told_mix = _Told(math.inf)
 
-    def announce(self, vocabulary: Vocabulary, header: Header, *, again: bool = False) -> None:
-        """Publish the class list if it changed, or `again`; the legend only if it changed."""
-        same = self._vocabulary is not None and vocabulary.names == self._vocabulary.names
-        if not same:
-            self._vocabulary, self._lut = vocabulary, lut_of(vocabulary)
+    def forget(self) -> None:
+        """Publish everything that is announced anew, whether or not it changed."""
+        for each in (self._told_classes, self._told_mix, self._told_engine):
+            each.forget()
+
+    def announce(self, vocabulary: Vocabulary, header: Header) -> None:
+        """Publish the class list if it changed, and every so often; the legend if it changed."""
+        if self._vocabulary is None or vocabulary.names != self._vocabulary.names:
+            self._vocabulary = vocabulary
             picture = legend(vocabulary)
             self._legend.publish(conversions.image_message(header, picture, "rgb8"))
-        if again or not same:
+        if self._told_classes.due(vocabulary.names):
             self._label_info.publish(conversions.label_info_message(header, vocabulary))
             self._planner_info.publish(planner_label_info(header, vocabulary))
 
     def announce_mix(
         self,
-        mix: AdapterMix,
+        pipeline: AdaptivePipeline,
         estimate: DomainEstimate | None,
         header: Header,
         *,
-        state: int,
         since_ns: int,
-        again: bool = False,
     ) -> None:
-        """Publish what serves if mix or state changed, or `again`."""
-        key = (mix.identity, state)
-        if again or key != self._told_mix:
-            self._told_mix = key
-            self._mix.publish(
-                conversions.mix_state_message(
-                    header, mix, estimate, state=state, since_ns=since_ns
-                )
+        """Publish what serves, and whether it was chosen by hand, if one of them changed."""
+        mix, state = pipeline.active, MixState.FOLLOWING
+        if pipeline.busy:
+            state = MixState.SWAPPING
+        elif pipeline.pinned is not None:
+            state = MixState.PINNED
+        if self._told_mix.due((mix.identity, state)):
+            message = conversions.mix_state_message(
+                header, mix, estimate, state=state, since_ns=since_ns
             )
+            self._mix.publish(message)
 
     def publish(
         self, header: Header, frame: Frame, result: SegmentationResult, *, alpha: float
@@ -100,22 +125,27 @@ class Outputs:
             self._confidence.publish(conversions.image_message(header, result.confidence, "mono8"))
         if result.support is not None:
             self._support.publish(conversions.support_message(header, result.support, result.mix))
+        if self._planner_mask.get_subscription_count():
+            labels = planner_labels(result.labels, result.vocabulary, result.support)
+            self._planner_mask.publish(conversions.mask_message(header, labels))
         if self._overlay.get_subscription_count():
-            picture = self._picture(frame, result, alpha)
-            self._overlay.publish(conversions.image_message(header, picture, "rgb8"))
-        self._publish_views(header, result)
+            from semla_ros.nodes.views import overlay_view
+
+            self._overlay.publish(overlay_view(header, frame, result, alpha))
+        if self._mask_color.get_subscription_count():
+            from semla_ros.nodes.views import color_view
+
+            self._mask_color.publish(color_view(header, result))
+        self._publish_status(header, result.mix, result.support)
 
     def publish_swap(self, event: SwapEvent, *, frame_id: str) -> None:
         """Publish one attempt to change the adapters."""
         header = Header(stamp=conversions.time_message(event.stamp_ns), frame_id=frame_id)
         self._swap.publish(conversions.swap_message(header, event))
 
-    def announce_engine(
-        self, status: EngineStatus, header: Header, *, again: bool = False
-    ) -> None:
-        """Publish which engine serves and how it is, if that changed, or `again`."""
-        if again or status != self._told_engine:
-            self._told_engine = status
+    def announce_engine(self, status: EngineStatus, header: Header) -> None:
+        """Publish which engine serves and how it is, if that changed, and every so often."""
+        if self._told_engine.due(status):
             engine, state, detail = status.serving, status.state, status.detail
             self._engine.publish(
                 EngineState(header=header, engine=engine, state=state, detail=detail)
@@ -127,17 +157,31 @@ class Outputs:
         self._support.publish(conversions.support_message(header, stale, mix))
         self._publish_status(header, mix, stale)
 
-    def publish_debug(self, **values_ms: float | None) -> None:
-        """Publish durations under `~/debug/<name>`, those that are known and listened to."""
-        for name, value in values_ms.items():
+    def publish_debug(self, **values_s: float | None) -> None:
+        """Publish durations in s under `~/debug/<name>`, those that are known and listened to."""
+        for name, value in values_s.items():
             publisher = self._debug[name]
             if value is not None and publisher.get_subscription_count():
                 publisher.publish(Float64(data=float(value)))
 
-    def publish_stages(self, header: Header, stages_ms: Mapping[str, float]) -> None:
-        """Publish where the time of one frame went, under its header, if anybody listens."""
+    def publish_stages(
+        self,
+        header: Header,
+        *,
+        ages_s: Mapping[str, float | None],
+        stages_ms: Mapping[str, float],
+    ) -> None:
+        """Publish where the time of one frame went, under its header, if anybody listens.
+
+        Args:
+            header: Of the frame.
+            ages_s: Its age at some points of the way, None where that is not known.
+            stages_ms: How long its stages took.
+        """
         if self._stages.get_subscription_count():
-            self._stages.publish(conversions.stages_message(header, stages_ms))
+            known = {name: age_s for name, age_s in ages_s.items() if age_s is not None}
+            took = {name: ms * 1e-3 for name, ms in stages_ms.items()}
+            self._stages.publish(conversions.stages_message(header, {**known, **took}))
 
     def destroy(self) -> None:
         """Remove all publishers."""
@@ -145,28 +189,13 @@ class Outputs:
             self._node.destroy_lifecycle_publisher(each)
         self._all.clear()
 
-    def _publish_views(self, header: Header, result: SegmentationResult) -> None:
-        if self._mask_color.get_subscription_count():
-            picture = colorize(result.labels, self._lut)
-            self._mask_color.publish(conversions.image_message(header, picture, "rgb8"))
-        if self._planner_mask.get_subscription_count():
-            labels = planner_labels(result.labels, result.vocabulary, result.support)
-            self._planner_mask.publish(conversions.mask_message(header, labels))
-        self._publish_status(header, result.mix, result.support)
-
     def _publish_status(
         self, header: Header, mix: AdapterMix, support: SupportReading | None
     ) -> None:
         if self._status.get_subscription_count():
-            picture = status(mix, support)
-            self._status.publish(conversions.image_message(header, picture, "rgb8"))
+            from semla_ros.nodes.views import status_view
 
-    def _picture(self, frame: Frame, result: SegmentationResult, alpha: float) -> UInt8Array:
-        height, width = result.labels.shape
-        rgb = frame.rgb
-        if rgb.shape[:2] != (height, width):  # output_size: model
-            rgb = np.asarray(cv2.resize(rgb, (width, height)), np.uint8)
-        return overlay(rgb, result.labels, self._lut, alpha=alpha)
+            self._status.publish(status_view(header, mix, support))
 
     def _publisher(
         self, kind: type[Any], name: str, profile: QoSProfile

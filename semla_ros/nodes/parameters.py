@@ -16,6 +16,7 @@ from rcl_interfaces.msg import (
     ParameterDescriptor,
     SetParametersResult,
 )
+from rclpy.exceptions import ParameterNotDeclaredException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -92,7 +93,7 @@ class NodeParameters:
         self._autostart = self._declare_autostart(given.get(AUTOSTART))
         self._values = {s.name: self._declare(s, given.get(s.name)) for s in PARAMETERS.values()}
         self.config = self._initial()
-        node.add_pre_set_parameters_callback(_widen)
+        node.add_pre_set_parameters_callback(self._prepare)
         node.add_on_set_parameters_callback(self._accept)
 
     @property
@@ -127,6 +128,15 @@ class NodeParameters:
         except ConfigError as error:  # each is right, together they are not
             self.problems[COMBINATION] = str(error)
             return Config()
+
+    def _prepare(self, parameters: list[Parameter[Any]]) -> list[Parameter[Any]]:
+        """Refuse unknown names as at the start, and widen whole numbers."""
+        unknown = [p.name for p in parameters if not self._node.has_parameter(p.name)]
+        if reasons := unknown_overrides(unknown):
+            error = ParameterNotDeclaredException(unknown)
+            error.args = ("; ".join(reasons.values()),)  # rclpy's services answer with it
+            raise error
+        return _widen(parameters)
 
     def _accept(self, parameters: list[Parameter[Any]]) -> SetParametersResult:
         """Check and apply in one step, so that a value which is shown is always in force."""

@@ -12,9 +12,8 @@ from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo, VisionClass
 
 from semla_ros.core.answers import SupportReading
-from semla_ros.core.types import LabelArray, Vocabulary
+from semla_ros.core.types import UNSUPPORTED, LabelArray, Vocabulary
 from semla_ros.nodes.conversions import label_info_message
-from semla_ros.nodes.nav2_costmap import UNSUPPORTED
 
 MAX_MONO8_CLASSES = 127
 """Longest class list whose planner mask is mono8, which costmap layers want."""

@@ -35,10 +35,10 @@ from semla_ros.nodes.ros_logging import attach, detach
 from semla_ros.nodes.services import OrderServices
 from semla_ros.nodes.signals import ros_process, spin_until
 from semla_ros.nodes.statistics import FrameStatistics
-from semla_ros.nodes.stream import FrameStream
+from semla_ros.nodes.stream import FrameStream, StreamReport
 from semla_ros.nodes.surroundings import Surroundings
-from semla_ros.nodes.transport_loss import LossReport
 from semla_ros.pipeline import AdaptivePipeline, build_pipeline
+from semla_ros.pipeline.health import PipelineHealth
 
 _log = logging.getLogger("semla_ros.nodes.segmenter_node")  # also when run as __main__
 
@@ -195,7 +195,7 @@ class SegmenterNode(LifecycleNode):
             self, self._pipeline, self._outputs, self._statistics, lambda: self._settings.config
         )
         self._orders.serve(self._pipeline)
-        _log.info("segmenting %s", self._stream.topic)
+        _log.info("segmenting %s", self._stream.camera.topic)
 
     def _halt(self) -> None:
         self._orders.refuse()
@@ -234,30 +234,15 @@ class SegmenterNode(LifecycleNode):
                 _log.exception("unexpected error in the periodic check")
 
     def _snapshot(self) -> Snapshot:
-        stream, pipeline = self._stream, self._pipeline
         return Snapshot(
             node=self.get_fully_qualified_name(),
             state=self.state,
             problem=self._problem,
             ignored=self._settings.ignored,
-            stale=stream is not None and stream.stale,
-            stale_timeout_s=self._settings.config.stale_timeout_s,
-            publishers=stream.publishers() if stream else 0,
-            incompatible=stream.incompatible if stream else 0,
-            topic=stream.topic if stream else "",
-            backend=pipeline.engine.status.serving if pipeline else "",
-            precision=pipeline.engine.facts.precision if pipeline else "",
-            backend_reason=pipeline.engine.facts.reason if pipeline else "",
-            engine=pipeline.engine.status if pipeline else None,
-            mix=pipeline.active.identity if pipeline else "",
-            library=len(pipeline.library.names) if pipeline else 0,
-            unsealed=pipeline.library.unsealed if pipeline else (),
             surroundings=self._surroundings.look(),
-            losses=stream.losses.report() if stream else LossReport(),
-            worker=stream.report() if stream else None,
-            errors=dict(pipeline.errors) if pipeline else {},
-            health=pipeline.health if pipeline else None,
-            support_max_age_s=self._settings.config.support_max_age_s,
+            config=self._settings.config,
+            stream=self._stream.report() if self._stream else StreamReport(),
+            model=self._pipeline.health if self._pipeline else PipelineHealth(),
             values=self._statistics.values(),
         )
 

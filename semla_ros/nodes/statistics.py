@@ -29,8 +29,8 @@ class FrameValues:
     Attributes:
         rate_hz: Arrivals per second over the window.
         since_last_s: Since the last arrival, None if none came.
-        processing_p50_ms, processing_p95_ms: From taking a frame to its mask being published.
-        age_p50_ms, age_p95_ms: Capture stamp to publication, by the node's clock.
+        processing_p50_s, processing_p95_s: From taking a frame to its mask being published.
+        age_p50_s, age_p95_s: Capture stamp to publication, by the node's clock.
         swaps, failed_swaps: Changes of the adapters.
         last_swap_error: Why the newest one failed, for `TOLD_MS`; empty once one succeeds.
         level, score: Newest support level and smoothed score.
@@ -39,10 +39,10 @@ class FrameValues:
 
     rate_hz: float
     since_last_s: float | None
-    processing_p50_ms: float
-    processing_p95_ms: float
-    age_p50_ms: float
-    age_p95_ms: float
+    processing_p50_s: float
+    processing_p95_s: float
+    age_p50_s: float
+    age_p95_s: float
     swaps: int
     failed_swaps: int
     last_swap_error: str
@@ -72,13 +72,13 @@ class FrameStatistics:
             self._arrivals.append(now_ms())
 
     def segmented(
-        self, result: SegmentationResult, *, processing_ms: float, age_ms: float | None
+        self, result: SegmentationResult, *, processing_s: float, age_s: float | None
     ) -> None:
-        """Record a published result; `age_ms` is None where the clocks cannot tell."""
+        """Record a published result; `age_s` is None where the clocks cannot tell."""
         with self._lock:
-            self._processing.append(processing_ms)
-            if age_ms is not None:
-                self._ages.append(age_ms)
+            self._processing.append(processing_s)
+            if age_s is not None:
+                self._ages.append(age_s)
             if result.support is not None:
                 self._level, self._score = result.support.level, result.support.smoothed
                 self._support_age_s = result.support.age_s
@@ -107,10 +107,10 @@ class FrameStatistics:
             return FrameValues(
                 rate_hz=(len(self._arrivals) - 1) / (span * 1e-3) if span > 0 else 0.0,
                 since_last_s=(now - self._arrivals[-1]) * 1e-3 if self._arrivals else None,
-                processing_p50_ms=percentile(self._processing, 50),
-                processing_p95_ms=percentile(self._processing, 95),
-                age_p50_ms=percentile(self._ages, 50),
-                age_p95_ms=percentile(self._ages, 95),
+                processing_p50_s=percentile(self._processing, 50),
+                processing_p95_s=percentile(self._processing, 95),
+                age_p50_s=percentile(self._ages, 50),
+                age_p95_s=percentile(self._ages, 95),
                 swaps=self._swaps,
                 failed_swaps=self._failed_swaps,
                 last_swap_error=self._last_swap_error if told else "",

@@ -48,22 +48,21 @@ def of_losses(losses: LossReport) -> str:
     )
 
 
-def of_adapters(mix: str, health: PipelineHealth | None, *, swap_error: str) -> tuple[bytes, str]:
+def of_adapters(model: PipelineHealth, *, swap_error: str) -> tuple[bytes, str]:
     """Return level and message of the adapters: everything that is wrong with them, else the mix.
 
     Args:
-        mix: Identity of the mix that serves.
-        health: The pipeline's, None without one.
+        model: How the pipeline is.
         swap_error: Why the newest swap failed, empty if it did not.
     """
     wrong = []
-    if health is not None and health.unusable:
-        wrong.append(f"unusable: {by_reason(health.unusable)}")
-    if health is not None and health.unknown_excluded:
-        names = ", ".join(health.unknown_excluded)
+    if model.unusable:
+        wrong.append(f"unusable: {by_reason(model.unusable)}")
+    if model.unknown_excluded:
+        names = ", ".join(model.unknown_excluded)
         wrong.append(f"excluded and not in the library: {names}: correct `exclude`")
     if swap_error:
         wrong.append(f"swap failed: {swap_error}")
     if not wrong:
-        return DiagnosticStatus.OK, mix or "none"
+        return DiagnosticStatus.OK, model.mix or "none"
     return DiagnosticStatus.WARN, " | ".join(wrong)

@@ -8,14 +8,16 @@ from functools import partial
 
 from semla_ros.core.answers import SupportReading
 from semla_ros.core.errors import EmptyLibraryError
+from semla_ros.core.live_parameters import same_policy
 from semla_ros.core.types import AdapterMix, DomainEstimate, Frame
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.retrieval import retrieve
 from semla_ros.navigator.swap_policy import SWAP_POLICIES
 from semla_ros.pipeline.clock import FrameClock, Instant, StampReport
 from semla_ros.pipeline.faults import FaultCounter
+from semla_ros.pipeline.library_view import LibraryView
 from semla_ros.pipeline.observer import Observer
-from semla_ros.pipeline.settings import LibraryView, LiveSettings, same_policy
+from semla_ros.pipeline.settings import LiveSettings
 from semla_ros.pipeline.unknown import UnknownWatch
 
 _NS_TO_MS = 1e-6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 
 from semla_ros.bundle import ModelBundle
@@ -26,8 +26,9 @@ from semla_ros.pipeline.changes import LiveChanges
 from semla_ros.pipeline.control import SwapControl
 from semla_ros.pipeline.faults import FaultCounter
 from semla_ros.pipeline.health import PipelineHealth
+from semla_ros.pipeline.library_view import unknown_of
 from semla_ros.pipeline.parts import PipelineParts
-from semla_ros.pipeline.settings import LiveSettings, unknown_of
+from semla_ros.pipeline.settings import LiveSettings
 
 _LOG = logging.getLogger(__name__)
 _PATIENCE_S = 5.0
@@ -102,22 +103,25 @@ class AdaptivePipeline:
         return self._swapper.busy
 
     @property
-    def errors(self) -> Mapping[str, int]:
-        """Stage -> how often it failed: `navigator`, `retrieval`, `swap`, `infer`."""
-        return self._faults.counts
-
-    @property
     def health(self) -> PipelineHealth:
-        """What could keep it from adapting."""
+        """What serves, and what could keep it from adapting; any thread."""
+        library, observer = self.library, self._parts.observer
         return PipelineHealth(
-            self._parts.observer.pending_s if self._parts.observer else 0.0,
-            self._faults.failing.get("navigator", ""),
-            self._control.pending_s,
-            self._adaptation.stamps,
-            {**self.library.problems, **self._swapper.unusable},
-            self._swapper.access.retried,
-            tuple(unknown_of(self.config.excluded, self.library)),
-            self._adaptation.silence,
+            navigator_pending_s=observer.pending_s if observer else 0.0,
+            navigator_error=self._faults.failing.get("navigator", ""),
+            swap_pending_s=self._control.pending_s,
+            stamps=self._adaptation.stamps,
+            unusable={**library.problems, **self._swapper.unusable},
+            retried=self._swapper.access.retried,
+            unknown_excluded=tuple(unknown_of(self.config.excluded, library)),
+            no_alarm=self._adaptation.silence,
+            engine=self.engine.status,
+            precision=self.engine.facts.precision,
+            engine_reason=self.engine.facts.reason,
+            mix=self.active.identity,
+            adapters=len(library.names),
+            unsealed=library.unsealed,
+            errors=self._faults.counts,
         )
 
     def step(self, frame: Frame) -> SegmentationResult:

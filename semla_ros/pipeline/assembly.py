@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -17,7 +18,6 @@ from semla_ros.bundle.onnx_session import cpu_threads
 from semla_ros.core.config import Config
 from semla_ros.core.errors import BundleError
 from semla_ros.core.executors import BackgroundExecutor, InlineExecutor, use_one_blas_thread
-from semla_ros.core.files.signature import TrustedKeys, read_trusted_keys
 from semla_ros.core.shipped import places
 from semla_ros.engine.closed_text import open_text
 from semla_ros.engine.contract import SegmentationEngine
@@ -26,17 +26,21 @@ from semla_ros.navigator.encoder import ImageEncoder
 from semla_ros.navigator.navigator import Navigator
 from semla_ros.pipeline.adaptive import AdaptivePipeline
 from semla_ros.pipeline.engines import open_encoder, open_engine, open_text_tower
+from semla_ros.pipeline.library_view import bank_of, check_excluded
 from semla_ros.pipeline.observer import Observer
 from semla_ros.pipeline.parts import PipelineParts
-from semla_ros.pipeline.settings import LiveSettings, bank_of, check_excluded
+from semla_ros.pipeline.settings import LiveSettings
 from semla_ros.pipeline.swap import AdapterSwapper
+
+if TYPE_CHECKING:
+    from semla_ros.core.files.signature import TrustedKeys
 
 _LOG = logging.getLogger(__name__)
 
 BUNDLE_VARIABLE = "SEMLA_BUNDLE"
 _DEMO = "models/demo"
 _ONE_THREAD = 1
-_MEGABYTE = 2**20
+_MIB = 2**20
 _WARM_UP_FRAMES = 2
 
 
@@ -91,7 +95,7 @@ def open_parts(
     Raises:
         SemlaError: Bundle, library or engine cannot be used as configured.
     """
-    trusted = read_trusted_keys(Path(config.trusted_keys)) if config.trusted_keys else None
+    trusted = _trusted(config)
     folder = Path(config.bundle) if config.bundle else default_bundle()
     bundle = open_bundle(folder, trusted=trusted)
     if bundle.signer:
@@ -127,18 +131,22 @@ def open_parts(
     )
 
 
+def _trusted(config: Config) -> TrustedKeys | None:
+    """Return whose signatures are asked for, None where none are."""
+    if not config.trusted_keys:
+        return None
+    from semla_ros.core.files.signature import read_trusted_keys
+
+    return read_trusted_keys(Path(config.trusted_keys))
+
+
 def _open_library(
     bundle: ModelBundle, root: Path, config: Config, trusted: TrustedKeys | None
 ) -> AdapterLibrary:
-    navigator = bundle.manifest.navigator
-    library = AdapterLibrary.open(
-        root,
-        layers=bundle.manifest.layers,
-        base_model=bundle.manifest.base_model,
-        base_names=bundle.manifest.base_names,
-        encoder=navigator.identity if navigator else None,
-        dim=navigator.dim if navigator else None,
-        memory_bytes=config.library_memory_mb * _MEGABYTE,
+    library = AdapterLibrary.of(
+        bundle,
+        root=root,
+        memory_bytes=config.library_memory_mib * _MIB,
         unsealed=config.unsealed_adapters,
         trusted=trusted,
     )

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 from semla_ros.bundle import AdaptationDefaults
 from semla_ros.core.config import Config
+from semla_ros.core.live_parameters import check_live
 from semla_ros.library.library import AdapterLibrary
-from semla_ros.pipeline.settings import LibraryView, LiveSettings, check_excluded, check_live
+from semla_ros.pipeline.library_view import LibraryView, check_excluded
+from semla_ros.pipeline.settings import LiveSettings
 
 
 class LiveChanges:

@@ -14,7 +14,7 @@ from semla_ros.core.types import BASE, AdapterMix, Vocabulary
 from semla_ros.pipeline.adaptation import Adaptation
 from semla_ros.pipeline.commands import CommandQueue
 from semla_ros.pipeline.faults import FaultCounter
-from semla_ros.pipeline.settings import LibraryView, unknown_of
+from semla_ros.pipeline.library_view import LibraryView, unknown_of
 from semla_ros.pipeline.swap import AdapterSwapper
 
 _LOG = logging.getLogger(__name__)

@@ -123,14 +123,14 @@ def _tensorrt_runner(bundle: ModelBundle) -> Run:
 
 def _openvino_runner(bundle: ModelBundle, *, precision: str = AUTO) -> Run:
     require_package(OPENVINO)
-    from semla_ros.engine.openvino_runner import OpenVinoRunner
+    from semla_ros.engine.openvino_clip import OpenVinoRunner
 
     return OpenVinoRunner(bundle, options=EngineOptions(_ONE_THREAD, precision))
 
 
 def _openvino_text(bundle: ModelBundle, precision: str) -> TextTower:
     require_package(OPENVINO)
-    from semla_ros.engine.openvino_text import OpenVinoTextTower
+    from semla_ros.engine.openvino_clip import OpenVinoTextTower
 
     return OpenVinoTextTower(bundle, options=EngineOptions(_ONE_THREAD, precision))
 

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import math
-from collections.abc import Collection
-from dataclasses import dataclass, fields, replace
-
-import numpy as np
+from dataclasses import dataclass, replace
 
 from semla_ros.bundle import AdaptationDefaults
 from semla_ros.core.answers import SupportReading
-from semla_ros.core.config import PARAMETERS, Config
-from semla_ros.core.errors import ConfigError
+from semla_ros.core.config import Config
 from semla_ros.core.novelty import NoveltyAlarm
 from semla_ros.core.support_calibration import SupportCalibration
-from semla_ros.core.types import AdapterMix, DomainEstimate, Float64Array
-from semla_ros.library.library import AdapterLibrary
+from semla_ros.core.types import AdapterMix, DomainEstimate
 from semla_ros.library.retrieval import RetrievalSettings, settings_from
-from semla_ros.navigator.distance import CentroidBank, mahalanobis_precisions, pooled_whitening
-from semla_ros.navigator.held_out import MIN_IMAGES, library_alarm, tied_whitening
 from semla_ros.navigator.navigator import Navigator
 from semla_ros.navigator.support import COME_BACK, nearest_of
 
 _LOG = logging.getLogger(__name__)
-_POLICY = tuple(spec.name for spec in PARAMETERS.values() if spec.decides == "policy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,130 +133,3 @@ def _valid(
         return calibration
     _LOG.info("the bundle's support calibration is left aside: it was made under %s", made)
     return None
-
-
-def same_policy(one: Config, other: Config) -> bool:
-    """Return whether both ask for the same swap policy, settings included."""
-    return all(getattr(one, name) == getattr(other, name) for name in _POLICY)
-
-
-def not_live(before: Config, after: Config) -> list[str]:
-    """Return the parameters that differ and that a running pipeline cannot take over."""
-    changed = [f.name for f in fields(Config) if getattr(before, f.name) != getattr(after, f.name)]
-    return [name for name in changed if not PARAMETERS[name].live]
-
-
-def with_live_of(before: Config, after: Config) -> Config:
-    """Return `before` with the live parameters of `after`."""
-    live = [name for name, spec in PARAMETERS.items() if spec.live]
-    return replace(before, **{name: getattr(after, name) for name in live})
-
-
-def check_live(before: Config, after: Config) -> None:
-    """Check that only live parameters differ.
-
-    Raises:
-        ConfigError: Another parameter differs; it is named.
-    """
-    names = not_live(before, after)
-    if names:
-        raise ConfigError(f"expected only live parameters to change, got {names!r}: restart")
-
-
-def check_excluded(names: Collection[str], library: AdapterLibrary) -> None:
-    """Check that the library has every adapter that is never to serve.
-
-    A name it does not have is refused, though nothing of that name can serve: where it is
-    misspelt, the adapter that was meant would go on serving.
-
-    Raises:
-        ConfigError: It has not; the name is told with the nearest of the library.
-    """
-    for name in unknown_of(names, library):
-        near = difflib.get_close_matches(name, (*library.names, *library.problems), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "leave it out"
-        raise ConfigError(
-            f"parameter 'exclude': expected adapters of the library, got {name!r}: {hint}"
-        )
-
-
-def unknown_of(names: Collection[str], library: AdapterLibrary) -> list[str]:
-    """Return the `names` that the library has no folder of, sorted."""
-    return sorted(set(names).difference(library.names, library.problems))
-
-
-def bank_of(library: AdapterLibrary, *, distance: str) -> CentroidBank:
-    """Return the centroids of `library` with what `distance` needs.
-
-    Raises:
-        LibraryError: `mahalanobis` with domains that have too few images.
-    """
-    if not library.names:
-        alarm = library_alarm((), ())
-        return CentroidBank(library.names, library.centroids, alarm=alarm)
-    own = None
-    if distance == "mahalanobis":
-        statistics = [library.statistics[name] for name in library.names]
-        own = mahalanobis_precisions(
-            library.names,
-            [each.covariance for each in statistics],
-            counts=[each.count for each in statistics],
-        )
-    known = library.statistics  # empty without a navigator
-    samples = [known[name].sample if name in known else None for name in library.names]
-    alarm = library_alarm(library.names, samples)
-    if alarm is None:
-        _LOG.info("the library holds no images to test an alarm on: the bundle's threshold holds")
-    elif alarm.reason:
-        _LOG.warning("library: %s", alarm.reason)
-    return CentroidBank(library.names, library.centroids, own, _spread(library), alarm)
-
-
-def _spread(library: AdapterLibrary) -> Float64Array | None:
-    """Return the whitening by the spread within domains, None where the library knows none.
-
-    From samples where all domains that know their spread have one, shrunk all together; else from
-    covariances, each shrunk by itself.
-    """
-    known = [each for each in library.statistics.values() if each.covariance is not None]
-    samples = [each.sample for each in library.statistics.values() if each.sample is not None]
-    count = sum(len(sample.embeddings) for sample in samples)
-    sampled = all(each.sample is not None for each in known)
-    if sampled and count >= MIN_IMAGES + len(samples):
-        return tied_whitening([sample.embeddings.astype(np.float64) for sample in samples])
-    spread = library.spread
-    if spread is None:
-        return None
-    return pooled_whitening([spread.covariance], counts=[spread.count])
-
-
-@dataclass(frozen=True, slots=True)
-class LibraryView:
-    """A library and its centroids as one distance needs them."""
-
-    library: AdapterLibrary
-    distance: str
-    bank: CentroidBank
-
-    @classmethod
-    def of(
-        cls, library: AdapterLibrary, *, distance: str, known: CentroidBank | None = None
-    ) -> LibraryView:
-        """Return the view of `library`; slow where there are many images or for `mahalanobis`.
-
-        Args:
-            library: The adapters.
-            distance: A name of `DISTANCES`.
-            known: The centroids in use; they stay where `library` shares them, see its `reload`.
-
-        Raises:
-            LibraryError: The library has not what the distance needs.
-        """
-        shared = known is not None and known.centroids is library.centroids
-        if (
-            known is not None
-            and shared
-            and (known.precisions is None) == (distance != "mahalanobis")
-        ):
-            return cls(library, distance, known)
-        return cls(library, distance, bank_of(library, distance=distance))

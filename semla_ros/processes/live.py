@@ -74,7 +74,7 @@ def play_live(
     logs = out.parent / "logs"
     sent = logs / "player.json"
     request = DriveRequest(changes=transport | dict(changes or {}), image=CAMERA)
-    modules = "semla_ros.nodes"
+    modules = "semla_ros.processes"
     record = [sys.executable, "-m", f"{modules}.recorder", str(out), published]
     record += [f"{NODE}/{name}" for name in RECORDED] + ["/diagnostics"]
     play = [sys.executable, "-m", f"{modules}.player", str(camera), "--to", published]

@@ -19,8 +19,8 @@ from semla_ros.engine import create_engine
 from semla_ros.engine.closed_text import ClosedText, open_text
 from semla_ros.engine.postprocess import labels_from_logits
 from semla_ros.engine.text import TextEncoder
-from semla_ros.evaluation.analysis.rerun import bundle_library
 from semla_ros.library.fusion import MergedWeights
+from semla_ros.library.library import AdapterLibrary
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ MIXES = {
 
 def weights_of(closed, mix):
     """Return the weight (out, in) of every layer under `mix`, summed up here."""
-    library, base = bundle_library(closed), BaseWeights.open(closed)
+    library, base = AdapterLibrary.of(closed), BaseWeights.open(closed)
     weights = {layer.name: base.get(layer.name).astype(np.float64) for layer in LAYERS}
     for name, share in zip(mix.names, mix.weights, strict=True):
         for layer, each in library.get(name).layers.items() if name != "base" else ():
@@ -61,7 +61,7 @@ def weights_of(closed, mix):
 
 
 def serve(engine, closed, mix):
-    adapters = [bundle_library(closed).get(name) for name in mix.names if name != "base"]
+    adapters = [AdapterLibrary.of(closed).get(name) for name in mix.names if name != "base"]
     merged = MergedWeights(BaseWeights.open(closed), adapters, mix)
     vocabulary = closed.manifest.vocabulary
     features = open_text(closed).encode(vocabulary, merged)
@@ -92,7 +92,7 @@ def test_the_way_back_is_bit_identical_and_sets_are_proved(engine, closed, rgb):
 
 
 def test_adapters_serve_under_the_layers_own_names(closed):
-    adapter = bundle_library(closed).get("fog")
+    adapter = AdapterLibrary.of(closed).get("fog")
     assert set(adapter.layers) == {"stem", "head"}
     assert OLD_NAME not in adapter.layers
 
@@ -136,7 +136,7 @@ def test_factors_of_other_kinds_of_layers_are_refused(closed, tmp_path, kernel):
     key = f"base_model.model.{OLD_NAME}.lora_A.weight"
     tensors[key] = tensors[key].reshape(kernel)
     save_file(tensors, path)
-    library = bundle_library(open_bundle(root))
+    library = AdapterLibrary.of(open_bundle(root))
     if len(kernel) == 2:  # a matrix is a matrix
         assert "fog" in library.names
         return

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 from closed_bundle import CLASSES, SIZE, closed_bundle
+from semla_ros.srv import SelectAdapters, SetVocabulary
 from sensor_msgs.msg import Image
 from vision_msgs.msg import LabelInfo
-
-from semla_ros.srv import SelectAdapters, SetVocabulary
 
 
 @pytest.fixture(scope="module")

@@ -74,7 +74,7 @@ def test_parameters_are_live_or_refused_with_a_reason(robot):
             ("swap_policy", "sometimes", "expected one of ('debounce', 'always', 'never')"),
             ("swap_release", 0.9, "at most swap_trigger 0.3, got 0.9"),
             ("distance", "mahalanobis", "at least 500"),
-            ("tempratur", 1.0, "undeclared"),
+            ("tempratur", 1.0, "unknown parameter 'tempratur'; did you mean 'temperature'?"),
         ):
             done, reason = it.set_parameter(name, value)
             assert not done
@@ -244,10 +244,10 @@ def test_a_failing_engine_is_an_error_until_it_works_again(robot, make_image, sc
         it.send(make_image(scene), lambda: masks)
         it.node._pipeline.engine.fail_at = {"infer"}
         for _ in range(ERROR_AFTER):
-            before = it.node._stream.report().errors.get("EngineError", 0)
+            before = it.node._stream.report().worker.errors.get("EngineError", 0)
             it.send(
                 make_image(scene),
-                lambda b=before: it.node._stream.report().errors.get("EngineError", 0) > b,
+                lambda b=before: it.node._stream.report().worker.errors.get("EngineError", 0) > b,
             )
         status, facts = it.diagnosed("inference", lambda s, _: s.level == b"\x02", "ERROR")
         assert "in a row" in status.message

@@ -7,23 +7,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from rcl_interfaces.msg import ParameterDescriptor
-from semla_ros.msg import AdapterSwap, SupportScore
+from semla_ros.msg import AdapterSwap, EngineState, SupportScore
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from semla_ros.core.answers import SupportReading, SwapEvent
-from semla_ros.core.config import PARAMETERS
+from semla_ros.core.config import PARAMETERS, Config
 from semla_ros.core.types import AdapterMix, DomainEstimate, Vocabulary
-from semla_ros.engine.contract import EngineStatus
+from semla_ros.engine.contract import BUILDING, READY, EngineStatus
 from semla_ros.nodes import conversions, qos
 from semla_ros.nodes.diagnostics import Snapshot, resident_bytes, statuses
 from semla_ros.nodes.parameters import descriptor, unknown_overrides
-from semla_ros.nodes.player import due_times, header_stamp_ns, with_stamp
 from semla_ros.nodes.statistics import FrameStatistics, percentile
-from semla_ros.nodes.transport_loss import LossReport
+from semla_ros.nodes.stream import StreamReport
 from semla_ros.nodes.worker import WorkerReport
 from semla_ros.pipeline.clock import StampReport
 from semla_ros.pipeline.health import PipelineHealth
+from semla_ros.processes.player import due_times, header_stamp_ns, with_stamp
 
 MIX = AdapterMix(("fog", "base"), (0.75, 0.25))
 
@@ -133,31 +133,36 @@ def test_cv_bridge_gives_the_same_image():
         np.testing.assert_array_equal(ours, theirs, err_msg=encoding)
 
 
-def snapshot(**changes):
-    base = Snapshot(
+STREAM = StreamReport(topic="/camera", publishers=1)
+MODEL = PipelineHealth(
+    engine=EngineStatus("ready", "onnx"),
+    precision="f32",
+    engine_reason="auto: the first that works here; not openvino",
+    mix="base=1",
+    adapters=3,
+)
+
+
+def snapshot(*, stream=STREAM, model=MODEL, values=None):
+    return Snapshot(
         node="/segmenter",
         state="active",
         problem="",
         ignored={},
-        stale=False,
-        stale_timeout_s=1.0,
-        publishers=1,
-        incompatible=0,
-        topic="/camera",
-        backend="onnx",
-        precision="f32",
-        backend_reason="auto: the first that works here; not openvino",
-        engine=EngineStatus("ready", "onnx"),
-        mix="base=1",
-        library=3,
-        losses=LossReport(),
-        worker=None,
-        errors={},
-        health=PipelineHealth(0.0, "", 0.0, StampReport()),
-        support_max_age_s=2.0,
-        values=FrameStatistics().values(),
+        surroundings=(),
+        config=Config(),
+        stream=stream,
+        model=model,
+        values=values or FrameStatistics().values(),
     )
-    return replace(base, **changes)
+
+
+def stream(**changes):
+    return replace(STREAM, **changes)
+
+
+def model(**changes):
+    return replace(MODEL, **changes)
 
 
 def test_diagnostics_before_anything_came():
@@ -177,60 +182,57 @@ def values(**changes):
     return replace(FrameStatistics().values(), since_last_s=0.1, level="OK", **changes)
 
 
-def health(**changes):
-    return replace(PipelineHealth(0.0, "", 0.0, StampReport()), **changes)
-
-
 def told(part, **changes):
     (status,) = [s for s in statuses(snapshot(**changes)) if s.name.endswith(f": {part}")]
     return status.level[0], status.message
 
 
 def test_a_network_that_hangs_is_not_a_camera_that_stalled():
-    hangs = {"stale": True, "values": values(), "worker": report(busy_s=4.0)}
+    hangs = {"values": values(), "stream": stream(stale=True, worker=report(busy_s=4.0))}
     assert told("image", **hangs) == (0, "receiving")
     level, message = told("inference", **hangs)
     assert level == 2
     assert "one frame has been in the network for 4.0 s" in message
-    quiet = {"stale": True, "values": replace(values(), since_last_s=4.0), "worker": report()}
+    silent = replace(values(), since_last_s=4.0)
+    quiet = {"values": silent, "stream": stream(stale=True, worker=report())}
     assert told("image", **quiet)[0] == 2
     assert told("inference", **quiet)[0] == 0
 
 
 def test_images_of_which_none_is_usable_are_told():
-    level, message = told("image", stale=True, values=values(), worker=report())
+    level, message = told("image", values=values(), stream=stream(stale=True, worker=report()))
     assert level == 2
     assert message == "images arrive on /camera, none was usable for 1 s"
 
 
 def test_a_navigator_that_hangs_or_fails_raises_the_level():
-    hung = health(navigator_pending_s=12.0)
-    assert told("support", values=values(), health=hung)[0] == 2
-    assert "12.0 s" in told("support", values=values(), health=hung)[1]
-    failing = health(navigator_error="no memory")
-    assert told("support", values=values(), health=failing) == (
+    hung = model(navigator_pending_s=12.0)
+    assert told("support", values=values(), model=hung)[0] == 2
+    assert "12.0 s" in told("support", values=values(), model=hung)[1]
+    failing = model(navigator_error="no memory")
+    assert told("support", values=values(), model=failing) == (
         1,
         "OK: the navigator fails: no memory",
     )
     stale = replace(values(), level="STALE")
-    assert told("support", values=stale, health=failing)[0] == 2
+    assert told("support", values=stale, model=failing)[0] == 2
 
 
 def test_stamps_that_cannot_be_used_are_told():
     stamps = StampReport(unusable="header stamps are empty", by_arrival=7)
-    assert told("image", values=values(), health=health(stamps=stamps)) == (
+    assert told("image", values=values(), model=model(stamps=stamps)) == (
         1,
         "header stamps are empty: arrival time is used",
     )
 
 
 def test_a_swap_that_never_ends_is_told():
-    assert told("adapters", health=health(swap_pending_s=60.0))[0] == 2
+    assert told("adapters", model=model(swap_pending_s=60.0))[0] == 2
 
 
 def test_an_alarm_that_is_off_is_said():
     reason = "no alarm: 20 images of domain 'fog' for 544 dimensions, needs 50"
-    quiet = snapshot(values=values(), health=health(no_alarm=reason))
+    quiet = snapshot(values=values(), model=model(no_alarm=reason))
     (status,) = [s for s in statuses(quiet) if "support" in s.name]
     assert (status.level, status.message) == (b"\x01", f"OK; {reason}")
 
@@ -251,16 +253,24 @@ def test_the_engine_is_told_with_precision_and_reason():
 )
 def test_an_engine_that_is_built_is_told(state, level, message):
     engine = EngineStatus(state, "onnx", "tensorrt: tactics 3/9")
-    (status,) = [s for s in statuses(snapshot(engine=engine)) if "inference" in s.name]
+    (status,) = [
+        s for s in statuses(snapshot(model=model(engine=engine))) if "inference" in s.name
+    ]
     assert (status.level, status.message) == (level, message)
     assert {"engine_state": state}.items() <= {v.key: v.value for v in status.values}.items()
 
 
 @pytest.mark.parametrize(("names", "told"), [((), "0"), (("fog", "rain"), "2 fog, rain")])
 def test_unsealed_adapters_are_counted_and_named(names, told):
-    (status,) = [s for s in statuses(snapshot(unsealed=names)) if "adapters" in s.name]
+    (status,) = [
+        s for s in statuses(snapshot(model=model(unsealed=names))) if "adapters" in s.name
+    ]
     assert status.level == b"\x00"
     assert {v.key: v.value for v in status.values}["unsealed"] == told
+
+
+def test_the_states_of_an_engine_are_those_of_its_message():
+    assert (EngineState.READY, EngineState.BUILDING) == (READY, BUILDING)
 
 
 def test_rates_do_not_divide_by_time_that_stands_still(monkeypatch):

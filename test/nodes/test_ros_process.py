@@ -88,11 +88,11 @@ def test_live_masks_equal_the_replay_frame_for_frame(tiny, recording, tmp_path):
     live = node(tiny)
     wait_for_line(live, "segmenting")
     counts = tmp_path / "counts.json"
-    recorder = start("semla_ros.nodes.recorder", heard, "/segmenter/mask", "--report", counts)
+    recorder = start("semla_ros.processes.recorder", heard, "/segmenter/mask", "--report", counts)
     sent = tmp_path / "sent.json"
     wait_for_line(recorder, "recording /segmenter/mask")
     player = start(
-        "semla_ros.nodes.player",
+        "semla_ros.processes.player",
         *(recording, "--to", "/drive/image", "--hz", 10, "--report", sent),
     )
     output, _ = player.communicate(timeout=60)
@@ -127,7 +127,7 @@ def masks_of(path):
 
 
 def test_the_player_says_when_nobody_listens(recording):
-    player = start("semla_ros.nodes.player", recording, "--to", "/nobody", "--wait", 0.5)
+    player = start("semla_ros.processes.player", recording, "--to", "/nobody", "--wait", 0.5)
     output, _ = player.communicate(timeout=90)
     assert player.returncode == 1
     assert "expected 1 subscribers of '/nobody'" in output
@@ -135,7 +135,7 @@ def test_the_player_says_when_nobody_listens(recording):
 
 
 def test_the_player_names_a_missing_recording(tmp_path):
-    player = start("semla_ros.nodes.player", tmp_path / "none.mcap")
+    player = start("semla_ros.processes.player", tmp_path / "none.mcap")
     output, _ = player.communicate(timeout=90)
     assert player.returncode == 1
     assert "none.mcap" in output

@@ -25,7 +25,7 @@ def test_a_camera_whose_every_second_image_is_broken_is_an_error(robot, make_ima
             good = make_image(scene, stamp=stamp)
             bad = make_image(scene, stamp=stamp, encoding="torn")
             it.camera.publish(bad if number % 2 else good)
-            wait(lambda n=number: it.node._stream.report().recent > n, f"image {number}")
+            wait(lambda n=number: it.node._stream.report().worker.recent > n, f"image {number}")
         status, _ = it.diagnosed("inference", lambda s, _: s.level == b"\x02", "ERROR")
         assert "50% of the last" in status.message
         assert "torn" in status.message
@@ -165,7 +165,7 @@ def test_images_that_are_lost_on_the_way_are_counted(robot):
         subprocess.run(
             [sys.executable, "-c", FLOOD, "200"], check=True, env=dict(os.environ), timeout=120
         )
-        loss = it.node._stream.losses
+        loss = it.node._stream.camera.losses
         status, _ = it.diagnosed(
             "image", lambda _, f: int(f["lost_in_transport"]) > 0, "losses are counted"
         )

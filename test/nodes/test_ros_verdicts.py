@@ -7,7 +7,6 @@ from semla_ros.nodes.statistics import TOLD_MS, FrameStatistics
 from semla_ros.nodes.transport_loss import LossReport
 from semla_ros.nodes.verdicts import of_adapters, of_errors, of_losses
 from semla_ros.nodes.worker import WorkerReport
-from semla_ros.pipeline.clock import StampReport
 from semla_ros.pipeline.health import PipelineHealth
 
 OK, WARN, ERROR = b"\x00", b"\x01", b"\x02"
@@ -46,15 +45,11 @@ def test_losses_are_told_from_a_share_on():
     assert of_losses(LossReport(30, 10, 0.19)).startswith("19% of the images")
 
 
-def health(**changes):
-    return PipelineHealth(0.0, "", 0.0, StampReport(), **changes)
-
-
 def test_everything_that_is_wrong_with_the_adapters_is_said():
-    assert of_adapters("fog=1", health(), swap_error="") == (OK, "fog=1")
-    assert of_adapters("", None, swap_error="") == (OK, "none")
-    wrong = health(unusable={"fog": "NaN", "rain": "torn"}, unknown_excluded=("snow",))
-    level, message = of_adapters("base=1", wrong, swap_error="no memory")
+    assert of_adapters(PipelineHealth(mix="fog=1"), swap_error="") == (OK, "fog=1")
+    assert of_adapters(PipelineHealth(), swap_error="") == (OK, "none")
+    wrong = PipelineHealth(unusable={"fog": "NaN", "rain": "torn"}, unknown_excluded=("snow",))
+    level, message = of_adapters(wrong, swap_error="no memory")
     assert level == WARN
     assert message == (
         "unusable: fog: NaN; rain: torn | excluded and not in the library: snow: correct "
@@ -63,11 +58,11 @@ def test_everything_that_is_wrong_with_the_adapters_is_said():
 
 
 def test_a_thousand_unusable_adapters_make_one_short_message():
-    gone = health(unusable={f"a{i}": "gone" for i in range(1000)})
-    message = of_adapters("base=1", gone, swap_error="")[1]
+    gone = PipelineHealth(unusable={f"a{i}": "gone" for i in range(1000)})
+    message = of_adapters(gone, swap_error="")[1]
     assert message == "unusable: a0, a1, a2, a3, a4, a5, a6, a7, 992 more: gone"
-    torn = health(unusable={f"a{i}": f"byte {i}" for i in range(1000)})
-    assert len(of_adapters("base=1", torn, swap_error="")[1]) < 200
+    torn = PipelineHealth(unusable={f"a{i}": f"byte {i}" for i in range(1000)})
+    assert len(of_adapters(torn, swap_error="")[1]) < 200
 
 
 def test_a_failed_swap_is_told_until_one_succeeds(monkeypatch):

@@ -12,10 +12,10 @@ from sensor_msgs.msg import Image
 from vision_msgs.msg import LabelInfo
 
 from semla_ros.core.answers import SUPPORT_LEVELS
+from semla_ros.core.types import UNSUPPORTED
 from semla_ros.core.viz.overlay import lut_of
 from semla_ros.evaluation.live_result import NODE, RECORDED
-from semla_ros.nodes.nav2_costmap import UNSUPPORTED
-from semla_ros.nodes.recorder import message_class
+from semla_ros.processes.recorder import message_class
 
 ROOT = Path(__file__).resolve().parents[2]
 MANY = 14

@@ -27,9 +27,10 @@ from semla_ros.library.memory import DEFAULT_BYTES
 from semla_ros.library.statistics import DomainStatistics
 from semla_ros.navigator.navigator import Navigator
 from semla_ros.pipeline.adaptive import AdaptivePipeline
+from semla_ros.pipeline.library_view import bank_of
 from semla_ros.pipeline.observer import Observer
 from semla_ros.pipeline.parts import PipelineParts
-from semla_ros.pipeline.settings import LiveSettings, bank_of
+from semla_ros.pipeline.settings import LiveSettings
 from semla_ros.pipeline.swap import AdapterSwapper
 from semla_ros.prepare.adapters.write import write_adapter, write_statistics
 

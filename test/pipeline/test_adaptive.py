@@ -15,7 +15,7 @@ from semla_ros.core.errors import (
 )
 from semla_ros.core.executors import InlineExecutor
 from semla_ros.core.types import AdapterMix, Frame
-from semla_ros.pipeline.adaptation import LibraryView
+from semla_ros.pipeline.library_view import LibraryView
 
 
 def only(name: str) -> AdapterMix:
@@ -268,7 +268,7 @@ def test_a_failing_navigator_is_counted_and_logged_once(world, make_frames, capl
     with world.pipeline() as pipeline:
         world.encoder.error = FrameError("no finite embedding")
         results = run(pipeline, make_frames(*["red"] * 5))
-        assert pipeline.errors == {"navigator": 4}
+        assert pipeline.health.errors == {"navigator": 4}
         assert mixes(results) == ["base"] * 5
         assert sum("no finite embedding" in r.getMessage() for r in caplog.records) == 1
         world.encoder.error = None
@@ -279,7 +279,7 @@ def test_an_unexpected_failure_of_the_navigator_does_not_stop_masks(world, make_
     with world.pipeline() as pipeline:
         world.encoder.error = ZeroDivisionError("bug")
         assert len(run(pipeline, make_frames(*["red"] * 5))) == 5
-        assert pipeline.errors == {"navigator": 4}
+        assert pipeline.health.errors == {"navigator": 4}
         assert sum("bug" in r.getMessage() for r in caplog.records) == 1
         assert sum(r.exc_info is not None and r.levelno > 10 for r in caplog.records) == 0
 
@@ -303,7 +303,7 @@ def test_a_frame_the_engine_fails_on_is_counted_and_the_next_one_works(world, ma
         with pytest.raises(EngineError, match="infer"):
             pipeline.step(make_frames("red")[0])
         world.engine.fail_at = ()
-        assert pipeline.errors == {"infer": 1}
+        assert pipeline.health.errors == {"infer": 1}
         result = pipeline.step(make_frames("red", start=1)[0])
         assert result.mix == only("red")
         assert [s.reason for s in result.swaps] == ["pinned"], "the swap event must not be lost"
@@ -316,7 +316,7 @@ def test_an_empty_library_serves_the_base(world, make_frames):
         results = run(pipeline, make_frames("red", "red", "blue"))
         assert mixes(results) == ["base"] * 3
         assert results[-1].support.level == "OUT_OF_LIBRARY"
-        assert pipeline.errors == {}
+        assert pipeline.health.errors == {}
 
 
 def test_without_a_navigator_only_explicit_mixes(world, make_frames):

@@ -11,7 +11,8 @@ from semla_ros.core.config import updated
 from semla_ros.core.novelty import EmbeddingSample, NoveltyAlarm
 from semla_ros.evaluation.study.gate import GateReplay, gated_mixes
 from semla_ros.library.statistics import read_statistics
-from semla_ros.pipeline.settings import LiveSettings, bank_of
+from semla_ros.pipeline.library_view import bank_of
+from semla_ros.pipeline.settings import LiveSettings
 from semla_ros.prepare.adapters.changes import remove_adapter
 from semla_ros.prepare.adapters.write import write_statistics
 

@@ -77,7 +77,7 @@ def test_a_real_bundle_becomes_a_pipeline_that_adapts_the_same_way_every_time(ti
             assert pipeline.engine.facts.name == "onnx"
             assert pipeline.vocabulary.names == tiny.manifest.vocabulary.names
             runs.append([pipeline.step(frame) for frame in drive(6)])
-            assert pipeline.errors == {}
+            assert pipeline.health.errors == {}
     for one, other in zip(*runs, strict=True):
         assert one.labels.tobytes() == other.labels.tobytes()
         assert one.confidence.tobytes() == other.confidence.tobytes()

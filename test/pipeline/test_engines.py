@@ -11,8 +11,8 @@ from semla_ros.bundle import open_bundle
 from semla_ros.core.config import Config
 from semla_ros.core.errors import EngineUnavailableError
 from semla_ros.core.types import AdapterMix, Frame
-from semla_ros.engine.openvino_runner import OpenVinoRunner
-from semla_ros.engine.openvino_text import OpenVinoTextTower
+from semla_ros.core.weights import UNCHANGED, ArrayWeights
+from semla_ros.engine.openvino_clip import OpenVinoRunner, OpenVinoTextTower
 from semla_ros.engine.options import EngineOptions
 from semla_ros.engine.tensorrt import build
 from semla_ros.engine.tensorrt.engine import TensorRtEngine
@@ -159,7 +159,7 @@ def test_auto_takes_openvino_for_its_bfloat16_only(root, no_gpu, monkeypatch, ha
             raise EngineUnavailableError("no bf16")
         return "f32"  # what every CPU can compute
 
-    monkeypatch.setattr("semla_ros.engine.openvino_runner.resolved_precision", resolved)
+    monkeypatch.setattr("semla_ros.engine.openvino_clip.resolved_precision", resolved)
     assert isinstance(open_encoder(config(root, navigator_engine="auto"), open_bundle(root)), kind)
 
 
@@ -173,7 +173,7 @@ def test_class_names_are_encoded_in_openvino_as_in_onnx_runtime(root, no_gpu):
         if layer.graph == "text"
     }
     assert merged
-    for weights in ({}, merged):
+    for weights in (UNCHANGED, ArrayWeights(merged)):
         got, expected = (
             TextEncoder(bundle, tower=t).encode(bundle.manifest.vocabulary, weights)
             for t in (tower, None)
@@ -192,7 +192,7 @@ def test_class_names_stay_in_onnx_runtime_without_bfloat16(root, no_gpu, monkeyp
     def refused(*_):
         raise EngineUnavailableError("no bf16")
 
-    monkeypatch.setattr("semla_ros.engine.openvino_text.resolved_precision", refused)
+    monkeypatch.setattr("semla_ros.engine.openvino_clip.resolved_precision", refused)
     for asked in ("auto", "onnx", "tensorrt"):
         assert open_text_tower(config(root, navigator_engine=asked), open_bundle(root)) is None
 

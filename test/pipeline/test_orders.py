@@ -51,7 +51,7 @@ def test_a_pin_that_fails_does_not_pin(world, make_frames):
         assert not future.result(0).committed
         assert result.mix == AdapterMix.base_only()
         assert pipeline.pinned is None
-        assert pipeline.errors["swap"] == 1
+        assert pipeline.health.errors["swap"] == 1
         assert mixes(run(pipeline, make_frames("red", "red", start=1)))[-1] == "red"
 
 

@@ -13,7 +13,7 @@ from semla_ros.bench.drill.verdicts import Expectation
 Script = Callable[[Session], Iterator[None]]
 
 PLAIN = Setup("plain")
-SMALL = Setup("small memory", {"library_memory_mb": 1})
+SMALL = Setup("small memory", {"library_memory_mib": 1})
 SWITCHES = Setup("switches", switches=True)
 TURNS: Mapping[str, Any] = MappingProxyType(
     {"pictures": ["fog-night", "clear-day"], "turn_s": 8.0}

@@ -39,7 +39,7 @@ from semla_ros.core.answers import SUPPORT_LEVELS
 from semla_ros.core.files.npz_file import read_arrays
 from semla_ros.msg import AdapterSwap, SupportScore
 from semla_ros.nodes.conversions import stamp_ns
-from semla_ros.nodes.player import with_stamp
+from semla_ros.processes.player import with_stamp
 from semla_ros.srv import SelectAdapters, SetVocabulary
 
 _DEPTH = 50

@@ -17,7 +17,7 @@ from semla_ros.core.answers import SegmentationResult, known
 from semla_ros.core.config import Config, updated
 from semla_ros.core.types import Float32Array, Frame
 from semla_ros.demo.world import CLASSES, DOMAINS, Drive
-from semla_ros.evaluation.analysis.rerun import bundle_library, without
+from semla_ros.evaluation.analysis.rerun import without
 from semla_ros.evaluation.study.scoring import FrameScore, score_frame
 from semla_ros.evaluation.study.strategies import mix_row
 from semla_ros.evaluation.study.study import (
@@ -27,10 +27,12 @@ from semla_ros.evaluation.study.study import (
     Study,
     StudyInfo,
 )
+from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.distance import CentroidBank, euclidean, novelties
 from semla_ros.navigator.encoder import OnnxImageEncoder
 from semla_ros.pipeline import build_pipeline
-from semla_ros.pipeline.settings import LiveSettings, bank_of
+from semla_ros.pipeline.library_view import bank_of
+from semla_ros.pipeline.settings import LiveSettings
 
 FPS = 5.0
 FAMILIES = ("clear", "fog", "rain", "snow", "day", "night")
@@ -109,7 +111,7 @@ def drive_study(bundle: ModelBundle, routes: Sequence[Route], *, threads: int = 
         with ProcessPoolExecutor(threads, mp_context=get_context("spawn")) as pool:
             done = pool.map(drive, routes)
             recordings = list(tqdm(done, desc="drives", total=len(routes), mininterval=5.0))
-    defaults, library = bundle.manifest.defaults, bundle_library(bundle)
+    defaults, library = bundle.manifest.defaults, AdapterLibrary.of(bundle)
     alarm = bank_of(library, distance="euclidean").alarm
     info = StudyInfo(
         bundle=bundle.manifest.name,

@@ -32,10 +32,11 @@ from semla_ros.evaluation.analysis.calibration import Kept, calibrate, kept
 from semla_ros.evaluation.analysis.detection import associations, bad_masks, family_patterns
 from semla_ros.evaluation.analysis.families import FamilyAlarm, family_alarms
 from semla_ros.evaluation.analysis.frames import frame_table
-from semla_ros.evaluation.analysis.rerun import bundle_library
 from semla_ros.evaluation.study.study import Study
+from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.retrieval import RetrievalSettings
-from semla_ros.pipeline.settings import LiveSettings, bank_of
+from semla_ros.pipeline.library_view import bank_of
+from semla_ros.pipeline.settings import LiveSettings
 
 FIGURES = "promise.json"
 BAD = (0.3, 0.4)
@@ -144,7 +145,7 @@ def _settled(studies: Sequence[Study]) -> Study:
 
 
 def _families(bundle: ModelBundle, settled: Study) -> tuple[FamilyAlarm, ...]:
-    library, defaults = bundle_library(bundle), bundle.manifest.defaults
+    library, defaults = AdapterLibrary.of(bundle), bundle.manifest.defaults
     settings = RetrievalSettings(
         defaults.temperature, defaults.top_k, defaults.similarity, defaults.null_distance
     )

@@ -23,7 +23,7 @@ from semla_ros.engine.text import TextFeatures
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.distance import DISTANCES, CentroidBank
 from semla_ros.navigator.encoder import OnnxImageEncoder
-from semla_ros.pipeline.settings import bank_of
+from semla_ros.pipeline.library_view import bank_of
 from semla_ros.pipeline.weight_set import make_weight_set
 
 
@@ -50,13 +50,7 @@ class Runner:
         spec = bundle.manifest.navigator
         if spec is None:
             raise BundleError("expected a bundle with a navigator, got one without")
-        library = AdapterLibrary.open(
-            bundle.library,
-            layers=bundle.manifest.layers,
-            base_model=bundle.manifest.base_model,
-            encoder=spec.identity,
-            dim=spec.dim,
-        )
+        library = AdapterLibrary.of(bundle)
         if library.problems:
             raise BundleError(f"expected a sound library, got problems {dict(library.problems)!r}")
         return cls(

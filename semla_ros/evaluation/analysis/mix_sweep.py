@@ -18,7 +18,7 @@ from semla_ros.evaluation.study.strategies import left_out
 from semla_ros.evaluation.study.tasks import Task, source_of
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
 from semla_ros.navigator.distance import DISTANCES, CentroidBank
-from semla_ros.pipeline.settings import bank_of
+from semla_ros.pipeline.library_view import bank_of
 
 _LOG = logging.getLogger(__name__)
 STEP = 0.02

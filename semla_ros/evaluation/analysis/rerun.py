@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from semla_ros.bundle import AdaptationDefaults, ModelBundle
+from semla_ros.bundle import AdaptationDefaults
 from semla_ros.core.config import Config, updated
 from semla_ros.core.errors import EvaluationError
 from semla_ros.core.types import Float32Array, Float64Array
@@ -74,23 +74,6 @@ def rerun(
         novelty=np.array([np.nan if s is None else s.novelty for s in supports]),
         levels=tuple("" if s is None else s.level for s in supports),
         swapped=np.array([s.swapped for s in steps], np.bool_),
-    )
-
-
-def bundle_library(bundle: ModelBundle) -> AdapterLibrary:
-    """Return the adapters of a bundle with their centroids.
-
-    Raises:
-        LibraryError: The library folder cannot be read.
-    """
-    manifest, navigator = bundle.manifest, bundle.manifest.navigator
-    return AdapterLibrary.open(
-        bundle.library,
-        layers=manifest.layers,
-        base_model=manifest.base_model,
-        base_names=manifest.base_names,
-        encoder=navigator.identity if navigator else None,
-        dim=navigator.dim if navigator else None,
     )
 
 

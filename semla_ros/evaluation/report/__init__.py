@@ -10,7 +10,6 @@ from typing import Any
 from semla_ros.bundle import ModelBundle
 from semla_ros.core.mask_signals import SIGNALS
 from semla_ros.evaluation.analysis.gaps import library_gaps
-from semla_ros.evaluation.analysis.rerun import bundle_library
 from semla_ros.evaluation.drawing import charted
 from semla_ros.evaluation.files import json_text, write_file
 from semla_ros.evaluation.page import (
@@ -41,7 +40,8 @@ from semla_ros.evaluation.report.verdict import verdict
 from semla_ros.evaluation.report.words import words_section
 from semla_ros.evaluation.study.study import Study
 from semla_ros.evaluation.table import ResultTable, comma_separated, latex, markdown
-from semla_ros.pipeline.settings import bank_of
+from semla_ros.library.library import AdapterLibrary
+from semla_ros.pipeline.library_view import bank_of
 
 PAGE, TABLES, REPORT = "index.html", "tables.md", "report.json"
 
@@ -92,7 +92,7 @@ def study_page(
     """Return the page as HTML."""
     bank = None
     if bundle is not None:
-        bank = bank_of(bundle_library(bundle), distance="euclidean")
+        bank = bank_of(AdapterLibrary.of(bundle), distance="euclidean")
     fills = page_fills(study)
     sections = [
         section("Verdict", verdict_list(verdict(study, found))),

@@ -10,13 +10,13 @@ from semla_ros.bundle import ModelBundle
 from semla_ros.evaluation.analysis.detection import Alarm, alarms, family_patterns, rates
 from semla_ros.evaluation.analysis.families import FamilyAlarm, family_alarms
 from semla_ros.evaluation.analysis.frames import FrameTable
-from semla_ros.evaluation.analysis.rerun import bundle_library
 from semla_ros.evaluation.page import section, table
 from semla_ros.evaluation.study.strategies import left_out, named_like
 from semla_ros.evaluation.study.study import BoolArray, Study
 from semla_ros.evaluation.table import Cell
+from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.retrieval import RetrievalSettings
-from semla_ros.pipeline.settings import bank_of
+from semla_ros.pipeline.library_view import bank_of
 
 _NOTE = (
     "AUROC 0.5 is no use, less points the wrong way; found is the share of unknown frames above "
@@ -74,7 +74,7 @@ def family_section(study: Study, bundle: ModelBundle) -> str:
     distance = parameters["distance"]
     found = family_alarms(
         study,
-        bank_of(bundle_library(bundle), distance=distance),
+        bank_of(AdapterLibrary.of(bundle), distance=distance),
         settings=settings,
         distance=distance,
         out_of_library=study.info.out_of_library,

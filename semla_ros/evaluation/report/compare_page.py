@@ -12,8 +12,23 @@ from semla_ros.evaluation.files import json_text, write_file
 from semla_ros.evaluation.page import page, section, table_section, verdict_list, write_page
 from semla_ros.evaluation.report.findings import Findings, findings
 from semla_ros.evaluation.report.verdict import verdict
+from semla_ros.evaluation.study.store import RESULTS
 from semla_ros.evaluation.study.study import Study
 from semla_ros.evaluation.table import Cell, ResultTable, comma_separated, latex, markdown
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """Return the shortest ends of the folders of saved studies that tell them apart.
+
+    Raises:
+        EvaluationError: Two are the same.
+    """
+    parts = [(p.parent if p.name == RESULTS else p).resolve().parts for p in paths]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-length:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    raise EvaluationError(f"expected distinct studies, got {[str(p) for p in paths]!r}")
 
 
 def write_comparison(

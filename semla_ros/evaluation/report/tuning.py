@@ -14,7 +14,7 @@ from semla_ros.core.config import Config, updated
 from semla_ros.core.errors import EvaluationError
 from semla_ros.evaluation.analysis.archive import ArchiveScore, archive_scores
 from semla_ros.evaluation.analysis.mix_sweep import Choice, MixSweep, mix_sweep
-from semla_ros.evaluation.analysis.rerun import GateScore, bundle_library, chosen_gate, gate_sweep
+from semla_ros.evaluation.analysis.rerun import GateScore, chosen_gate, gate_sweep
 from semla_ros.evaluation.analysis.thresholds import RATES, Thresholds, thresholds
 from semla_ros.evaluation.report.decisions import take_gate, take_retrieval, take_thresholds
 from semla_ros.evaluation.report.tuning_page import Tuned, write_tuning
@@ -24,7 +24,8 @@ from semla_ros.evaluation.study.tasks import Task
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.distance import DISTANCES, CentroidBank
 from semla_ros.pipeline import default_bundle
-from semla_ros.pipeline.settings import LiveSettings, bank_of
+from semla_ros.pipeline.library_view import bank_of
+from semla_ros.pipeline.settings import LiveSettings
 
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Temperatures tried, in units of the bundle's."""
@@ -192,5 +193,5 @@ def _opened(
 ) -> tuple[AdapterLibrary, CentroidBank, LiveSettings]:
     """Return the bundle's library and centroids under a configuration with `parameters`."""
     settings = LiveSettings.of(updated(config, parameters), bundle.manifest.defaults)
-    library = bundle_library(bundle)
+    library = AdapterLibrary.of(bundle)
     return library, bank_of(library, distance=settings.distance), settings

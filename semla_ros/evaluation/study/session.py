@@ -31,7 +31,8 @@ from semla_ros.library.seal import SEAL_FILE
 from semla_ros.navigator.distance import CentroidBank
 from semla_ros.navigator.encoder import ImageEncoder
 from semla_ros.pipeline import AdaptivePipeline, open_parts
-from semla_ros.pipeline.settings import LiveSettings, bank_of
+from semla_ros.pipeline.library_view import bank_of
+from semla_ros.pipeline.settings import LiveSettings
 
 
 @dataclass(frozen=True, slots=True)

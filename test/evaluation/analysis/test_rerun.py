@@ -8,11 +8,13 @@ import pytest
 from semla_ros.core.answers import known
 from semla_ros.core.config import Config, updated
 from semla_ros.core.types import BASE, Frame
-from semla_ros.evaluation.analysis.rerun import bundle_library, rerun, without
+from semla_ros.evaluation.analysis.rerun import rerun, without
 from semla_ros.evaluation.study.study import GATED
+from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.encoder import OnnxImageEncoder
 from semla_ros.pipeline import build_pipeline
-from semla_ros.pipeline.settings import LiveSettings, bank_of
+from semla_ros.pipeline.library_view import bank_of
+from semla_ros.pipeline.settings import LiveSettings
 
 STEP_NS = 200_000_000
 
@@ -61,7 +63,7 @@ def test_it_decides_as_the_pipeline_did(tiny, made, change):
 
 
 def test_a_bank_without_a_name_keeps_the_rest(tiny):
-    library = bundle_library(tiny)
+    library = AdapterLibrary.of(tiny)
     bank = bank_of(library, distance="euclidean")
     fewer = without(bank, [bank.names[0]])
     assert fewer.names == bank.names[1:]

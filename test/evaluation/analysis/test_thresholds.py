@@ -7,7 +7,6 @@ import pytest
 
 from semla_ros.core.config import Config, updated
 from semla_ros.core.errors import EvaluationError
-from semla_ros.evaluation.analysis.rerun import bundle_library
 from semla_ros.evaluation.analysis.thresholds import (
     held_out_rate,
     independent_frames,
@@ -15,6 +14,7 @@ from semla_ros.evaluation.analysis.thresholds import (
     upper_bound,
 )
 from semla_ros.evaluation.report.decisions import take_thresholds
+from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.distance import CentroidBank
 from semla_ros.pipeline.settings import LiveSettings
 
@@ -22,7 +22,7 @@ from semla_ros.pipeline.settings import LiveSettings
 @pytest.fixture(scope="module")
 def scene(tiny, made):
     """A library with a known spread, a drive at its first domain, and one far away."""
-    library = bundle_library(tiny)
+    library = AdapterLibrary.of(tiny)
     dim = library.centroids.shape[1]
     bank = CentroidBank(library.names, library.centroids, None, np.eye(dim))
     rng = np.random.default_rng(6)

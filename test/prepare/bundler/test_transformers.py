@@ -31,9 +31,9 @@ from semla_ros.core.viz.palette import vocabulary_of  # noqa: E402
 from semla_ros.core.weights import UNCHANGED, WeightSet  # noqa: E402
 from semla_ros.engine import create_engine  # noqa: E402
 from semla_ros.engine.closed_text import open_text  # noqa: E402
-from semla_ros.evaluation.analysis.rerun import bundle_library  # noqa: E402
 from semla_ros.evaluation.windows import single_window, sliding_window  # noqa: E402
 from semla_ros.library.fusion import MergedWeights  # noqa: E402
+from semla_ros.library.library import AdapterLibrary  # noqa: E402
 from semla_ros.pipeline.assembly import build_pipeline  # noqa: E402
 from semla_ros.prepare.bundler.importer import ImportRequest, import_bundle  # noqa: E402
 from semla_ros.prepare.bundler.transformers.checkpoint import import_transformers  # noqa: E402
@@ -107,7 +107,7 @@ def rgb():
 
 
 def weight_set(bundle, mix):
-    library, base = bundle_library(bundle), BaseWeights.open(bundle)
+    library, base = AdapterLibrary.of(bundle), BaseWeights.open(bundle)
     adapters = [library.get(name) for name in mix.names if name != "base"]
     vocabulary = bundle.manifest.vocabulary
     features = open_text(bundle).encode(vocabulary, UNCHANGED)

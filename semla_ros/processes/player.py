@@ -1,6 +1,6 @@
 """Plays a recorded camera into a topic: the recorded messages, headers and bytes untouched.
 
-    python -m semla_ros.nodes.player drive.mcap --to /camera/image_raw
+    python -m semla_ros.processes.player drive.mcap --to /camera/image_raw
 
 Raw and compressed streams stay what they are. Only a header stamp of zero is filled in, with the
 time of recording, as replaying the recording offline does.
@@ -152,7 +152,7 @@ class Player(Node):
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="semla_ros.nodes.player", description=__doc__)
+    parser = argparse.ArgumentParser(prog="semla_ros.processes.player", description=__doc__)
     parser.add_argument("recording", type=Path, help="rosbag2 folder, .mcap or .db3")
     parser.add_argument("--topic", help="image topic of the recording (default: the only one)")
     parser.add_argument("--to", help="topic to publish on (default: as recorded)")

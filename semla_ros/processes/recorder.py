@@ -1,6 +1,6 @@
 """Records topics of any type into an mcap, as serialized messages with their time of arrival.
 
-    python -m semla_ros.nodes.recorder drive.mcap /segmenter/mask /segmenter/support
+    python -m semla_ros.processes.recorder drive.mcap /segmenter/mask /segmenter/support
 
 Ends on Ctrl-C, SIGTERM or after `--duration`, leaving a whole file. After a crash or on a full
 disk what was recorded is kept beside it, under a name with `partial` in it.
@@ -93,7 +93,7 @@ class Recorder(Node):
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="semla_ros.nodes.recorder", description=__doc__)
+    parser = argparse.ArgumentParser(prog="semla_ros.processes.recorder", description=__doc__)
     parser.add_argument("out", type=Path, help="the .mcap to write")
     parser.add_argument("topics", nargs="+", help="topics, absolute names")
     parser.add_argument("--duration", type=float, default=0.0, help="end after so long [s]")

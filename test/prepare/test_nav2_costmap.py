@@ -7,9 +7,9 @@ import yaml
 
 from semla_ros.bundle import open_bundle
 from semla_ros.cli import main
-from semla_ros.core.types import UNLABELED_NAME
+from semla_ros.core.types import UNLABELED_NAME, UNSUPPORTED
 from semla_ros.data.labels.class_lists import read_classes
-from semla_ros.nodes.nav2_costmap import UNSUPPORTED, nav2_costmap
+from semla_ros.prepare.nav2_costmap import nav2_costmap
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "models" / "demo"

@@ -11,10 +11,7 @@ import json
 import textwrap
 from collections.abc import Sequence
 
-from semla_ros.core.types import UNLABELED_NAME
-
-UNSUPPORTED = " (unsupported)"
-"""What a class is called where the library does not cover what the camera sees."""
+from semla_ros.core.types import UNLABELED_NAME, UNSUPPORTED
 
 FREE = frozenset(
     {"road", "street", "sidewalk", "pavement", "footpath", "walkway", "path", "floor"}
