@@ -6,7 +6,7 @@ from collections.abc import Hashable
 
 import numpy as np
 
-from semla_ros.bundle import ModelBundle
+from semla_ros.bundle import Manifest, ModelBundle
 from semla_ros.core.errors import VocabularyError
 from semla_ros.core.types import Float32Array, Vocabulary
 from semla_ros.core.weights import WeightSource
@@ -16,9 +16,9 @@ from semla_ros.engine.text import TextEncoder, TextFeatures, TextTower
 class ClosedText:
     """Nothing to encode; refuses any classes but the bundle's."""
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        """Know these classes."""
-        self._vocabulary = vocabulary
+    def __init__(self, manifest: Manifest) -> None:
+        """Know the classes of `manifest`."""
+        self._manifest = manifest
 
     def encode(
         self,
@@ -33,17 +33,18 @@ class ClosedText:
             VocabularyError: Other classes.
         """
         del weights, key
-        require_known(vocabulary, self._vocabulary)
+        require_known(vocabulary, self._manifest)
         return np.zeros((len(vocabulary.names), 0), np.float32)
 
 
-def require_known(wanted: Vocabulary, known: Vocabulary) -> None:
-    """Return if `wanted` are the classes that a network with a closed list was trained for.
+def require_known(wanted: Vocabulary, manifest: Manifest) -> None:
+    """Return if the network of `manifest` tells the classes `wanted` apart.
 
     Raises:
-        VocabularyError: Others, fewer, or in another order.
+        VocabularyError: Its list is closed, and these are others, fewer, or in another order.
     """
-    if wanted.names != known.names:
+    known = manifest.vocabulary
+    if manifest.text is None and wanted.names != known.names:
         raise VocabularyError(
             f"this network has a closed class list, the {len(known.names)} classes it was trained "
             "for, and reads no text: keep the bundle's classes, or take a bundle of family catseg"
@@ -59,5 +60,5 @@ def open_text(
         BundleError: Its text encoder or tokenizer does not load.
     """
     if bundle.manifest.text is None:
-        return ClosedText(bundle.manifest.vocabulary)
+        return ClosedText(bundle.manifest)
     return TextEncoder(bundle, threads=threads, tower=tower)

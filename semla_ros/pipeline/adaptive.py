@@ -184,16 +184,13 @@ class AdaptivePipeline:
         """Return the future of a swap to another class list; the mix stays.
 
         Raises:
-            VocabularyError: The list is empty, too long or repeats a name, or the network's own
-                is closed.
+            VocabularyError: The list is empty, too long or repeats a name, or it is closed.
         """
-        if isinstance(names, Vocabulary):
-            wanted = names
-        else:
+        wanted = names
+        if not isinstance(wanted, Vocabulary):
             wanted = Vocabulary(tuple(names), colors_for(names))
         self._require_open()
-        if self.bundle.manifest.text is None:
-            require_known(wanted, self.bundle.manifest.vocabulary)
+        require_known(wanted, self.bundle.manifest)
         return self._control.set_vocabulary(wanted)
 
     def reload_library(self) -> Future[SwapEvent]:

@@ -100,7 +100,7 @@ def test_adapters_serve_under_the_layers_own_names(closed):
 def test_other_classes_are_refused(closed, engine):
     others = vocabulary_of(("road", "car", "sky", "sand"))
     with pytest.raises(VocabularyError, match="closed class list, the 4 classes"):
-        ClosedText(closed.manifest.vocabulary).encode(others, UNCHANGED)
+        ClosedText(closed.manifest).encode(others, UNCHANGED)
     fewer = vocabulary_of(CLASSES[:2])
     with pytest.raises(VocabularyError, match="expected the 4 classes"):
         engine.prepare(WeightSet(MIXES["base"], UNCHANGED, np.zeros((2, 0), np.float32), fewer))

@@ -8,7 +8,6 @@ runtime may feed with fused weights or leave at its base value.
 from __future__ import annotations
 
 import logging
-import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,12 +28,10 @@ from semla_ros.engine.weights import SECOND_TAP
 from semla_ros.network.catseg import CatSeg
 from semla_ros.network.in_out import with_in_out_linears
 from semla_ros.network.layers import AdaptableLayer
+from semla_ros.prepare.bundler.graph_file import save_graph
 
 OPSET = 18
 """The oldest opset torch's exporter writes itself."""
-
-MAX_INLINE_BYTES = 1_900_000_000
-"""A protobuf file ends at 2 GiB; more weights than this go to a file of their own."""
 
 _EXAMPLE_CLASSES = 3
 _EXAMPLE_LENGTH = 5
@@ -206,42 +203,6 @@ def _export(graph: Graph, path: Path, layers: Sequence[AdaptableLayer]) -> dict[
         )
         for layer in layers
     }
-
-
-def save_graph(proto: onnx.ModelProto, path: Path) -> None:
-    """Write `proto` to `path`, checked; large weights beside it in `<name>.data`.
-
-    Args:
-        proto: The graph; its tensors move out of it where they go to a file of their own.
-        path: The `.onnx` file.
-    """
-    _forget_origin(proto.graph)
-    size = sum(_bytes(tensor) for tensor in proto.graph.initializer)
-    if size > MAX_INLINE_BYTES:
-        onnx.save(
-            proto,
-            str(path),
-            save_as_external_data=True,
-            all_tensors_to_one_file=True,
-            location=f"{path.name}.data",
-        )
-    else:
-        onnx.save(proto, str(path))
-    onnx.checker.check_model(str(path))
-
-
-def _forget_origin(graph: onnx.GraphProto) -> None:
-    """Drop the exporter's notes: stack traces with paths of the machine, much of a small file."""
-    graph.ClearField("value_info")
-    graph.ClearField("metadata_props")
-    for item in (*graph.node, *graph.input, *graph.output, *graph.initializer):
-        item.ClearField("metadata_props")
-        item.ClearField("doc_string")
-
-
-def _bytes(tensor: onnx.TensorProto) -> int:
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    return int(math.prod(tensor.dims) * dtype.itemsize)
 
 
 def trace(graph: Graph) -> onnx.ModelProto:

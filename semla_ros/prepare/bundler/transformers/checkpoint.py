@@ -194,7 +194,11 @@ def _network(folder: Path, config: Foreign) -> nn.Module:
     try:
         with quietly():
             network, loaded = kind.from_pretrained(
-                None, config=config, state_dict=state, output_loading_info=True
+                None,
+                config=config,
+                state_dict=state,
+                attn_implementation="eager",  # torch's fused attention does not export for Swin
+                output_loading_info=True,
             )
     except Exception as error:  # shapes that differ, above all
         reason = " ".join(str(error).split())[:300]

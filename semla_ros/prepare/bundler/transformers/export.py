@@ -19,7 +19,8 @@ from torch.func import functional_call
 
 from semla_ros.bundle import GraphWeight
 from semla_ros.core.errors import TrainingError
-from semla_ros.prepare.bundler.onnx_export import Graph, save_graph, trace
+from semla_ros.prepare.bundler.graph_file import save_graph
+from semla_ros.prepare.bundler.onnx_export import Graph, trace
 from semla_ros.prepare.bundler.transformers.heads import Segmenter
 from semla_ros.prepare.bundler.transformers.layers import Layer
 from semla_ros.prepare.bundler.transformers.scaled_products import scale_weights
