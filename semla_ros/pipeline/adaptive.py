@@ -15,7 +15,7 @@ from semla_ros.core.executors import end
 from semla_ros.core.mask_signals import mask_signals
 from semla_ros.core.timing import StageTimer
 from semla_ros.core.types import AdapterMix, Frame, Vocabulary
-from semla_ros.core.viz.palette import colors_for
+from semla_ros.core.viz.palette import vocabulary_of
 from semla_ros.engine.closed_text import require_known
 from semla_ros.engine.contract import SegmentationEngine
 from semla_ros.engine.postprocess import restore, restore_confidence
@@ -186,9 +186,7 @@ class AdaptivePipeline:
         Raises:
             VocabularyError: The list is empty, too long or repeats a name, or it is closed.
         """
-        wanted = names
-        if not isinstance(wanted, Vocabulary):
-            wanted = Vocabulary(tuple(names), colors_for(names))
+        wanted = names if isinstance(names, Vocabulary) else vocabulary_of(names)
         self._require_open()
         require_known(wanted, self.bundle.manifest)
         return self._control.set_vocabulary(wanted)

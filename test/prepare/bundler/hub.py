@@ -54,7 +54,7 @@ def save(network, folder, *, processor=None):
     return folder
 
 
-def adapted(network, targets, *, seed, rank=3, **settings):
+def adapted(network, targets, *, seed, rank=3, strength=0.3, **settings):
     """Return `network` wrapped by PEFT, with factors as training leaves them."""
     import peft
 
@@ -66,7 +66,7 @@ def adapted(network, targets, *, seed, rank=3, **settings):
     with torch.no_grad():
         for name, factor in wrapped.named_parameters():
             if "lora_B" in name:
-                factor.normal_(0, 0.3)
+                factor.normal_(0, strength)
     return wrapped.eval()
 
 
@@ -75,3 +75,99 @@ def save_adapter(wrapped, folder):
         warnings.simplefilter("ignore")
         wrapped.save_pretrained(folder)
     return folder
+
+
+def eomt():
+    library = import_transformers()
+    torch.manual_seed(0)
+    config = library.EomtConfig(
+        **labelled(
+            hidden_size=32,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            image_size=64,
+            patch_size=8,
+            num_blocks=2,
+            num_queries=6,
+            num_upscale_blocks=1,
+            num_register_tokens=2,
+        )
+    )
+    network = spread(library.EomtForUniversalSegmentation(config).eval())
+    network.attn_mask_probs.zero_()  # as trained ones have it
+    return network, library.EomtImageProcessor(size={"shortest_edge": 64, "longest_edge": 64})
+
+
+def dpt():
+    library = import_transformers()
+    torch.manual_seed(0)
+    config = library.DPTConfig(
+        **labelled(
+            hidden_size=32,
+            num_hidden_layers=4,
+            num_attention_heads=2,
+            intermediate_size=64,
+            image_size=64,
+            patch_size=16,
+            backbone_out_indices=[0, 1, 2, 3],
+            neck_hidden_sizes=[8, 16, 24, 32],
+            fusion_hidden_size=16,
+        )
+    )
+    network = spread(library.DPTForSemanticSegmentation(config).eval())
+    return network, library.DPTImageProcessor(size={"height": 64, "width": 64})
+
+
+_STAGES = ["stage1", "stage2", "stage3", "stage4"]
+
+
+def upernet():
+    library = import_transformers()
+    torch.manual_seed(0)
+    backbone = library.ConvNextConfig(
+        depths=[1, 1, 1, 1], hidden_sizes=[8, 16, 24, 32], out_features=_STAGES
+    )
+    config = library.UperNetConfig(
+        **labelled(
+            backbone_config=backbone,
+            hidden_size=16,
+            pool_scales=[1, 2],
+            auxiliary_in_channels=24,
+            auxiliary_channels=8,
+        )
+    )
+    network = spread(library.UperNetForSemanticSegmentation(config).eval())
+    return network, library.SegformerImageProcessor(size={"height": 64, "width": 96})
+
+
+def mask2former():
+    library = import_transformers()
+    torch.manual_seed(0)
+    backbone = library.SwinConfig(
+        embed_dim=8,
+        depths=[1, 1, 1, 1],
+        num_heads=[1, 1, 2, 2],
+        window_size=4,
+        image_size=64,
+        out_features=_STAGES,
+    )
+    config = library.Mask2FormerConfig(
+        **labelled(
+            backbone_config=backbone,
+            feature_size=32,
+            mask_feature_size=32,
+            hidden_dim=32,
+            encoder_feedforward_dim=32,
+            encoder_layers=1,
+            decoder_layers=2,
+            num_attention_heads=2,
+            dim_feedforward=32,
+            num_queries=6,
+        )
+    )
+    network = spread(library.Mask2FormerForUniversalSegmentation(config).eval())
+    return network, library.Mask2FormerImageProcessor(size={"height": 64, "width": 96})
+
+
+KINDS = {"eomt": eomt, "dpt": dpt, "upernet": upernet, "mask2former": mask2former}
+"""`model_type` -> a small network and its image processor."""
