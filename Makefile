@@ -1,4 +1,4 @@
-.PHONY: demo test setup dev check bench clean
+.PHONY: demo test setup dev check docs bench clean
 
 demo: setup  ## Play a two-minute drive through changing weather into the running node
 	@. scripts/ros_env && exec .venv/bin/python -m semla_ros demo --out demo_out
@@ -13,11 +13,14 @@ setup:  ## .venv with what a robot needs, and the package built with colcon
 dev:  ## the same with what training, building and testing need
 	@scripts/setup --dev
 
-check: dev  ## formatting, lint, types, import rules, spelling
+check: dev  ## formatting, lint, types, import rules, spelling, the documentation's links
 	@scripts/check
+
+docs: dev  ## The documentation as a site, in site/
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet
 
 bench: dev  ## Measure docs/performance.md anew; half an hour on a quiet machine
 	@scripts/bench
 
 clean:
-	rm -rf build install log demo_out
+	rm -rf build install log demo_out site

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semla_ros.data.inputs import Input
-from semla_ros.evaluation.study.session import StudySettings
-from semla_ros.evaluation.study.tasks import Task
+from semla_ros.data.tasks import ReadSettings, Task
 
 
 @dataclass(frozen=True)
@@ -15,7 +14,7 @@ class DeadlyTask(Task):
 
     tried: Path = Path()
 
-    def open_input(self, settings: StudySettings) -> Input:
+    def open_input(self, settings: ReadSettings) -> Input:
         if not self.tried.exists():
             self.tried.touch()
             os._exit(1)

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from semla_ros.bundle import AdaptationDefaults, ModelBundle, NavigatorSpec, TextSpec
+from semla_ros.bundle import (
+    AdaptationDefaults,
+    Manifest,
+    ModelBundle,
+    NavigatorSpec,
+    SegmentationSpec,
+    TextSpec,
+)
 from semla_ros.core.types import Frame, LoraAdapter, LoraLayer, Vocabulary
 from semla_ros.network.config import CatSegConfig
 
@@ -76,6 +83,41 @@ def tiny_config(**changes: Any) -> CatSegConfig:
         "crop_size": TINY_SIZE,
     }
     return CatSegConfig(**(sizes | changes))
+
+
+def small_config(**changes: Any) -> CatSegConfig:
+    """Return the sizes of a network of 64 px with two aggregator layers, with `changes`."""
+    sizes: dict[str, Any] = {
+        "resolution": 64,
+        "vision_layers": 4,
+        "vocab_size": 100,
+        "context_length": 12,
+        "tap_dims": (16, 8),
+        "aggregator_layers": 2,
+        "window": 4,
+        "appearance_dim": 12,
+        "decoder_dims": (16, 8),
+        "decoder_guidance_dims": (8, 4),
+        "crop_size": 64,
+    }
+    return tiny_config(**(sizes | changes))
+
+
+def tiny_manifest(**changes: Any) -> Manifest:
+    """Return what a bundle says of itself, with `changes`."""
+    fields: dict[str, Any] = {
+        "name": "tiny",
+        "family": "catseg",
+        "base_model": "x",
+        "segmentation": SegmentationSpec(32),
+        "text": TextSpec("a {}", 8),
+        "navigator": None,
+        "vocabulary": Vocabulary(("road",), np.zeros((1, 3), np.uint8)),
+        "defaults": AdaptationDefaults(0.05, 5, "euclidean", "inverse", -1.0, 0.1, 9.0),
+        "layers": (),
+        "files": {},
+    }
+    return Manifest(**(fields | changes))
 
 
 def with_taps(model: CatSeg, taps: tuple[int, int]) -> CatSeg:

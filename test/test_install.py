@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from semla_ros import __version__
 from semla_ros.core import shipped
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -100,6 +101,8 @@ def expected():
 
 def test_sdist_and_wheel_hold_every_shipped_file(archives):
     sdist, wheel = archives
+    assert sdist.name == f"semla_ros-{__version__}.tar.gz"
+    assert wheel.name.startswith(f"semla_ros-{__version__}-")
     with tarfile.open(sdist) as archive:
         packed = {name.partition("/")[2] for name in archive.getnames()}
     with zipfile.ZipFile(wheel) as archive:

@@ -8,6 +8,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+import semla_ros
+
 ROOT = Path(__file__).resolve().parents[1]
 ROSDEP = {"cv2": "python3-opencv", "yaml": "python3-yaml"} | {
     name: f"python3-{name}"
@@ -16,7 +18,7 @@ ROSDEP = {"cv2": "python3-opencv", "yaml": "python3-yaml"} | {
 """Python module -> the rosdep key that installs it."""
 PIP_NAME = {"backports": "backports.zstd"}
 OPTIONAL = {
-    *("google", "matplotlib", "onnx", "onnxscript", "open_clip", "openvino", "peft"),
+    *("accelerate", "google", "matplotlib", "onnx", "onnxscript", "open_clip", "openvino", "peft"),
     *("PIL", "psutil", "ray", "scipy", "sklearn", "tensorrt", "timm", "torch", "torchvision"),
     *("transformers", "typing_extensions"),
 }
@@ -95,6 +97,13 @@ def test_interfaces_use_declared_packages():
         used |= set(re.findall(r"^(\w+)/\w+", path.read_text(encoding="utf-8"), re.M))
     assert used
     assert used - {"semla_ros"} <= declared("depend")
+
+
+def test_there_is_one_version():
+    assert declared("version") == {semla_ros.__version__}
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"\n## {semla_ros.__version__} " in changelog
+    assert 'dynamic = ["version"]' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
 def test_pip_and_rosdep_together_give_what_pyproject_asks_for():

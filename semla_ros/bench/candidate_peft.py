@@ -157,7 +157,7 @@ def _modules() -> tuple[Any, Any]:
         import peft
     except ImportError as error:
         raise EngineUnavailableError(
-            f"expected torch and PEFT, got {error}: pip install 'semla-ros[dev]'"
+            f"expected torch and PEFT, got {error}: pip install '.[dev]'"
         ) from error
     return torch, peft
 

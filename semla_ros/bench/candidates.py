@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -26,6 +26,10 @@ from semla_ros.engine.weights import (
     layers_of,
 )
 from semla_ros.pipeline.weight_set import make_weight_set
+
+Feed = Mapping[str, Any]
+Network = Callable[[Feed], Float32Array]
+"""From `image` and `text_features` to logits (T, h, w)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,35 +129,28 @@ class HotLoading(Candidate):
         self._engine.close()
 
 
-class SessionAnew(Candidate):
-    """A new ONNX Runtime session with the merged weights as its initializers."""
-
-    name = "ONNX Runtime: create the session anew"
-    runtime = "onnx"
+class MadeAnew(Candidate):
+    """A network made anew for each mix; the old one is dropped."""
 
     def __init__(self, material: Material) -> None:
-        """Prepare to open sessions."""
+        """Prepare to make networks."""
         self._material = material
         self._weights = MixedWeights(material)
-        self._layers = self._weights.layers
-        self._base = BaseWeights.open(material.bundle)
         self._input = InputBuffer(material.bundle.manifest.segmentation.shape)
-        self._next: _Session | None = None
-        self._active: _Session | None = None
+        self._next: tuple[Network, Float32Array] | None = None
+        self._active: tuple[Network, Float32Array] | None = None
+
+    @abstractmethod
+    def _made(self, weight_set: WeightSet) -> Network:
+        """Return the network of some weights."""
 
     def prepare(self, mix: AdapterMix) -> None:
-        """Merge into fresh arrays and create a session of them."""
+        """Merge, and make the network."""
         weight_set = self._weights.of(mix)
-        buffers = SlotBuffers(self._layers, self._base)
-        buffers.fill(weight_set.weights)
-        arrays = {layer.initializer: buffers.arrays[n] for n, layer in self._layers.items()}
-        shared = SharedInitializers(arrays)
-        bundle, threads = self._material.bundle, self._material.threads
-        session = open_session(bundle.segmentation_graph, threads=threads, shared=shared)
-        self._next = _Session(session, shared, weight_set.text_features)
+        self._next = (self._made(weight_set), weight_set.text_features)
 
     def commit(self) -> None:
-        """Use the new session, drop the old one."""
+        """Use the new network, drop the old one."""
         self._active, self._next = self._next, None
 
     def logits(self, rgb: UInt8Array) -> Float32Array:
@@ -161,19 +158,36 @@ class SessionAnew(Candidate):
         if self._active is None:
             raise RuntimeError("logits before the first commit")
         self._input.load(rgb)
-        feed = {"image": self._input.tensor, "text_features": self._active.features}
-        logits: Float32Array = self._active.session.run(["logits"], feed)[0][0]
-        return logits
+        network, features = self._active
+        return network({"image": self._input.tensor, "text_features": features})
 
     def close(self) -> None:
-        """Drop the sessions."""
+        """Drop the networks."""
         self._active = self._next = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Session:
-    """A session, what it must outlive, and the text features that go with its weights."""
+class SessionAnew(MadeAnew):
+    """A new ONNX Runtime session with the merged weights as its initializers."""
 
-    session: Any
-    shared: SharedInitializers
-    features: Float32Array
+    name = "ONNX Runtime: create the session anew"
+    runtime = "onnx"
+
+    def __init__(self, material: Material) -> None:
+        """Read the base weights."""
+        super().__init__(material)
+        self._layers = self._weights.layers
+        self._base = BaseWeights.open(material.bundle)
+
+    def _made(self, weight_set: WeightSet) -> Network:
+        buffers = SlotBuffers(self._layers, self._base)
+        buffers.fill(weight_set.weights)
+        arrays = {layer.initializer: buffers.arrays[n] for n, layer in self._layers.items()}
+        shared = SharedInitializers(arrays)
+        graph, threads = self._material.bundle.segmentation_graph, self._material.threads
+        session = open_session(graph, threads=threads, shared=shared)
+
+        def network(feed: Feed, kept: SharedInitializers = shared) -> Float32Array:
+            logits: Float32Array = session.run(["logits"], feed)[0][0]
+            return logits
+
+        return network

@@ -7,22 +7,24 @@ an engine does beside (normalising, reshaping, packing weights that may change) 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from semla_ros.bench.made_bundle import BUNDLE, VIT_B, bundle_of
 from semla_ros.bench.record import BenchRecord, Row
-from semla_ros.bench.roofline import RUNS, Processor, Work, least_ms, processor_of, work_of
+from semla_ros.bench.roofline import Processor, Work, least_ms, processor_of, work_of
+from semla_ros.bench.turns import in_turns
 from semla_ros.bundle import ModelBundle
 from semla_ros.bundle.onnx_session import cpu_threads
 from semla_ros.core.engines import AUTO
 from semla_ros.core.errors import ConfigError, EngineUnavailableError
-from semla_ros.core.timing import now_ms, processor_ms
-from semla_ros.core.types import UInt8Array
+from semla_ros.core.types import Float64Array, UInt8Array
 from semla_ros.engine import SegmentationEngine, create_engine
 from semla_ros.engine.golden import golden_case
 from semla_ros.engine.postprocess import LabelBuffers
@@ -66,6 +68,13 @@ class FloorRequest:
                 "expected frames >= 1, shapes 'bundle' or 'vit-b' and an engine, got "
                 f"{self.frames!r}, {self.shapes!r} and {self.engines!r}"
             )
+
+
+class Times(NamedTuple):
+    """(R, 2) ms of frames and of the network alone, see `in_turns`."""
+
+    frame: Float64Array
+    network: Float64Array
 
 
 def run_floor(request: FloorRequest, *, command: str) -> BenchRecord:
@@ -127,29 +136,20 @@ def _opened(
 
 def _times(
     engines: Mapping[str, SegmentationEngine], bundle: ModelBundle, *, frames: int
-) -> dict[str, dict[str, list[float]]]:
-    """Return engine -> durations in ms.
-
-    `frame`: from camera image to labels; `cpu`: the processor time of that; `network`: the
-    processor time of the network alone.
-    """
-    camera = _camera_image()
-    size = bundle.manifest.segmentation.shape
+) -> dict[str, Times]:
+    """Return engine -> times from camera image to labels, and of the network alone."""
+    camera, size = _camera_image(), bundle.manifest.segmentation.shape
     fitting: UInt8Array = np.ascontiguousarray(np.resize(camera, (*size, 3)))
-    times: dict[str, dict[str, list[float]]] = {
-        name: {"frame": [], "cpu": [], "network": []} for name in engines
-    }
-    for number in range(-2, frames):
-        for name, engine in engines.items():
-            began, busy = now_ms(), processor_ms()
-            engine.infer(camera)
-            middle, between = now_ms(), processor_ms()
-            engine.logits(fitting)
-            if number >= 0:
-                times[name]["frame"].append(middle - began)
-                times[name]["cpu"].append(between - busy)
-                times[name]["network"].append(processor_ms() - between)
-    return times
+    ways: dict[str, Callable[[int], object]] = {}
+    for name, engine in engines.items():
+        ways[f"{name} frame"] = partial(_called, engine.infer, camera)
+        ways[f"{name} network"] = partial(_called, engine.logits, fitting)
+    taken = in_turns(ways, range(-2, frames), warm_up=2)
+    return {name: Times(taken[f"{name} frame"], taken[f"{name} network"]) for name in engines}
+
+
+def _called(call: Callable[[UInt8Array], object], image: UInt8Array, _: int) -> None:
+    call(image)
 
 
 def _shares(bundle: ModelBundle) -> Row:
@@ -159,8 +159,8 @@ def _shares(bundle: ModelBundle) -> Row:
     logits = np.random.default_rng(0).standard_normal((classes, size[0] // 4, size[1] // 4))
     logits32 = logits.astype(np.float32)
     return {
-        "pre_cpu_ms_min": least_ms(lambda: buffer.load(camera), runs=RUNS),
-        "post_cpu_ms_min": least_ms(lambda: labels.from_logits(logits32), runs=RUNS),
+        "pre_cpu_ms_min": least_ms(lambda: buffer.load(camera)),
+        "post_cpu_ms_min": least_ms(lambda: labels.from_logits(logits32)),
     }
 
 
@@ -171,20 +171,20 @@ def _camera_image() -> UInt8Array:
 def _row(
     name: str,
     engine: SegmentationEngine,
-    times: Mapping[str, list[float]],
+    times: Times,
     work: Work,
     processor: Processor,
     *,
     threads: int,
 ) -> Row:
     peak = processor.peak_gflops[engine.facts.precision]
-    network = min(times["network"])
+    network = float(times.network[:, 1].min())
     floor = 1e3 * max(work.gflop / peak, work.weight_gb / processor.copy_gb_s)
     return {
         "engine": name,
-        "frame_ms_p50": float(np.median(times["frame"])),
-        "frame_ms_min": min(times["frame"]),
-        "frame_cpu_ms_p50": float(np.median(times["cpu"])),
+        "frame_ms_p50": float(np.median(times.frame[:, 0])),
+        "frame_ms_min": float(times.frame[:, 0].min()),
+        "frame_cpu_ms_p50": float(np.median(times.frame[:, 1])),
         "network_cpu_ms_min": network,
         "gflop": work.gflop,
         "gflops": threads * work.gflop / (_MS_TO_S * network),

@@ -13,20 +13,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 
 from semla_ros.bench.candidate_peft import PeftMerge
 from semla_ros.bench.library_scale import library_costs, retrieval_costs
+from semla_ros.bench.made_bundle import random_adapter
 from semla_ros.bench.record import BenchRecord, Row
+from semla_ros.bench.turns import in_turns
 from semla_ros.bundle import GraphWeight, open_bundle
 from semla_ros.bundle.base_weights import BaseWeights
 from semla_ros.core.errors import ConfigError
 from semla_ros.core.executors import use_one_blas_thread
-from semla_ros.core.timing import now_ms
-from semla_ros.core.types import AdapterMix, Float32Array, LoraAdapter, LoraLayer
+from semla_ros.core.types import AdapterMix, Float32Array, Float64Array, LoraAdapter
 from semla_ros.engine.slot_buffers import SlotBuffers
 from semla_ros.library.fusion import MergedWeights
 from semla_ros.network.config import VIT_L, CatSegConfig
@@ -151,7 +151,7 @@ def fusion_costs(
         ways = _ways(layers, base, adapters, threads=count)
         if merging is not None:
             ways["peft"] = merging.merge
-        taken = _in_turns(ways, mixes)
+        taken = {way: spent[:, 0] for way, spent in in_turns(ways, mixes).items()}
         row = {"threads": count, "million_values": values / 1e6, **_figures(taken)}
         if merging is not None:
             merged = MergedWeights(base, adapters, mixes[-1])
@@ -160,16 +160,18 @@ def fusion_costs(
     return rows
 
 
-def _figures(taken: Mapping[str, list[float]]) -> dict[str, float]:
+def _figures(taken: Mapping[str, Float64Array]) -> dict[str, float]:
     """Return p50 and least of each way, and how many times ours fits into PEFT's."""
     figures: dict[str, float] = {}
     for way, spent in taken.items():
-        figures[f"{way}_ms"], figures[f"{way}_least_ms"] = median(spent), min(spent)
+        figures[f"{way}_ms"], figures[f"{way}_least_ms"] = (
+            float(np.median(spent)),
+            float(spent.min()),
+        )
     figures["ours_over_memcpy"] = figures["ours_ms"] / figures["memcpy_ms"]
     if "peft" in taken:
-        ratios = [p / o for p, o in zip(taken["peft"], taken["ours"], strict=True)]
         figures["peft_over_ours"] = figures["peft_ms"] / figures["ours_ms"]
-        figures["peft_over_ours_least"] = min(ratios)
+        figures["peft_over_ours_least"] = float((taken["peft"] / taken["ours"]).min())
     return figures
 
 
@@ -224,34 +226,12 @@ def _torch_ways(
     return ways
 
 
-def _in_turns(ways: Mapping[str, Way], mixes: Sequence[AdapterMix]) -> dict[str, list[float]]:
-    """Return the milliseconds of each way for each mix but the first, which warms up."""
-    taken: dict[str, list[float]] = {way: [] for way in ways}
-    for mix in mixes:
-        for way, merge in ways.items():
-            started = now_ms()
-            merge(mix)
-            taken[way].append(now_ms() - started)
-    return {way: spent[1:] for way, spent in taken.items()}
-
-
 def random_adapters(layers: Case, *, members: int = MEMBERS) -> list[LoraAdapter]:
     """Return `members` adapters of rank `RANK` for `layers`, B lying as files are read."""
-    made = []
-    for seed in range(members):
-        rng = np.random.default_rng(seed)
-        factors = {
-            layer.name: LoraLayer(
-                rng.standard_normal((RANK, layer.shape[1]), np.float32) * np.float32(0.02),
-                np.asfortranarray(
-                    rng.standard_normal((layer.shape[0], RANK), np.float32) * np.float32(0.02)
-                ),
-                SCALING,
-            )
-            for layer in layers
-        }
-        made.append(LoraAdapter(f"domain{seed}", factors))
-    return made
+    names = [f"domain{seed}" for seed in range(members)]
+    return [
+        random_adapter(n, layers, rank=RANK, scaling=SCALING, seed=i) for i, n in enumerate(names)
+    ]
 
 
 def _with_zeros(adapter: LoraAdapter, inert: Case) -> LoraAdapter:

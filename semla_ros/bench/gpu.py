@@ -10,23 +10,24 @@ import gc
 import logging
 import shlex
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 
 from semla_ros.bench.measures import summary
 from semla_ros.bench.record import BenchRecord, Row, save_record
+from semla_ros.bench.turns import timed
 from semla_ros.bundle import ModelBundle, open_bundle
 from semla_ros.bundle.base_weights import BaseWeights
 from semla_ros.core.engines import F16, F32
 from semla_ros.core.errors import SemlaError
-from semla_ros.core.executors import lower_priority
+from semla_ros.core.executors import BackgroundExecutor
 from semla_ros.core.timing import now_ms
-from semla_ros.core.types import AdapterMix, Float32Array
+from semla_ros.core.types import AdapterMix, Float32Array, Float64Array
 from semla_ros.core.weights import UNCHANGED, ArrayWeights, WeightSet
 from semla_ros.engine import EngineOptions, require_package
 from semla_ros.engine.golden import golden_case, relative_error, require_golden
@@ -115,7 +116,7 @@ def measured(check: GpuCheck) -> tuple[Row, ...]:
 
 def _rows(check: GpuCheck, mode: str, answers: dict[str, Float32Array]) -> Iterator[Row]:
     """Yield what one mode costs; its logits with every layer changed go to `answers`."""
-    options = EngineOptions(precision=check.precision)
+    options, warm_up = EngineOptions(precision=check.precision), min(_WARM_UP, check.runs)
     frame = golden_image(check.bundle.manifest.segmentation.shape)
     with TensorRtEngine.open(check.bundle, options=options, mode=mode, build=True) as engine:
         sets = _weight_sets(check.bundle, engine)
@@ -125,12 +126,12 @@ def _rows(check: GpuCheck, mode: str, answers: dict[str, Float32Array]) -> Itera
         serve(engine, sets[0])
         before = engine.logits(frame)
         golden = require_golden(engine, check.bundle)
-        spent = _timed(lambda: engine.infer(frame), check.runs)
+        spent = timed(lambda: engine.infer(frame), check.runs, warm_up=warm_up)[:, 0]
         yield _row("frame", mode, spent, golden_error=golden, changed_error=differs)
         gc.collect()
         free = engine.free_device_bytes
-        numbers = iter(range(1, 10**9))
-        spent = _timed(lambda: serve(engine, sets[next(numbers) % 2]), check.runs)
+        wanted = cycle(sets[::-1])
+        spent = timed(lambda: serve(engine, next(wanted)), check.runs, warm_up=warm_up)[:, 0]
         kept = (free - engine.free_device_bytes) / check.runs
         serve(engine, sets[1])
         serve(engine, sets[0])
@@ -157,38 +158,6 @@ def _weight_sets(bundle: ModelBundle, engine: TensorRtEngine) -> tuple[WeightSet
     )
 
 
-class _Preparer:
-    """Prepares one set after the other on a patient thread, as the pipeline does."""
-
-    def __init__(self, engine: TensorRtEngine, sets: tuple[WeightSet, WeightSet]) -> None:
-        self.ready, self._taken = threading.Event(), threading.Event()
-        self._stop = False
-        self._engine, self._sets = engine, sets
-        self._thread = threading.Thread(target=self._work, name="semla-swap")
-        self._thread.start()
-
-    def take(self) -> None:
-        """Let the next set be prepared."""
-        self.ready.clear()
-        self._taken.set()
-
-    def stop(self) -> None:
-        """Return once the thread has ended."""
-        self._stop = True
-        self._taken.set()
-        self._thread.join()
-
-    def _work(self) -> None:
-        lower_priority()
-        number = 0
-        while not self._stop:
-            number += 1
-            self._engine.prepare(self._sets[number % 2])
-            self.ready.set()
-            self._taken.wait()
-            self._taken.clear()
-
-
 def _streamed(
     check: GpuCheck,
     engine: TensorRtEngine,
@@ -200,22 +169,23 @@ def _streamed(
     """Return frame latencies at the camera's rate, quiet or while swapping without a pause."""
     frame = golden_image(check.bundle.manifest.segmentation.shape)
     period_ms, committed = 1000.0 / check.rate_hz, 0
-    preparer = _Preparer(engine, sets) if busy else None
+    wanted = cycle(sets[::-1])
     spent = []
-    begun = now_ms()
-    try:
+    with BackgroundExecutor("semla-swap") as executor:
+        ready = executor.submit(engine.prepare, next(wanted)) if busy else None
+        begun = now_ms()
         for number in range(max(1, int(check.seconds * check.rate_hz))):
             time.sleep(max(0.0, (begun + number * period_ms - now_ms()) * 1e-3))
             started = now_ms()
-            if preparer is not None and preparer.ready.is_set():
+            if ready is not None and ready.done():
+                ready.result()
                 engine.commit()
-                preparer.take()
+                ready = executor.submit(engine.prepare, next(wanted))
                 committed += 1
             engine.infer(frame)
             spent.append(now_ms() - started)
-    finally:
-        if preparer is not None:
-            preparer.stop()
+        if ready is not None:
+            ready.result()
     variant = f"{mode}, {'swapping without a pause' if busy else 'quiet'}"
     late = sum(each > period_ms for each in spent)
     return _row(
@@ -223,18 +193,9 @@ def _streamed(
     )
 
 
-def _timed(call: Callable[[], object], runs: int) -> list[float]:
-    for _ in range(min(_WARM_UP, runs)):
-        call()
-    spent = []
-    for _ in range(runs):
-        begun = now_ms()
-        call()
-        spent.append(now_ms() - begun)
-    return spent
-
-
-def _row(group: str, variant: str, spent: list[float], **more: float | bool) -> Row:
+def _row(
+    group: str, variant: str, spent: Sequence[float] | Float64Array, **more: float | bool
+) -> Row:
     figures = {f"{name}_ms" if name != "count" else name: v for name, v in summary(spent).items()}
     return {"group": group, "variant": variant, **figures, **more}
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 
+from semla_ros.bench.made_bundle import random_adapter
 from semla_ros.bench.record import Row
+from semla_ros.bench.turns import timed
 from semla_ros.bundle import GraphWeight
 from semla_ros.core.timing import now_ms, processor_ms
-from semla_ros.core.types import Float32Array, LoraAdapter, LoraLayer, UInt8Array
+from semla_ros.core.types import Float32Array, UInt8Array
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.memory import bytes_of
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
@@ -41,7 +43,8 @@ def library_costs(root: Path, layers: Sequence[GraphWeight], *, domains: int) ->
         domains: How many adapters.
     """
     rng = np.random.default_rng(0)
-    first = _adapter(layers, rng)
+    first = random_adapter("domain0000", layers, rank=_RANK, scaling=2.0, seed=0)
+    first = replace(first, base_model="bench")
     write_adapter(root / "domain0000", first, alpha=2.0 * _RANK)
     for number in range(domains):
         name = f"domain{number:04d}"
@@ -117,27 +120,10 @@ class _Ready:
 
 
 def spread(name: str, call: Callable[[], object], repeats: int) -> dict[str, float]:
-    """Return least and median of the milliseconds that `call` takes, and the least of the CPU.
-
-    The last one is the time of the processor, in all threads: it knows nothing of other programs.
-    """
-    taken, busy = [], []
-    for _ in range(repeats):
-        started, cpu_ms = now_ms(), processor_ms()
-        call()
-        taken.append(now_ms() - started)
-        busy.append(processor_ms() - cpu_ms)
-    least, middle = min(taken), median(taken)
-    return {f"{name} min": least, f"{name} median": middle, f"{name} cpu_min": min(busy)}
-
-
-def _adapter(layers: Sequence[GraphWeight], rng: np.random.Generator) -> LoraAdapter:
-    factors = {
-        layer.name: LoraLayer(
-            rng.standard_normal((_RANK, layer.shape[1]), np.float32),
-            rng.standard_normal((layer.shape[0], _RANK), np.float32),
-            2.0,
-        )
-        for layer in layers
+    """Return least and median of the milliseconds that `call` takes, and the least of the CPU."""
+    wall, cpu = timed(call, repeats, warm_up=0).T
+    return {
+        f"{name} min": float(wall.min()),
+        f"{name} median": float(np.median(wall)),
+        f"{name} cpu_min": float(cpu.min()),
     }
-    return LoraAdapter("domain0000", factors, "bench")

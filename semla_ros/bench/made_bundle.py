@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from semla_ros.bundle import AdaptationDefaults, ModelBundle, TextSpec, open_bundle
+from semla_ros.bundle import AdaptationDefaults, GraphWeight, ModelBundle, TextSpec, open_bundle
 from semla_ros.core.errors import EngineUnavailableError
 from semla_ros.core.types import LoraAdapter, LoraLayer
 from semla_ros.core.viz.palette import vocabulary_of
@@ -31,7 +32,7 @@ CLASSES = (
 """Cityscapes' classes."""
 
 ADAPTERS = ("first", "second", "third")
-_RANK, _ALPHA = 8, 16.0
+_RANK = 8
 _SEED = 0
 
 
@@ -63,7 +64,7 @@ def make_vit_b(folder: Path) -> ModelBundle:
         return random_bundle(folder, CatSegConfig(), name="vit-b of random weights")
     except ModuleNotFoundError as error:
         raise EngineUnavailableError(
-            f"making a network needs {error.name!r}: pip install 'semla-ros[train]'"
+            f"making a network needs {error.name!r}: pip install '.[train]'"
         ) from error
 
 
@@ -88,17 +89,27 @@ def random_bundle(folder: Path, config: CatSegConfig, *, name: str) -> ModelBund
         defaults=AdaptationDefaults(0.05, 2, "euclidean", "inverse", -1.0, 0.05, 1000.0),
     )
     bundle = write_bundle(folder, parts)
-    rng = np.random.default_rng(_SEED)
-    for adapter_name in ADAPTERS:
-        layers = {layer.name: _factors(rng, layer.shape) for layer in bundle.manifest.layers}
-        adapter = LoraAdapter(adapter_name, layers, base_identity(model))
-        write_adapter(bundle.library / adapter_name, adapter, alpha=_ALPHA)
+    for seed, each in enumerate(ADAPTERS):
+        adapter = random_adapter(each, bundle.manifest.layers, rank=_RANK, scaling=2.0, seed=seed)
+        adapter = replace(adapter, base_model=base_identity(model))
+        write_adapter(bundle.library / each, adapter, alpha=2.0 * _RANK)
     return open_bundle(folder, verify=False)
 
 
-def _factors(rng: np.random.Generator, shape: tuple[int, int]) -> LoraLayer:
-    """Return a change of about 5 % of a usual weight's size, as trained adapters have."""
-    out, inner = shape
-    down = rng.standard_normal((_RANK, inner), dtype=np.float32) / np.float32(inner**0.5)
-    up = rng.standard_normal((out, _RANK), dtype=np.float32) * np.float32(0.0005)
-    return LoraLayer(down, up, _ALPHA / _RANK)
+def random_adapter(
+    name: str, layers: Sequence[GraphWeight], *, rank: int, scaling: float, seed: int
+) -> LoraAdapter:
+    """Return an adapter that changes weights by about a tenth of their usual size.
+
+    B lies as files are read.
+    """
+    rng, size = np.random.default_rng(seed), np.float32(0.02)
+    factors = {
+        layer.name: LoraLayer(
+            rng.standard_normal((rank, layer.shape[1]), np.float32) * size,
+            np.asfortranarray(rng.standard_normal((layer.shape[0], rank), np.float32) * size),
+            scaling,
+        )
+        for layer in layers
+    }
+    return LoraAdapter(name, factors)

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 
 from semla_ros.bench.record import BenchRecord, Row
+from semla_ros.bench.turns import in_turns
 from semla_ros.core.errors import EvaluationError
-from semla_ros.core.timing import processor_ms
 from semla_ros.core.types import Float32Array
 from semla_ros.engine.postprocess import LabelBuffers, Labels
 
@@ -25,7 +25,7 @@ _REGIONS = 12
 _MIB = 2**20
 _NOTES = (
     "Scores (T, 96, 96) to labels and confidence; processor time, both ways in turns, one thread "
-    "of OpenCV; every pair of answers is compared and must be equal bit for bit.",
+    "of OpenCV; both answers are compared and must be equal bit for bit.",
     "regions: few clear objects with soft borders, as trained networks see streets; noise: every "
     "score independent, so that every class can win everywhere.",
     "peak_mib is what numpy holds at most, buffers and answer included.",
@@ -49,24 +49,20 @@ def _row(name: str, classes: int, kind: str, *, rounds: int) -> Row:
     size = _SIZES[name]
     scores = _scores(classes, kind)
     whole, strips = _Whole(size), LabelBuffers(size)
-    taken: dict[str, list[float]] = {"whole": [], "strips": []}
-    for _ in range(rounds):
-        began = processor_ms()
-        expected = whole(scores)
-        between = processor_ms()
-        got = strips.from_scores(scores)
-        taken["strips"].append(processor_ms() - between)
-        taken["whole"].append(between - began)
-        if not all(np.array_equal(a, b) for a, b in zip(expected, got, strict=True)):
-            raise EvaluationError(f"labels of {classes} classes at {size!r} differ")
-    ratio = np.array(taken["whole"]) / np.array(taken["strips"])
+    if not all(map(np.array_equal, whole(scores), strips.from_scores(scores))):
+        raise EvaluationError(f"labels of {classes} classes at {size!r} differ")
+    ways: dict[str, Callable[[Float32Array], object]] = {
+        "strips": strips.from_scores,
+        "whole": whole,
+    }
+    taken = {n: t[:, 1] for n, t in in_turns(ways, [scores] * rounds, warm_up=0).items()}
     return {
         "size": name,
         "classes": classes,
         "scores": kind,
         "whole_cpu_ms_p50": float(np.median(taken["whole"])),
         "strips_cpu_ms_p50": float(np.median(taken["strips"])),
-        "whole_over_strips": float(np.median(ratio)),
+        "whole_over_strips": float(np.median(taken["whole"] / taken["strips"])),
         "whole_peak_mib": _peak_mib(lambda: _Whole(size)(scores)),
         "strips_peak_mib": _peak_mib(lambda: LabelBuffers(size).from_scores(scores)),
     }

@@ -15,12 +15,12 @@ import numpy as np
 
 from semla_ros.bench.record import BenchRecord, Row
 from semla_ros.bench.resources import resident_mib
+from semla_ros.bench.turns import in_turns
 from semla_ros.bundle import ModelBundle, NavigatorSpec, open_bundle
 from semla_ros.bundle.onnx_session import open_session
 from semla_ros.core.engines import BF16, F32
 from semla_ros.core.errors import EngineUnavailableError
-from semla_ros.core.timing import now_ms, processor_ms
-from semla_ros.core.types import Float32Array
+from semla_ros.core.types import Float32Array, Float64Array
 from semla_ros.engine.openvino_clip import OpenVinoRunner
 from semla_ros.engine.options import EngineOptions
 from semla_ros.pipeline import default_bundle
@@ -46,7 +46,7 @@ def run_navigator(*, threads: int, rounds: int, command: str) -> BenchRecord:
     with tempfile.TemporaryDirectory(prefix="semla-bench-") as scratch:
         official, bundle = _made(Path(scratch), threads=threads)
         ways, held, notes = _opened(bundle, official, threads=threads)
-        times = _times(ways, rounds=rounds)
+        times = in_turns(ways, [_image(number) for number in range(rounds)], warm_up=0)
         image = _image(rounds)
         expected = official(image).reshape(-1)
         rows = [
@@ -65,7 +65,7 @@ def _made(scratch: Path, *, threads: int) -> tuple[Embed, ModelBundle]:
         from semla_ros.prepare.bundler.image_tower import ImageTower
         from semla_ros.prepare.bundler.onnx_export import export_image_encoder
     except ImportError as error:
-        raise EngineUnavailableError(f"{error}: pip install 'semla-ros[train]'") from error
+        raise EngineUnavailableError(f"{error}: pip install '.[train]'") from error
     torch.set_num_threads(threads)
     size = ClipSize(
         embed_dim=_DIM, image_size=_SIDE, patch=14, vision_width=1024, vision_layers=24
@@ -121,26 +121,14 @@ def _opened(
     return ways, held, notes
 
 
-def _times(ways: Mapping[str, Embed], *, rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """Return way -> (time, processor time) of each round in ms."""
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-    for number in range(rounds):
-        image = _image(number)
-        for name, embed in ways.items():
-            began, busy = now_ms(), processor_ms()
-            embed(image)
-            times[name].append((now_ms() - began, processor_ms() - busy))
-    return times
-
-
 def _row(
     name: str,
-    times: Mapping[str, list[tuple[float, float]]],
+    times: Mapping[str, Float64Array],
     held: float,
     answer: Float32Array,
     expected: Float32Array,
 ) -> Row:
-    taken, base = np.array(times[name]), np.array(next(iter(times.values())))
+    taken, base = times[name], next(iter(times.values()))
     lengths = float(np.linalg.norm(answer)) * float(np.linalg.norm(expected))
     return {
         "way": name,

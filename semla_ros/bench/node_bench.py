@@ -11,13 +11,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from semla_ros.bench.bare import Bare, bare_engine
+from semla_ros.bench.bare import paced_ms
 from semla_ros.bench.frames import Film, film, write_camera
 from semla_ros.bench.measures import summary
 from semla_ros.bench.node_run import NodeRun, keeps_up, run_of
 from semla_ros.bench.processes import LiveNode, Setup, live_node, live_relay
 from semla_ros.bench.resources import Sampler, Usage
+from semla_ros.core.config import Config, updated
 from semla_ros.core.errors import ConfigError
+from semla_ros.pipeline import AdaptivePipeline, build_pipeline
 from semla_ros.processes.drive import require_ros
 
 _LOG = logging.getLogger(__name__)
@@ -120,7 +122,8 @@ def run_node_bench(request: NodeBenchRequest, *, logs: Path) -> NodeBench:
     """
     require_ros()
     played = film(request.source)
-    with bare_engine(request.changes) as bare:
+    alone = {"adaptation": "inline", "swap_policy": "never"}
+    with build_pipeline(updated(Config(), {**request.changes, **alone})) as bare:
         first, *others = request.setups
         session = _Session(request, played, bare, logs)
         measured = session.every_run(first)
@@ -129,7 +132,7 @@ def run_node_bench(request: NodeBenchRequest, *, logs: Path) -> NodeBench:
         for setup in others:
             measured += session.comparison(setup)
         return NodeBench(
-            bare.engine,
+            bare.engine.facts.name,
             played,
             tuple(measured),
             session.peak_hz,
@@ -141,14 +144,16 @@ def run_node_bench(request: NodeBenchRequest, *, logs: Path) -> NodeBench:
 class _Session:
     """Runs one setup after the other with the same frames."""
 
-    def __init__(self, request: NodeBenchRequest, played: Film, bare: Bare, logs: Path) -> None:
+    def __init__(
+        self, request: NodeBenchRequest, played: Film, bare: AdaptivePipeline, logs: Path
+    ) -> None:
         self.peak_hz = math.nan
         self.probes: list[tuple[float, bool]] = []
         self._request = request
         self._film = played
-        self._bare = bare
+        self._bare = bare.engine
         self._logs = logs
-        names = bare.adapters[:_MOST_MIXES]
+        names = bare.library.names[:_MOST_MIXES]
         self._mixes: tuple[Mapping[str, float], ...] = tuple({name: 1.0} for name in names)
 
     def every_run(self, setup: Setup) -> list[Measured]:
@@ -207,7 +212,7 @@ class _Session:
         mixes = self._mixes if phase == SWAPPING else ()
         if phase == QUIET:
             frames, length = self._film.frames, min(seconds, 5.0)
-            bare = self._bare.durations_ms(frames, hz=min(hz, 1e3), seconds=length)
+            bare = paced_ms(self._bare, frames, hz=min(hz, 1e3), seconds=length)
         sampler = Sampler(live.pid)
         run, usage = run_of(live.play(hz=hz, seconds=seconds, mixes=mixes)), sampler.usage()
         if mixes:
@@ -217,7 +222,7 @@ class _Session:
     def _search(self, live: LiveNode) -> float:
         """Return the highest rate in Hz that the node keeps up, found by bisection."""
         frames = self._film.frames
-        alone = summary(self._bare.durations_ms(frames, hz=_FLAT_OUT_HZ, seconds=0.02))["p50"]
+        alone = summary(paced_ms(self._bare, frames, hz=_FLAT_OUT_HZ, seconds=0.02))["p50"]
         seconds = min(self._request.seconds, _SEARCH_S)
 
         def keeps(hz: float) -> bool:

@@ -92,24 +92,33 @@ def stale_frames(run: NodeRun) -> int:
 
 
 def figures(run: NodeRun) -> dict[str, float]:
-    """Return every figure of one run, ms unless the name says otherwise."""
-    latency = summary(run.latency_ms)
-    ages = [s["age_at_publish"] for s in run.stages.values() if "age_at_publish" in s]
+    """Return the figures of one run, ms unless they count; what nothing is known of is missing."""
+    stages = run.stages.values()
+    ages = [s["age_at_publish"] for s in stages if "age_at_publish" in s]
     arrivals = np.sort(np.array(list(run.arrived.values()), np.float64)) * _MS
-    found = {
-        "sent": float(len(run.sent_ns)),
-        "answered": float(len(run.arrived)),
-        "missed": float(len(run.sent_ns) - len(run.arrived)),
-        "dropped_by_node": float(run.dropped_by_node),
-        "stale": float(stale_frames(run)),
-        "late": float(sum(age > LATE_MS for age in ages)),
+    commits = [s.get("commit", 0.0) for s in stages]
+    committed = [swap for swap in run.swaps if swap["committed"]]
+    timed = {
+        "latency_p50": summary(run.latency_ms).get("p50"),
+        "age_p50": summary(ages).get("p50"),
+        "jitter_mean": summary(jitter(arrivals)).get("mean"),
+        "node_overhead_p50": summary(overheads(run)).get("p50"),
+        "player_late_p50": summary(run.player_late_ms).get("p50"),
     }
-    found |= _named("latency", latency)
-    found |= _named("age", summary(ages))
-    found |= _named("jitter", summary(jitter(arrivals)))
-    found |= _named("node_overhead", summary(overheads(run)))
-    found |= _named("player_late", summary(run.player_late_ms))
-    return found | swap_figures(run)
+    return {
+        "sent": len(run.sent_ns),
+        "answered": len(run.arrived),
+        "missed": len(run.sent_ns) - len(run.arrived),
+        "dropped_by_node": run.dropped_by_node,
+        "stale": stale_frames(run),
+        "late": sum(age > LATE_MS for age in ages),
+        "swaps": len(committed),
+        "failed_swaps": len(run.swaps) - len(committed),
+        "domain_swaps": sum(swap["reason"] == _DECISION for swap in committed),
+        "stalled": sum(ms > STALL_MS for ms in commits),
+        "stall_max": max([*commits, *(s["stall_ms"] for s in committed)], default=0.0),
+        **{name: ms for name, ms in timed.items() if ms is not None},
+    }
 
 
 def keeps_up(run: NodeRun, *, loss: float) -> bool:
@@ -146,25 +155,6 @@ def stage_split(run: NodeRun) -> dict[str, dict[str, float]]:
     return {name: summary(values) for name, values in split.items()}
 
 
-def swap_figures(run: NodeRun) -> dict[str, float]:
-    """Return what swapping cost: preparation, order to service, and what frames waited for."""
-    committed = [swap for swap in run.swaps if swap["committed"]]
-    prepared = [swap["fuse_ms"] + swap["load_ms"] for swap in committed]
-    served = [(end - start) * _MS for start, end, done, _ in run.orders if done]
-    commits = [s.get("commit", 0.0) for s in run.stages.values()]
-    decided = sum(swap["reason"] == _DECISION for swap in committed)
-    found = {
-        "swaps": float(len(committed)),
-        "failed_swaps": float(len(run.swaps) - len(committed)),
-        "orders": float(len(run.orders)),
-        "refused_orders": float(sum(not done for _, _, done, _ in run.orders)),
-        "stalled": float(sum(ms > STALL_MS for ms in commits)),
-        "stall_max": max([*commits, *(s["stall_ms"] for s in committed)], default=0.0),
-        "domain_swaps": float(decided),
-    }
-    return found | _named("prepare", summary(prepared)) | _named("order", summary(served))
-
-
 def timeline(run: NodeRun) -> dict[str, list[float]]:
     """Return seconds since the first frame with latency in ms, and the seconds of the swaps."""
     first = run.sent_ns[0] if run.sent_ns else 0
@@ -180,7 +170,3 @@ def timeline(run: NodeRun) -> dict[str, list[float]]:
 def pooled(runs: Sequence[NodeRun]) -> Float64Array:
     """Return the latencies of all runs."""
     return np.concatenate([run.latency_ms for run in runs]) if runs else np.zeros(0)
-
-
-def _named(prefix: str, values: Mapping[str, float]) -> dict[str, float]:
-    return {f"{prefix}_{key}": value for key, value in values.items() if key != "count"}

@@ -7,7 +7,7 @@ import os
 import platform
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,7 @@ from typing import Any
 import psutil
 
 from semla_ros.core.errors import EvaluationError
-from semla_ros.core.files.structured_text import from_json
-from semla_ros.evaluation.files import finite, write_file
+from semla_ros.evaluation.files import plain, read_json, typed, write_file
 from semla_ros.evaluation.run import versions
 
 Cell = str | int | float | bool | None
@@ -24,8 +23,6 @@ Row = Mapping[str, Cell]
 Machine = Mapping[str, str | int | float]
 
 MAX_RECORD_BYTES = 64_000_000
-_REQUIRED = {"title": str, "command": str, "rows": list}
-_KNOWN = (*_REQUIRED, "machine", "notes")
 _EXTRA_PACKAGES = ("openvino", "peft", "ros-rclpy", "rclpy")
 _GIB = 2**30
 
@@ -98,16 +95,9 @@ def save_record(record: BenchRecord, path: Path) -> None:
     Raises:
         EvaluationError: It cannot be written.
     """
-    content = {
-        "title": record.title,
-        "command": record.command,
-        "machine": dict(record.machine),
-        "rows": [dict(row) for row in record.rows],
-        "notes": list(record.notes),
-        **record.extra,
-    }
-    text = json.dumps(finite(content), indent=1, allow_nan=False)
-    write_file(path, (text + "\n").encode())
+    content = {f.name: getattr(record, f.name) for f in fields(record) if f.name != "extra"}
+    text = json.dumps(plain({**content, **record.extra}), indent=1, allow_nan=False)
+    write_file(path, text + "\n")
 
 
 def read_record(path: Path) -> BenchRecord:
@@ -116,31 +106,35 @@ def read_record(path: Path) -> BenchRecord:
     Raises:
         EvaluationError: Missing, too large, or no record.
     """
+    content = read_json(path, what="a benchmark record", max_bytes=MAX_RECORD_BYTES)
     try:
-        size = path.stat().st_size
-        if size > MAX_RECORD_BYTES:
-            raise EvaluationError(
-                f"expected at most {MAX_RECORD_BYTES} bytes in {str(path)!r}, got {size}"
-            )
-        content = from_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise EvaluationError(f"{str(path)!r} is no benchmark record: {error}") from error
-    for key, kind in _REQUIRED.items():
-        found = content.get(key) if isinstance(content, dict) else content
-        if not isinstance(found, kind):
-            raise EvaluationError(
-                f"{str(path)!r}: expected {key!r} of type {kind.__name__}, got {found!r}: "
-                "write it with `semla bench`"
-            )
-    tables = content.get("tables", [])
-    for rows in (content["rows"], *(t.get("rows") if isinstance(t, dict) else t for t in tables)):
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise EvaluationError(f"{str(path)!r}: expected tables of objects, got {rows!r}")
+        stored = typed(_Stored, content)
+    except ValueError as error:
+        raise EvaluationError(
+            f"{str(path)!r}: {error}: write the record with `semla bench`"
+        ) from error
+    known = {f.name for f in fields(BenchRecord)}
+    extra = {key: value for key, value in content.items() if key not in known}
     return BenchRecord(
-        content["title"],
-        content["command"],
-        tuple(content["rows"]),
-        content.get("machine") or {},
-        tuple(str(note) for note in content.get("notes") or ()),
-        {key: value for key, value in content.items() if key not in _KNOWN},
+        stored.title, stored.command, stored.rows, stored.machine, stored.notes, extra
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A further table of a record."""
+
+    title: str
+    rows: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What is taken from a saved record as it is."""
+
+    title: str
+    command: str
+    rows: tuple[Mapping[str, Any], ...]
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    tables: tuple[_Table, ...] = ()

@@ -8,10 +8,10 @@ from functools import partial
 
 import numpy as np
 
+from semla_ros.bench.turns import timed
 from semla_ros.bundle import ModelBundle
 from semla_ros.core.engines import BF16, F16, F32
 from semla_ros.core.errors import EngineUnavailableError
-from semla_ros.core.timing import processor_ms
 
 RUNS = 5
 _SIDE = 2048
@@ -87,12 +87,12 @@ def processor_of(*, threads: int) -> Processor:
         side, spent = _SMALL_SIDE, 0.0
         while spent < _ENOUGH_MS and side <= _SIDE:
             one = torch.randn(side, side).to(dtype)
-            spent = least_ms(partial(torch.mm, one, one), runs=RUNS)
+            spent = least_ms(partial(torch.mm, one, one))
             peaks[name] = threads * 2e-9 * side**3 / (_MS_TO_S * spent)
             side *= 2
     source = np.ones(_COPIED_BYTES // 4, np.float32)
     target = np.zeros_like(source)
-    copied = least_ms(lambda: np.copyto(target, source), runs=RUNS)
+    copied = least_ms(lambda: np.copyto(target, source))
     return Processor(peaks, 2e-9 * _COPIED_BYTES / (_MS_TO_S * copied))
 
 
@@ -110,15 +110,6 @@ def _torch_or_fail() -> None:
         ) from error
 
 
-def least_ms(call: Callable[[], object], *, runs: int) -> float:
-    """Return the least processor time of `call` in ms, after one call that is not counted.
-
-    Processor time, of all threads: what other programs do at the same time is not in it.
-    """
-    call()
-    best = np.inf
-    for _ in range(runs):
-        began = processor_ms()
-        call()
-        best = min(best, processor_ms() - began)
-    return float(best)
+def least_ms(call: Callable[[], object]) -> float:
+    """Return the least processor time of `call` in ms, after one call that is not counted."""
+    return float(timed(call, RUNS)[:, 1].min())

@@ -25,7 +25,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from semla_ros.bench.orders import Action, Order, serve
 from semla_ros.core.errors import BagError, SemlaError
-from semla_ros.data.bags.serialized import SerializedMessage, read_serialized
+from semla_ros.data.bags.recording import StoredMessage, read_serialized
 from semla_ros.msg import AdapterSwap
 from semla_ros.nodes.conversions import stamp_ns
 from semla_ros.nodes.latency import prefer_latency
@@ -43,7 +43,7 @@ class Stopwatch(Node):
     The callbacks run in another thread, on the executor.
     """
 
-    def __init__(self, images: Sequence[SerializedMessage], *, topic: str, node: str) -> None:
+    def __init__(self, images: Sequence[StoredMessage], *, topic: str, node: str) -> None:
         """Connect to `node` (its full name), which takes images on `topic`."""
         super().__init__("semla_stopwatch", start_parameter_services=False)
         self._images = images

@@ -39,8 +39,8 @@ def known_drive(seed: int, *, seconds: float = 12.0) -> Iterator[Frame]:
     order = np.random.default_rng(seed).permutation(len(DOMAINS))
     drive = Drive(seed, fps=5.0, segments=tuple((DOMAINS[i], seconds) for i in order))
     for number in range(len(drive)):
-        shot = drive.frame(number)
-        yield Frame(shot.stamp_ns, "", shot.image.rgb)
+        made = drive.frame(number)
+        yield Frame(made.stamp_ns, "", made.image.rgb)
 
 
 def thinned(frames: Iterable[Frame | SkippedFrame]) -> Iterator[Frame]:

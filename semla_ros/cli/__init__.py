@@ -30,13 +30,27 @@ from semla_ros.cli import (
     replay,
     report,
     segment,
+    train,
 )
 from semla_ros.cli.verb import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED, Verb
 from semla_ros.core.errors import SemlaError
 from semla_ros.core.shown import shown
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in the node, see `semla_ros.nodes`
-_GROUPS = (drive, replay, evaluate, report, live, segment, bundle, library, nav2, engine, bench)
+_GROUPS = (
+    drive,
+    replay,
+    evaluate,
+    report,
+    live,
+    segment,
+    bundle,
+    library,
+    nav2,
+    engine,
+    train,
+    bench,
+)
 VERBS: Mapping[str, Verb] = {name: verb for group in _GROUPS for name, verb in group.VERBS.items()}
 
 
@@ -46,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(
             errors="backslashreplace"
         )  # names that are no UTF-8; as stderr does
-    args = _parser().parse_args(argv)
+    args = parser().parse_args(argv)
     level = logging.INFO if args.verbose else logging.WARNING
     logging.basicConfig(level=level, format="semla: %(levelname)s: %(message)s")
     try:
@@ -87,14 +101,15 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Return what parses every `semla` command."""
+    semla = argparse.ArgumentParser(
         prog="semla",
         description="Open-vocabulary segmentation that hot-loads adapters as the world changes.",
     )
-    parser.add_argument("--version", action="version", version=f"semla {__version__}")
-    parser.add_argument("-v", "--verbose", action="store_true", help="say more on the way")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    semla.add_argument("--version", action="version", version=f"semla {__version__}")
+    semla.add_argument("-v", "--verbose", action="store_true", help="say more on the way")
+    verbs = semla.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, verb in VERBS.items():
         verb.arguments(verbs.add_parser(name, help=verb.help, description=verb.help))
-    return parser
+    return semla

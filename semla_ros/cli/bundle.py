@@ -94,9 +94,7 @@ def _import(args: argparse.Namespace) -> int:
     try:
         from semla_ros.prepare.bundler.importer import ImportRequest, import_bundle
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"importing needs {error.name!r}: pip install 'semla-ros[train]'"
-        ) from error
+        raise ConfigError(f"importing needs {error.name!r}: pip install '.[train]'") from error
 
     request = ImportRequest(
         checkpoint=args.checkpoint,

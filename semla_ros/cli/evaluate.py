@@ -93,10 +93,10 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _evaluate(args: argparse.Namespace) -> int:
     from semla_ros.data.labels.label_map import read_label_map
+    from semla_ros.data.tasks import tasks_of
     from semla_ros.evaluation.study.lines import unscored
     from semla_ros.evaluation.study.run import StudyRequest, run_study
     from semla_ros.evaluation.study.session import StudySettings
-    from semla_ros.evaluation.study.tasks import tasks_of
 
     settings = StudySettings(
         bundle=args.bundle,

@@ -122,9 +122,9 @@ def _tune_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _tune(args: argparse.Namespace) -> int:
     from semla_ros.data.labels.label_map import read_label_map
+    from semla_ros.data.tasks import tasks_of
     from semla_ros.evaluation.report.tuning import TuneRequest, tune
     from semla_ros.evaluation.study.session import StudySettings
-    from semla_ros.evaluation.study.tasks import tasks_of
 
     saved = [text for text in args.inputs if _is_study(Path(text))]
     recordings = [text for text in args.inputs if text not in saved]

@@ -1,6 +1,6 @@
 """Every parameter, declared once: default, unit, range, one line of doc, when it can be set.
 
-ROS declarations, the YAML check, `semla` options and the README table are derived from `Config`.
+ROS declarations, the YAML check, `semla` options and `semla params` are derived from `Config`.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def parameter_file() -> str:
 
 
 def parameter_table() -> str:
-    """Return every parameter as a Markdown table; the README holds a copy."""
+    """Return every parameter as a Markdown table."""
     rows = ["| parameter | default | range | set | meaning |", "| --- | --- | --- | --- | --- |"]
     for spec in PARAMETERS.values():
         low, high = ("" if v is None else f"{v:g}" for v in (spec.minimum, spec.maximum))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 from semla_ros.data.bags.opening import NoteSink
 from semla_ros.data.inputs import Input, InputFrame
@@ -29,6 +30,7 @@ class SequenceSource:
         frames: Its frames.
         truth: Their truth; None: no frame has any.
         domains: Their domains.
+        most: How many of the first frames are taken; None: all.
     """
 
     source: str
@@ -36,6 +38,7 @@ class SequenceSource:
     frames: Input
     truth: TruthSource | None
     domains: DomainTable
+    most: int | None = None
 
     def truth_of(self, frame: InputFrame) -> Truth:
         """Return the truth of a frame; they must be asked for in order."""
@@ -63,7 +66,7 @@ class SequenceSource:
     def _blocks(self, on_note: NoteSink) -> Iterator[Block]:
         block: Block = []
         size, used, limit = 0, 0, min(_FIRST_FRAMES, BLOCK_FRAMES)
-        for each in self.frames.read(on_note=on_note):
+        for each in islice(self.frames.read(on_note=on_note), self.most):
             block.append((each, self.truth_of(each)))
             if each.frame is None:
                 continue

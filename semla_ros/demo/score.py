@@ -11,14 +11,14 @@ import numpy as np
 from tqdm import tqdm
 
 from semla_ros.core.config import Config, updated
-from semla_ros.demo.footage import Answers, Footage
-from semla_ros.evaluation.metrics import (
+from semla_ros.data.metrics import (
     Int64Array,
     frame_counts,
     harmonic_mean,
     mean_iou,
     percentiles,
 )
+from semla_ros.demo.footage import Answers, Footage
 from semla_ros.pipeline import build_pipeline
 from semla_ros.processes.live import LiveRun
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from itertools import groupby
 from typing import Any
 
 from semla_ros.core.viz.palette import vocabulary_of
-from semla_ros.demo.footage import Answer, Answers, Footage
+from semla_ros.demo.footage import Answers, Footage
 from semla_ros.demo.score import DriveScore
 from semla_ros.demo.world import CLASSES
 from semla_ros.evaluation.bars import BarRow, grouped_bars
@@ -23,7 +21,7 @@ from semla_ros.evaluation.page import (
     table,
 )
 from semla_ros.evaluation.replay import FrameView
-from semla_ros.evaluation.timeline import Stage, TimelinePoint, timeline
+from semla_ros.evaluation.timeline import Course, course_of, timeline
 
 FILM_MOMENTS = 96
 
@@ -33,7 +31,6 @@ def showcase_page(
 ) -> str:
     """Return the page as HTML."""
     vocabulary = vocabulary_of(CLASSES)
-    stages = _stages(footage)
     domain_of = dict(zip((f.stamp_ns for f in footage.frames), footage.domains, strict=True))
     sink = FilmSink(FILM_MOMENTS)
     for frame in footage.frames:
@@ -53,7 +50,7 @@ def showcase_page(
         ),
         section(
             "What it adapted to",
-            timeline(_points(answers), swaps=answers.swaps, stages=stages),
+            timeline(_course(answers, domain_of), swaps=answers.swaps),
             note="Share of each adapter in the active mix, the support score, and every swap.",
         ),
         section(
@@ -127,25 +124,12 @@ def _speed(score: DriveScore, answers: Answers) -> str:
     return latency + table(header, rows, digits=2, sortable=True)
 
 
-def _stages(footage: Footage) -> list[Stage]:
-    stages = []
-    pairs = zip(footage.domains, footage.frames, strict=True)
-    for name, group in groupby(pairs, key=lambda pair: pair[0]):
-        stamps = [frame.stamp_ns for _, frame in group]
-        stages.append(Stage(name, stamps[0], stamps[-1]))
-    return stages
-
-
-def _points(answers: Answers) -> list[TimelinePoint]:
-    return [_point(answers.by_stamp[stamp]) for stamp in sorted(answers.by_stamp)]
-
-
-def _point(answer: Answer) -> TimelinePoint:
-    support, mix = answer.result.support, answer.result.mix
-    return TimelinePoint(
-        answer.result.stamp_ns,
-        dict(zip(mix.names, mix.weights, strict=True)),
-        support.score if support else math.nan,
-        support.smoothed if support else math.nan,
-        support.level if support else "",
+def _course(answers: Answers, domain_of: Mapping[int, str]) -> Course:
+    stamps = sorted(answers.by_stamp)
+    results = [answers.by_stamp[stamp].result for stamp in stamps]
+    return course_of(
+        stamps,
+        [r.mix for r in results],
+        [r.support for r in results],
+        domains=[domain_of[stamp] for stamp in stamps],
     )

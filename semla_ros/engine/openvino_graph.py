@@ -67,7 +67,7 @@ def open_core() -> OpenVino:
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
         raise EngineUnavailableError(
             f"engine 'openvino': expected a working OpenVINO, got {type(error).__name__}: "
-            f"{error}: pip install 'semla-ros[openvino]', or take engine 'onnx'"
+            f"{error}: pip install '.[openvino]', or take engine 'onnx'"
         ) from error
 
 

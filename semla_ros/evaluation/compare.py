@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from semla_ros.core.errors import EvaluationError
+from semla_ros.data.metrics import percentiles
 from semla_ros.evaluation.files import json_text, write_file
 from semla_ros.evaluation.live_result import read_live
-from semla_ros.evaluation.metrics import percentiles
 from semla_ros.evaluation.result import FrameRecord, ReplayResult, load_result
 
 RESULTS = "results.json"
@@ -121,7 +121,7 @@ def write_comparison(comparison: Comparison, path: Path) -> None:
     Raises:
         EvaluationError: The place cannot be written.
     """
-    write_file(path, json_text(asdict(comparison)))
+    write_file(path, json_text(comparison))
 
 
 def _frames(run: ReplayResult) -> int:

@@ -23,5 +23,5 @@ def evaluate_extra(module: str) -> Any:  # noqa: ANN401  a module
     except ImportError as error:
         raise MissingExtraError(
             f"expected {module.partition('.')[0]!r} for calibration and plots, got {error}: "
-            "pip install 'semla-ros[evaluate]'"
+            "pip install '.[evaluate]'"
         ) from error

@@ -150,10 +150,17 @@ def table(
     return _block("table", header, texts, numeric, total, sortable)
 
 
-def table_section(found: ResultTable, *, chart: str = "", digits: int = DIGITS) -> str:
-    """Return a table in a section of its own, below `chart` (HTML)."""
-    body = table(found.header, found.rows, digits=digits, sortable=True)
-    return section(found.title, chart + body, note=found.note)
+def table_section(
+    found: ResultTable,
+    *,
+    before: str = "",
+    after: str = "",
+    digits: int = DIGITS,
+    sortable: bool = True,
+) -> str:
+    """Return a table in a section of its own, between other HTML."""
+    body = table(found.header, found.rows, digits=digits, sortable=sortable)
+    return section(found.title, before + body + after, note=found.note)
 
 
 def film(frames: Sequence[FilmFrame], rows: Sequence[str]) -> str:

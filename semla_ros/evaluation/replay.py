@@ -20,7 +20,7 @@ from semla_ros.data.bags.reader import SkippedFrame
 from semla_ros.evaluation.result import FrameRecord, ReplayResult, RunInfo, SkippedRecord
 
 _LOG = logging.getLogger(__name__)
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int], object]
 """Called after every frame with (frames segmented, frames skipped)."""
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from semla_ros.core.answers import known
+from semla_ros.core.answers import SwapEvent, known
 from semla_ros.core.types import UInt8Array, Vocabulary
 from semla_ros.evaluation.film import FILM_ROWS, Moment, film_frames, mix_text
 from semla_ros.evaluation.page import (
@@ -21,11 +21,12 @@ from semla_ros.evaluation.page import (
     picture_of,
     section,
     table,
+    table_section,
     warning,
 )
 from semla_ros.evaluation.result import ReplayResult
-from semla_ros.evaluation.table import Cell
-from semla_ros.evaluation.timeline import points_of, timeline
+from semla_ros.evaluation.table import Cell, table_of
+from semla_ros.evaluation.timeline import course_of, timeline
 
 
 def replay_page(
@@ -46,13 +47,15 @@ def replay_page(
     info = result.info
     sections = [_film(result, moments, strip, vocabulary)] if moments else []
     if result.frames:
-        drawing = timeline(points_of(result), swaps=result.swaps, support_low=info.support_low)
+        frames = [(f.stamp_ns, f.mix, f.support) for f in result.frames]
+        course = course_of(*zip(*frames, strict=True))
+        drawing = timeline(course, swaps=result.swaps, support_low=info.support_low)
         about = (
             "Which adapters made the masks, how well the library covers the scene, and when the "
             "active mix was swapped (numbered)."
         )
         sections.append(section("Adapters and support over time", drawing, note=about))
-        sections.append(section("Swaps", _swaps(result)))
+        sections.append(_swaps(result))
         sections.append(columns(_latency(result), _mix(result)))
     if result.skipped:
         sections.append(section("Skipped frames", _skipped(result)))
@@ -132,25 +135,30 @@ def _headlines(result: ReplayResult) -> list[Headline]:
 
 def _swaps(result: ReplayResult) -> str:
     if not result.swaps:
-        return note("The active mix never changed.")
+        return section("Swaps", note("The active mix never changed."))
     start = result.frames[0].stamp_ns
-    rows: list[list[Cell]] = [
-        [
-            number,
-            (swap.stamp_ns - start) * 1e-9,
-            mix_text(swap.from_mix),
-            mix_text(swap.to_mix),
-            swap.reason if swap.committed else f"{swap.reason}, failed: {swap.error}",
-            swap.detection_ms,
-            swap.fuse_ms,
-            swap.load_ms,
-            swap.stall_ms,
-        ]
-        for number, swap in enumerate(result.swaps, start=1)
-    ]
-    header = ("#", "at s", "from", "to", "reason")
-    durations = ("detection ms", "fuse ms", "load ms", "stall ms")
-    return table((*header, *durations), rows)
+    found = table_of(
+        "Swaps",
+        enumerate(result.swaps, start=1),
+        {
+            "#": lambda s: s[0],
+            "at s": lambda s: (s[1].stamp_ns - start) * 1e-9,
+            "from": lambda s: mix_text(s[1].from_mix),
+            "to": lambda s: mix_text(s[1].to_mix),
+            "reason": lambda s: (
+                s[1].reason + ("" if s[1].committed else f", failed: {s[1].error}")
+            ),
+            "detection ms": lambda s: s[1].detection_ms,
+            "fuse ms": lambda s: s[1].fuse_ms,
+            "load ms": lambda s: s[1].load_ms,
+            "stall ms": lambda s: s[1].stall_ms,
+        },
+    )
+    return table_section(found, sortable=False)
+
+
+def _reason(swap: SwapEvent) -> str:
+    return swap.reason if swap.committed else f"{swap.reason}, failed: {swap.error}"
 
 
 def _latency(result: ReplayResult) -> str:

@@ -7,17 +7,15 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from semla_ros.core.answers import SupportReading, SwapEvent, known
 from semla_ros.core.errors import EvaluationError, SemlaError
-from semla_ros.core.files.structured_text import from_json
 from semla_ros.core.types import AdapterMix
-from semla_ros.evaluation.files import finite, json_text, write_file
-from semla_ros.evaluation.metrics import percentiles
-from semla_ros.evaluation.result_checks import check_result
+from semla_ros.data.metrics import percentiles
+from semla_ros.evaluation.files import json_text, plain, read_json, typed, write_file
 
 FORMAT = 1
 MAX_RESULT_BYTES = 2_000_000_000
@@ -32,7 +30,7 @@ class FrameRecord:
         stamp_ns, frame_id: The frame's.
         mix: What made the mask.
         support: None without a navigator or before its first observation.
-        timings_ms: Stage -> duration; `step` is the whole.
+        timings_ms: Stage -> duration; `step` is the whole, `latency` that of a live recording.
         mask_crc32: Checksum of the labels; equal masks have equal checksums.
     """
 
@@ -43,6 +41,13 @@ class FrameRecord:
     support: SupportReading | None
     timings_ms: Mapping[str, float]
     mask_crc32: int
+
+    def __post_init__(self) -> None:
+        if not self.timings_ms.keys() & {"step", "latency"}:
+            raise EvaluationError(
+                f"expected a duration 'step' or 'latency' of frame {self.index}, got "
+                f"{sorted(self.timings_ms)!r}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +119,7 @@ class ReplayResult:
         Two replays of one recording with one configuration have equal digests.
         """
         decided = [
-            [f.index, f.stamp_ns, f.mask_crc32, _mix_to_json(f.mix), _support_to_json(f.support)]
+            [f.index, f.stamp_ns, f.mask_crc32, plain(f.mix), plain(f.support)]
             for f in self.frames
         ]
         swaps = [[s.stamp_ns, s.to_mix.identity, s.reason, s.committed] for s in self.swaps]
@@ -171,14 +176,18 @@ class ReplayResult:
 
 def result_to_json(result: ReplayResult) -> dict[str, Any]:
     """Return what `results.json` holds."""
+    rounded = [
+        {**plain(f), "timings_ms": {k: round(v, 4) for k, v in f.timings_ms.items()}}
+        for f in result.frames
+    ]
     return {
         "format": FORMAT,
-        "info": finite(asdict(result.info)),
-        "summary": finite(result.summary()),
+        "info": plain(result.info),
+        "summary": plain(result.summary()),
         "notes": list(result.notes),
-        "swaps": [_swap_to_json(s) for s in result.swaps],
-        "skipped": [asdict(s) for s in result.skipped],
-        "frames": [_frame_to_json(f) for f in result.frames],
+        "swaps": plain(result.swaps),
+        "skipped": plain(result.skipped),
+        "frames": rounded,
     }
 
 
@@ -197,81 +206,39 @@ def load_result(path: Path) -> ReplayResult:
     Raises:
         EvaluationError: Missing, of another format, or edited beyond reading.
     """
-    try:
-        if path.stat().st_size > MAX_RESULT_BYTES:
-            raise EvaluationError(f"{str(path)!r} is over {MAX_RESULT_BYTES} bytes: no result")
-        data = from_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise EvaluationError(f"cannot read results from {str(path)!r}: {error}") from error
+    data = read_json(path, what="results", max_bytes=MAX_RESULT_BYTES)
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise EvaluationError(
             f"expected results of format {FORMAT} in {str(path)!r}: replay the recording again"
         )
     try:
-        check_result(data, "")
-        return _result_from_json(data)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, SemlaError) as error:
+        stored = typed(_Stored, data)
+    except (ValueError, SemlaError) as error:
         raise EvaluationError(f"{str(path)!r} is damaged at {error}: replay again") from error
-
-
-def _result_from_json(data: Mapping[str, Any]) -> ReplayResult:
-    info = dict(data["info"])
-    info["classes"] = tuple(info.get("classes", ()))
     return ReplayResult(
-        info=RunInfo(**info),
-        frames=tuple(_frame_from_json(f) for f in data["frames"]),
-        skipped=tuple(SkippedRecord(**s) for s in data["skipped"]),
-        swaps=tuple(_swap_from_json(s) for s in data["swaps"]),
-        notes=tuple(map(str, data["notes"])),
-        ended_early=str(data["summary"]["ended_early"]),
+        stored.info,
+        stored.frames,
+        stored.skipped,
+        stored.swaps,
+        stored.notes,
+        stored.summary.ended_early,
     )
 
 
-def _mix_to_json(mix: AdapterMix) -> dict[str, float]:
-    return dict(zip(mix.names, mix.weights, strict=True))
+@dataclass(frozen=True, slots=True)
+class _Summary:
+    """What is taken from the summary of a saved result."""
+
+    ended_early: str
 
 
-def _mix_from_json(data: Mapping[str, float]) -> AdapterMix:
-    return AdapterMix(tuple(data), tuple(float(v) for v in data.values()))
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What is taken from a saved result."""
 
-
-def _support_to_json(support: SupportReading | None) -> dict[str, Any] | None:
-    return None if support is None else dict(finite(asdict(support)))
-
-
-def _support_from_json(data: Mapping[str, Any] | None) -> SupportReading | None:
-    if data is None:
-        return None
-    known: dict[str, Any] = {k: math.nan if v is None else v for k, v in data.items()}
-    return SupportReading(**known)
-
-
-def _frame_to_json(frame: FrameRecord) -> dict[str, Any]:
-    rounded = {k: round(v, 4) for k, v in frame.timings_ms.items()}
-    mix = _mix_to_json(frame.mix)
-    return {**finite(asdict(frame)), "mix": mix, "timings_ms": rounded}
-
-
-def _frame_from_json(data: Mapping[str, Any]) -> FrameRecord:
-    return FrameRecord(
-        index=int(data["index"]),
-        stamp_ns=int(data["stamp_ns"]),
-        frame_id=str(data["frame_id"]),
-        mix=_mix_from_json(data["mix"]),
-        support=_support_from_json(data["support"]),
-        timings_ms={str(k): float(v) for k, v in data["timings_ms"].items()},
-        mask_crc32=int(data["mask_crc32"]),
-    )
-
-
-def _swap_to_json(swap: SwapEvent) -> dict[str, Any]:
-    plain = dict(finite(asdict(swap)))
-    return {**plain, "from_mix": _mix_to_json(swap.from_mix), "to_mix": _mix_to_json(swap.to_mix)}
-
-
-def _swap_from_json(data: Mapping[str, Any]) -> SwapEvent:
-    mixes = {k: _mix_from_json(data[k]) for k in ("from_mix", "to_mix")}
-    stored = {
-        k: v for k, v in data.items() if k not in ("origin", "deviation")
-    }  # older results hold them
-    return SwapEvent(**{**stored, **mixes})
+    info: RunInfo
+    frames: tuple[FrameRecord, ...]
+    skipped: tuple[SkippedRecord, ...]
+    swaps: tuple[SwapEvent, ...]
+    notes: tuple[str, ...]
+    summary: _Summary

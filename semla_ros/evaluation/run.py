@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from semla_ros import __version__
 from semla_ros.core.config import Config, updated
 from semla_ros.core.errors import EvaluationError
+from semla_ros.core.installed import versions_of
 from semla_ros.core.types import UInt8Array
 from semla_ros.data.bags.reader import choose_topic, read_frames
 from semla_ros.data.bags.writer import BagWriter
 from semla_ros.evaluation.files import write_file
 from semla_ros.evaluation.film import FilmSink, film_strip
 from semla_ros.evaluation.page import write_page
-from semla_ros.evaluation.replay import Progress, replay
+from semla_ros.evaluation.replay import replay
 from semla_ros.evaluation.replay_page import replay_page
 from semla_ros.evaluation.result import ReplayResult, RunInfo, save_result
 from semla_ros.evaluation.sinks import FileSink, PredictionSink, VideoSink
@@ -78,7 +76,7 @@ def run_replay(request: ReplayRequest) -> ReplayOutcome:
     topic = choose_topic(request.bag, request.topic, on_note=notes.append)
     film = FilmSink()
     with ExitStack() as stack:
-        pipeline = stack.enter_context(_opened(config))
+        pipeline = stack.enter_context(build_pipeline(config))
         files = [stack.enter_context(each) for each in _file_sinks(request)]
         frames = read_frames(
             request.bag,
@@ -87,12 +85,13 @@ def run_replay(request: ReplayRequest) -> ReplayOutcome:
             significant_bits=config.significant_bits,
             on_note=lambda text: None if text in notes else notes.append(text),
         )
+        bar = stack.enter_context(tqdm(total=topic.count, unit="frame", disable=None, leave=False))
         result = replay(
             pipeline,
             frames,
             info=_info(request, topic.name, pipeline),
             sinks=(film, *files),
-            progress=stack.enter_context(_progress(topic.count)),
+            progress=lambda segmented, skipped: bar.update(segmented + skipped - bar.n),
             alpha=config.overlay_alpha,
         )
     failures = tuple(each.failure for each in files if each.failure)
@@ -114,15 +113,6 @@ def _make_folder(out: Path) -> None:
         raise EvaluationError(f"cannot write to {str(out)!r}: {error}") from error
 
 
-@contextmanager
-def _opened(config: Config) -> Iterator[AdaptivePipeline]:
-    pipeline = build_pipeline(config)
-    try:
-        yield pipeline
-    finally:
-        pipeline.close()
-
-
 def _file_sinks(request: ReplayRequest) -> list[FileSink]:
     """Return the sinks with files; the video is closed first: a failed one gives back its room."""
     bag, video = BagWriter(request.out / PREDICTIONS), VideoSink(request.out / VIDEO)
@@ -130,17 +120,6 @@ def _file_sinks(request: ReplayRequest) -> list[FileSink]:
     if request.video:
         sinks.append(FileSink(lambda stack: stack.enter_context(video)))
     return sinks
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Progress]:
-    """Yield a progress callback that shows rate and time left on a terminal."""
-    with tqdm(total=total, unit="frame", disable=None, leave=False) as bar:
-
-        def show(segmented: int, skipped: int) -> None:
-            bar.update(segmented + skipped - bar.n)
-
-        yield show
 
 
 def _info(request: ReplayRequest, topic: str, pipeline: AdaptivePipeline) -> RunInfo:
@@ -166,13 +145,7 @@ def _info(request: ReplayRequest, topic: str, pipeline: AdaptivePipeline) -> Run
 
 def versions() -> dict[str, str]:
     """Return component -> version of everything that can change a result, and the machine."""
-    found = {"semla_ros": __version__, "python": platform.python_version()}
-    for name in _COMPONENTS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found | {"machine": f"{platform.system()} {platform.machine()}"}
+    return versions_of(_COMPONENTS)
 
 
 def _write_pictures(out: Path, result: ReplayResult, film: FilmSink) -> tuple[str, ...]:

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from semla_ros.bundle import ModelBundle, open_bundle
+from semla_ros.bundle import open_bundle
 from semla_ros.bundle.base_weights import BaseWeights
-from semla_ros.core.answers import SupportReading
 from semla_ros.core.config import Config
 from semla_ros.core.engines import F32
 from semla_ros.core.errors import ConfigError, EvaluationError
@@ -24,7 +23,6 @@ from semla_ros.core.types import BASE, AdapterMix, DomainEstimate, Float32Array,
 from semla_ros.data.labels.class_lists import read_classes
 from semla_ros.engine import create_engine
 from semla_ros.engine.closed_text import open_text
-from semla_ros.engine.contract import SegmentationEngine
 from semla_ros.engine.text import TextFeatures
 from semla_ros.evaluation.frozen_text import FirstMixText
 from semla_ros.evaluation.mixes import mix_of
@@ -112,7 +110,7 @@ def segment_images(request: SegmentRequest) -> tuple[Path, ...]:
     """
     written: list[Path] = []
     with ExitStack() as stack:
-        segmenter = Segmenter.open(request)
+        segmenter = Segmenter(request)
         stack.callback(segmenter.engine.close)
         try:
             request.out.mkdir(parents=True, exist_ok=True)
@@ -148,56 +146,39 @@ def segment_images(request: SegmentRequest) -> tuple[Path, ...]:
 class Segmenter:
     """A bundle opened for single images; weights are kept while the mix stays the same."""
 
-    def __init__(
-        self,
-        request: SegmentRequest,
-        bundle: ModelBundle,
-        library: AdapterLibrary,
-        *,
-        engine: SegmentationEngine,
-    ) -> None:
-        """Open text tower, base weights and navigator of `bundle`."""
-        self.engine = engine
-        self._request = request
-        self._bundle = bundle
-        self._library = library
-        use_one_blas_thread()
-        self._base = BaseWeights.open(bundle)
-        text = open_text(bundle, threads=request.config.threads)
-        frozen = request.paper_compat_text_cache
-        self._text: TextFeatures = FirstMixText(text) if frozen else text
-        self._settings = LiveSettings.of(request.config, bundle.manifest.defaults)
-        named = request.classes
-        self._vocabulary = read_classes(named) if named else bundle.manifest.vocabulary
-        self._fixed = None if request.mix == AUTO else mix_of(request.mix, library.names)
-        self._navigator = self._open_navigator()
-        self._features: Float32Array | None = None
-        self._active: AdapterMix | None = None
-
-    @classmethod
-    def open(cls, request: SegmentRequest) -> Segmenter:
-        """Return the segmenter that `request` describes.
+    def __init__(self, request: SegmentRequest) -> None:
+        """Open everything that `request` needs of its bundle.
 
         Raises:
             SemlaError: Bundle, mix or classes cannot be used.
         """
-        bundle = open_bundle(request.bundle)
-        spec = bundle.manifest.navigator
-        library = AdapterLibrary.of(bundle)
-        if request.mix == AUTO and spec is None:
+        self._request, config = request, request.config
+        self._bundle = bundle = open_bundle(request.bundle)
+        self._library = AdapterLibrary.of(bundle)
+        manifest = bundle.manifest
+        if request.mix == AUTO and manifest.navigator is None:
             raise ConfigError(
-                f"bundle {bundle.manifest.name!r} has no navigator: give --mix none, uniform, "
+                f"bundle {manifest.name!r} has no navigator: give --mix none, uniform, "
                 "oracle:NAME or name=weight,…"
             )
-        config = request.config
-        engine = create_engine(
+        self._fixed = None if request.mix == AUTO else mix_of(request.mix, self._library.names)
+        named = request.classes
+        self._vocabulary = read_classes(named) if named else manifest.vocabulary
+        use_one_blas_thread()
+        self._base = BaseWeights.open(bundle)
+        text = open_text(bundle, threads=config.threads)
+        self._text: TextFeatures = FirstMixText(text) if request.paper_compat_text_cache else text
+        self._settings = LiveSettings.of(config, manifest.defaults)
+        self._navigator = self._open_navigator()
+        self._features: Float32Array | None = None
+        self._active: AdapterMix | None = None
+        self.engine = create_engine(
             request.engine,
             bundle,
             threads=config.threads,
             precision=config.precision,
             device=config.device,
         )
-        return cls(request, bundle, library, engine=engine)
 
     def segment(self, rgb: UInt8Array) -> SegmentedImage:
         """Return the answer for one image (H, W, 3).
@@ -209,7 +190,10 @@ class Segmenter:
         with timer.stage("embed"):
             estimate = self._estimate(rgb)
         mix = self._fixed or self._retrieved(estimate)
-        features = self._activate(mix, timer)
+        features, settings = self._activate(mix, timer), self._settings
+        support = None
+        if estimate is not None:
+            support = settings.support(estimate, mix, novelty=settings.novelty(estimate))
         with timer.stage("infer"):
             result = self._infer(rgb)
         return SegmentedImage(
@@ -217,14 +201,10 @@ class Segmenter:
             mix=mix,
             text_features=features,
             vocabulary=self._vocabulary,
-            support=None if estimate is None else self._support(estimate, mix),
+            support=support,
             estimate=estimate,
             timings_ms=timer.durations_ms,
         )
-
-    def _support(self, estimate: DomainEstimate, mix: AdapterMix) -> SupportReading:
-        settings = self._settings
-        return settings.support(estimate, mix, novelty=settings.novelty(estimate))
 
     def _infer(self, rgb: UInt8Array) -> WindowedLabels:
         window, crop = self._request.window, self._bundle.manifest.segmentation.crop

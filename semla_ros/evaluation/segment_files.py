@@ -78,21 +78,16 @@ def write_results(
 
 
 def _answer(image: SegmentedImage) -> dict[str, Any]:
-    support, estimate = image.support, image.estimate
-    distances = None
-    if estimate is not None:
-        distances = dict(zip(estimate.names, map(float, estimate.distances), strict=True))
-    reading = None
-    if support is not None:
-        reading = {
-            "score": support.score,
-            "level": support.level,
-            "nearest": support.nearest,
-            "nearest_distance": support.nearest_distance,
-        }
+    distances = reading = None
+    if image.estimate is not None:
+        pairs = zip(image.estimate.names, image.estimate.distances, strict=True)
+        distances = {name: float(distance) for name, distance in pairs}
+    if image.support is not None:
+        shown = ("score", "level", "nearest", "nearest_distance")
+        reading = {name: getattr(image.support, name) for name in shown}
     return {
         "classes": list(image.vocabulary.names),
-        "mix": dict(zip(image.mix.names, image.mix.weights, strict=True)),
+        "mix": image.mix,
         "support": reading,
         "distances": distances,
         "timings_ms": {stage: round(ms, 3) for stage, ms in image.timings_ms.items()},

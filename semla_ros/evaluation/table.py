@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from semla_ros.core.errors import EvaluationError
 
 Cell = str | int | float | None
+_T = TypeVar("_T")
 DIGITS = 1
 _LATEX = str.maketrans(
     {
@@ -28,7 +30,7 @@ class ResultTable:
     """One table.
 
     Attributes:
-        name: Of its files.
+        name: Of its files; empty where it has none.
         title: Over it.
         header: Column names.
         rows: As many cells each; NaN and None mean not scored.
@@ -47,6 +49,20 @@ class ResultTable:
         wrong = [row for row in self.rows if len(row) != len(self.header)]
         if wrong:
             raise EvaluationError(f"expected rows of {len(self.header)} cells, got {wrong[0]!r}")
+
+
+def table_of(
+    title: str,
+    items: Iterable[_T],
+    columns: Mapping[str, Callable[[_T], Cell]],
+    *,
+    name: str = "",
+    note: str = "",
+    best: str = "",
+) -> ResultTable:
+    """Return a table with a row for each of `items`; `columns`: name -> what stands there."""
+    rows = tuple(tuple(cell(item) for cell in columns.values()) for item in items)
+    return ResultTable(name, title, tuple(columns), rows, note, best)
 
 
 def markdown(table: ResultTable) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
-from typing import Any, TypeVar
+from itertools import pairwise
+from typing import Any
 
-from semla_ros.core.answers import SwapEvent, known
+import numpy as np
+
+from semla_ros.core.answers import SupportReading, SwapEvent, known
 from semla_ros.core.shown import shown
-from semla_ros.core.types import BASE
+from semla_ros.core.types import BASE, AdapterMix, Float64Array
+from semla_ros.data.metrics import Int64Array
 from semla_ros.evaluation.drawing import (
     ALERT,
     INK,
@@ -23,7 +26,6 @@ from semla_ros.evaluation.drawing import (
     svg,
 )
 from semla_ros.evaluation.page import Key, legend
-from semla_ros.evaluation.result import ReplayResult
 
 MAX_POINTS = 900
 LEVEL_FILLS: Mapping[str, tuple[str, str, str]] = {
@@ -33,103 +35,109 @@ LEVEL_FILLS: Mapping[str, tuple[str, str, str]] = {
     "STALE": ("#8a939e", "///", " hatched"),
 }
 """Level -> colour, hatch in the drawing, class of its swatch in the legend."""
-_T = TypeVar("_T")
+_Starts = np.ndarray[tuple[int, ...], np.dtype[np.intp]]
 
 
-@dataclass(frozen=True, slots=True)
-class TimelinePoint:
-    """One frame of the timeline.
+@dataclass(frozen=True, slots=True, eq=False)
+class Course:
+    """What a timeline shows of F frames.
 
     Attributes:
-        stamp_ns: Its stamp.
-        weights: Adapter -> weight of the active mix, sum 1.
-        score, smoothed: Support score of the frame and filtered; NaN where unknown.
-        level: Support level, empty where unknown.
+        stamps_ns: (F,) in the order they were answered.
+        names: N adapters and the base.
+        weights: (F, N) of the active mix, in [0, 1].
+        score, smoothed: (F,) support score of the frame and filtered; NaN where unknown.
+        levels: F support levels, empty where unknown.
+        domains: F domains, empty where unknown; none: no band of scenes.
     """
 
-    stamp_ns: int
-    weights: Mapping[str, float]
-    score: float = math.nan
-    smoothed: float = math.nan
-    level: str = ""
+    stamps_ns: Int64Array
+    names: tuple[str, ...]
+    weights: Float64Array
+    score: Float64Array
+    smoothed: Float64Array
+    levels: Sequence[str]
+    domains: Sequence[str] = ()
+
+    @property
+    def seconds(self) -> Float64Array:
+        """(F,) since the first frame."""
+        return np.asarray((self.stamps_ns - self.stamps_ns[:1]) * 1e-9, np.float64)
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """A stretch of the drive with a name, e.g. its true domain."""
-
-    name: str
-    start_ns: int
-    end_ns: int
-
-
-def points_of(result: ReplayResult) -> tuple[TimelinePoint, ...]:
-    """Return the timeline of a replay."""
-    return tuple(
-        TimelinePoint(
-            frame.stamp_ns,
-            dict(zip(frame.mix.names, frame.mix.weights, strict=True)),
-            support.score if (support := known(frame.support)) else math.nan,
-            support.smoothed if support else math.nan,
-            frame.support.level if frame.support else "",
-        )
-        for frame in result.frames
+def course_of(
+    stamps_ns: Sequence[int],
+    mixes: Sequence[AdapterMix],
+    supports: Sequence[SupportReading | None],
+    *,
+    domains: Sequence[str] = (),
+) -> Course:
+    """Return the course of frames by what was answered to each."""
+    names = tuple(dict.fromkeys(name for mix in mixes for name in mix.names))
+    readings = [known(s) for s in supports]
+    return Course(
+        np.array(stamps_ns, np.int64),
+        names,
+        np.array([[mix.weight(name) for name in names] for mix in mixes]),
+        np.array([math.nan if r is None else r.score for r in readings]),
+        np.array([math.nan if r is None else r.smoothed for r in readings]),
+        ["" if s is None else s.level for s in supports],
+        domains,
     )
 
 
 def timeline(
-    points: Sequence[TimelinePoint],
+    course: Course,
     *,
     swaps: Sequence[SwapEvent] = (),
-    stages: Sequence[Stage] = (),
     support_low: float = 0.0,
     fills: Mapping[str, Fill] | None = None,
 ) -> str:
-    """Return the timeline as HTML: a legend and one drawing; empty without points.
+    """Return the timeline as HTML: a legend and one drawing; empty without frames.
 
     Args:
-        points: In the order they were answered.
+        course: The frames.
         swaps: Drawn as numbered markers, failed ones open.
-        stages: Named stretches, drawn above.
         support_low: Threshold of the level LOW, drawn where above 0.
         fills: How the page draws each adapter; None on a page with one timeline.
     """
-    if not points:
+    if not len(course.stamps_ns):
         return ""
-    names = _by_weight(points)
+    total = dict(zip(course.names, course.weights.sum(axis=0).tolist(), strict=True))
+    names = sorted((n for n in total if total[n]), key=lambda n: (n == BASE, -total[n], n))
     chosen = adapter_fills(names) if fills is None else fills
-    drawn = charted(lambda: _drawing(points, names, chosen, swaps, stages, support_low))
-    levels = {p.level for p in points}
+    drawn = charted(lambda: _drawing(course, names, chosen, swaps, support_low))
     keys = [
         Key(_spoken(level), color, swatch)
         for level, (color, _, swatch) in LEVEL_FILLS.items()
-        if level in levels
+        if level in course.levels
     ]
     below = legend(keys, title="support level: ") if keys else ""
     return f'<div class="timeline">{adapter_legend(chosen, names)}{drawn}{below}</div>'
 
 
 def _drawing(
-    points: Sequence[TimelinePoint],
+    course: Course,
     names: Sequence[str],
     fills: Mapping[str, Fill],
     swaps: Sequence[SwapEvent],
-    stages: Sequence[Stage],
     support_low: float,
 ) -> str:
-    start_ns = min(p.stamp_ns for p in points)
-    end_s = (max(p.stamp_ns for p in points) - start_ns) * 1e-9
-    made, axes = figure((*([0.3] if stages else []), 2.0, 1.5, 0.3), width=11.0, sharex=True)
-    if stages:
-        _stages(axes[0], stages, start_ns, end_s)
-    _weights(axes[-3], points, names, fills)
-    _support(axes[-2], points, support_low)
-    _levels(levels := axes[-1], points)
-    _swaps(axes, swaps, start_ns, end_s)
+    seconds = course.seconds
+    end_s = float(seconds[-1])
+    scenes = _starts(course.domains) if any(course.domains) else np.zeros(0, np.intp)
+    shows_scenes = 0 < len(scenes) <= len(seconds) // 3
+    made, axes = figure((*([0.3] if shows_scenes else []), 2.0, 1.5, 0.3), width=11.0, sharex=True)
+    if shows_scenes:
+        _scenes(axes[0], seconds, course.domains, scenes)
+    _weights(axes[-3], course, names, fills)
+    _support(axes[-2], course, support_low)
+    _levels(levels := axes[-1], course)
+    _swaps(axes, swaps, int(course.stamps_ns[0]), end_s)
     levels.set_xlim(0.0, end_s or 1.0)
     levels.set_xlabel("s")
     label = (
-        f"Timeline of {len(points)} frames over {end_s:.1f} seconds: adapter weights, support "
+        f"Timeline of {len(seconds)} frames over {end_s:.1f} seconds: adapter weights, support "
         f"score and {len(swaps)} swaps"
     )
     shown = svg(made, label)
@@ -140,19 +148,16 @@ def _drawing(
     )
 
 
-def runs(
-    points: Sequence[TimelinePoint], of: Callable[[TimelinePoint], _T]
-) -> list[tuple[_T, float, float]]:
-    """Return (value, start, length) in s of the stretches on which `of` is constant."""
-    zero = points[0].stamp_ns
-    starts = [(value, next(group).stamp_ns) for value, group in groupby(points, of)]
-    if len(starts) > MAX_POINTS:
-        starts = starts[:: math.ceil(len(starts) / MAX_POINTS)]
-    ends = [start for _, start in starts[1:]] + [points[-1].stamp_ns]
-    return [
-        (value, (start - zero) * 1e-9, (end - start) * 1e-9)
-        for (value, start), end in zip(starts, ends, strict=True)
-    ]
+def _starts(values: Sequence[str] | Float64Array) -> _Starts:
+    """Return where stretches of equal values (or rows) begin, at most about `MAX_POINTS`."""
+    rows = np.asarray(values).reshape(len(values), -1)
+    starts = np.flatnonzero(np.append(True, (rows[1:] != rows[:-1]).any(axis=1)))
+    return starts[:: math.ceil(len(starts) / MAX_POINTS)]
+
+
+def _widths(seconds: Float64Array, starts: _Starts) -> Float64Array:
+    """Return how long each stretch lasts, s."""
+    return np.diff(np.append(seconds[starts], seconds[-1]))
 
 
 def thinned(series: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -161,21 +166,11 @@ def thinned(series: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     kept: list[tuple[float, float]] = []
     for first in range(0, len(series), step):
         block = [s for s in series[first : first + step] if math.isfinite(s[1])]
-        if not block:
+        if block:
+            kept += sorted({min(block, key=lambda s: s[1]), max(block, key=lambda s: s[1])})
+        else:
             kept.append((series[first][0], math.nan))
-            continue
-        extremes = {min(block, key=lambda s: s[1]), max(block, key=lambda s: s[1])}
-        kept += sorted(extremes)
     return kept
-
-
-def _by_weight(points: Sequence[TimelinePoint]) -> list[str]:
-    """Return the adapter names, most used first, the base last."""
-    sums: dict[str, float] = {}
-    for point in points:
-        for name, weight in point.weights.items():
-            sums[name] = sums.get(name, 0.0) + weight
-    return sorted(sums, key=lambda n: (n == BASE, -sums[n], n))
 
 
 def _spoken(level: str) -> str:
@@ -191,60 +186,47 @@ def _band(axes: Any, label: str) -> None:  # noqa: ANN401  a matplotlib object
     axes.spines[:].set_visible(False)
 
 
-def _stages(axes: Any, stages: Sequence[Stage], start_ns: int, end_s: float) -> None:  # noqa: ANN401
+def _scenes(axes: Any, seconds: Float64Array, domains: Sequence[str], starts: _Starts) -> None:  # noqa: ANN401
     _band(axes, "scene")
-    for index, stage in enumerate(stages):
-        left, right = ((t - start_ns) * 1e-9 for t in (stage.start_ns, stage.end_ns))
-        axes.axvspan(left, right, color="#eef1f5" if index % 2 else "#dfe5ec", lw=0)
-        if right - left > 0.009 * len(stage.name) * end_s:
-            axes.text(
-                (left + right) / 2, 0.45, shown(stage.name), ha="center", va="center", fontsize=8.5
-            )
+    widths = _widths(seconds, starts)
+    for index, (start, width) in enumerate(zip(starts, widths, strict=True)):
+        left, name = seconds[start], domains[start]
+        axes.axvspan(left, left + width, color="#eef1f5" if index % 2 else "#dfe5ec", lw=0)
+        if width > 0.009 * len(name) * seconds[-1]:
+            middle = (left + width / 2, 0.45)
+            axes.text(*middle, shown(name), ha="center", va="center", fontsize=8.5)
 
 
-def _weights(
-    axes: Any,  # noqa: ANN401
-    points: Sequence[TimelinePoint],
-    names: Sequence[str],
-    fills: Mapping[str, Fill],
-) -> None:
+def _weights(axes: Any, course: Course, names: Sequence[str], fills: Mapping[str, Fill]) -> None:  # noqa: ANN401
     """Stack the weights; a mix holds until the next, so bands are steps."""
-    mixes = runs(points, lambda p: tuple(sorted(p.weights.items())))
-    least = 0.008 * (points[-1].stamp_ns - points[0].stamp_ns) * 1e-9
-    floor = [0.0] * len(mixes)
+    seconds, starts = course.seconds, _starts(course.weights)
+    lefts, widths, least = seconds[starts], _widths(seconds, starts), 0.008 * seconds[-1]
+    floor = np.zeros(len(starts))
     for name in names:
-        bands = [
-            (left, width, floor[i], 100 * share)
-            for i, (mix, left, width) in enumerate(mixes)
-            if (share := dict(mix).get(name, 0.0)) > 0
-        ]
-        lefts, widths, lows, shares = zip(*bands, strict=True)
-        axes.bar(lefts, shares, widths, bottom=lows, align="edge", **fills[name].style)
-        for left, width, low, share in bands:
-            if share > 9 and width > least * len(name):
-                place = (left + width / 2, low + share / 2)
-                axes.text(*place, shown(name), ha="center", va="center", fontsize=8.5)
-        floor = [
-            low + 100 * dict(m[0]).get(name, 0.0) for low, m in zip(floor, mixes, strict=True)
-        ]
+        shares = 100 * course.weights[starts, course.names.index(name)]
+        on = shares > 0
+        axes.bar(
+            lefts[on], shares[on], widths[on], bottom=floor[on], align="edge", **fills[name].style
+        )
+        for i in np.flatnonzero((shares > 9) & (widths > least * len(name))):
+            place = (lefts[i] + widths[i] / 2, floor[i] + shares[i] / 2)
+            axes.text(*place, shown(name), ha="center", va="center", fontsize=8.5)
+        floor = floor + shares
     axes.set_ylim(0, 100)
     axes.set_yticks([0, 50, 100], ["0 %", "50 %", "100 %"])
     axes.grid(visible=False)
 
 
-def _support(axes: Any, points: Sequence[TimelinePoint], support_low: float) -> None:  # noqa: ANN401
+def _support(axes: Any, course: Course, support_low: float) -> None:  # noqa: ANN401
     """Draw the support score per frame (thin) and filtered (thick), over its threshold."""
     axes.set_ylabel("support")
-    seconds = [(p.stamp_ns - points[0].stamp_ns) * 1e-9 for p in points]
-    found = False
-    for scores, style in (
-        ([p.score for p in points], {"color": "#9fb3c8", "lw": 0.8}),
-        ([p.smoothed for p in points], {"color": "#1f4e79", "lw": 1.8}),
+    for scores, color, width in (
+        (course.score, "#9fb3c8", 0.8),
+        (course.smoothed, "#1f4e79", 1.8),
     ):
-        line = thinned(list(zip(seconds, scores, strict=True)))
-        found = found or any(math.isfinite(y) for _, y in line)
-        axes.plot([x for x, _ in line], [y for _, y in line], solid_joinstyle="round", **style)
-    if not found:
+        line = thinned(list(zip(course.seconds.tolist(), scores.tolist(), strict=True)))
+        axes.plot(*zip(*line, strict=True), color=color, lw=width, solid_joinstyle="round")
+    if not np.isfinite([course.score, course.smoothed]).any():
         axes.set_yticks([])
         note = "no support score: the bundle has no navigator"
         axes.text(0.01, 0.5, note, transform=axes.transAxes, color=MUTED, fontsize=9)
@@ -258,11 +240,12 @@ def _support(axes: Any, points: Sequence[TimelinePoint], support_low: float) -> 
         axes.annotate(text, **place, **offset, fontsize=8.5, color="#8a5200")
 
 
-def _levels(axes: Any, points: Sequence[TimelinePoint]) -> None:  # noqa: ANN401
+def _levels(axes: Any, course: Course) -> None:  # noqa: ANN401
     """Draw the levels as a band, told apart by pattern and name as well as by colour."""
     _band(axes, "level")
-    least = 0.009 * (points[-1].stamp_ns - points[0].stamp_ns) * 1e-9
-    for level, left, width in runs(points, lambda p: p.level):
+    seconds, starts = course.seconds, _starts(course.levels)
+    for start, width in zip(starts, _widths(seconds, starts), strict=True):
+        left, level = seconds[start], course.levels[start]
         if not level:
             continue
         color, hatch, _ = LEVEL_FILLS[level]
@@ -270,7 +253,7 @@ def _levels(axes: Any, points: Sequence[TimelinePoint]) -> None:  # noqa: ANN401
             [left], [1.0], [width], align="edge", color=color, hatch=hatch, ec="#ffffff", lw=0
         )
         name = _spoken(level)
-        if width > least * (len(name) + 2):
+        if width > 0.009 * seconds[-1] * (len(name) + 2):
             box = {"boxstyle": "round,pad=0.15", "fc": "#ffffff", "ec": "none"}
             middle = (left + width / 2, 0.45)
             axes.text(*middle, name, ha="center", va="center", fontsize=7.5, bbox=box)
@@ -285,7 +268,7 @@ def _swaps(axes: Sequence[Any], swaps: Sequence[SwapEvent], start_ns: int, end_s
         color = INK if swap.committed else ALERT
         for each in axes:
             each.axvline(x, color=color, lw=0.8, ls=(0, (2, 3)))
-        box = {"boxstyle": "circle,pad=0.25", "fc": color if swap.committed else "#ffffff"}
+        fill = color if swap.committed else "#ffffff"
         axes[0].annotate(
             str(index),
             xy=(x, 1.0),
@@ -296,5 +279,5 @@ def _swaps(axes: Sequence[Any], swaps: Sequence[SwapEvent], start_ns: int, end_s
             va="center",
             fontsize=7,
             color="#ffffff" if swap.committed else color,
-            bbox=box | {"ec": color},
+            bbox={"boxstyle": "circle,pad=0.25", "fc": fill, "ec": color},
         )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import numpy as np
 
-from semla_ros.bundle import ModelBundle
+from semla_ros.bundle import ModelBundle, NavigatorSpec
 from semla_ros.bundle.onnx_session import open_session
 from semla_ros.core.errors import BundleError, FrameError
 from semla_ros.core.types import Float32Array, UInt8Array
@@ -17,7 +16,7 @@ from semla_ros.navigator.preprocess import preprocess, resize_of
 __all__ = ["ImageEncoder", "OnnxImageEncoder", "RunnerImageEncoder", "preprocess"]
 
 Run = Callable[[Float32Array], Float32Array]
-"""From a preprocessed image (1, 3, S, S) to its embedding, any shape of D values; thread-safe."""
+"""From preprocessed images (N, 3, S, S), N = 1 unless it batches, to N answers; thread-safe."""
 
 
 class ImageEncoder(Protocol):
@@ -38,26 +37,22 @@ class ImageEncoder(Protocol):
         ...
 
 
-class _GraphEncoder(ABC):
-    """The bundle's navigator graph, in whichever runtime."""
+class RunnerImageEncoder:
+    """The bundle's navigator graph, in a runtime that somebody else has opened.
 
-    def __init__(self, bundle: ModelBundle) -> None:
-        spec = bundle.manifest.navigator
-        if spec is None:
-            raise BundleError(
-                f"bundle {bundle.manifest.name!r} has no navigator: select adapters explicitly"
-            )
-        resize_of(spec)
-        self._spec = spec
+    Attributes:
+        batches: Whether the graph takes several images in one run.
+    """
 
-    @property
-    @abstractmethod
-    def batches(self) -> bool:
-        """Whether the graph takes several images in one run."""
+    def __init__(self, bundle: ModelBundle, run: Run, *, batches: bool = False) -> None:
+        """Ask `run` for embeddings.
 
-    @abstractmethod
-    def _run(self, batch: Float32Array) -> Float32Array:
-        """Return the graph's answer (N, anything) to (N, 3, S, S)."""
+        Raises:
+            BundleError: No navigator.
+        """
+        self._spec = _spec_of(bundle)
+        self._run = run
+        self.batches = batches
 
     @property
     def identity(self) -> str:
@@ -99,7 +94,7 @@ class _GraphEncoder(ABC):
         if not inputs:
             return np.zeros((0, self._spec.dim), dtype=np.float32)
         runs = [np.concatenate(inputs)] if self.batches else inputs
-        rows: Float32Array = np.concatenate([self._run(run) for run in runs])
+        rows: Float32Array = np.concatenate([self._run(run).reshape(len(run), -1) for run in runs])
         if rows.shape[1] != self._spec.dim:
             raise BundleError(
                 f"navigator.onnx: expected an embedding of length {self._spec.dim}, got "
@@ -108,7 +103,7 @@ class _GraphEncoder(ABC):
         return rows
 
 
-class OnnxImageEncoder(_GraphEncoder):
+class OnnxImageEncoder(RunnerImageEncoder):
     """The bundle's navigator graph in ONNX Runtime."""
 
     def __init__(self, bundle: ModelBundle, *, threads: int) -> None:
@@ -117,44 +112,29 @@ class OnnxImageEncoder(_GraphEncoder):
         Raises:
             BundleError: No navigator, or a graph of another interface.
         """
-        super().__init__(bundle)
-        self._session = open_session(bundle.navigator_graph, threads=threads)
-        inputs = [i.name for i in self._session.get_inputs()]
-        outputs = [o.name for o in self._session.get_outputs()]
+        _spec_of(bundle)
+        session = open_session(bundle.navigator_graph, threads=threads)
+        inputs = [i.name for i in session.get_inputs()]
+        outputs = [o.name for o in session.get_outputs()]
         if inputs != ["image"] or outputs != ["embedding"]:
             raise BundleError(
                 f"{bundle.navigator_graph.name}: expected input 'image' and output 'embedding', "
                 f"got {inputs!r} and {outputs!r}: rebuild the bundle"
             )
 
-    @property
-    def batches(self) -> bool:
-        """Whether the graph takes several images in one run."""
-        return not isinstance(self._session.get_inputs()[0].shape[0], int)
+        def run(batch: Float32Array) -> Float32Array:
+            (output,) = session.run(["embedding"], {"image": batch})
+            return np.asarray(output, dtype=np.float32)
 
-    def _run(self, batch: Float32Array) -> Float32Array:
-        """Return the graph's answer (N, anything) to (N, 3, S, S)."""
-        (output,) = self._session.run(["embedding"], {"image": batch})
-        rows: Float32Array = np.asarray(output, dtype=np.float32).reshape(len(batch), -1)
-        return rows
+        free = not isinstance(session.get_inputs()[0].shape[0], int)
+        super().__init__(bundle, run, batches=free)
 
 
-class RunnerImageEncoder(_GraphEncoder):
-    """The bundle's navigator graph in a runtime that somebody else has opened."""
-
-    def __init__(self, bundle: ModelBundle, run: Run) -> None:
-        """Ask `run` for embeddings.
-
-        Raises:
-            BundleError: No navigator.
-        """
-        super().__init__(bundle)
-        self._ask = run
-
-    @property
-    def batches(self) -> bool:
-        """One image in one run."""
-        return False
-
-    def _run(self, batch: Float32Array) -> Float32Array:
-        return self._ask(batch).reshape(len(batch), -1)
+def _spec_of(bundle: ModelBundle) -> NavigatorSpec:
+    spec = bundle.manifest.navigator
+    if spec is None:
+        raise BundleError(
+            f"bundle {bundle.manifest.name!r} has no navigator: select adapters explicitly"
+        )
+    resize_of(spec)
+    return spec

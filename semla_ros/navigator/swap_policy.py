@@ -167,14 +167,6 @@ def _debounce(config: Config) -> SwapPolicy:
     )
 
 
-def _always(_config: Config) -> SwapPolicy:
-    return AlwaysPolicy()
-
-
-def _never(_config: Config) -> SwapPolicy:
-    return NeverPolicy()
-
-
 SWAP_POLICIES: Mapping[str, Callable[[Config], SwapPolicy]] = MappingProxyType(
-    {"debounce": _debounce, "always": _always, "never": _never}
+    {"debounce": _debounce, "always": lambda _: AlwaysPolicy(), "never": lambda _: NeverPolicy()}
 )

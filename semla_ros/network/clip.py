@@ -46,7 +46,7 @@ class Attention(nn.Module):
 
     def project(self, x: Tensor, letter: str) -> Tensor:
         """Return queries, keys or values (`letter` q, k or v), (B, L, width)."""
-        weight = self.get_parameter(f"{letter}_proj_weight")
+        weight: Tensor = getattr(self, f"{letter}_proj_weight")
         start = "qkv".index(letter) * weight.shape[1]
         bias = self.in_proj_bias[start : start + weight.shape[1]]
         if f"{letter}_proj_weight" in self.stored_in_out:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from semla_ros.core.errors import SemlaError
 from semla_ros.data.bags.messages import COMPRESSED_IMAGE
 from semla_ros.data.bags.reader import choose_topic
-from semla_ros.data.bags.serialized import read_serialized
+from semla_ros.data.bags.recording import read_serialized
 from semla_ros.evaluation.live_result import CAMERA, NODE, RECORDED
 from semla_ros.processes.children import Processes
 from semla_ros.processes.drive import DriveRequest, node_command, node_environment

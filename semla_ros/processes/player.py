@@ -26,7 +26,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 
 from semla_ros.core.errors import BagError, SemlaError
-from semla_ros.data.bags.serialized import SerializedMessage, read_serialized
+from semla_ros.data.bags.recording import StoredMessage, read_serialized
 from semla_ros.nodes.conversions import time_message
 from semla_ros.nodes.signals import POLL_S, StopFlag, ros_process
 
@@ -128,9 +128,7 @@ class Player(Node):
             f"subscribers there want {kinds} (the node's parameter `image_transport`?)"
         )
 
-    def play(
-        self, messages: Sequence[SerializedMessage], *, hz: float, speed: float
-    ) -> PlayReport:
+    def play(self, messages: Sequence[StoredMessage], *, hz: float, speed: float) -> PlayReport:
         """Publish `messages` at their time; ends early when told to stop."""
         stamps: list[int] = []
         start = time.monotonic()

@@ -55,11 +55,11 @@ def test_an_even_run_is_what_it_is():
     found = figures(run)
     assert (found["sent"], found["answered"], found["missed"]) == (20, 18, 2)
     assert found["dropped_by_node"] == 2
-    assert found["latency_p50"] == found["latency_p99"] == pytest.approx(40)
+    assert found["latency_p50"] == pytest.approx(40)
     assert found["age_p50"] == pytest.approx(38)
     assert found["node_overhead_p50"] == pytest.approx(10)
     assert found["stale"] == found["late"] == found["stalled"] == 0
-    assert found["jitter_max"] == pytest.approx(200)
+    assert found["jitter_mean"] == pytest.approx(2 * 200 / 16)  # the gap of two, before and after
 
 
 def test_answers_to_other_frames_do_not_count():
@@ -100,9 +100,6 @@ def test_swaps_and_what_frames_waited_for():
     given["stages"][2][1]["commit"] = 4.0
     found = figures(run_of(given))
     assert (found["swaps"], found["failed_swaps"], found["domain_swaps"]) == (2, 1, 1)
-    assert (found["orders"], found["refused_orders"]) == (2, 1)
-    assert found["order_p50"] == pytest.approx(50)
-    assert found["prepare_max"] == pytest.approx(8)
     assert found["stalled"] == 1
     assert found["stall_max"] == pytest.approx(4)
 

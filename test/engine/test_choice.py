@@ -22,7 +22,7 @@ from semla_ros.engine.onnx_engine import open_engine as onnx
 
 needs_openvino = pytest.mark.skipif(
     importlib.util.find_spec("openvino") is None,
-    reason="needs openvino: pip install 'semla-ros[openvino]'",
+    reason="needs openvino: pip install '.[openvino]'",
 )
 
 

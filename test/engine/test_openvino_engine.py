@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 if importlib.util.find_spec("openvino") is None:  # importing it here would let it call home
-    pytest.skip("needs openvino: pip install 'semla-ros[openvino]'", allow_module_level=True)
+    pytest.skip("needs openvino: pip install '.[openvino]'", allow_module_level=True)
 
 from semla_ros.bundle import ModelBundle, SegmentationSpec, open_bundle
 from semla_ros.core.errors import BundleError, EngineError, EngineUnavailableError

@@ -22,7 +22,21 @@ from semla_ros.evaluation.bars import BarRow, grouped_bars, weight_bars
 from semla_ros.evaluation.drawing import ADAPTER_COLORS, adapter_fills
 from semla_ros.evaluation.film import FilmSink, film_strip
 from semla_ros.evaluation.replay_page import replay_page
-from semla_ros.evaluation.timeline import Stage, TimelinePoint, points_of, thinned, timeline
+from semla_ros.evaluation.timeline import Course, course_of, thinned, timeline
+
+
+def steady(name="base", *, seconds=(0, 1), levels=None, score=np.nan, domains=()):
+    """A course whose mix is `name` alone."""
+    count = len(seconds)
+    scores = np.full(count, score)
+    stamps = np.array(seconds, np.int64) * 10**9
+    levels = levels or [""] * count
+    return Course(stamps, (name,), np.ones((count, 1)), scores, scores, levels, domains)
+
+
+def course(result):
+    return course_of(*zip(*((f.stamp_ns, f.mix, f.support) for f in result.frames), strict=True))
+
 
 VOID = {"meta", "img", "input", "br", "link", "hr"}
 
@@ -120,7 +134,7 @@ def test_what_comes_from_outside_is_escaped():
             p.section(evil, p.table((evil,), [[evil]]), note=evil),
             p.film([frame], (evil,)),
             p.picture(p.Picture(b"x", "image/png"), alt=evil),
-            timeline([TimelinePoint(0, {evil: 1.0}), TimelinePoint(9, {evil: 1.0})]),
+            timeline(steady(evil)),
             grouped_bars([BarRow(evil, (1.0,))], (evil,)),
         ],
         top=p.headlines([p.Headline(evil, evil, evil)]) + p.warning(evil),
@@ -180,7 +194,7 @@ def made(monkeypatch):
 
 
 def test_timeline_areas_are_in_proportion(result, made):
-    (svg,) = drawings(timeline(points_of(result), swaps=result.swaps, support_low=0.4))
+    (svg,) = drawings(timeline(course(result), swaps=result.swaps, support_low=0.4))
     assert "adapter weights" in svg.attrib["aria-label"]
     fills, shares = adapter_fills(["fog", "rain"]), areas(made[0])
     # the mix holds until the next frame: base for 2 of 5 intervals, fog 0.7 of the other 3
@@ -190,36 +204,33 @@ def test_timeline_areas_are_in_proportion(result, made):
     assert markers["1"] != markers["2"], "a failed swap is open"
 
 
-def test_timeline_marks_stages_levels_and_missing_scores(support):
-    points = [
-        TimelinePoint(i * 10**9, {"base": 1.0}, level=level)
-        for i, level in enumerate(("OK", "OK", "STALE", "LOW", "OUT_OF_LIBRARY", ""))
-    ]
-    html = timeline(
-        points, stages=[Stage("fog day", 0, 3 * 10**9), Stage("x", 3 * 10**9, 5 * 10**9)]
-    )
+def test_timeline_marks_scenes_levels_and_missing_scores():
+    levels = ["OK", "OK", "STALE", "LOW", "OUT_OF_LIBRARY", ""]
+    scenes = ["fog day"] * 3 + ["x"] * 3
+    drive = steady(seconds=range(6), levels=levels, domains=scenes)
+    html = timeline(drive)
     for word in ("fog day", "no support score", "out of library", "stale", "low"):
         assert word in html, word
-    assert timeline([]) == ""
-    assert timeline(points[:1])
+    assert "scene" not in timeline(dataclasses.replace(drive, domains=list("abcdef")))
+    assert timeline(steady(seconds=())) == ""
+    assert timeline(steady(seconds=(0,)))
 
 
 def test_a_long_timeline_stays_small_and_keeps_its_peak():
-    rng = np.random.default_rng(0)
-    points = [
-        TimelinePoint(i * 10**8, {f"d{i % 7}": 1.0}, float(s), float(s), "OK")
-        for i, s in enumerate(rng.random(20_000))
-    ]
-    line = thinned([(float(i), p.score) for i, p in enumerate(points)] + [(7777.5, 55.0)])
+    scores = np.random.default_rng(0).random(20_000)
+    seconds = np.arange(20_000)
+    weights = (seconds[:, None] % 7 == np.arange(7)).astype(float)
+    names = tuple(f"d{i}" for i in range(7))
+    drive = Course(seconds * 10**8, names, weights, scores, scores, ["OK"] * 20_000)
+    line = thinned([*zip(seconds.tolist(), scores.tolist(), strict=True), (7777.5, 55.0)])
     assert max(y for _, y in line) == 55.0
     assert len(line) <= 1000
-    assert len(timeline(points)) < 700_000
+    assert len(timeline(drive)) < 700_000
 
 
 def test_swaps_outside_the_timeline_are_not_drawn(made):
     swap = SwapEvent(10**12, AdapterMix.base_only(), AdapterMix.base_only(), "pinned", True)
-    points = [TimelinePoint(0, {"base": 1.0}), TimelinePoint(10**9, {"base": 1.0})]
-    assert timeline(points, swaps=[swap])
+    assert timeline(steady(), swaps=[swap])
     assert "1" not in [text.get_text() for text in made[0].texts]
 
 
@@ -243,26 +254,25 @@ def test_weights_are_stacked_to_one(made):
 
 
 def test_the_same_data_gives_the_same_bytes(result):
-    assert timeline(points_of(result)) == timeline(points_of(result))
+    assert timeline(course(result)) == timeline(course(result))
 
 
 def test_a_missing_matplotlib_is_said_where_the_chart_would_stand(result, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    html = timeline(points_of(result))
-    assert "semla-ros[evaluate]" in html
+    html = timeline(course(result))
+    assert ".[evaluate]" in html
     assert "fog" in html
 
 
 def test_names_that_are_no_utf8_are_drawn(made):
     name = "f\udcffg"
-    points = [TimelinePoint(0, {name: 1.0}), TimelinePoint(10**10, {name: 1.0})]
-    assert timeline(points, stages=[Stage(name, 0, 10**10)])
+    assert timeline(steady(name, seconds=range(4), domains=[name] * 4))
     assert grouped_bars([BarRow(name, (1.0,))], ("a",))
     assert weight_bars({name: {name: 1.0}}, adapter_fills([name]))
 
 
 def test_names_with_a_dollar_are_names():
-    html = timeline([TimelinePoint(0, {"a$b_c$": 1.0}), TimelinePoint(10**10, {"a$b_c$": 1.0})])
+    html = timeline(steady("a$b_c$", seconds=(0, 10)))
     assert html.count("a$b_c$") == 2, "legend and drawing"
 
 

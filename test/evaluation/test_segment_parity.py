@@ -132,7 +132,7 @@ def segmented(bundle, image, out, *words):
 @pytest.mark.parametrize(("mix", "suffix"), [("none", ""), (MIX, "_mix")])
 def test_logits_and_text_features(bundle, sources, tmp_path, expected, engine, mix, suffix):
     if engine == "openvino" and importlib.util.find_spec("openvino") is None:
-        pytest.skip("needs openvino: pip install 'semla-ros[openvino]'")
+        pytest.skip("needs openvino: pip install '.[openvino]'")
     image = sources / "image_384.png"
     words = ("--mix", mix, "--engine", engine, "--save-logits", "--window", "single")
     labels, stored = segmented(bundle, image, tmp_path, *words)

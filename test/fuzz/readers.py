@@ -140,6 +140,12 @@ def _label_map(path: Path) -> object:
     return read_label_map(str(path))
 
 
+def _recipe(path: Path) -> object:
+    from semla_ros.prepare.training.recipe import read_recipe
+
+    return read_recipe(str(path), None, kind="adapter")
+
+
 def _prompt_set(path: Path) -> object:
     from semla_ros.prepare.bundler.prompt_sets import read_prompt_set
 
@@ -205,9 +211,9 @@ def _message(path: Path) -> object:
 
 
 def _store(path: Path) -> object:
-    from semla_ros.prepare.curation.embedding_store import EmbeddingStore
+    from semla_ros.prepare.curation.embedding_store import open_store
 
-    with EmbeddingStore(path, key="k", dim=3) as store:
+    with open_store(path.parent, key="k", dim=3) as store:
         return list(store.blocks())
 
 
@@ -241,6 +247,7 @@ READERS: Mapping[str, Reader] = {
     "classes": Reader("classes.yaml", seeds.classes, _classes, _YAML, _yaml),
     "class_names": Reader("classes.txt", seeds.class_names, _classes),
     "label_map": Reader("map.yaml", seeds.label_maps, _label_map, _YAML, _yaml),
+    "recipe": Reader("recipe.yaml", seeds.recipes, _recipe, _YAML, _yaml),
     "prompt_set": Reader("prompts.yaml", seeds.prompt_sets, _prompt_set, _YAML, _yaml),
     "licence": Reader("README.md", seeds.cards, _licence, _YAML),
     "domains": Reader("domains.csv", seeds.domains, _domains, (b'"', b",", b"\n", b"\r", b"\x00")),
@@ -257,5 +264,5 @@ READERS: Mapping[str, Reader] = {
     "ros1": Reader("x.bag", seeds.ros1_bags, _frames, (b"op=\x05", b"bz2", b"lz4", b"count=")),
     "metadata": Reader("metadata.yaml", seeds.metadata, _folder_frames, _YAML),
     "message": Reader("x.cdr", seeds.messages, _message, (b"rgb16", b"mono8", b"bayer_rggb8")),
-    "embedding_store": Reader("x.part", seeds.stores, _store, (b"BLK1", b"\n")),
+    "embedding_store": Reader("00000000.npz", seeds.stores, _store, _NPY),
 }

@@ -173,6 +173,10 @@ def label_maps(_: Path) -> Sequence[bytes]:
     return tuple(f.read_bytes() for f in sorted(config.glob("*.yaml")) if f.stem != "synonyms")
 
 
+def recipes(_: Path) -> Sequence[bytes]:
+    return tuple(f.read_bytes() for f in sorted((TEST.parent / "config/recipes").glob("*.yaml")))
+
+
 def prompt_sets(_: Path) -> Sequence[bytes]:
     return (b"templates: ['a photo of {}']\ngroups:\n  weather: [rain, fog]\n  place: [city]\n",)
 
@@ -358,10 +362,8 @@ def messages(_: Path) -> Sequence[bytes]:
 
 
 def stores(folder: Path) -> Sequence[bytes]:
-    from semla_ros.prepare.curation.embedding_store import Block, EmbeddingStore, LeftOut
+    from semla_ros.prepare.curation.embedding_store import Block, LeftOut, open_store
 
-    with EmbeddingStore(folder / "made.part", key="k", dim=3) as store:
-        for number in range(2):
-            rows = np.ones((2, 3), np.float32)
-            store.append(Block(number, rows, (LeftOut("a.png", "damaged"),)))
-    return ((folder / "made.part").read_bytes(),)
+    with open_store(folder / "made", key="k", dim=3) as store:
+        store.append(Block(0, np.ones((2, 3), np.float32), (LeftOut("a.png", "damaged"),)))
+    return ((folder / "made" / "00000000.npz").read_bytes(),)

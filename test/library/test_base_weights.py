@@ -2,35 +2,17 @@
 
 import numpy as np
 import pytest
+from fakes import tiny_manifest
 from safetensors.numpy import save_file
 
-from semla_ros.bundle import (
-    AdaptationDefaults,
-    Manifest,
-    ModelBundle,
-    SegmentationSpec,
-    TextSpec,
-)
+from semla_ros.bundle import ModelBundle
 from semla_ros.bundle.base_weights import BaseWeights
 from semla_ros.core.errors import BundleError
-from semla_ros.core.types import Vocabulary
 
 
 @pytest.fixture
 def bundle(tmp_path, layers):
-    manifest = Manifest(
-        name="tiny",
-        family="catseg",
-        base_model="x",
-        segmentation=SegmentationSpec(32),
-        text=TextSpec("a {}", 8),
-        navigator=None,
-        vocabulary=Vocabulary(("road",), np.zeros((1, 3), np.uint8)),
-        defaults=AdaptationDefaults(0.05, 5, "euclidean", "inverse", -1.0, 0.1, 9.0),
-        layers=layers,
-        files={},
-    )
-    return ModelBundle(tmp_path, manifest)
+    return ModelBundle(tmp_path, tiny_manifest(layers=layers))
 
 
 @pytest.fixture

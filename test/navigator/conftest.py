@@ -2,16 +2,9 @@
 
 import numpy as np
 import pytest
+from fakes import tiny_manifest
 
-from semla_ros.bundle import (
-    AdaptationDefaults,
-    Manifest,
-    ModelBundle,
-    NavigatorSpec,
-    SegmentationSpec,
-    TextSpec,
-)
-from semla_ros.core.types import Vocabulary
+from semla_ros.bundle import ModelBundle, NavigatorSpec
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -47,18 +40,6 @@ def make_bundle(tmp_path, spec, projection):
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
         onnx.save(model, tmp_path / "navigator.onnx")
-        manifest = Manifest(
-            name="tiny",
-            family="catseg",
-            base_model="x",
-            segmentation=SegmentationSpec(32),
-            text=TextSpec("a {}", 8),
-            navigator=navigator,
-            vocabulary=Vocabulary(("road",), np.zeros((1, 3), np.uint8)),
-            defaults=AdaptationDefaults(0.05, 5, "euclidean", "inverse", -1.0, 0.1, 9.0),
-            layers=(),
-            files={},
-        )
-        return ModelBundle(tmp_path, manifest)
+        return ModelBundle(tmp_path, tiny_manifest(navigator=navigator))
 
     return make

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 if find_spec("torch"):  # without it test/conftest.py skips this room
+    import fakes
     import torch
-    from fakes import tiny_config
 
     from semla_ros.network.catseg import CatSeg
     from semla_ros.network.checkpoint import catseg_from_state, create_catseg
@@ -111,20 +111,7 @@ def parity():
 
 @pytest.fixture(scope="session")
 def small_config():
-    return tiny_config(
-        resolution=64,
-        vision_layers=6,
-        vocab_size=100,
-        context_length=12,
-        taps=(1, 3),
-        tap_dims=(16, 8),
-        aggregator_layers=2,
-        window=4,
-        appearance_dim=12,
-        decoder_dims=(16, 8),
-        decoder_guidance_dims=(8, 4),
-        crop_size=64,
-    )
+    return fakes.small_config(vision_layers=6, taps=(1, 3))
 
 
 @pytest.fixture

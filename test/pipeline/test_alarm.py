@@ -9,7 +9,7 @@ import pytest
 
 from semla_ros.core.config import updated
 from semla_ros.core.novelty import EmbeddingSample, NoveltyAlarm
-from semla_ros.evaluation.study.gate import GateReplay, gated_mixes
+from semla_ros.evaluation.study.gate import GateReplay
 from semla_ros.library.statistics import read_statistics
 from semla_ros.pipeline.library_view import bank_of
 from semla_ros.pipeline.settings import LiveSettings
@@ -91,7 +91,7 @@ def test_a_replay_judges_as_the_pipeline_does(sampled, make_frames):
     live = settings(sampled)
     gate = GateReplay(library, bank_of(library, distance=live.distance), live)
     embeddings = [sampled.encoder.encode(frame.rgb) for frame in frames]
-    steps = gated_mixes(gate, [frame.stamp_ns for frame in frames], embeddings)
+    steps = [gate.step(f.stamp_ns, e) for f, e in zip(frames, embeddings, strict=True)]
     told = [(s.novelty, s.level) for s in lived if math.isfinite(s.novelty)]
     read = [step.support for step in steps if step.support is not None]
     again = [(s.novelty, s.level) for s in read if math.isfinite(s.novelty)]

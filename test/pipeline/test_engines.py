@@ -121,7 +121,7 @@ def test_the_navigator_takes_tensorrt_where_its_plan_is(root, gpu):
     TensorRtRunner.open(bundle, build=True).close()
     for asked in ("auto", "tensorrt"):
         encoder = open_encoder(config(root, navigator_engine=asked), bundle)
-        assert isinstance(encoder, RunnerImageEncoder)
+        assert type(encoder) is RunnerImageEncoder
         assert encoder.encode(frame().rgb).shape == (3,)
     assert isinstance(
         open_encoder(config(root, navigator_engine="onnx"), bundle), OnnxImageEncoder
@@ -138,7 +138,7 @@ def test_the_navigator_embeds_in_openvino_as_in_onnx_runtime(root, no_gpu):
     bundle = open_bundle(root)
     got = open_encoder(config(root, navigator_engine="openvino"), bundle)
     expected = OnnxImageEncoder(bundle, threads=1)
-    assert isinstance(got, RunnerImageEncoder)
+    assert type(got) is RunnerImageEncoder
     assert got.identity == expected.identity
     np.testing.assert_allclose(got.encode(frame().rgb), expected.encode(frame().rgb), rtol=2e-2)
 
@@ -160,7 +160,7 @@ def test_auto_takes_openvino_for_its_bfloat16_only(root, no_gpu, monkeypatch, ha
         return "f32"  # what every CPU can compute
 
     monkeypatch.setattr("semla_ros.engine.openvino_clip.resolved_precision", resolved)
-    assert isinstance(open_encoder(config(root, navigator_engine="auto"), open_bundle(root)), kind)
+    assert type(open_encoder(config(root, navigator_engine="auto"), open_bundle(root))) is kind
 
 
 def test_class_names_are_encoded_in_openvino_as_in_onnx_runtime(root, no_gpu):

@@ -97,6 +97,6 @@ STAMPS = (
         camera(burst=10, hz=3),
         (goes_on(0.05), counts("image", "lost", "gap", "missing", "missed")),
         seconds=6.0,
-        human="give the driver the DDS profile (README), or a camera rate the machine can take",
+        human="give the driver the DDS profile (docs/node.md), or a rate the machine can take",
     ),
 )

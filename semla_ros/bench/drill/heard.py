@@ -134,14 +134,6 @@ class Heard:
         own = tuple(d for d in self.diagnosed if d.name.startswith(f"{name}: "))
         return replace(self, diagnosed=own)
 
-    def worst(self) -> dict[str, Diagnosed]:
-        """Return part -> its worst status, the newest of these."""
-        found: dict[str, Diagnosed] = {}
-        for each in self.diagnosed:
-            if each.part not in found or each.level >= found[each.part].level:
-                found[each.part] = each
-        return found
-
     def last(self) -> dict[str, Diagnosed]:
         """Return part -> its newest status."""
         return {each.part: each for each in self.diagnosed}

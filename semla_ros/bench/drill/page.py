@@ -29,6 +29,7 @@ parts. Another process notes every mask, support score, swap and diagnostics mes
 of arrival. `scripts/fault_drill --only NAME` runs one row, `--list` names them.
 
 Whatever the fault, these must hold:
+
 - the process lives;
 - no mask of a broken image, of an image never sent, of another size, twice, or other than what the
   same picture and adapter gave before;

@@ -161,7 +161,7 @@ def _ed25519() -> type[Ed25519PublicKey]:
     except ImportError as error:
         raise ConfigError(
             "trusted_keys asks for signatures, which needs the Python package 'cryptography': "
-            "apt install python3-cryptography, or pip install 'semla-ros[signed]'"
+            "apt install python3-cryptography, or pip install '.[signed]'"
         ) from error
     return Ed25519PublicKey
 

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from rosbags.rosbag2 import Reader as Ros2Reader
 
@@ -17,7 +17,7 @@ from semla_ros.data.bags.mcap_file import McapFile
 from semla_ros.data.bags.ros1_bag import Ros1Bag
 from semla_ros.data.bags.sqlite_guard import guarded_sqlite
 from semla_ros.data.bags.sqlite_mend import MendedSqlite
-from semla_ros.data.bags.sqlite_wal import WalView, recovered_copy, wal_of
+from semla_ros.data.bags.sqlite_recovery import WAL, left_beside, recovered_copy
 from semla_ros.data.bags.unpacking import PACKED, unpacked
 
 STORAGE_SUFFIXES = (".mcap", ".db3", ".bag")
@@ -158,27 +158,24 @@ def _open_mcap(file: Path, stack: ExitStack, on_note: NoteSink) -> McapFile:
 
 def _open_sqlite(file: Path, stack: ExitStack, on_note: NoteSink) -> Ros2Reader | MendedSqlite:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="semla-")))
-    wal = wal_of(file)
-    copy = None if wal else recovered_copy(file, folder)
+    log = left_beside(file)
     try:
-        if copy is not None:
-            on_note(f"recording {str(file)!r} was not closed: rolled back to its last commit")
+        if log is not None:
+            copy = recovered_copy(file, log, folder)
+            done = "is read" if log.name.endswith(WAL) else "takes it back to its last commit"
+            on_note(f"recording {str(file)!r} was not closed: its log {log.name!r} {done}")
             return _entered_sqlite(copy, stack)
-        if wal is not None:
-            view: Any = WalView(file, wal)
-            if view.pages:
-                on_note(f"recording {str(file)!r} was not closed: its log {wal.name!r} is read")
-            return _entered_sqlite(view, stack)
-        # rosbags makes a URI of the path, in which these characters mean something else.
-        odd = any(c in str(file) for c in "?#%")
-        plain: Any = WalView(file, None) if odd else file
-        return _entered_sqlite(plain, stack)
+        if any(c in str(file) for c in "?#%"):  # rosbags makes a URI of the path
+            link = folder / "recording.db3"
+            link.symlink_to(file.resolve())
+            return _entered_sqlite(link, stack)
+        return _entered_sqlite(file, stack)
     except BagError as error:
         try:
-            mended = _entered(MendedSqlite(copy or file), stack)
+            mended = _entered(MendedSqlite(file), stack)
         except BagError:
             raise error from None
-        lost = f"; what only its log {wal.name!r} holds is missing" if wal else ""
+        lost = f"; what only its log {log.name!r} holds is missing" if log else ""
         on_note(
             f"recording {str(file)!r} is damaged ({error}): reading the rows that are left{lost}"
         )
@@ -191,7 +188,7 @@ def _entered(reader: _Reader, stack: ExitStack) -> _Reader:
     return reader
 
 
-def _entered_sqlite(path: Any, stack: ExitStack) -> Ros2Reader:  # noqa: ANN401  path or view
+def _entered_sqlite(path: Path, stack: ExitStack) -> Ros2Reader:
     with guarded_sqlite(path.stat().st_size):
         reader = _entered(Ros2Reader(path), stack)
     if not all(

@@ -163,10 +163,33 @@ def stored_messages(
             messages = reader.messages(connections=wanted)
             for _, recorded_ns, data in _until_damage(messages, path, on_note):
                 # A row of a database may hold anything.
-                whole = data if isinstance(data, bytes | memoryview) else b""
+                whole = bytes(data) if isinstance(data, bytes | memoryview) else b""
                 stamp_ns = recorded_ns if isinstance(recorded_ns, int) else 0
-                content = whole if ros1 else unpacked_message(bytes(whole))
+                content = whole if ros1 else unpacked_message(whole)
                 yield StoredMessage(topic.msgtype, stamp_ns, content, ros1)
+
+
+def read_serialized(
+    path: Path, *, topic: str | None = None, on_note: NoteSink = log_note
+) -> Iterator[StoredMessage]:
+    """Yield the messages of one image topic in recorded order, to be played back untouched.
+
+    Args:
+        path: A rosbag2 folder, or a single `.mcap` or `.db3` file.
+        topic: The image topic; None takes the only one.
+        on_note: Gets one line for each thing that is wrong but could be mended.
+
+    Raises:
+        BagError: No recording, no single image topic, or a ROS 1 bag; at the first `next`.
+    """
+    chosen = choose_topic(path, topic, on_note=on_note)
+    for message in stored_messages(path, chosen, on_note=on_note):
+        if message.ros1:
+            raise BagError(
+                f"{str(path)!r} is a ROS 1 bag, whose messages cannot be sent as they are: "
+                "convert it with `rosbags-convert`"
+            )
+        yield message
 
 
 def _until_damage(messages: Iterator[_T], path: Path, on_note: NoteSink) -> Iterator[_T]:

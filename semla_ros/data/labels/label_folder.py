@@ -42,21 +42,28 @@ class LabelFolder:
         self._map = label_map
         files = sorted(p for p in files_below(root) if p.suffix == ".png")
         self._by_name: dict[str, LabelFile] = {}
-        # A file belongs to the longest of the endings it has.
-        endings = sorted(label_map.labels, key=len, reverse=True)
-        for path in files:
-            ending = next((e for e in endings if path.stem.endswith(e)), None)
-            if ending is not None:
-                self._add(path, ending)
+        # A file belongs to the longest of the endings it has; the map's first of a frame is taken.
+        longest = sorted(label_map.labels, key=len, reverse=True)
+        ending_of = {p: next((e for e in longest if p.stem.endswith(e)), None) for p in files}
+        for ending, table in label_map.labels.items():
+            own: dict[str, LabelFile] = {}
+            for path in (p for p in files if ending_of[p] == ending):
+                name = frame_name(path.stem.removesuffix(ending), label_map.images)
+                if name in own:
+                    raise EvaluationError(
+                        f"two label images for the frame {name!r}: {str(own[name].path)!r} and "
+                        f"{str(path)!r}; evaluate their folders one by one"
+                    )
+                own[name] = LabelFile(path, table)
+            self._by_name = own | self._by_name
         if not self._by_name:
             raise EvaluationError(
                 f"folder {str(root)!r} holds no label image for the map {label_map.name!r}: "
                 f"expected PNGs whose names end in {[e + '.png' for e in label_map.labels]!r}, "
                 f"found {len(files)} PNGs"
             )
-        stamps = {stamp_of(name): file for name, file in self._by_name.items()}
-        stamps.pop(None, None)
-        self._by_stamp: dict[int, LabelFile] = {k: v for k, v in stamps.items() if k is not None}
+        stamps = ((stamp_of(name), file) for name, file in self._by_name.items())
+        self._by_stamp = {stamp: file for stamp, file in stamps if stamp is not None}
         self._stamps = sorted(self._by_stamp)
 
     def __len__(self) -> int:
@@ -80,27 +87,6 @@ class LabelFolder:
         """Return how much later than `stamp_ns` the nearest labels are, None without stamps."""
         near = nearest(self._stamps, stamp_ns, tolerance_ns=MAX_STAMP_NS)
         return None if near is None else near - stamp_ns
-
-    def _add(self, path: Path, ending: str) -> None:
-        name = path.stem.removesuffix(ending) if ending else path.stem
-        name = frame_name(name, self._map.images)
-        rank = list(self._map.labels).index
-        known = self._by_name.get(name)
-        found = LabelFile(path, self._map.labels[ending])
-        if known is None:
-            self._by_name[name] = found
-            return
-        other = next(e for e in self._endings() if known.path.stem.endswith(e))
-        if other == ending:
-            raise EvaluationError(
-                f"two label images for the frame {name!r}: {str(known.path)!r} and {str(path)!r}; "
-                "evaluate their folders one by one"
-            )
-        if rank(ending) < rank(other):
-            self._by_name[name] = found
-
-    def _endings(self) -> list[str]:
-        return sorted(self._map.labels, key=len, reverse=True)
 
 
 def frame_name(name: str, endings: Iterable[str]) -> str:

@@ -18,6 +18,7 @@ from semla_ros.data.labels.label_map import LabelMap
 from semla_ros.data.labels.matches import Matches
 
 DEFAULT_TOLERANCE_NS = 5_000_000
+_SAME_ASPECT = 0.01
 _SLACK_NS = 5_000_000_000
 """How far the label topic may run behind or ahead of the camera in the recording."""
 
@@ -190,3 +191,22 @@ def _guarded(read: Callable[[], LabelArray], what: str) -> Truth:
         return Truth(read())
     except (EvaluationError, FrameError) as error:
         return Truth(None, f"{what}: {error}")
+
+
+def check_truth_size(truth: LabelArray, size: tuple[int, int]) -> None:
+    """Check that truth shows what the image shows, at whatever resolution.
+
+    Args:
+        truth: (h, w).
+        size: (H, W) of the image.
+
+    Raises:
+        EvaluationError: Another aspect: a crop, or the truth of another image.
+    """
+    height, width = truth.shape[:2]
+    stretch = (height / size[0]) / (width / size[1])
+    if abs(stretch - 1.0) > _SAME_ASPECT:
+        raise EvaluationError(
+            f"truth of {width} x {height} does not fit an image of {size[1]} x {size[0]}: "
+            "expected the same aspect"
+        )

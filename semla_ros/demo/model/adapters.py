@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
+from semla_ros.core.types import Float32Array, LoraAdapter
 from semla_ros.demo.model.networks import class_prompts
 from semla_ros.demo.model.recipe import Recipe
 from semla_ros.demo.model.scenes import DomainScenes
@@ -19,8 +20,14 @@ from semla_ros.prepare.adapters.seals import reseal_file, write_seal
 from semla_ros.prepare.adapters.write import write_adapter, write_statistics
 from semla_ros.prepare.bundler.writer import base_identity, live_layers
 from semla_ros.prepare.curation.spread import sample_of
-from semla_ros.prepare.training.lora import LoraOptions, train_adapter
+from semla_ros.prepare.training.hardware import CPU, Hardware
+from semla_ros.prepare.training.initial import Start, start_of
+from semla_ros.prepare.training.low_rank import adapter_of, attached
+from semla_ros.prepare.training.objective import Objective, Prompts
+from semla_ros.prepare.training.recipe import Recipe as Training
 from semla_ros.prepare.training.samples import LabelledImages
+from semla_ros.prepare.training.steps import Problem
+from semla_ros.prepare.training.trainer import RunOptions, train
 
 logger = logging.getLogger(__name__)
 
@@ -36,23 +43,37 @@ def train_library(
     out: Path,
 ) -> None:
     """Write one adapter per domain below `out`; every domain starts from the same base."""
-    layers = [layer.name for layer in live_layers(model)]
     base = base_identity(model)
-    lora = LoraOptions()
+    prompts = class_prompts(tokenizer, synonyms=True)
     for number, domain in enumerate(scenes):
-        folder = out / domain.domain
-        adapter = train_adapter(
-            model,
-            layers,
-            domain.images,
-            class_prompts(tokenizer, synonyms=True),
-            name=domain.domain,
-            base_model=base,
-            options=recipe.adapter_options(number, domain.domain),
-            lora=lora,
+        training = recipe.adapter_recipe(number)
+        adapter = _trained(model, domain, prompts, training, base_model=base)
+        write_adapter(out / domain.domain, adapter, alpha=training.alpha)
+        write_seal(out / domain.domain)
+
+
+def _trained(
+    model: CatSeg, domain: DomainScenes, prompts: Prompts, training: Training, *, base_model: str
+) -> LoraAdapter:
+    """Return an adapter of all live layers; the model is left as it came."""
+    rng = np.random.default_rng(training.seed)
+
+    def start(_: str, weight: Float32Array) -> Start:
+        return start_of(training.init, weight, training.ranks, alpha=training.alpha, rng=rng)
+
+    layers = [layer.name for layer in live_layers(model)]
+    with attached(model, layers, start) as changes:
+        problem = Problem(
+            objective=Objective(model, balance=training.balance, changes=changes.changes.values()),
+            parameters=changes.parameters(),
+            groups=changes.groups(training),
+            train=domain.images,
+            held_out=(),
+            prompts=prompts,
+            tokens=prompts(rng),
         )
-        write_adapter(folder, adapter, alpha=lora.alpha)
-        write_seal(folder)
+        train(problem, training, RunOptions(Hardware(CPU), title=f"adapter {domain.domain}"))
+        return adapter_of(changes, name=domain.domain, base_model=base_model)
 
 
 def domain_statistics(encoder: ImageEncoder, source: LabelledImages) -> DomainStatistics:

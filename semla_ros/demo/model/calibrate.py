@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from semla_ros.bundle import AdaptationDefaults
 from semla_ros.core.types import Float64Array
 from semla_ros.demo.model.experiment import score
-from semla_ros.demo.model.runner import Runner
 from semla_ros.demo.model.scenes import DomainScenes
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
 from semla_ros.navigator.support import support_score
+from semla_ros.prepare.training.runner import Runner
 from semla_ros.prepare.training.samples import ArrayImages
 
 logger = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ def _best_settings(
 ) -> RetrievalSettings:
     spread = float(np.mean([np.std(1 / rows, axis=1).mean() for rows in distances.values()]))
     candidates = [
-        _settings(sharpness * spread, top_k, -1.0) for sharpness in SHARPNESS for top_k in TOP_K
+        RetrievalSettings(sharpness * spread, top_k) for sharpness in SHARPNESS for top_k in TOP_K
     ]
     best = _argmax(runner, scenes, candidates)
     foreign = np.concatenate(
@@ -76,20 +77,9 @@ def _best_settings(
         ]
     )
     with_null = [
-        _settings(best.temperature, best.top_k, float(np.quantile(foreign, q)))
-        for q in NULL_QUANTILES
+        replace(best, null_distance=float(np.quantile(foreign, q))) for q in NULL_QUANTILES
     ]
     return _argmax(runner, scenes, [best, *with_null])
-
-
-def _settings(temperature: float, top_k: int, null_distance: float) -> RetrievalSettings:
-    return RetrievalSettings(
-        temperature=temperature,
-        top_k=top_k,
-        similarity="inverse",
-        null_distance=null_distance,
-        exclude=frozenset(),
-    )
 
 
 def _argmax(

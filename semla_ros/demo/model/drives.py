@@ -18,7 +18,7 @@ from semla_ros.core.config import Config, updated
 from semla_ros.core.types import Float32Array, Frame
 from semla_ros.demo.world import CLASSES, DOMAINS, Drive
 from semla_ros.evaluation.analysis.rerun import without
-from semla_ros.evaluation.study.scoring import FrameScore, score_frame
+from semla_ros.evaluation.study.observation import FrameScore, score_frame
 from semla_ros.evaluation.study.strategies import mix_row
 from semla_ros.evaluation.study.study import (
     GATED,

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from tqdm import tqdm
 
 from semla_ros.core.types import AdapterMix, UInt8Array
-from semla_ros.demo.model.runner import Runner
+from semla_ros.data.metrics import class_iou, frame_counts, harmonic_mean, mean_iou
 from semla_ros.demo.model.scenes import DomainScenes
 from semla_ros.demo.world import CLASSES
-from semla_ros.evaluation.metrics import class_iou, frame_counts, harmonic_mean, mean_iou
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
+from semla_ros.prepare.training.runner import Runner
 
 STRATEGIES = ("zero-shot", "uniform", "semla-loo", "semla", "oracle")
 """Base alone; all foreign adapters equally; SemLA without the target's own; SemLA; own alone."""
@@ -43,13 +43,7 @@ def mixes(runner: Runner, settings: RetrievalSettings) -> dict[str, MixOf]:
     names = runner.library.names
 
     def semla(exclude: frozenset[str], rgb: UInt8Array) -> AdapterMix:
-        chosen = RetrievalSettings(
-            temperature=settings.temperature,
-            top_k=settings.top_k,
-            similarity=settings.similarity,
-            null_distance=settings.null_distance,
-            exclude=exclude,
-        )
+        chosen = replace(settings, exclude=exclude)
         return retrieve(names, runner.distances(runner.embed(rgb)), settings=chosen)
 
     return {

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from semla_ros.bundle import AdaptationDefaults, ModelBundle, TextSpec, reseal
+from semla_ros.core.errors import BundleError
 from semla_ros.core.viz.palette import vocabulary_of
 from semla_ros.demo.model.adapters import train_library, write_centroids
 from semla_ros.demo.model.calibrate import calibrate
@@ -31,8 +32,7 @@ from semla_ros.demo.model.networks import (
     trained_spec,
 )
 from semla_ros.demo.model.promise import make_promise, store_promise
-from semla_ros.demo.model.recipe import BASE_DOMAIN, TEMPLATE, Recipe
-from semla_ros.demo.model.runner import Runner
+from semla_ros.demo.model.recipe import BASE_DOMAIN, SUITED, TEMPLATE, Recipe
 from semla_ros.demo.model.scenes import DomainScenes, render_domain, render_domains
 from semla_ros.demo.world import CLASSES
 from semla_ros.library.retrieval import RetrievalSettings
@@ -41,6 +41,8 @@ from semla_ros.network.catseg import CatSeg
 from semla_ros.network.checkpoint import create_catseg
 from semla_ros.prepare.bundler.clip import create_clip
 from semla_ros.prepare.bundler.writer import BundleParts, NavigatorParts, write_bundle
+from semla_ros.prepare.training.recipe import BUNDLE_RECIPES
+from semla_ros.prepare.training.runner import Runner
 
 logger = logging.getLogger(__name__)
 
@@ -181,7 +183,9 @@ def _bundle(
         vocabulary=vocabulary_of(CLASSES),
         defaults=UNCALIBRATED,
     )
-    return write_bundle(out, parts, library=library)
+    bundle = write_bundle(out, parts, library=library)
+    (bundle.root / BUNDLE_RECIPES).write_text(SUITED, encoding="utf-8")
+    return bundle
 
 
 def _calibrated(
@@ -192,7 +196,14 @@ def _calibrated(
     scenes = render_domains(
         first_seed=recipe.seeds.validation, count=recipe.validation_scenes, title="validation"
     )
-    return reseal(bundle, defaults=calibrate(Runner.open(bundle), scenes))
+    return reseal(bundle, defaults=calibrate(_runner(bundle), scenes))
+
+
+def _runner(bundle: ModelBundle) -> Runner:
+    runner = Runner.open(bundle)
+    if problems := runner.library.problems:
+        raise BundleError(f"expected a sound library, got problems {dict(problems)!r}")
+    return runner
 
 
 def _test(bundle: ModelBundle, recipe: Recipe) -> tuple[SeedScores, ...]:
@@ -204,7 +215,7 @@ def _test(bundle: ModelBundle, recipe: Recipe) -> tuple[SeedScores, ...]:
         null_distance=defaults.null_distance,
         exclude=frozenset(),
     )
-    runner = Runner.open(bundle)
+    runner = _runner(bundle)
     results = []
     for number in range(recipe.test_seeds):
         scenes = render_domains(

@@ -27,8 +27,12 @@ from semla_ros.prepare.bundler.tokenizer import clip_tokenizer, learn_merges
 from semla_ros.prepare.bundler.writer import state_identity
 from semla_ros.prepare.training.alignment import align_dense
 from semla_ros.prepare.training.contrastive import Captioned, train_clip
+from semla_ros.prepare.training.hardware import CPU, Hardware
+from semla_ros.prepare.training.objective import Objective, Prompts
 from semla_ros.prepare.training.samples import LabelledImages
-from semla_ros.prepare.training.segmentation import Prompts, fit
+from semla_ros.prepare.training.schedule import full_groups
+from semla_ros.prepare.training.steps import Problem
+from semla_ros.prepare.training.trainer import RunOptions, train
 
 logger = logging.getLogger(__name__)
 
@@ -141,6 +145,16 @@ def train_base(
     model.clip.load_state_dict(clip_state_from_open_clip(clip.state_dict()))
     prompts = class_prompts(tokenizer, synonyms=True)
     aligned = align_dense(model, source, prompts, recipe.align)
-    loss = fit(model, list(model.parameters()), source, prompts, recipe.base)
+    problem = Problem(
+        objective=Objective(model, balance=recipe.base.balance),
+        parameters=dict(model.named_parameters()),
+        groups=full_groups(model.parameters(), recipe.base.weight_decay),
+        train=source,
+        held_out=(),
+        prompts=prompts,
+        tokens=prompts(np.random.default_rng(recipe.base.seed)),
+    )
+    done = train(problem, recipe.base, RunOptions(Hardware(CPU), title="base network"))
+    loss = done.scores[-1].loss
     logger.info("base network: alignment loss %.4f, then pixel loss %.4f", aligned, loss)
-    return model
+    return model.eval()

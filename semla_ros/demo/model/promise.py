@@ -34,7 +34,6 @@ from semla_ros.evaluation.analysis.families import FamilyAlarm, family_alarms
 from semla_ros.evaluation.analysis.frames import frame_table
 from semla_ros.evaluation.study.study import Study
 from semla_ros.library.library import AdapterLibrary
-from semla_ros.library.retrieval import RetrievalSettings
 from semla_ros.pipeline.library_view import bank_of
 from semla_ros.pipeline.settings import LiveSettings
 
@@ -145,17 +144,15 @@ def _settled(studies: Sequence[Study]) -> Study:
 
 
 def _families(bundle: ModelBundle, settled: Study) -> tuple[FamilyAlarm, ...]:
-    library, defaults = AdapterLibrary.of(bundle), bundle.manifest.defaults
-    settings = RetrievalSettings(
-        defaults.temperature, defaults.top_k, defaults.similarity, defaults.null_distance
-    )
-    bank = bank_of(library, distance=defaults.distance)
+    library = AdapterLibrary.of(bundle)
+    live = LiveSettings.of(Config(), bundle.manifest.defaults)
+    bank = bank_of(library, distance=live.distance)
     return family_alarms(
         settled,
         bank,
-        settings=settings,
-        distance=defaults.distance,
-        out_of_library=LiveSettings.of(Config(), defaults).threshold(bank.alarm),
+        settings=live.retrieval,
+        distance=live.distance,
+        out_of_library=live.threshold(bank.alarm),
         patterns=family_patterns(library.names),
     )
 

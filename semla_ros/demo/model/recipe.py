@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from semla_ros.prepare.bundler.clip import ClipSize
-from semla_ros.prepare.training.segmentation import FitOptions
+from semla_ros.prepare.training.descent import FitOptions
+from semla_ros.prepare.training.recipe import Recipe as Training
 
 TEMPLATE = "A photo of a {} in the scene"
 BASE_DOMAIN = "clear-day"
@@ -17,8 +18,22 @@ IMAGE_SIZE = (192, 320)
 
 CLIP_OPTIONS = FitOptions(400, 64, 1e-3, title="CLIP")
 ALIGN_OPTIONS = FitOptions(250, 16, 1e-3, balance=0.5, title="align")
-BASE_OPTIONS = FitOptions(1000, 8, 1e-3, balance=0.5, title="base network")
-ADAPTER_OPTIONS = FitOptions(170, 6, 4e-3, balance=0.5, title="adapter")
+SMALL = Training(
+    steps=1,
+    warmup=0,
+    warmup_factor=0.05,
+    weight_decay=0.01,
+    clip_norm=1.0,
+    crop=0,
+    balance=0.5,
+    evaluate_every=100_000,
+    seed=0,
+)
+"""What all training of a network as small as this shares; see config/recipes/small.yaml."""
+SUITED = "adapter: small\nbase: small-base\n"
+"""The bundle's `recipes.yaml`: which of config/recipes suit it."""
+BASE_RECIPE = replace(SMALL, steps=1000, warmup=100, batch=8, learning_rate=1e-3)
+ADAPTER_RECIPE = replace(SMALL, steps=170, warmup=17, batch=6, learning_rate=4e-3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +66,12 @@ class Recipe:
     clip_size: ClipSize = field(default_factory=ClipSize)
     clip: FitOptions = CLIP_OPTIONS
     align: FitOptions = ALIGN_OPTIONS
-    base: FitOptions = BASE_OPTIONS
-    adapter: FitOptions = ADAPTER_OPTIONS
+    base: Training = BASE_RECIPE
+    adapter: Training = ADAPTER_RECIPE
     validation_scenes: int = 24
     test_scenes: int = 30
     test_seeds: int = 3
 
-    def adapter_options(self, number: int, domain: str) -> FitOptions:
+    def adapter_recipe(self, number: int) -> Training:
         """Return the settings of the adapter of one domain: same length, a seed of its own."""
-        return replace(self.adapter, seed=100 + number, title=f"adapter {domain}")
+        return replace(self.adapter, seed=100 + number)

@@ -45,7 +45,7 @@ def render_domain(
         conditions = conditions_of(domain, rng)
         image = render(sample_scene(start + i), conditions, size=IMAGE_SIZE, noise_seed=start + i)
         rgb[i], labels[i] = image.rgb, image.labels
-        texts.append(tuple(caption(image, conditions, rng) for _ in range(captions)))
+        texts.append(tuple(caption(image.labels, conditions, rng) for _ in range(captions)))
     return DomainScenes(domain, ArrayImages(rgb, labels), tuple(texts))
 
 

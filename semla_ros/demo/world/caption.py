@@ -8,12 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from semla_ros.core.errors import ConfigError
 from semla_ros.demo.world.classes import (
     BUILDING,
     CAR,
     CLASSES,
-    DOMAINS,
     PERSON,
     POLE,
     ROAD,
@@ -23,7 +21,7 @@ from semla_ros.demo.world.classes import (
     VEGETATION,
 )
 from semla_ros.demo.world.conditions import Conditions
-from semla_ros.demo.world.render import SceneImage
+from semla_ros.demo.world.shapes import pick
 
 COUNTED: Final = (CAR, PERSON, SIGN, POLE, BUILDING)
 _PLURALS: Final[dict[str, str]] = {"person": "people"}
@@ -44,10 +42,6 @@ _SMALL: Final = 0.0006
 _PRESENT: Final = 0.015
 
 
-def _pick(words: tuple[str, ...], rng: np.random.Generator) -> str:
-    return words[int(rng.integers(len(words)))]
-
-
 def instances(labels: NDArray[np.uint8], class_id: int) -> int:
     """Connected regions of a class that are large enough to be noticed."""
     mask = (labels == class_id).astype(np.uint8)
@@ -57,11 +51,11 @@ def instances(labels: NDArray[np.uint8], class_id: int) -> int:
 
 def _noun(class_id: int, count: int, rng: np.random.Generator) -> str:
     """A noun phrase for a number of things of one class."""
-    word = _pick(SYNONYMS[CLASSES[class_id]], rng)
+    word = pick(SYNONYMS[CLASSES[class_id]], rng)
     if count == 1:
         return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
     plural = _PLURALS.get(word, word + "s")
-    number = {2: "two", 3: "three"}.get(count) or _pick(("several", "many", "some"), rng)
+    number = {2: "two", 3: "three"}.get(count) or pick(("several", "many", "some"), rng)
     return f"{number} {plural}"
 
 
@@ -76,9 +70,9 @@ def _visible(labels: NDArray[np.uint8], rng: np.random.Generator) -> list[str]:
         if count:
             phrases.append(_noun(class_id, count, rng))
     if share[VEGETATION] > _PRESENT:
-        phrases.append(_pick(("vegetation", "trees", "a tree"), rng))
+        phrases.append(pick(("vegetation", "trees", "a tree"), rng))
     if share[SIDEWALK] > _PRESENT:
-        phrases.append("a " + _pick(SYNONYMS["sidewalk"], rng))
+        phrases.append("a " + pick(SYNONYMS["sidewalk"], rng))
     rng.shuffle(phrases)
     return phrases
 
@@ -90,40 +84,21 @@ def _listed(phrases: list[str]) -> str:
     return ", ".join(phrases[:-1]) + " and " + phrases[-1]
 
 
-def _weather_and_time(conditions: Conditions | str) -> tuple[str, str]:
-    """(weather, "day" or "night") of conditions or of a domain name."""
-    if isinstance(conditions, Conditions):
-        return conditions.weather, "night" if conditions.night >= 0.5 else "day"
-    if conditions not in DOMAINS:
-        raise ConfigError(
-            f"expected conditions or one of the domains {DOMAINS!r}, got {conditions!r}; "
-            "pick one of them"
-        )
-    weather, time = conditions.split("-")
-    return weather, time
-
-
-def caption(
-    view: SceneImage | NDArray[np.uint8], conditions: Conditions | str, rng: np.random.Generator
-) -> str:
+def caption(labels: NDArray[np.uint8], conditions: Conditions, rng: np.random.Generator) -> str:
     """A natural caption.
 
     Args:
-        view: A rendered image, or its (H, W) uint8 labels.
-        conditions: The conditions of the image, or a domain name.
+        labels: (H, W) uint8 class ids of the image.
+        conditions: The conditions of the image.
         rng: Picks words and what is mentioned.
 
     Returns:
         For example "a photo of a street on a foggy night with two cars and a person".
-
-    Raises:
-        ConfigError: The domain name is unknown.
     """
-    labels = view.labels if isinstance(view, SceneImage) else view
-    weather, time = _weather_and_time(conditions)
+    weather, time = conditions.weather, "night" if conditions.night >= 0.5 else "day"
     road = bool((labels == ROAD).mean() > _PRESENT)
-    place = _pick(SYNONYMS["road"], rng) if road else "place outdoors"
-    adjective, noun = _pick(_WEATHER[weather], rng), _pick(_WEATHER_NOUN[weather], rng)
+    place = pick(SYNONYMS["road"], rng) if road else "place outdoors"
+    adjective, noun = pick(_WEATHER[weather], rng), pick(_WEATHER_NOUN[weather], rng)
     setting = (
         f"a {place} on a {adjective} {time}",
         f"a {adjective} {place} {'at night' if time == 'night' else 'by day'}",
@@ -131,8 +106,8 @@ def caption(
     )[int(rng.integers(3))]
     phrases = _visible(labels, rng)
     kept = phrases[: int(rng.integers(min(2, len(phrases)), len(phrases) + 1))]
-    sentence = f"{_pick(_OPENINGS, rng)} {setting}".strip()
+    sentence = f"{pick(_OPENINGS, rng)} {setting}".strip()
     if not kept:
         return sentence
-    link = _pick(("with", "showing"), rng)
+    link = pick(("with", "showing"), rng)
     return f"{sentence} {link} {_listed(kept)}"

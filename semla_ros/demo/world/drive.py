@@ -41,28 +41,11 @@ class DriveFrame:
         stamp_ns: Sensor time in nanoseconds.
         image: The picture with labels and depth.
         domain: The domain that dominates.
-        transition: Progress from the last domain to the next one, 0 where the weather is settled.
     """
 
     stamp_ns: int
     image: SceneImage
     domain: str
-    transition: float
-
-
-@dataclass(frozen=True)
-class Moment:
-    """The weather at one time of a drive.
-
-    Attributes:
-        conditions: The (blended) conditions.
-        domain: The domain that dominates.
-        transition: See DriveFrame.
-    """
-
-    conditions: Conditions
-    domain: str
-    transition: float
 
 
 def _traffic(rng: np.random.Generator, street: Street, seconds: float) -> tuple[Mover, ...]:
@@ -147,20 +130,19 @@ class Drive:
     def __len__(self) -> int:
         return self._count
 
-    def moment(self, seconds: float) -> Moment:
-        """The weather at a time since the start of the drive."""
-        borders = self._starts[1:-1]
-        for k, border in enumerate(borders):
+    def weather(self, seconds: float) -> tuple[Conditions, str]:
+        """The (blended) conditions at a time since the start, and the domain that dominates."""
+        for k, border in enumerate(self._starts[1:-1]):
             half = min(TRANSITION, self.segments[k][1], self.segments[k + 1][1]) / 2
             if abs(seconds - border) < half:
                 t = (seconds - border + half) / (2 * half)
                 smooth = t * t * (3.0 - 2.0 * t)
                 mixed = blend(self._weather[k], self._weather[k + 1], smooth)
-                return Moment(mixed, self.segments[k + (smooth >= 0.5)][0], t)
+                return mixed, self.segments[k + (smooth >= 0.5)][0]
         for k, (start, stop) in enumerate(pairwise(self._starts)):
             if start <= seconds < stop:
-                return Moment(self._weather[k], self.segments[k][0], 0.0)
-        return Moment(self._weather[-1], self.segments[-1][0], 0.0)
+                return self._weather[k], self.segments[k][0]
+        return self._weather[-1], self.segments[-1][0]
 
     def scene(self, seconds: float) -> Scene:
         """The street as the camera sees it at a time since the start of the drive."""
@@ -190,8 +172,7 @@ class Drive:
                 f"expected a frame number of 0 to {self._count - 1}, got {i!r}; stay inside"
             )
         seconds = i / self.fps
-        now = self.moment(seconds)
+        conditions, domain = self.weather(seconds)
         noise = int(np.random.SeedSequence([41, self.seed, i]).generate_state(1)[0])
-        image = render(self.scene(seconds), now.conditions, size=self.size, noise_seed=noise)
-        stamp = START_NS + round(i * 1e9 / self.fps)
-        return DriveFrame(stamp, image, now.domain, now.transition)
+        image = render(self.scene(seconds), conditions, size=self.size, noise_seed=noise)
+        return DriveFrame(START_NS + round(i * 1e9 / self.fps), image, domain)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,25 @@ MAX_VERTICES: Final = 12
 Point = tuple[float, float, float]
 Colour = tuple[float, float, float]
 BLACK: Final[Colour] = (0.02, 0.02, 0.02)
+
+
+@dataclass(frozen=True, slots=True)
+class Paint:
+    """How a face looks.
+
+    Attributes:
+        colour: Display colour.
+        second: Display colour where the texture says so.
+        texture: A texture kind.
+        scale: Texels per metre.
+        glow: Light emitted at night by the two colours.
+    """
+
+    colour: Colour
+    second: Colour = BLACK
+    texture: str = "plain"
+    scale: float = 20.0
+    glow: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +86,21 @@ class Faces:
         return replace(self, verts=verts, key=key, origin=self.origin + np.float32(x))
 
 
+_COLUMNS: Final[dict[str, tuple[type[np.generic], tuple[int, ...]]]] = {
+    "verts": (np.float32, (MAX_VERTICES, 3)),
+    "count": (np.int32, ()),
+    "label": (np.uint8, ()),
+    "colour": (np.float32, (6,)),
+    "texture": (np.int32, ()),
+    "scale": (np.float32, ()),
+    "origin": (np.float32, (2,)),
+    "glow": (np.float32, (2,)),
+    "up": (np.float32, ()),
+    "key": (np.float32, ()),
+}
+"""dtype and shape of one face in each array of `Faces`."""
+
+
 def join(batches: Sequence[Faces]) -> Faces:
     """One batch of all faces, in order."""
     names = vars(batches[0])
@@ -95,23 +129,17 @@ class FaceList:
     """Collects polygons of one or several objects."""
 
     def __init__(self) -> None:
-        self._points: list[list[Point]] = []
-        self._away: list[list[float]] = []
-        self._rows: list[tuple[int, Colour, Colour, int, float, tuple[float, float]]] = []
-        self._more: list[tuple[int, tuple[float, float], float, float]] = []
+        self._outward: list[list[float]] = []
+        self._columns: dict[str, list[object]] = {name: [] for name in _COLUMNS}
 
     def add(
         self,
         points: Sequence[Point],
         label: int,
+        paint: Paint,
         *,
-        colour: Colour,
         inside: Point | None = None,
-        second: Colour = BLACK,
-        texture: str = "plain",
-        scale: float = 20.0,
         origin: tuple[float, float] = (0.0, 0.0),
-        glow: tuple[float, float] = (0.0, 0.0),
         up: float = 0.0,
         key: float | None = None,
     ) -> None:
@@ -120,67 +148,41 @@ class FaceList:
         Args:
             points: 3 to MAX_VERTICES corners in order.
             label: Class id.
-            colour: Display colour.
+            paint: How it looks.
             inside: A point behind the face; without it the face looks towards -s.
-            second: Display colour where the texture says so.
-            texture: A texture kind.
-            scale: Texels per metre.
             origin: Texture origin (horizontal, vertical) in metres.
-            glow: Light emitted at night by the two colours.
             up: How well snow holds on it.
             key: Sorting depth s; the mean of the corners when left out.
         """
         centre = [sum(axis) / len(points) for axis in zip(*points, strict=True)]
         behind = inside or (centre[0], centre[1], centre[2] + 1.0)
-        padding = [points[-1]] * (MAX_VERTICES - len(points))
-        self._points.append([*points, *padding])
-        self._away.append([c - b for c, b in zip(centre, behind, strict=True)])
-        self._rows.append((label, linear(colour), linear(second), KIND[texture], scale, origin))
-        self._more.append((len(points), glow, up, centre[2] if key is None else key))
+        self._outward.append([c - b for c, b in zip(centre, behind, strict=True)])
+        values = {
+            "verts": [*points, *[points[-1]] * (MAX_VERTICES - len(points))],
+            "count": len(points),
+            "label": label,
+            "colour": linear(paint.colour) + linear(paint.second),
+            "texture": KIND[paint.texture],
+            "scale": paint.scale,
+            "origin": origin,
+            "glow": paint.glow,
+            "up": up,
+            "key": centre[2] if key is None else key,
+        }
+        for name, value in values.items():
+            self._columns[name].append(value)
 
     def build(self) -> Faces:
         """All polygons as one batch."""
-        size = len(self._points)
-        rows, more = self._rows, self._more
-        verts = np.asarray(self._points, np.float32).reshape(size, MAX_VERTICES, 3)
-        count = np.array([m[0] for m in more], np.int32)
-        outward = np.asarray(self._away, np.float32).reshape(size, 3)
-        wrong = np.einsum("fi,fi->f", newell(verts), outward) < 0
+        size = len(self._outward)
+        arrays: dict[str, Any] = {
+            name: np.array(self._columns[name], dtype).reshape(size, *shape)
+            for name, (dtype, shape) in _COLUMNS.items()
+        }
+        faces = Faces(**arrays)
+        outward = np.array(self._outward, np.float32).reshape(size, 3)
+        wrong = np.einsum("fi,fi->f", newell(faces.verts), outward) < 0
         steps = np.arange(MAX_VERTICES)
-        backwards = np.maximum(count[wrong, None] - 1 - steps, 0)
-        verts[wrong] = np.take_along_axis(verts[wrong], backwards[..., None], 1)
-        return Faces(
-            verts=verts,
-            count=count,
-            label=np.array([r[0] for r in rows], np.uint8),
-            colour=np.array([r[1] + r[2] for r in rows], np.float32).reshape(size, 6),
-            texture=np.array([r[3] for r in rows], np.int32),
-            scale=np.array([r[4] for r in rows], np.float32),
-            origin=np.array([r[5] for r in rows], np.float32).reshape(size, 2),
-            glow=np.array([m[1] for m in more], np.float32).reshape(size, 2),
-            up=np.array([m[2] for m in more], np.float32),
-            key=np.array([m[3] for m in more], np.float32),
-        )
-
-
-def upright(
-    x: float, y: float, s: float, *, width: float, height: float
-) -> tuple[Point, Point, Point, Point]:
-    """A camera-facing rectangle with its lower edge centred at (x, y, s)."""
-    half = width / 2
-    return (x - half, y, s), (x + half, y, s), (x + half, y + height, s), (x - half, y + height, s)
-
-
-def disc(
-    x: float, y: float, s: float, *, radius: float, corners: int = 12, turn: float = 0.0
-) -> list[Point]:
-    """A camera-facing regular polygon centred at (x, y, s)."""
-    angles = 2 * np.pi * (np.arange(corners) + 0.5) / corners + turn
-    return [(x + radius * float(np.sin(a)), y - radius * float(np.cos(a)), s) for a in angles]
-
-
-def jitter(colour: Colour, rng: np.random.Generator, amount: float = 0.06) -> Colour:
-    """A colour varied in brightness and tint, kept inside 0.01..1."""
-    value = np.asarray(colour) * (1 + rng.normal(0, amount)) + rng.normal(0, amount / 3, 3)
-    r, g, b = np.clip(value, 0.01, 1.0).tolist()
-    return (r, g, b)
+        backwards = np.maximum(faces.count[wrong, None] - 1 - steps, 0)
+        faces.verts[wrong] = np.take_along_axis(faces.verts[wrong], backwards[..., None], 1)
+        return faces

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from semla_ros.demo.world import furniture, plants
-from semla_ros.demo.world.faces import FaceList, Faces
-from semla_ros.demo.world.shadows import Sun, shadow_box, shadow_quad
+from semla_ros.demo.world.faces import FaceList, Faces, Point
+from semla_ros.demo.world.shadows import Shadows
 from semla_ros.demo.world.vehicles import car, footprint
 
 
@@ -31,21 +31,8 @@ class Kerb:
     walk: float
 
 
-@dataclass(frozen=True)
-class Furnishing:
-    """Things that are not part of the shared face list.
-
-    Attributes:
-        cars: Parked cars.
-        lamps: Positions of street lights.
-    """
-
-    cars: list[Faces]
-    lamps: list[tuple[float, float, float]]
-
-
 def _parked(
-    shadows: FaceList, kerb: Kerb, span: tuple[float, float], sun: Sun, rng: np.random.Generator
+    shadows: Shadows, kerb: Kerb, span: tuple[float, float], rng: np.random.Generator
 ) -> list[Faces]:
     """Parks cars in the parking lane, or now and then at the edge of the road."""
     lane = kerb.parking - kerb.road
@@ -62,40 +49,38 @@ def _parked(
         turned = 2 if (kerb.side < 0) != (rng.random() < 0.15) else 0
         s = cursor + half_long
         cars.append(vehicle.placed(x, s, quarter_turns=turned))
-        shadow_box(shadows, (x, s), (half_wide, half_long), 1.3, sun)
+        shadows.box((x, s), (half_wide, half_long), 1.3)
         cursor = s + half_long + float(rng.uniform(0.6, 4.0))
     return cars
 
 
 def _lamps(
     faces: FaceList,
-    shadows: FaceList,
+    shadows: Shadows,
     kerb: Kerb,
     span: tuple[float, float],
-    sun: Sun,
     rng: np.random.Generator,
-) -> list[tuple[float, float, float]]:
+) -> list[Point]:
     """Puts up lamp posts at even distances, or none; returns the positions of the lights."""
-    lamps: list[tuple[float, float, float]] = []
+    lamps: list[Point] = []
     edge = kerb.side * (kerb.parking + 0.55)
     spacing = float(rng.uniform(14.0, 30.0))
     if rng.random() < 0.75:
         at = span[0] + float(rng.uniform(0.0, spacing))
         while at < span[1]:
             lamps.append(furniture.street_lamp(faces, edge, at, rng, towards=-kerb.side))
-            shadow_quad(shadows, ((edge, at),), lamps[-1][1], sun)
+            shadows.post(edge, at, lamps[-1][1])
             at += spacing
     return lamps
 
 
 def furnish(
     faces: FaceList,
-    shadows: FaceList,
+    shadows: Shadows,
     kerb: Kerb,
     span: tuple[float, float],
-    sun: Sun,
     rng: np.random.Generator,
-) -> Furnishing:
+) -> tuple[list[Faces], list[Point]]:
     """Furnishes one side of a stretch of street.
 
     Args:
@@ -103,13 +88,12 @@ def furnish(
         shadows: Receives their shadows.
         kerb: The side.
         span: From s to s.
-        sun: The sun.
         rng: Source of the variation.
 
     Returns:
         The parked cars and the street lights.
     """
-    lamps = _lamps(faces, shadows, kerb, span, sun, rng)
+    lamps = _lamps(faces, shadows, kerb, span, rng)
     for build, spacing, reach in (
         (furniture.plain_pole, 22.0, 1.4),
         (furniture.traffic_sign, 18.0, 2.2),
@@ -117,12 +101,12 @@ def furnish(
         for _ in range(int(rng.poisson((span[1] - span[0]) / spacing))):
             at = float(rng.uniform(*span))
             x = kerb.side * (kerb.parking + float(rng.uniform(0.45, reach)))
-            shadow_quad(shadows, ((x, at),), build(faces, x, at, rng), sun)
+            shadows.post(x, at, build(faces, x, at, rng))
     if rng.random() < 0.35 and kerb.walk - kerb.parking > 2.0:
         at = span[0] + float(rng.uniform(2.0, 8.0))
         while at < span[1]:
             x = kerb.side * (kerb.parking + 0.9)
             height, wide = plants.tree(faces, x, at, rng)
-            shadow_quad(shadows, ((x, at),), height, sun, width=2 * wide)
+            shadows.tree(x, at, height, width=2 * wide)
             at += float(rng.uniform(7.0, 14.0))
-    return Furnishing(_parked(shadows, kerb, span, sun, rng), lamps)
+    return _parked(shadows, kerb, span, rng), lamps

@@ -8,33 +8,43 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from semla_ros.demo.world.classes import ROAD, SIDEWALK, VEGETATION
+from semla_ros.demo.world.classes import ROAD, SIDEWALK, SKY, VEGETATION
 
 STEP: Final = 0.25
-MATERIALS: Final[tuple[str, ...]] = (
-    "sky",
-    "road",
-    "marking",
-    "yellow_marking",
-    "parking",
-    "curb",
-    "sidewalk",
-    "plaza",
-    "grass",
-    "field",
-)
-MATERIAL: Final[dict[str, int]] = {name: index for index, name in enumerate(MATERIALS)}
-MATERIAL_LABEL: Final[dict[str, int]] = {
-    "road": ROAD,
-    "marking": ROAD,
-    "yellow_marking": ROAD,
-    "parking": ROAD,
-    "curb": SIDEWALK,
-    "sidewalk": SIDEWALK,
-    "plaza": SIDEWALK,
-    "grass": VEGETATION,
-    "field": VEGETATION,
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What the ground may be made of.
+
+    Attributes:
+        label: Class id.
+        texture: A texture kind.
+        holds_snow: How well snow holds on it, 0 to 1.
+        wear: How much its brightness varies from place to place.
+    """
+
+    label: int
+    texture: str
+    holds_snow: float
+    wear: float
+
+
+MATERIALS: Final[dict[str, Material]] = {
+    "sky": Material(SKY, "plain", 0.0, 0.0),
+    "road": Material(ROAD, "asphalt", 0.82, 0.09),
+    "marking": Material(ROAD, "asphalt", 0.82, 0.16),
+    "yellow_marking": Material(ROAD, "asphalt", 0.82, 0.16),
+    "parking": Material(ROAD, "asphalt", 0.84, 0.09),
+    "curb": Material(SIDEWALK, "concrete", 0.60, 0.05),
+    "sidewalk": Material(SIDEWALK, "paver", 0.76, 0.09),
+    "plaza": Material(SIDEWALK, "paver", 0.80, 0.09),
+    "grass": Material(VEGETATION, "grass", 0.90, 0.09),
+    "field": Material(VEGETATION, "grass", 0.90, 0.09),
 }
+"""A material's id is its place; 0 is no ground at all."""
+
+MATERIAL: Final[dict[str, int]] = {name: place for place, name in enumerate(MATERIALS)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +66,23 @@ class Profile:
     outer: NDArray[np.uint8]
     kind: NDArray[np.uint8]
     marking: NDArray[np.uint8]
+
+    @classmethod
+    def meadow(cls, start: float, end: float) -> Profile:
+        """Grass from s = start to end, to be laid out."""
+        count = int((end - start) / STEP)
+        outer = np.full((count, 2), MATERIAL["grass"], np.uint8)
+        kind, marking = np.zeros((2, count), np.uint8)
+        return cls(start, np.ones((count, 2, 4), np.float32), outer, kind, marking)
+
+    def rows(self, a: float, b: float) -> slice:
+        """The steps from s = a to s = b."""
+        return slice(int((a - self.start) / STEP), int((b - self.start) / STEP))
+
+    def edges_at(self, s: float, side: int) -> NDArray[np.float32]:
+        """(4,) edges on one side (-1, 1), as distances."""
+        row = int(np.clip((s - self.start) / STEP, 0, len(self.kind) - 1))
+        return np.asarray(self.edges[row, (side + 1) // 2])
 
 
 def materials(

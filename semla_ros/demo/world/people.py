@@ -7,7 +7,8 @@ from typing import Final
 import numpy as np
 
 from semla_ros.demo.world.classes import PERSON
-from semla_ros.demo.world.faces import Colour, FaceList, Faces, Point, disc, jitter, upright
+from semla_ros.demo.world.faces import Colour, FaceList, Faces, Paint, Point
+from semla_ros.demo.world.shapes import disc, jitter, pick, upright
 
 PHASES: Final = 8
 SKINS: Final[tuple[Colour, ...]] = ((0.93, 0.75, 0.62), (0.75, 0.54, 0.40), (0.42, 0.28, 0.20))
@@ -53,7 +54,7 @@ def _figure(
     hip, shoulder, wide = 0.50 * size, 0.81 * size, 0.15 * size
 
     def add(points: list[Point], colour: Colour, up: float = 0.05) -> None:
-        faces.add(points, PERSON, colour=colour, up=up)
+        faces.add(points, PERSON, Paint(colour), up=up)
 
     add(_limb((wide * 0.75, shoulder), -swing * 0.9, 0.33 * size, 0.075 * size), top)
     for side, turn in ((1.0, swing), (-1.0, -swing)):
@@ -70,12 +71,12 @@ def _figure(
          (wide * 0.5, 0.845 * size, 0.0), (-wide * 0.5, 0.845 * size, 0.0),
          (-wide * 0.95, shoulder, 0.0)], top)  # fmt: skip
     if bag:
-        add(list(upright(wide * 0.9, hip, 0.0, width=0.13 * size, height=0.2 * size)), shoe)
+        add(upright(wide * 0.9, hip, 0.0, width=0.13 * size, height=0.2 * size), shoe)
     add(_limb((-wide * 0.8, shoulder), swing * 0.9, 0.34 * size, 0.075 * size), top)
     hand_x = -wide * 0.8 + float(np.sin(swing * 0.9)) * 0.36 * size
     hand_y = shoulder - float(np.cos(swing * 0.9)) * 0.36 * size
     add(disc(hand_x, hand_y, 0.0, radius=0.032 * size, corners=6), skin)
-    add(list(upright(0.0, 0.83 * size, 0.0, width=0.055 * size, height=0.06 * size)), skin)
+    add(upright(0.0, 0.83 * size, 0.0, width=0.055 * size, height=0.06 * size), skin)
     add(disc(0.0, 0.935 * size, 0.0, radius=0.075 * size, corners=10), hair, 0.5)
     add(disc(0.012 * size, 0.918 * size, 0.0, radius=0.058 * size, corners=10), skin)
     return faces.build()
@@ -86,10 +87,10 @@ def person(rng: np.random.Generator) -> tuple[Faces, ...]:
     size = float(rng.normal(1.75, 0.1)) * (0.68 if rng.random() < 0.12 else 1.0)
     stride = float(rng.uniform(0.28, 0.5)) if rng.random() < 0.8 else 0.06
     colours = (
-        jitter(SKINS[int(rng.integers(len(SKINS)))], rng),
+        jitter(pick(SKINS, rng), rng),
         jitter((0.20, 0.14, 0.08) if rng.random() < 0.7 else (0.55, 0.42, 0.22), rng),
-        jitter(TOPS[int(rng.integers(len(TOPS)))], rng),
-        jitter(BOTTOMS[int(rng.integers(len(BOTTOMS)))], rng),
+        jitter(pick(TOPS, rng), rng),
+        jitter(pick(BOTTOMS, rng), rng),
         jitter((0.10, 0.09, 0.09), rng),
     )
     bag, long = bool(rng.random() < 0.3), bool(rng.random() < 0.3)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 
 from semla_ros.demo.world.classes import VEGETATION
-from semla_ros.demo.world.faces import Colour, FaceList, Point, jitter
+from semla_ros.demo.world.faces import Colour, FaceList, Paint, Point
+from semla_ros.demo.world.shapes import across, along, jitter, pick, shaded
 
 GREENS: Final[tuple[Colour, ...]] = (
     (0.22, 0.42, 0.14),
@@ -17,12 +19,17 @@ GREENS: Final[tuple[Colour, ...]] = (
     (0.30, 0.40, 0.22),
 )
 AUTUMN: Final[tuple[Colour, ...]] = ((0.66, 0.42, 0.10), (0.58, 0.25, 0.10))
+BARK: Final = Paint((0.32, 0.24, 0.17), texture="bark", scale=40)
 
 
 def _leaf_colour(rng: np.random.Generator) -> Colour:
     """Mostly green, sometimes an autumn tone."""
     tones = AUTUMN if rng.random() < 0.1 else GREENS
-    return jitter(tones[int(rng.integers(len(tones)))], rng, 0.12)
+    return jitter(pick(tones, rng), rng, 0.12)
+
+
+def _leaves(colour: Colour, scale: float = 26.0) -> Paint:
+    return Paint(colour, texture="foliage", scale=scale)
 
 
 def _blob(
@@ -47,24 +54,7 @@ def _blob(
         for a, r in zip(angles, radius, strict=True)
     ]
     origin = (float(rng.uniform(0, 3)), float(rng.uniform(0, 3)))
-    faces.add(
-        points,
-        VEGETATION,
-        colour=colour,
-        texture="foliage",
-        scale=26,
-        origin=origin,
-        up=up,
-        key=key,
-    )
-
-
-def _shade(colour: Colour, factor: float) -> Colour:
-    return (
-        min(colour[0] * factor, 1.0),
-        min(colour[1] * factor, 1.0),
-        min(colour[2] * factor, 1.0),
-    )
+    faces.add(points, VEGETATION, _leaves(colour), origin=origin, up=up, key=key)
 
 
 def _trunk(faces: FaceList, x: float, s: float, *, height: float, radius: float) -> None:
@@ -74,8 +64,7 @@ def _trunk(faces: FaceList, x: float, s: float, *, height: float, radius: float)
         (x + radius * 0.8, height, s),
         (x - radius * 0.8, height, s),
     ]
-    bark: Colour = (0.32, 0.24, 0.17)
-    faces.add(points, VEGETATION, colour=bark, texture="bark", scale=40, key=s + 0.01)
+    faces.add(points, VEGETATION, BARK, key=s + 0.01)
 
 
 def tree(faces: FaceList, x: float, s: float, rng: np.random.Generator) -> tuple[float, float]:
@@ -104,7 +93,7 @@ def tree(faces: FaceList, x: float, s: float, rng: np.random.Generator) -> tuple
             s + 0.3 * float(np.sin(angle)),
         )
         size = wide * float(rng.uniform(0.42, 0.62)), crown * float(rng.uniform(0.34, 0.46))
-        tone = _shade(colour, 0.78 + 0.34 * level + float(rng.normal(0, 0.05)))
+        tone = shaded(colour, 0.78 + 0.34 * level + float(rng.normal(0, 0.05)))
         _blob(faces, centre, size, colour=tone, up=0.42 + 0.55 * level, key=s, rng=rng)
     return height, wide
 
@@ -125,8 +114,8 @@ def _conifer(faces: FaceList, x: float, s: float, rng: np.random.Generator) -> t
             (x + float(t), low + float(d), s) for t, d in zip(teeth, drop, strict=True)
         ]
         points.append((x, top, s))
-        faces.add(points, VEGETATION, colour=_shade(colour, 0.85 + 0.1 * k), texture="foliage",
-                  scale=30, up=0.6, key=s)  # fmt: skip
+        paint = _leaves(shaded(colour, 0.85 + 0.1 * k), scale=30)
+        faces.add(points, VEGETATION, paint, up=0.6, key=s)
     return height, wide
 
 
@@ -137,7 +126,7 @@ def bush(faces: FaceList, x: float, s: float, rng: np.random.Generator) -> None:
         level = 0.35 + 0.25 * (k % 3)
         centre = (x + float(rng.uniform(-0.6, 0.6)) * size, size * level, s)
         extent = (size * float(rng.uniform(0.45, 0.7)), size * float(rng.uniform(0.35, 0.55)))
-        tone = _shade(colour, 0.75 + 0.4 * level)
+        tone = shaded(colour, 0.75 + 0.4 * level)
         _blob(faces, centre, extent, colour=tone, up=0.45 + 0.5 * level, key=s, rng=rng)
 
 
@@ -150,23 +139,21 @@ def hedge(
     middle: Point = (x + depth / 2, height / 2, (start + end) / 2)
     pieces = max(1, round((end - start) / 6.0))
     edges = np.linspace(start, end, pieces + 1)
-    for a, b in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        side: list[Point] = [(x, 0.0, a), (x, 0.0, b), (x, height, b), (x, height, a)]
-        faces.add(side, VEGETATION, colour=colour, texture="foliage", scale=26, inside=middle,
-                  up=0.5, key=b)  # fmt: skip
+    for a, b in pairwise(edges.tolist()):
+        side = along(x, 0.0, height, a, b)
+        faces.add(side, VEGETATION, _leaves(colour), inside=middle, up=0.5, key=b)
         top: list[Point] = [(x, height, a), (x, height, b), (x + depth, height, b),
                             (x + depth, height, a)]  # fmt: skip
-        faces.add(top, VEGETATION, colour=_shade(colour, 1.2), texture="foliage", scale=26,
-                  inside=middle, up=1.0, key=b)  # fmt: skip
-    front: list[Point] = [(x, 0.0, start), (x + depth, 0.0, start), (x + depth, height, start),
-                          (x, height, start)]  # fmt: skip
-    faces.add(front, VEGETATION, colour=_shade(colour, 0.9), texture="foliage", scale=26,
-              inside=middle, up=0.5, key=start)  # fmt: skip
+        paint = _leaves(shaded(colour, 1.2))
+        faces.add(top, VEGETATION, paint, inside=middle, up=1.0, key=b)
+    front = across(x, x + depth, 0.0, height, start)
+    paint = _leaves(shaded(colour, 0.9))
+    faces.add(front, VEGETATION, paint, inside=middle, up=0.5, key=start)
 
 
 def treeline(faces: FaceList, s: float, rng: np.random.Generator, *, span: float) -> None:
     """Adds a far row of tree tops that closes the horizon."""
-    colour = _shade(_leaf_colour(rng), 0.85)
+    colour = shaded(_leaf_colour(rng), 0.85)
     for x in np.arange(-span, span, span / 10).tolist():
         size = (span / 9, float(rng.uniform(4.0, 11.0)))
         shift = float(rng.normal(0, span / 40))

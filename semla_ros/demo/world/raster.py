@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from semla_ros.demo.world.faces import MAX_VERTICES, Faces, newell
+from semla_ros.demo.world.faces import Faces, newell
 from semla_ros.demo.world.scene import Camera
 
 NEAR: Final = 0.35
@@ -95,7 +96,7 @@ def _clipped(points: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, eq=False)
 class Projected:
-    """The visible faces of one view, far to near; F of them.
+    """The visible faces of one view, F of them.
 
     Attributes:
         faces: The faces.
@@ -110,17 +111,8 @@ class Projected:
     pixels: NDArray[np.int32]
 
 
-def visible(view: View, faces: Faces, *, ordered: bool = True) -> Projected:
-    """Projects the faces that look at the camera and touch the image.
-
-    Args:
-        view: The camera's rays.
-        faces: Any faces.
-        ordered: Sort them far to near.
-
-    Returns:
-        The visible ones.
-    """
+def visible(view: View, faces: Faces) -> Projected:
+    """Projects the faces that look at the camera and touch the image, in their order."""
     points = to_camera(view.camera, faces.verts)
     cross = newell(points - points[:, :1])
     facing = np.einsum("fi,fi->f", cross, points[:, 0]) > 0
@@ -134,10 +126,6 @@ def visible(view: View, faces: Faces, *, ordered: bool = True) -> Projected:
     inside = (high[:, 0] >= 0) & (high[:, 1] >= 0) & (low[:, 0] < width) & (low[:, 1] < height)
     inside &= ((high - low).max(1) > 0.7) | (points[keep][..., 2].min(1) < NEAR)
     chosen = keep[inside]
-    if ordered:
-        order = np.argsort(-faces.key[chosen], kind="stable")
-        inside = np.flatnonzero(inside)[order]
-        chosen = chosen[order]
     normal = -cross[chosen]
     normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-12
     fixed = np.round(pixels[inside] * (1 << _SHIFT)).astype(np.int32)
@@ -148,7 +136,7 @@ def paint(
     image: NDArray[np.int32] | NDArray[np.uint8],
     view: View,
     shown: Projected,
-    values: list[int],
+    values: Sequence[int],
 ) -> None:
     """Fills each face with its value, in order, into the (H, W) image."""
     close = shown.points[..., 2].min(1) < NEAR
@@ -160,5 +148,5 @@ def paint(
                 continue
             pixels = np.round(project(view, part) * (1 << _SHIFT)).astype(np.int32)
         else:
-            pixels = shown.pixels[k, : min(count, MAX_VERTICES)]
+            pixels = shown.pixels[k, :count]
         cv2.fillPoly(image, [pixels], value, cv2.LINE_8, _SHIFT)

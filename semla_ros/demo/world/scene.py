@@ -7,9 +7,9 @@ from typing import Final
 
 import numpy as np
 
-from semla_ros.demo.world.faces import FaceList, Faces
+from semla_ros.demo.world.faces import Faces
 from semla_ros.demo.world.people import person
-from semla_ros.demo.world.shadows import Sun, shadow_box, shadow_quad
+from semla_ros.demo.world.shadows import Shadows, Sun
 from semla_ros.demo.world.street import Street, sample_street
 from semla_ros.demo.world.vehicles import car, footprint
 
@@ -115,8 +115,8 @@ def moving_car(
     """A random car on the move (or waiting) with its lights on."""
     faces = car(rng, parked=False)
     half = footprint(faces)
-    shadows = FaceList()
-    shadow_box(shadows, (0.0, 0.0), half[::-1] if turns % 2 else half, 1.3, sun)
+    shadows = Shadows(sun)
+    shadows.box((0.0, 0.0), half[::-1] if turns % 2 else half, 1.3)
     return Mover((faces,), *at, *speed, turns, shadows.build())
 
 
@@ -128,9 +128,9 @@ def walker(
     speed: tuple[float, float] = (0.0, 0.0),
 ) -> Mover:
     """A random person."""
-    shadows = FaceList()
-    shadow_quad(shadows, ((0.0, 0.0),), 1.7, sun, width=0.4)
-    shadow_box(shadows, (0.0, 0.0), (0.28, 0.2), 0.05, sun)
+    shadows = Shadows(sun)
+    shadows.post(0.0, 0.0, 1.7, width=0.4)
+    shadows.box((0.0, 0.0), (0.28, 0.2), 0.05)
     return Mover(person(rng), *at, *speed, 0, shadows.build())
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from semla_ros.demo.world.faces import BLACK, FaceList, Point
+from semla_ros.demo.world.faces import BLACK, FaceList, Paint
 
 SUN_SHADOW: Final = 1
 CONTACT_SHADOW: Final = 2
@@ -41,68 +42,53 @@ class Sun:
         return -reach * float(np.sin(self.azimuth)), -reach * float(np.cos(self.azimuth))
 
 
-def shadow_quad(
-    shadows: FaceList,
-    foot: tuple[tuple[float, float], ...],
-    height: float,
-    sun: Sun,
-    *,
-    width: float = 0.3,
-) -> None:
-    """Adds the sun shadow of something upright.
+class Shadows(FaceList):
+    """Collects the ground polygons that one sun's shadows are made of."""
 
-    Args:
-        shadows: Receives the polygon.
-        foot: One (x, s) point of a thing of the given width, or the two ends of a wall.
-        height: Metres.
-        sun: The sun.
-        width: Width of a one-point thing.
-    """
-    dx, ds = sun.cast(height)
-    if len(foot) == 1:
-        (x, s), reach = foot[0], float(np.hypot(dx, ds)) + 1e-6
-        nx, ns = -ds / reach * width / 2, dx / reach * width / 2
-        corners: list[Point]
-        if width > 1.0:
-            angles = 2 * np.pi * np.arange(10) / 10
-            across, along = np.cos(angles).tolist(), (0.7 + 0.3 * np.sin(angles)).tolist()
-            corners = [
-                (x + dx * b + nx * a, 0.0, s + ds * b + ns * a)
-                for a, b in zip(across, along, strict=True)
-            ]
-            shadow_quad(shadows, foot, height * 0.5, sun, width=0.35)
-        else:
-            ends = ((-1, 0), (1, 0), (1, 1), (-1, 1))
-            corners = [(x + nx * a + dx * b, 0.0, s + ns * a + ds * b) for a, b in ends]
-    else:
-        (x0, s0), (x1, s1) = foot
-        corners = [(x0, 0.0, s0), (x1, 0.0, s1), (x1 + dx, 0.0, s1 + ds), (x0 + dx, 0.0, s0 + ds)]
-    shadows.add(corners, SUN_SHADOW, colour=BLACK, inside=(corners[0][0], -1.0, corners[0][2]))
+    def __init__(self, sun: Sun) -> None:
+        super().__init__()
+        self.sun = sun
 
+    def wall(self, x: float, start: float, end: float, height: float) -> None:
+        """Adds the shadow of a wall along the street."""
+        dx, ds = self.sun.cast(height)
+        self._add([(x, start), (x, end), (x + dx, end + ds), (x + dx, start + ds)])
 
-def shadow_box(
-    shadows: FaceList,
-    centre: tuple[float, float],
-    half: tuple[float, float],
-    height: float,
-    sun: Sun,
-) -> None:
-    """Adds the sun shadow and the contact shadow of a box on the ground.
+    def post(self, x: float, s: float, height: float, *, width: float = 0.3) -> None:
+        """Adds the shadow of something upright and thin."""
+        dx, ds, nx, ns = self._across(height, width)
+        ends = ((-1, 0), (1, 0), (1, 1), (-1, 1))
+        self._add([(x + nx * a + dx * b, s + ns * a + ds * b) for a, b in ends])
 
-    Args:
-        shadows: Receives the polygons.
-        centre: (x, s).
-        half: Half extents (x, s).
-        height: Metres.
-        sun: The sun.
-    """
-    (x, s), (hx, hs) = centre, half
-    dx, ds = sun.cast(height)
-    below = (x, -1.0, s)
-    for label, mx, ms, px, ps in (
-        (SUN_SHADOW, x + dx / 2, s + ds / 2, hx + abs(dx) / 2, hs + abs(ds) / 2),
-        (CONTACT_SHADOW, x, s, hx * 1.04, hs * 1.02),
-    ):
-        corners: list[Point] = [(mx - px, 0.0, ms - ps), (mx + px, 0.0, ms - ps),
-                                (mx + px, 0.0, ms + ps), (mx - px, 0.0, ms + ps)]  # fmt: skip
-        shadows.add(corners, label, colour=BLACK, inside=below)
+    def tree(self, x: float, s: float, height: float, *, width: float) -> None:
+        """Adds the shadow of a trunk and, if it is wider than a metre, of a crown."""
+        if width <= 1.0:
+            self.post(x, s, height, width=width)
+            return
+        self.post(x, s, height * 0.5, width=0.35)
+        dx, ds, nx, ns = self._across(height, width)
+        angles = 2 * np.pi * np.arange(10) / 10
+        across, along = np.cos(angles).tolist(), (0.7 + 0.3 * np.sin(angles)).tolist()
+        pairs = zip(across, along, strict=True)
+        self._add([(x + dx * b + nx * a, s + ds * b + ns * a) for a, b in pairs])
+
+    def box(self, centre: tuple[float, float], half: tuple[float, float], height: float) -> None:
+        """Adds sun shadow and contact shadow of a box at (x, s) with half extents (x, s)."""
+        (x, s), (hx, hs) = centre, half
+        dx, ds = self.sun.cast(height)
+        for label, mx, ms, px, ps in (
+            (SUN_SHADOW, x + dx / 2, s + ds / 2, hx + abs(dx) / 2, hs + abs(ds) / 2),
+            (CONTACT_SHADOW, x, s, hx * 1.04, hs * 1.02),
+        ):
+            ends = ((-1, -1), (1, -1), (1, 1), (-1, 1))
+            self._add([(mx + px * a, ms + ps * b) for a, b in ends], label)
+
+    def _across(self, height: float, width: float) -> tuple[float, float, float, float]:
+        """Offset (x, s) of the shadow of the top, and half the width across it."""
+        dx, ds = self.sun.cast(height)
+        reach = float(np.hypot(dx, ds)) + 1e-6
+        return dx, ds, -ds / reach * width / 2, dx / reach * width / 2
+
+    def _add(self, corners: Sequence[tuple[float, float]], label: int = SUN_SHADOW) -> None:
+        x, s = corners[0]
+        self.add([(x, 0.0, s) for x, s in corners], label, Paint(BLACK), inside=(x, -1.0, s))

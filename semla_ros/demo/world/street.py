@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -9,17 +10,53 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semla_ros.demo.world import buildings, plants
-from semla_ros.demo.world.faces import Colour, FaceList, Faces, jitter, join
+from semla_ros.demo.world.faces import Colour, FaceList, Faces, Point, join
 from semla_ros.demo.world.furnishing import Kerb, furnish
-from semla_ros.demo.world.ground import MATERIAL, STEP, Profile
-from semla_ros.demo.world.shadows import Sun, shadow_quad
+from semla_ros.demo.world.ground import MATERIAL, Profile
+from semla_ros.demo.world.shadows import Shadows, Sun
+from semla_ros.demo.world.shapes import jitter, pick
 
 BEHIND: Final = 20.0
 VIEW: Final = 130.0
-PLOTS: Final[tuple[str, ...]] = (
-    "terrace", "houses", "park", "lot", "tower", "hedge", "plaza", "hall",
-)  # fmt: skip
-WEIGHTS: Final = (0.25, 0.17, 0.16, 0.10, 0.08, 0.08, 0.09, 0.07)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plot:
+    """What may lie beside the street.
+
+    Attributes:
+        weight: How often.
+        paved: Chance of paving around it.
+        build: Adds one of its buildings and returns the height; None: a green plot.
+        wide: Shortest and longest front of a building.
+        gap: Longest distance of two buildings.
+        setback: Nearest and farthest distance from the sidewalk.
+        trees: Trees and bushes for each metre of street.
+        hedge: Chance of a hedge.
+        hall: Chance of a hall far behind.
+    """
+
+    weight: float
+    paved: float = 0.05
+    build: Callable[[FaceList, buildings.Plot, np.random.Generator], float] | None = None
+    wide: tuple[float, float] = (0.0, 0.0)
+    gap: float = 0.0
+    setback: tuple[float, float] = (0.5, 6.0)
+    trees: float = 0.0
+    hedge: float = 0.0
+    hall: float = 0.0
+
+
+_PLOTS: Final[dict[str, _Plot]] = {
+    "terrace": _Plot(0.25, 0.8, buildings.block, (6, 15), setback=(0.0, 0.6)),
+    "houses": _Plot(0.17, 0.05, buildings.house, (7, 12), gap=4.0),
+    "park": _Plot(0.16, trees=0.28, hedge=0.3),
+    "lot": _Plot(0.10, trees=0.03, hall=0.5),
+    "tower": _Plot(0.08, 0.8, buildings.tower, (14, 28), gap=6.0),
+    "hedge": _Plot(0.08, trees=0.06, hedge=1.0),
+    "plaza": _Plot(0.09, 1.0, trees=0.05),
+    "hall": _Plot(0.07, 0.4, buildings.wall, (12, 40), gap=3.0),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,40 +85,29 @@ class Street:
 
     def lane(self, s: float, side: int) -> float:
         """Signed x of the end of the driving lanes on one side (-1, 1), without parking."""
-        row = int(np.clip((s - self.profile.start) / STEP, 0, len(self.profile.kind) - 1))
-        return side * float(self.profile.edges[row, (side + 1) // 2, 0])
+        return side * float(self.profile.edges_at(s, side)[0])
 
     def kerb(self, s: float, side: int) -> tuple[float, float]:
         """Signed x of the end of the drivable road and of the sidewalk on one side (-1, 1)."""
-        row = int(np.clip((s - self.profile.start) / STEP, 0, len(self.profile.kind) - 1))
-        edges = self.profile.edges[row, (side + 1) // 2]
-        return side * float(edges[1]), side * float(edges[3])
+        _, parking, _, walk = self.profile.edges_at(s, side).tolist()
+        return side * parking, side * walk
 
 
 @dataclass
 class _Draft:
     """A street while it is being laid out."""
 
-    start: float
-    edges: NDArray[np.float32]
-    outer: NDArray[np.uint8]
-    kind: NDArray[np.uint8]
-    marking: NDArray[np.uint8]
-    sun: Sun
+    profile: Profile
+    shadows: Shadows
     faces: FaceList = field(default_factory=FaceList)
-    shadows: FaceList = field(default_factory=FaceList)
-    parts: list[Faces] = field(default_factory=list)
-    lamps: list[tuple[float, float, float]] = field(default_factory=list)
-
-    def rows(self, a: float, b: float) -> slice:
-        """Profile rows from s = a to s = b."""
-        return slice(int((a - self.start) / STEP), int((b - self.start) / STEP))
+    cars: list[Faces] = field(default_factory=list)
+    lamps: list[Point] = field(default_factory=list)
 
 
 def _tones(rng: np.random.Generator) -> dict[str, Colour]:
     """Ground colours of one street."""
     grey = float(rng.uniform(0.26, 0.44))
-    walk = ((0.60, 0.58, 0.55), (0.68, 0.60, 0.52), (0.60, 0.46, 0.40))[int(rng.integers(3))]
+    walk = pick(((0.60, 0.58, 0.55), (0.68, 0.60, 0.52), (0.60, 0.46, 0.40)), rng)
     return {
         "road": jitter((grey, grey, grey * 1.03), rng, 0.04),
         "marking": (0.90, 0.90, 0.88),
@@ -116,46 +142,40 @@ def _marking(rng: np.random.Generator) -> int:
 
 
 def _building_row(
-    draft: _Draft, kerb: Kerb, span: tuple[float, float], kind: str, rng: np.random.Generator
+    draft: _Draft, kerb: Kerb, span: tuple[float, float], kind: _Plot, rng: np.random.Generator
 ) -> None:
     """Fills one side with buildings."""
+    assert kind.build is not None
     cursor, end = span
-    setback = float(rng.uniform(0.0, 0.6)) if kind == "terrace" else float(rng.uniform(0.5, 6.0))
+    setback = float(rng.uniform(*kind.setback))
+    x = kerb.side * (kerb.walk + setback)
     while cursor + 5.0 < end:
-        wide = {"terrace": (6, 15), "houses": (7, 12), "tower": (14, 28), "hall": (12, 40)}[kind]
-        stop = min(cursor + float(rng.uniform(*wide)), end)
-        x = kerb.side * (kerb.walk + setback)
+        stop = min(cursor + float(rng.uniform(*kind.wide)), end)
         plot = buildings.Plot(x, kerb.side, cursor, stop, float(rng.uniform(7, 13)))
-        build = {"terrace": buildings.block, "houses": buildings.house,
-                 "tower": buildings.tower, "hall": buildings.wall}[kind]  # fmt: skip
-        height = build(draft.faces, plot, rng)
-        corners = ((x, cursor), (x, stop))
-        shadow_quad(draft.shadows, corners, height, draft.sun)
+        draft.shadows.wall(x, cursor, stop, kind.build(draft.faces, plot, rng))
         if setback > 2.0 and rng.random() < 0.6:
             at = float(rng.uniform(cursor, stop))
             plants.bush(draft.faces, x - kerb.side * 0.9, at, rng)
-        gap = {"terrace": 0.0, "houses": 4.0, "tower": 6.0, "hall": 3.0}[kind]
-        cursor = stop + (float(rng.uniform(0.3, 1.0)) * gap if gap else 0.0)
+        cursor = stop + (float(rng.uniform(0.3, 1.0)) * kind.gap if kind.gap else 0.0)
 
 
 def _green(
-    draft: _Draft, kerb: Kerb, span: tuple[float, float], kind: str, rng: np.random.Generator
+    draft: _Draft, kerb: Kerb, span: tuple[float, float], kind: _Plot, rng: np.random.Generator
 ) -> None:
     """Fills one side with trees, hedges or next to nothing."""
     start, end = span
-    density = {"park": 0.28, "lot": 0.03, "hedge": 0.06, "plaza": 0.05}[kind]
-    for _ in range(int(rng.poisson(density * (end - start)))):
+    for _ in range(int(rng.poisson(kind.trees * (end - start)))):
         x = kerb.side * (kerb.walk + 1.5 + float(rng.exponential(7.0)))
         at = float(rng.uniform(start, end))
         if rng.random() < 0.75:
             height, wide = plants.tree(draft.faces, x, at, rng)
-            shadow_quad(draft.shadows, ((x, at),), height, draft.sun, width=2 * wide)
+            draft.shadows.tree(x, at, height, width=2 * wide)
         else:
             plants.bush(draft.faces, x, at, rng)
-    if kind == "hedge" or (kind == "park" and rng.random() < 0.3):
+    if kind.hedge == 1.0 or (kind.hedge and rng.random() < kind.hedge):
         x = kerb.side * (kerb.walk + 0.3)
         plants.hedge(draft.faces, x, span, rng, depth=kerb.side * 1.2)
-    if kind == "lot" and rng.random() < 0.5:
+    if kind.hall and rng.random() < kind.hall:
         x = kerb.side * (kerb.walk + float(rng.uniform(15, 40)))
         plot = buildings.Plot(x, kerb.side, start, end, 10.0)
         buildings.wall(draft.faces, plot, rng)
@@ -165,37 +185,37 @@ def _block(
     draft: _Draft, span: tuple[float, float], edges: NDArray[np.float32], rng: np.random.Generator
 ) -> None:
     """Lays out one stretch of street between two junctions or plot borders."""
-    rows = draft.rows(*span)
-    draft.edges[rows] = edges
-    draft.marking[rows] = _marking(rng)
+    profile, kinds = draft.profile, tuple(_PLOTS.values())
+    rows = profile.rows(*span)
+    profile.edges[rows] = edges
+    profile.marking[rows] = _marking(rng)
     for k, side in enumerate((-1, 1)):
-        kind = PLOTS[int(rng.choice(len(PLOTS), p=WEIGHTS))]
+        kind = kinds[int(rng.choice(len(kinds), p=[kind.weight for kind in kinds]))]
         kerb = Kerb(side, *edges[k].tolist())
-        paved = {"terrace": 0.8, "tower": 0.8, "plaza": 1.0, "hall": 0.4}.get(kind, 0.05)
-        beyond = "plaza" if rng.random() < paved else ("grass", "field")[int(rng.random() < 0.2)]
-        draft.outer[rows, k] = MATERIAL[beyond]
-        if kind in ("terrace", "houses", "tower", "hall"):
-            _building_row(draft, kerb, span, kind, rng)
-        else:
-            _green(draft, kerb, span, kind, rng)
-        pieces = furnish(draft.faces, draft.shadows, kerb, span, draft.sun, rng)
-        draft.parts.extend(pieces.cars)
-        draft.lamps.extend(pieces.lamps)
+        paved = rng.random() < kind.paved
+        beyond = "plaza" if paved else ("grass", "field")[int(rng.random() < 0.2)]
+        profile.outer[rows, k] = MATERIAL[beyond]
+        fill = _green if kind.build is None else _building_row
+        fill(draft, kerb, span, kind, rng)
+        cars, lamps = furnish(draft.faces, draft.shadows, kerb, span, rng)
+        draft.cars.extend(cars)
+        draft.lamps.extend(lamps)
 
 
 def _lay_out(draft: _Draft, end: float, rng: np.random.Generator, *, steady: bool) -> None:
     """Strings plots and junctions together from the start of the draft to s = end."""
-    cursor, edges = draft.start, _road_edges(rng)
+    profile = draft.profile
+    cursor, edges = profile.start, _road_edges(rng)
     while cursor < end:
         stop = min(cursor + float(rng.uniform(16.0, 55.0)), end)
         _block(draft, (cursor, stop), edges, rng)
         cursor = stop
         if rng.random() < 0.45 and cursor < end:
             width = float(rng.uniform(6.0, 12.0))
-            rows = draft.rows(cursor, min(cursor + width, end))
-            draft.edges[rows], draft.kind[rows] = edges, 1
+            rows = profile.rows(cursor, min(cursor + width, end))
+            profile.edges[rows], profile.kind[rows] = edges, 1
             if rng.random() < 0.6:
-                draft.kind[draft.rows(cursor - 4.0, cursor - 0.8)] = 2
+                profile.kind[profile.rows(cursor - 4.0, cursor - 0.8)] = 2
             cursor += width
             fresh = _road_edges(rng)
             edges = fresh + (edges - fresh)[:, :1] if steady else fresh
@@ -212,15 +232,12 @@ def sample_street(rng: np.random.Generator, *, length: float, steady: bool = Fal
     Returns:
         The street from s = -BEHIND to s = length + VIEW.
     """
-    count = int((length + VIEW + BEHIND) / STEP)
     sun = Sun(azimuth=float(rng.uniform(-np.pi, np.pi)), height=float(rng.uniform(0.45, 1.1)))
-    draft = _Draft(-BEHIND, np.ones((count, 2, 4), np.float32), np.zeros((count, 2), np.uint8),
-                   np.zeros(count, np.uint8), np.zeros(count, np.uint8), sun)  # fmt: skip
-    draft.outer[:] = MATERIAL["grass"]
+    draft = _Draft(Profile.meadow(-BEHIND, length + VIEW), Shadows(sun))
     _lay_out(draft, length + VIEW, rng, steady=steady)
-    faces, shadows = join([draft.faces.build(), *draft.parts]), draft.shadows.build()
+    faces, shadows = join([draft.faces.build(), *draft.cars]), draft.shadows.build()
     return Street(
-        profile=Profile(-BEHIND, draft.edges, draft.outer, draft.kind, draft.marking),
+        profile=draft.profile,
         tones=_tones(rng),
         faces=faces.take(np.argsort(faces.key, kind="stable")),
         shadows=shadows.take(np.argsort(shadows.key, kind="stable")),

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from semla_ros.demo.world.buildings import skyline
 from semla_ros.demo.world.classes import ROAD, SKY
-from semla_ros.demo.world.faces import FaceList, Faces, join, linear
-from semla_ros.demo.world.ground import MATERIAL_LABEL, MATERIALS, materials
+from semla_ros.demo.world.faces import BLACK, FaceList, Faces, join, linear
+from semla_ros.demo.world.ground import MATERIALS, materials
 from semla_ros.demo.world.plants import treeline
 from semla_ros.demo.world.raster import Projected, View, ground_at, paint, view_of, visible
 from semla_ros.demo.world.scene import Scene
@@ -19,15 +19,12 @@ from semla_ros.demo.world.street import VIEW
 from semla_ros.demo.world.textures import KIND, KINDS, LEVELS, PATCH, TILE, atlas, patches
 
 SKY_DEPTH: Final = 1000.0
-_FIRST: Final = len(MATERIALS)
 _FloatArray = NDArray[np.float32]
-_GROUND_TEXTURE: Final = {
-    "road": "asphalt", "marking": "asphalt", "yellow_marking": "asphalt", "parking": "asphalt",
-    "curb": "concrete", "sidewalk": "paver", "plaza": "paver", "grass": "grass", "field": "grass",
-}  # fmt: skip
-_SNOW_HOLD: Final = np.array([0, 82, 82, 82, 84, 60, 76, 80, 90, 90], np.float32) / 100
+_KINDS: Final = np.array([KIND[m.texture] for m in MATERIALS.values()], np.intp)
+_LABELS: Final = np.array([m.label for m in MATERIALS.values()], np.uint8)
+_HOLDS_SNOW: Final = np.array([m.holds_snow for m in MATERIALS.values()], np.float32)
+_WEAR: Final = np.array([m.wear for m in MATERIALS.values()], np.float32)
 _WARM: Final = np.array([1.0, 0.72, 0.36], np.float32)
-_WEAR: Final = np.array([0, 9, 16, 16, 9, 5, 9, 9, 9, 9], np.float32) / 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +55,12 @@ class Surface:
     ground: NDArray[np.bool_]
     patch: _FloatArray
 
+    def put(self, at: NDArray[np.intp], **values: NDArray[np.generic]) -> None:
+        """Writes fields at flat pixel positions, in place."""
+        for name, value in values.items():
+            field = getattr(self, name)
+            field.reshape(-1, *field.shape[2:])[at] = value
+
 
 def _horizon(scene: Scene) -> Faces | None:
     """The far row that closes the view; it keeps its distance from the camera."""
@@ -73,7 +76,7 @@ def _horizon(scene: Scene) -> Faces | None:
 
 
 def _seen(scene: Scene) -> tuple[Faces, Faces]:
-    """All faces and all ground shadows within view."""
+    """All faces within view, far to near, and all ground shadows, contact shadows last."""
     street, s = scene.street, scene.camera.s
     low, high = np.searchsorted(street.faces.key, (s - 1.0, s + VIEW - 5.0)).tolist()
     begin, end = np.searchsorted(street.shadows.key, (s - 15.0, s + 70.0)).tolist()
@@ -84,7 +87,9 @@ def _seen(scene: Scene) -> tuple[Faces, Faces]:
             solid.append(mover.faces(scene.time))
             dark.append(mover.shadow.placed(*mover.at(scene.time)))
     far = _horizon(scene)
-    return join([*solid, far] if far is not None else solid), join(dark)
+    faces, shadows = join([*solid, far] if far is not None else solid), join(dark)
+    far_to_near = np.argsort(-faces.key, kind="stable")
+    return faces.take(far_to_near), shadows.take(np.argsort(shadows.label, kind="stable"))
 
 
 def _texels(kind: NDArray[np.intp], level: NDArray[np.intp], u: _FloatArray, v: _FloatArray,
@@ -116,7 +121,7 @@ def shade(scene: Scene, size: tuple[int, int]) -> Surface:
     solid, dark = _seen(scene)
     ids = np.zeros(size, np.int32)
     shown = visible(view, solid)
-    paint(ids, view, shown, list(range(_FIRST, _FIRST + len(shown.faces))))
+    paint(ids, view, shown, range(1, 1 + len(shown.faces)))
     surface = Surface(
         view=view,
         albedo=np.zeros((*size, 3), np.float32),
@@ -129,12 +134,12 @@ def shade(scene: Scene, size: tuple[int, int]) -> Surface:
         ground=(ids == 0) & (view.dv > 0.004),
         patch=np.zeros(size, np.float32),
     )
-    _shade_ground(scene, surface, dark)
+    _shade_ground(scene, surface, visible(view, dark))
     _shade_faces(scene, surface, shown, ids)
     return surface
 
 
-def _shade_ground(scene: Scene, surface: Surface, dark: Faces) -> None:
+def _shade_ground(scene: Scene, surface: Surface, shadows: Projected) -> None:
     """Fills the ground pixels of the surface, in place."""
     view = surface.view
     at = np.flatnonzero(surface.ground)
@@ -142,36 +147,33 @@ def _shade_ground(scene: Scene, surface: Surface, dark: Faces) -> None:
     depth = np.asarray(view.camera.height / dv, np.float32)
     x, s = ground_at(view, depth, du)
     material = materials(scene.street.profile, x, s)
-    names = MATERIALS[1:]
-    tones = np.array([(0, 0, 0), *(linear(scene.street.tones[n]) for n in names)], np.float32)
-    kinds = np.array([0, *(KIND[_GROUND_TEXTURE[n]] for n in names)], np.intp)
-    labels = np.array([SKY, *(MATERIAL_LABEL[n] for n in names)], np.uint8)
+    street = scene.street
+    tones = np.array([linear(street.tones.get(m, BLACK)) for m in MATERIALS], np.float32)
     levels = np.minimum(_levels(depth, 32.0, view.focal) + 1, LEVELS - 1)
-    texels = _texels(kinds[material], levels, x, s, np.float32(32.0) * np.ones_like(x))
+    texels = _texels(_KINDS[material], levels, x, s, np.float32(32.0) * np.ones_like(x))
     cells = patches().reshape(-1)
     row = (s * np.float32(10.0)).astype(np.intp) & (PATCH - 1)
     column = (x * np.float32(20.0)).astype(np.intp) & (PATCH - 1)
     patch = np.take(cells, row * PATCH + column)
     tone = texels[:, 0] * (np.float32(1.0) + np.take(_WEAR, material) * patch)
-    surface.albedo.reshape(-1, 3)[at] = np.take(tones, material, axis=0) * tone[:, None]
-    surface.labels.reshape(-1)[at] = labels[material]
-    surface.depth.reshape(-1)[at] = depth
-    surface.patch.reshape(-1)[at] = patch * np.float32(0.8) + (texels[:, 0] - 1.0) * 2.6
     lane = np.abs(x) * np.float32(1 / 3.0)
     wheel = np.abs(lane - np.floor(lane) - np.float32(0.5))
     track = (wheel - np.float32(0.25)) * np.float32(1 / 0.09)
-    worn = np.where(labels[material] == ROAD, np.float32(0.26), np.float32(0.0))
-    surface.up.reshape(-1)[at] = np.take(_SNOW_HOLD, material) - worn * np.exp(-track * track)
+    worn = np.where(_LABELS[material] == ROAD, np.float32(0.26), np.float32(0.0))
     shadow = np.zeros(surface.labels.shape, np.uint8)
-    cast = visible(view, dark, ordered=False)
-    order = np.argsort(cast.faces.label, kind="stable")
-    cast = Projected(cast.faces.take(order), cast.points[order], cast.normal[order],
-                     cast.pixels[order])  # fmt: skip
-    paint(shadow, view, cast, cast.faces.label.tolist())
+    paint(shadow, view, shadows, shadows.faces.label.tolist())
     shaded = np.take(shadow, at)
-    high = scene.street.sun.towards()[1]
-    surface.sunlit.reshape(-1)[at] = np.where(shaded == 0, np.float32(high), np.float32(0))
-    surface.open.reshape(-1)[at] = np.array([1.0, 0.92, 0.35], np.float32)[shaded]
+    high = np.float32(street.sun.towards()[1])
+    surface.put(
+        at,
+        albedo=np.take(tones, material, axis=0) * tone[:, None],
+        labels=_LABELS[material],
+        depth=depth,
+        sunlit=np.where(shaded == 0, high, np.float32(0)),
+        open=np.array([1.0, 0.92, 0.35], np.float32)[shaded],
+        up=np.take(_HOLDS_SNOW, material) - worn * np.exp(-track * track),
+        patch=patch * np.float32(0.8) + (texels[:, 0] - 1.0) * 2.6,
+    )
 
 
 def _axes(normal: _FloatArray) -> tuple[_FloatArray, _FloatArray]:
@@ -192,7 +194,7 @@ def _shade_faces(scene: Scene, surface: Surface, shown: Projected, ids: NDArray[
     if not len(at):
         return
     faces, view = shown.faces, surface.view
-    k = np.take(ids, at).astype(np.intp) - _FIRST
+    k = np.take(ids, at).astype(np.intp) - 1
     anchor, world = shown.points[:, 0], faces.verts[:, 0]
     across, along = _axes(shown.normal)
     distance = np.einsum("fi,fi->f", shown.normal, anchor)
@@ -216,45 +218,37 @@ def _shade_faces(scene: Scene, surface: Surface, shown: Projected, ids: NDArray[
     colour = np.take(faces.colour, k, axis=0)
     mask = texels[:, 1:]
     first = colour[:, :3] * texels[:, :1]
-    surface.albedo.reshape(-1, 3)[at] = first + (colour[:, 3:] - first) * mask
-    surface.labels.reshape(-1)[at] = np.take(faces.label, k)
-    surface.depth.reshape(-1)[at] = depth
-    _light_up(surface, faces, at, k, first, mask, cells=(u * scale, v * scale), seed=scene.seed)
-    surface.up.reshape(-1)[at] = np.take(faces.up, k)
-    surface.patch.reshape(-1)[at] = (texels[:, 0] - 1.0) * 2.0
-    _expose_faces(scene, surface, shown, at, k)
+    sunlit, sky = _exposure(scene, shown)
+    glowing = np.flatnonzero(np.take(faces.glow.max(1) > 0, k))
+    cells = tuple(np.floor((c * scale)[glowing] / TILE).astype(np.int64) for c in (u, v))
+    surface.put(
+        at,
+        albedo=first + (colour[:, 3:] - first) * mask,
+        labels=np.take(faces.label, k),
+        depth=depth,
+        sunlit=np.take(sunlit, k),
+        open=np.take(sky, k),
+        up=np.take(faces.up, k),
+        patch=(texels[:, 0] - 1.0) * 2.0,
+    )
+    lit = _lit_windows(cells, np.take(faces.glow[:, 1], k[glowing]), scene.seed)
+    lamp = first[glowing] * np.take(faces.glow[:, :1], k[glowing], axis=0) * (1 - mask[glowing])
+    surface.put(at[glowing], glow=lamp + lit[:, None] * mask[glowing] * _WARM)
 
 
-def _expose_faces(
-    scene: Scene, surface: Surface, shown: Projected, at: NDArray[np.intp], k: NDArray[np.intp]
-) -> None:
-    """Writes how sun and sky reach the faces, in place."""
-    faces = shown.faces
+def _exposure(scene: Scene, shown: Projected) -> tuple[_FloatArray, _FloatArray]:
+    """How sun and sky reach the faces, (F,) each."""
     sun = np.asarray(scene.street.sun.towards(), np.float32) * np.array([1, -1, 1], np.float32)
     cosine = np.clip(shown.normal @ sun, 0.0, 1.0)
-    soft = np.isin(faces.texture, (KIND["foliage"],))
+    soft = shown.faces.texture == KIND["foliage"]
     cosine = np.where(soft, 0.55 * float(-sun[1]) + 0.2, cosine).astype(np.float32)
-    surface.sunlit.reshape(-1)[at] = np.take(cosine, k)
-    sky_share = np.clip(0.62 - 0.38 * shown.normal[:, 1], 0.2, 1.0).astype(np.float32)
-    surface.open.reshape(-1)[at] = np.take(sky_share, k)
+    return cosine, np.clip(0.62 - 0.38 * shown.normal[:, 1], 0.2, 1.0).astype(np.float32)
 
 
-def _light_up(
-    surface: Surface,
-    faces: Faces,
-    at: NDArray[np.intp],
-    k: NDArray[np.intp],
-    colour: _FloatArray,
-    mask: _FloatArray,
-    *,
-    cells: tuple[_FloatArray, _FloatArray],
-    seed: int,
-) -> None:
-    """Writes the light of lamps and of those windows that happen to be lit, in place."""
-    glowing = np.flatnonzero(np.take(faces.glow.max(1) > 0, k))
-    glow = np.take(faces.glow, np.take(k, glowing), axis=0)
-    column, row = (np.floor(c[glowing] / TILE).astype(np.int64) for c in cells)
+def _lit_windows(
+    cells: tuple[NDArray[np.int64], ...], share: _FloatArray, seed: int
+) -> NDArray[np.float64]:
+    """Brightness of the windows in texture cells (column, row), 0 where it is dark; (P,)."""
+    column, row = cells
     dice = ((column * 7919 + row * 104729 + seed * 31) * 2654435761 >> 12 & 255) / 255.0
-    lit = np.where(dice < 0.5 * glow[:, 1], 0.35 + dice, 0.0)[:, None] * mask[glowing]
-    lamp = colour[glowing] * glow[:, :1] * (1 - mask[glowing])
-    surface.glow.reshape(-1, 3)[at[glowing]] = lamp + lit * _WARM
+    return np.where(dice < 0.5 * share, 0.35 + dice, 0.0)

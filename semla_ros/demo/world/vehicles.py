@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 
 from semla_ros.demo.world.classes import CAR
-from semla_ros.demo.world.faces import Colour, FaceList, Faces, Point, disc, jitter
+from semla_ros.demo.world.faces import Colour, FaceList, Faces, Paint, Point
+from semla_ros.demo.world.shapes import across, disc, jitter, pick, upright
 
 PAINTS: Final[tuple[Colour, ...]] = (
     (0.80, 0.80, 0.82),
@@ -23,7 +24,7 @@ PAINTS: Final[tuple[Colour, ...]] = (
     (0.12, 0.34, 0.22),
     (0.55, 0.22, 0.10),
 )
-GLASS: Final[Colour] = (0.16, 0.20, 0.25)
+GLASS: Final = Paint((0.16, 0.20, 0.25))
 TYRE: Final[Colour] = (0.07, 0.07, 0.08)
 
 
@@ -106,7 +107,7 @@ def _half_width(body: Body, height: float) -> float:
     return body.width / 2 - 0.2 * (height - body.belt)
 
 
-def _hull(faces: FaceList, body: Body, paint: Colour) -> None:
+def _hull(faces: FaceList, body: Body, paint: Paint) -> None:
     """Adds roof, hood, front, rear and their glass."""
     middle: Point = (0.0, 0.7, 0.0)
     outline = (*body.outline, (body.length, body.outline[0][1]))
@@ -115,28 +116,26 @@ def _hull(faces: FaceList, body: Body, paint: Colour) -> None:
         s0, s1 = l0 - body.length / 2, l1 - body.length / 2
         quad: list[Point] = [(-w0, h0, s0), (w0, h0, s0), (w1, h1, s1), (-w1, h1, s1)]
         flat = abs(l1 - l0) > 2.5 * abs(h1 - h0)
-        faces.add(quad, CAR, colour=paint, inside=middle, up=0.9 if flat else 0.1)
+        faces.add(quad, CAR, paint, inside=middle, up=0.9 if flat else 0.1)
         if k in body.glass:
-            inner: list[Point] = [
-                (-w0 * 0.86, h0 * 0.92 + h1 * 0.08, s0 * 0.92 + s1 * 0.08),
-                (w0 * 0.86, h0 * 0.92 + h1 * 0.08, s0 * 0.92 + s1 * 0.08),
-                (w1 * 0.86, h1 * 0.92 + h0 * 0.08, s1 * 0.92 + s0 * 0.08),
-                (-w1 * 0.86, h1 * 0.92 + h0 * 0.08, s1 * 0.92 + s0 * 0.08),
-            ]
-            faces.add(inner, CAR, colour=GLASS, inside=middle, up=0.15)
+            y0, y1 = h0 * 0.92 + h1 * 0.08, h1 * 0.92 + h0 * 0.08
+            z0, z1 = s0 * 0.92 + s1 * 0.08, s1 * 0.92 + s0 * 0.08
+            x0, x1 = w0 * 0.86, w1 * 0.86
+            inner: list[Point] = [(-x0, y0, z0), (x0, y0, z0), (x1, y1, z1), (-x1, y1, z1)]
+            faces.add(inner, CAR, GLASS, inside=middle, up=0.15)
 
 
-def _flank(faces: FaceList, body: Body, paint: Colour, side: int) -> None:
+def _flank(faces: FaceList, body: Body, paint: Paint, side: int) -> None:
     """Adds one side: lower body, cabin, windows, wheels."""
     middle: Point = (0.0, 0.7, 0.0)
     half, base = body.length / 2, body.outline[0][1]
     low = [(length, min(h, body.belt)) for length, h in (*body.outline, (body.length, base))]
     lower: list[Point] = [(side * body.width / 2, h, length - half) for length, h in low]
-    faces.add(lower, CAR, colour=paint, inside=middle)
+    faces.add(lower, CAR, paint, inside=middle)
     high = [(length, h) for length, h in body.outline if h >= body.belt - 0.12]
     if len(high) > 2:
         cabin: list[Point] = [(side * _half_width(body, h), h, ln - half) for ln, h in high]
-        faces.add(cabin, CAR, colour=paint, inside=middle)
+        faces.add(cabin, CAR, paint, inside=middle)
     for rear, front, bottom, top in body.windows:
         w0, w1 = side * _half_width(body, bottom), side * _half_width(body, top)
         slant = min(0.25, (front - rear) / 4)
@@ -146,12 +145,12 @@ def _flank(faces: FaceList, body: Body, paint: Colour, side: int) -> None:
             (w1, top, front - half - slant),
             (w1, top, rear - half + slant * 0.3),
         ]
-        faces.add(pane, CAR, colour=GLASS, inside=middle)
+        faces.add(pane, CAR, GLASS, inside=middle)
     x = side * (body.width / 2 + 0.01)
     for axle in (0.19 * body.length, 0.81 * body.length):
         for radius, colour in ((body.wheel, TYRE), (body.wheel * 0.55, (0.5, 0.5, 0.52))):
             ring = disc(axle - half, body.wheel, 0.0, radius=radius)
-            faces.add([(x, y, s) for s, y, _ in ring], CAR, colour=colour, inside=middle)
+            faces.add([(x, y, s) for s, y, _ in ring], CAR, Paint(colour), inside=middle)
 
 
 def _ends(faces: FaceList, body: Body) -> None:
@@ -161,13 +160,8 @@ def _ends(faces: FaceList, body: Body) -> None:
     rear_top, front_top = body.outline[1][1], body.outline[-1][1]
 
     def panel(x: float, y: float, s: float, w: float, h: float, c: Colour, glow: float) -> None:
-        quad: list[Point] = [
-            (x - w / 2, y, s),
-            (x + w / 2, y, s),
-            (x + w / 2, y + h, s),
-            (x - w / 2, y + h, s),
-        ]
-        faces.add(quad, CAR, colour=c, inside=middle, glow=(glow, 0.0))
+        quad = upright(x, y, s, width=w, height=h)
+        faces.add(quad, CAR, Paint(c, glow=(glow, 0.0)), inside=middle)
 
     base = body.outline[0][1]
     for end in (-half, half):
@@ -190,13 +184,12 @@ def car(rng: np.random.Generator, *, parked: bool) -> Faces:
         About 40 faces.
     """
     body = BODIES[int(rng.choice(len(BODIES), p=(0.34, 0.26, 0.22, 0.12, 0.06)))]
-    paint = jitter(PAINTS[int(rng.integers(len(PAINTS)))], rng)
+    paint = Paint(jitter(pick(PAINTS, rng), rng))
     faces = FaceList()
     wide, half = body.width / 2 - 0.1, body.length / 2 - 0.1
-    dark: list[Point] = [(-wide, 0.12, 0), (wide, 0.12, 0), (wide, 0.5, 0), (-wide, 0.5, 0)]
     for end in (-half, half):
-        shade: list[Point] = [(x, y, end) for x, y, _ in dark]
-        faces.add(shade, CAR, colour=(0.04, 0.04, 0.04), inside=(0.0, 0.3, 0.0))
+        shade = across(-wide, wide, 0.12, 0.5, end)
+        faces.add(shade, CAR, Paint((0.04, 0.04, 0.04)), inside=(0.0, 0.3, 0.0))
     for side in (-1, 1):
         _flank(faces, body, paint, side)
     _hull(faces, body, paint)

@@ -7,7 +7,7 @@ Source: SemLA (CVPR 2025), supplement E.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,16 +15,16 @@ import numpy as np
 
 from semla_ros.core.errors import EvaluationError
 from semla_ros.core.types import AdapterMix, Float32Array
+from semla_ros.data.tasks import Task
 from semla_ros.evaluation.analysis.gaps import kmeans
-from semla_ros.evaluation.analysis.mix_sweep import sampled
-from semla_ros.evaluation.metrics import Int64Array, mean_iou
-from semla_ros.evaluation.study.scores import means_over
+from semla_ros.evaluation.analysis.mix_sweep import sampled, score_mixes
 from semla_ros.evaluation.study.session import Session
-from semla_ros.evaluation.study.tasks import Task
 from semla_ros.library.retrieval import retrieve
 from semla_ros.navigator.distance import DISTANCES
 
 MAX_FRAMES = 20_000
+ALONE = 0
+"""Key of a mix of its own for every frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,73 +57,37 @@ def archive_scores(
         EvaluationError: No navigator, no truth, or too many frames.
         MissingExtraError: scikit-learn is missing.
     """
-    embeddings, domains = _embedded(session, tasks, frames)
-    number = len(embeddings)
-    mixes: dict[int, list[AdapterMix]] = {}
+    seen = list(_embeddings(session, tasks, frames))
+    number = len(seen)
+    if not 1 <= number <= MAX_FRAMES:
+        raise EvaluationError(
+            f"expected 1 to {MAX_FRAMES} frames with truth, got {number}: change --frames"
+        )
+    embeddings = np.stack(seen)
+    plans: dict[int, list[AdapterMix]] = {}
     for count in sorted({min(g, number) for g in groups}):
         labels = kmeans(embeddings.astype(np.float64), count)
         chosen = [_mix(session, embeddings[labels == c].mean(axis=0)) for c in range(count)]
-        mixes[count] = [chosen[c] for c in labels.tolist()]
+        plans[count] = [chosen[c] for c in labels.tolist()]
     alone = [_mix(session, e) for e in embeddings]
-    counts = _scored(session, tasks, [*mixes.values(), alone], frames=frames)
-    reference = len(alone)
-    sizes = [*mixes, reference]
-    fusions = [len(set(m)) for m in mixes.values()]
-    changes = 1 + sum(a != b for a, b in pairwise(alone))
+    rows = iter([{ALONE: alone[i], **{c: p[i] for c, p in plans.items()}} for i in range(number)])
+    found = score_mixes(session, tasks, lambda _: next(rows), frames=frames)
+    fusions = {c: len(set(plan)) for c, plan in plans.items()}
+    fusions[ALONE] = 1 + sum(a != b for a, b in pairwise(alone))
+    excluded = session.settings.excluded
     return tuple(
-        ArchiveScore(size, fused, _h_mean(each, domains, session))
-        for size, fused, each in zip(sizes, [*fusions, changes], counts, strict=True)
+        ArchiveScore(c or number, fused, found.means(c, excluded)[0])
+        for c, fused in fusions.items()
     )
 
 
-def _embedded(
-    session: Session, tasks: Sequence[Task], frames: int
-) -> tuple[Float32Array, list[str]]:
-    if session.encoder is None:
-        raise EvaluationError("expected a bundle with a navigator, got one without")
-    embeddings, domains = [], []
+def _embeddings(session: Session, tasks: Sequence[Task], frames: int) -> Iterator[Float32Array]:
     for task in tasks:
-        for frame, _, domain in sampled(session, task, frames):
-            embeddings.append(session.encoder.encode(frame.rgb))
+        for seen in sampled(session, task, frames):
             session.forget()
-            domains.append(domain)
-    if not embeddings or len(embeddings) > MAX_FRAMES:
-        raise EvaluationError(
-            f"expected 1 to {MAX_FRAMES} frames with truth, got {len(embeddings)}: change --frames"
-        )
-    return np.stack(embeddings), domains
+            yield seen.known_embedding
 
 
 def _mix(session: Session, embedding: Float32Array) -> AdapterMix:
     distances = DISTANCES[session.live.distance](embedding.astype(np.float32), session.bank)
     return retrieve(session.names, distances, settings=session.live.retrieval)
-
-
-def _scored(
-    session: Session,
-    tasks: Sequence[Task],
-    plans: Sequence[Sequence[AdapterMix]],
-    *,
-    frames: int,
-) -> list[Int64Array]:
-    """Return (F, 3, T) counts of each plan; equal mixes on one frame share a mask."""
-    rows: list[list[Int64Array]] = [[] for _ in plans]
-    place = 0
-    for task in tasks:
-        for frame, truth, _ in sampled(session, task, frames):
-            made: dict[AdapterMix, Int64Array] = {}
-            for row, plan in zip(rows, plans, strict=True):
-                mix = plan[place]
-                if mix not in made:
-                    made[mix] = session.counts(frame, mix, truth)
-                row.append(made[mix])
-            place += 1
-    return [np.stack(row) for row in rows]
-
-
-def _h_mean(counts: Int64Array, domains: Sequence[str], session: Session) -> float:
-    names = np.array(domains, dtype=np.str_)
-    scores = {
-        str(d): 100 * float(mean_iou(counts[names == d].sum(axis=0))) for d in np.unique(names)
-    }
-    return means_over(scores, session.settings.excluded)["h_mean"]

@@ -15,7 +15,7 @@ from semla_ros.core.types import Float32Array
 from semla_ros.evaluation.analysis.detection import Alarm, alarms, families, rates
 from semla_ros.evaluation.analysis.frames import FrameTable
 from semla_ros.evaluation.analysis.rerun import without
-from semla_ros.evaluation.study.study import BoolArray, SequenceResult, StrArray, Study
+from semla_ros.evaluation.study.study import StrArray, Study
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
 from semla_ros.navigator.distance import DISTANCES, CentroidBank, novelties
 from semla_ros.navigator.support import support_score
@@ -72,43 +72,10 @@ def family_alarms(
         fewer = without(bank, [n for n in bank.names if fnmatchcase(n, pattern)])
         table = _signals(embeddings, domains, fewer, settings, distance=distance)
         known, unknown = table.where(~inside), table.where(inside)
-        found.append(_alarm(pattern, known, unknown, out_of_library=out_of_library))
+        false, true = rates(table.novelty, threshold=out_of_library, known=~inside)
+        signals = alarms(known, unknown, family=pattern)
+        found.append(FamilyAlarm(pattern, signals, false, true))
     return tuple(found)
-
-
-def strangers(
-    known: Study,
-    unknown: Sequence[SequenceResult],
-    bank: CentroidBank,
-    *,
-    settings: RetrievalSettings,
-    distance: str,
-    out_of_library: float,
-) -> tuple[FamilyAlarm, ...]:
-    """Return the alarm for whole recordings of another world, each against `known`'s frames.
-
-    Args: as `family_alarms`; `unknown` recordings need embeddings alone.
-
-    Raises:
-        MissingExtraError: scikit-learn is missing.
-    """
-    domains = np.concatenate([r.places for r in known.recordings])
-    embeddings = np.concatenate([r.embeddings for r in known.recordings])
-    at_home = _signals(embeddings, domains, bank, settings, distance=distance)
-    found = []
-    for recording in unknown:
-        away = _signals(recording.embeddings, recording.places, bank, settings, distance=distance)
-        found.append(_alarm(recording.name, at_home, away, out_of_library=out_of_library))
-    return tuple(found)
-
-
-def _alarm(
-    family: str, known: FrameTable, unknown: FrameTable, *, out_of_library: float
-) -> FamilyAlarm:
-    novelty = np.concatenate([known.novelty, unknown.novelty])
-    is_known: BoolArray = np.arange(len(novelty)) < len(known)
-    false, true = rates(novelty, threshold=out_of_library, known=is_known)
-    return FamilyAlarm(family, alarms(known, unknown, family=family), false, true)
 
 
 def _signals(

@@ -11,7 +11,7 @@ import numpy as np
 from semla_ros.core.errors import EvaluationError
 from semla_ros.core.mask_signals import SIGNALS as MASK_SIGNALS
 from semla_ros.core.types import Float64Array
-from semla_ros.evaluation.metrics import mean_iou
+from semla_ros.data.metrics import mean_iou
 from semla_ros.evaluation.study.strategies import left_out
 from semla_ros.evaluation.study.study import (
     GATED,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semla_ros.evaluation.metrics import Int64Array, mean_iou
+from semla_ros.data.metrics import Int64Array, mean_iou
 from semla_ros.evaluation.study.scores import means_over
 from semla_ros.evaluation.study.study import Study
 

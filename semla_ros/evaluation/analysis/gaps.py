@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from semla_ros.core.types import Float64Array
+from semla_ros.data.metrics import Int64Array
 from semla_ros.evaluation.extra import evaluate_extra
-from semla_ros.evaluation.metrics import Int64Array
 from semla_ros.evaluation.study.study import BoolArray, SequenceResult, Study
 
 MAX_CLUSTERS = 6

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from semla_ros.core.errors import EmptyLibraryError, EvaluationError, LibraryError
-from semla_ros.core.types import AdapterMix, Float32Array, Frame, LabelArray
-from semla_ros.evaluation.metrics import Int64Array, mean_iou
+from semla_ros.core.types import AdapterMix
+from semla_ros.data.metrics import Int64Array, mean_iou
+from semla_ros.data.tasks import Task
+from semla_ros.evaluation.study.evaluate import observe
+from semla_ros.evaluation.study.observation import Observation
 from semla_ros.evaluation.study.scores import means_over
 from semla_ros.evaluation.study.session import Session
-from semla_ros.evaluation.study.strategies import left_out
-from semla_ros.evaluation.study.tasks import Task, source_of
+from semla_ros.evaluation.study.tasks import source_of
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
 from semla_ros.navigator.distance import DISTANCES, CentroidBank
 from semla_ros.pipeline.library_view import bank_of
 
 _LOG = logging.getLogger(__name__)
+_K = TypeVar("_K", bound=Hashable)
 STEP = 0.02
 """Weights are rounded to this before a mask is made: nearer mixes share one."""
 
@@ -83,15 +87,6 @@ class MixSweep:
         return max(found, key=lambda s: s.h_mean)
 
 
-@dataclass(slots=True)
-class _Tally:
-    """What is summed while frames go by."""
-
-    counts: dict[tuple[Choice, str], Int64Array] = field(default_factory=dict)
-    frames: int = 0
-    masks: int = 0
-
-
 def usable_banks(
     session: Session, distances: Sequence[str]
 ) -> tuple[dict[str, CentroidBank], tuple[str, ...]]:
@@ -121,19 +116,81 @@ def mix_sweep(
     """
     banks, notes = usable_banks(session, [c.distance for c in choices])
     tried = [c for c in choices if c.distance in banks]
-    tally = _Tally()
-    for task in tasks:
-        for view in sampled(session, task, frames):
-            _one(session, view, tried, banks, tally)
-            on_frame()
-    if not tally.frames:
+
+    def wanted(seen: Observation) -> dict[Choice, AdapterMix]:
+        on_frame()
+        return {c: _mix(session, c, seen, banks[c.distance]) for c in tried}
+
+    found = score_mixes(session, tasks, wanted, frames=frames)
+    _LOG.info("%d masks for %d frames and %d choices", found.masks, found.frames, len(tried))
+    scores = tuple(
+        ChoiceScore(c, found.miou(c), *found.means(c, session.settings.excluded)) for c in tried
+    )
+    return MixSweep(scores, found.frames, found.masks, notes)
+
+
+@dataclass(slots=True)
+class MixCounts(Generic[_K]):
+    """Counts of the masks of mixes, each known by a key, summed over sampled frames.
+
+    Attributes:
+        counts: (key, domain) -> (3, T), see `StrategyResult.counts`.
+        frames: Frames with truth.
+        masks: Masks that were made for them: equal mixes on a frame share one.
+    """
+
+    counts: dict[tuple[_K, str], Int64Array] = field(default_factory=dict)
+    frames: int = 0
+    masks: int = 0
+
+    def miou(self, key: _K) -> dict[str, float]:
+        """Return domain -> mIoU in percent of the mixes of one key."""
+        own = {d: counts for (k, d), counts in self.counts.items() if k == key}
+        return {d: 100 * float(mean_iou(own[d])) for d in sorted(own)}
+
+    def means(self, key: _K, excluded: tuple[str, ...]) -> tuple[float, float]:
+        """Return h-mean and arithmetic mean over the domains that are not excluded."""
+        found = means_over(self.miou(key), excluded)
+        return found["h_mean"], found["mean"]
+
+
+def score_mixes(
+    session: Session,
+    tasks: Sequence[Task],
+    wanted: Callable[[Observation], Mapping[_K, AdapterMix]],
+    *,
+    frames: int,
+) -> MixCounts[_K]:
+    """Return what the mixes that are `wanted` for each sampled frame make of it.
+
+    Raises:
+        EvaluationError: No sampled frame has truth.
+        SemlaError: A recording cannot be read, or the engine fails.
+    """
+    found = MixCounts[_K]()
+    for seen in (each for task in tasks for each in sampled(session, task, frames)):
+        made: dict[AdapterMix, Int64Array] = {}
+        for key, mix in wanted(seen).items():
+            if mix not in made:
+                made[mix] = session.counts(seen, mix)
+            place = (key, seen.domain)
+            found.counts[place] = found.counts.get(place, 0) + made[mix]
+        found.frames += 1
+        found.masks += len(made)
+        session.forget()
+    if not found.frames:
         raise EvaluationError("expected frames with ground truth, got none: give --labels")
-    _LOG.info("%d masks for %d frames and %d choices", tally.masks, tally.frames, len(tried))
-    return MixSweep(_scores(tally, tried, session), tally.frames, tally.masks, notes)
+    return found
 
 
-def sampled(session: Session, task: Task, frames: int) -> Iterator[tuple[Frame, LabelArray, str]]:
-    """Yield evenly spaced frames of a task that have truth, with their domain."""
+def sampled(session: Session, task: Task, frames: int) -> Iterator[Observation]:
+    """Yield what is seen on evenly spaced frames of a task that have truth.
+
+    Raises:
+        EvaluationError: The bundle has no navigator.
+    """
+    if session.encoder is None:
+        raise EvaluationError("expected a bundle with a navigator, got one without")
     source = source_of(session, task)
     total = max(source.frames.count or 0, 1)
     wanted = set(np.unique(np.linspace(0, total - 1, frames).round().astype(int)).tolist())
@@ -142,47 +199,20 @@ def sampled(session: Session, task: Task, frames: int) -> Iterator[tuple[Frame, 
             continue
         truth = source.truth_of(each).labels
         if truth is not None:
-            domain = source.domain_of(each) or source.name
-            yield each.frame, truth, domain
+            yield observe(session, each.frame, source.domain_of(each) or source.name, truth)
 
 
-def _one(
-    session: Session,
-    view: tuple[Frame, LabelArray, str],
-    choices: Sequence[Choice],
-    banks: dict[str, CentroidBank],
-    tally: _Tally,
-) -> None:
-    frame, truth, domain = view
-    if session.encoder is None:
-        raise EvaluationError("expected a bundle with a navigator, got one without")
-    embedding = session.encoder.encode(frame.rgb)
-    wanted: dict[AdapterMix, list[Choice]] = {}
-    for choice in choices:
-        mix = _mix(session, choice, embedding, banks[choice.distance], domain)
-        wanted.setdefault(mix, []).append(choice)
-    for mix, served in wanted.items():
-        counts = session.counts(frame, mix, truth)
-        for choice in served:
-            place = (choice, domain)
-            tally.counts[place] = tally.counts[place] + counts if place in tally.counts else counts
-    tally.frames += 1
-    tally.masks += len(wanted)
-    session.forget()
-
-
-def _mix(
-    session: Session, choice: Choice, embedding: Float32Array, bank: CentroidBank, domain: str
-) -> AdapterMix:
+def _mix(session: Session, choice: Choice, seen: Observation, bank: CentroidBank) -> AdapterMix:
     live = session.live.retrieval
-    excluded = live.exclude | left_out(session.settings.leave_out, session.names, domain)
+    excluded = live.exclude | seen.excluded
     settings: RetrievalSettings = replace(
         live, temperature=choice.temperature, top_k=choice.top_k, exclude=excluded
     )
     if choice.distance != session.live.distance:
         settings = replace(settings, null_distance=-1.0)  # it is a length in the bundle's distance
+    distances = DISTANCES[choice.distance](seen.known_embedding, bank)
     try:
-        mix = retrieve(bank.names, DISTANCES[choice.distance](embedding, bank), settings=settings)
+        mix = retrieve(bank.names, distances, settings=settings)
     except EmptyLibraryError:
         return AdapterMix.base_only()
     return rounded(mix)
@@ -196,16 +226,3 @@ def rounded(mix: AdapterMix, step: float = STEP) -> AdapterMix:
     }
     kept = {name: weight for name, weight in weights.items() if weight > 0}
     return AdapterMix.from_weights(kept or {mix.names[0]: 1.0})
-
-
-def _scores(tally: _Tally, choices: Sequence[Choice], session: Session) -> tuple[ChoiceScore, ...]:
-    found = []
-    for choice in choices:
-        domains = {
-            d: 100 * float(mean_iou(counts))
-            for (c, d), counts in sorted(tally.counts.items(), key=lambda item: item[0][1])
-            if c == choice
-        }
-        means = means_over(domains, session.settings.excluded)
-        found.append(ChoiceScore(choice, domains, means["h_mean"], means["mean"]))
-    return tuple(found)

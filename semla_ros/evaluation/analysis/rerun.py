@@ -11,7 +11,7 @@ from semla_ros.bundle import AdaptationDefaults
 from semla_ros.core.config import Config, updated
 from semla_ros.core.errors import EvaluationError
 from semla_ros.core.types import Float32Array, Float64Array
-from semla_ros.evaluation.study.gate import GateReplay, gated_mixes, with_trigger
+from semla_ros.evaluation.study.gate import GateReplay, with_trigger
 from semla_ros.evaluation.study.strategies import mix_row
 from semla_ros.evaluation.study.study import BoolArray, SequenceResult
 from semla_ros.library.library import AdapterLibrary
@@ -65,7 +65,8 @@ def rerun(
             f"{recording.embeddings.shape}: evaluate it with this bundle"
         )
     gate = GateReplay(library, bank, settings)
-    steps = gated_mixes(gate, recording.stamps_ns.tolist(), recording.embeddings)
+    stamps = recording.stamps_ns.tolist()
+    steps = [gate.step(s, e) for s, e in zip(stamps, recording.embeddings, strict=True)]
     supports = [s.support for s in steps]
     return Rerun(
         weights=np.stack([mix_row(s.mix, bank.names) for s in steps]),

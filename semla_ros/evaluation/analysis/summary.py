@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from semla_ros.core.types import Float64Array
-from semla_ros.evaluation.metrics import class_iou, mean_iou
+from semla_ros.data.metrics import class_iou, mean_iou
 from semla_ros.evaluation.study.scores import domain_counts, means_over
 from semla_ros.evaluation.study.study import FIXED, ORACLE, SEMLA, ZERO_SHOT, Study
 from semla_ros.evaluation.table import Cell, ResultTable

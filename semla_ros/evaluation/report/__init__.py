@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from semla_ros.bundle import ModelBundle
 from semla_ros.core.mask_signals import SIGNALS
+from semla_ros.evaluation.analysis.drive_tables import curve_table, drive_tables
 from semla_ros.evaluation.analysis.gaps import library_gaps
 from semla_ros.evaluation.drawing import charted
 from semla_ros.evaluation.files import json_text, write_file
@@ -21,14 +21,18 @@ from semla_ros.evaluation.page import (
     verdict_list,
     write_page,
 )
-from semla_ros.evaluation.report.alarm_sections import family_section, unknown_section
-from semla_ros.evaluation.report.drive_sections import curve_table, drive_sections, drive_tables
 from semla_ros.evaluation.report.findings import Findings, findings
 from semla_ros.evaluation.report.gap_files import gap_section
+from semla_ros.evaluation.report.library_sections import (
+    family_section,
+    mix_sections,
+    unknown_section,
+    words_section,
+)
 from semla_ros.evaluation.report.sections import (
     class_notes,
+    drive_sections,
     headline_numbers,
-    library_sections,
     origin_section,
     page_fills,
     result_tables,
@@ -37,7 +41,6 @@ from semla_ros.evaluation.report.sections import (
     worst_section,
 )
 from semla_ros.evaluation.report.verdict import verdict
-from semla_ros.evaluation.report.words import words_section
 from semla_ros.evaluation.study.study import Study
 from semla_ros.evaluation.table import ResultTable, comma_separated, latex, markdown
 from semla_ros.library.library import AdapterLibrary
@@ -101,7 +104,7 @@ def study_page(
         *support_sections(found, fills),
         charted(lambda: unknown_section(study, found.table)),
         charted(lambda: "" if bundle is None else family_section(study, bundle)),
-        *library_sections(study, found, bank, fills),
+        *mix_sections(study, found, bank, fills),
         "" if bundle is None else words_section(bundle.library),
         *timeline_sections(study, found.strategy, fills),
         *worst_section(pictures),
@@ -141,14 +144,14 @@ def numbers(study: Study, found: Findings) -> dict[str, Any]:
             "error": report.error,
             "errors": report.errors,
             "refusal": report.refusal,
-            "held_out": [asdict(h) for h in report.held_out],
+            "held_out": report.held_out,
         }
     return {
-        "verdict": list(verdict(study, found)),
+        "verdict": verdict(study, found),
         "strategy": found.strategy,
-        "gains": [asdict(g) for g in found.gains],
-        "signals": [asdict(a) for a in found.associations],
-        "bad_masks": [asdict(b) for b in found.bad],
+        "gains": found.gains,
+        "signals": found.associations,
+        "bad_masks": found.bad,
         "calibration": calibration,
-        "missing": list(found.missing),
+        "missing": found.missing,
     }

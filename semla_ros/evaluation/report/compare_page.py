@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from semla_ros.core.errors import EvaluationError
@@ -13,8 +13,15 @@ from semla_ros.evaluation.page import page, section, table_section, verdict_list
 from semla_ros.evaluation.report.findings import Findings, findings
 from semla_ros.evaluation.report.verdict import verdict
 from semla_ros.evaluation.study.store import RESULTS
-from semla_ros.evaluation.study.study import Study
-from semla_ros.evaluation.table import Cell, ResultTable, comma_separated, latex, markdown
+from semla_ros.evaluation.study.study import GATED, Study
+from semla_ros.evaluation.table import (
+    Cell,
+    ResultTable,
+    comma_separated,
+    latex,
+    markdown,
+    table_of,
+)
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
@@ -49,13 +56,16 @@ def write_comparison(
         raise EvaluationError(
             f"expected at least two studies with distinct names, got {list(names)!r}"
         )
-    found = [findings(s) for s in studies]
-    results = comparison_table(studies, names)
-    support = support_table(found, names)
-    write_page(out / "index.html", _page(studies, names, found, results, support))
+    found = {name: findings(study) for name, study in zip(names, studies, strict=True)}
+    verdicts = {
+        name: verdict(study, each)
+        for study, (name, each) in zip(studies, found.items(), strict=True)
+    }
+    results, support = comparison_table(studies, names), support_table(found)
+    write_page(out / "index.html", _page(studies, verdicts, results, support))
     numbers = {
-        name: {"verdict": list(verdict(s, f)), "gains": [g.points for g in f.gains]}
-        for name, s, f in zip(names, studies, found, strict=True)
+        name: {"verdict": list(verdicts[name]), "gains": [g.points for g in each.gains]}
+        for name, each in found.items()
     }
     files = [
         out / "index.html",
@@ -68,49 +78,48 @@ def write_comparison(
     return tuple(files)
 
 
-def support_table(found: Sequence[Findings], names: Sequence[str]) -> ResultTable:
-    """Return what support is worth in each study."""
-    rows: list[tuple[Cell, ...]] = []
-    for name, each in zip(names, found, strict=True):
-        report = each.calibration
-        spearman = next((a.spearman for a in each.associations if a.signal == "support"), None)
-        auroc = each.bad[0].auroc if each.bad else {}
-        rows.append(
-            (
-                name,
-                spearman,
-                auroc.get("support"),
-                auroc.get("confidence"),
-                None if report is None else report.coverage,
-                None if report is None else report.worst.coverage,
-            )
-        )
-    header = (
-        "study", "Spearman", "AUROC support", "AUROC confidence", "coverage", "worst coverage",
-    )  # fmt: skip
-    note = "AUROC for the worst quarter of each study's masks; coverage on held-out domains."
-    return ResultTable("support", "What the support score is worth", header, tuple(rows), note)
+def support_table(found: Mapping[str, Findings]) -> ResultTable:
+    """Return what support is worth in each study, by its name."""
+
+    def auroc(each: Findings, signal: str) -> float | None:
+        return each.bad[0].auroc.get(signal) if each.bad else None
+
+    def spearman(each: Findings) -> float | None:
+        return next((a.spearman for a in each.associations if a.signal == "support"), None)
+
+    return table_of(
+        "What the support score is worth",
+        found.items(),
+        {
+            "study": lambda f: f[0],
+            "Spearman": lambda f: spearman(f[1]),
+            "AUROC support": lambda f: auroc(f[1], "support"),
+            "AUROC confidence": lambda f: auroc(f[1], "confidence"),
+            "coverage": lambda f: None if (c := f[1].calibration) is None else c.coverage,
+            "worst coverage": lambda f: (
+                None if (c := f[1].calibration) is None else c.worst.coverage
+            ),
+        },
+        name="support",
+        note="AUROC for the worst quarter of each study's masks; coverage on held-out domains.",
+    )
 
 
 def _page(
     studies: Sequence[Study],
-    names: Sequence[str],
-    found: Sequence[Findings],
+    verdicts: Mapping[str, Sequence[str]],
     results: ResultTable,
     support: ResultTable,
 ) -> str:
-    words = verdict_list(
-        f"{name}: {verdict(study, each)[0]}"
-        for name, study, each in zip(names, studies, found, strict=True)
-    )
+    words = verdict_list(f"{name}: {lines[0]}" for name, lines in verdicts.items())
     sections = [section("Verdict", words), table_section(results)]
-    bars = _bars(studies, names, results)
+    bars = _bars(studies, list(verdicts), results)
     if bars:
         sections.append(section("The robot's strategy, domain by domain", bars))
     sections.append(table_section(support, digits=2))
     return page(
         "Studies side by side",
-        f"{', '.join(names)}: from saved results, without recordings or model.",
+        f"{', '.join(verdicts)}: from saved results, without recordings or model.",
         sections,
     )
 
@@ -120,8 +129,7 @@ def _bars(studies: Sequence[Study], names: Sequence[str], results: ResultTable) 
     common = [
         s for s in studies[0].info.strategies if all(s in x.info.strategies for x in studies)
     ]
-    gated = "semla-gated"
-    strategy = gated if gated in common else (common[-1] if common else "")
+    strategy = GATED if GATED in common else (common[-1] if common else "")
     rows = {row[0]: row for row in results.rows if row[1] == strategy}
     domains = results.header[2:]
     if not strategy or len(studies) > len(SERIES_COLORS) or set(rows) != set(names):

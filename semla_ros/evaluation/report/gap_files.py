@@ -16,10 +16,10 @@ from semla_ros.data.bags.writer import BagWriter
 from semla_ros.data.inputs import InputOptions, open_input, unheard
 from semla_ros.evaluation.analysis.gaps import Gap, GapFrame
 from semla_ros.evaluation.files import write_file
-from semla_ros.evaluation.page import note, picture, picture_of, section, table
+from semla_ros.evaluation.page import note, picture, picture_of, section, table_section
 from semla_ros.evaluation.run import write_image
 from semla_ros.evaluation.study.study import SequenceResult, Study
-from semla_ros.evaluation.table import csv_text
+from semla_ros.evaluation.table import csv_text, table_of
 
 BAG, TABLE, SHEET = "gaps.mcap", "gaps.csv", "contact_sheet.png"
 TOPIC = "/camera/image_raw"
@@ -78,28 +78,24 @@ def gap_section(study: Study, gaps: Sequence[Gap]) -> str:
     if not gaps:
         body = note("No frame has low support: the library covers what was seen.")
         return section("What the library lacks", body)
-    rows = [
-        (
-            g.number,
-            len(g.frames),
-            100 * g.share,
-            100 * g.out_of_library,
-            g.nearest,
-            ", ".join(g.domains[:4]),
-        )
-        for g in gaps
-    ]
-    header = ("gap", "frames", "share %", "out of library %", "nearest adapter", "domains")
-    body = table(header, rows)
-    sheet = _sheet(study, gaps)
-    if sheet is not None:
-        alt = "Contact sheet: one row of typical frames for each gap"
-        body += picture(picture_of(sheet, ".jpg"), alt=alt)
-    about = (
-        "Frames of low support in groups of like frames (k-means on the embeddings); a row of "
-        "pictures shows the most typical ones of each group, in the table's order."
+    found = table_of(
+        "What the library lacks",
+        gaps,
+        {
+            "gap": lambda g: g.number,
+            "frames": lambda g: len(g.frames),
+            "share %": lambda g: 100 * g.share,
+            "out of library %": lambda g: 100 * g.out_of_library,
+            "nearest adapter": lambda g: g.nearest,
+            "domains": lambda g: ", ".join(g.domains[:4]),
+        },
+        note="Frames of low support in groups of like frames (k-means on the embeddings); a row "
+        "of pictures shows the most typical ones of each group, in the table's order.",
     )
-    return section("What the library lacks", body, note=about)
+    sheet = _sheet(study, gaps)
+    alt = "Contact sheet: one row of typical frames for each gap"
+    shown = "" if sheet is None else picture(picture_of(sheet, ".jpg"), alt=alt)
+    return table_section(found, after=shown, sortable=False)
 
 
 def _sheet(study: Study, gaps: Sequence[Gap]) -> UInt8Array | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,23 +12,7 @@ from semla_ros.core.types import Float64Array
 from semla_ros.evaluation.analysis.frames import FrameTable
 from semla_ros.evaluation.drawing import INK, LINE_COLORS, MARKERS, MUTED, Fill, figure, plot
 from semla_ros.evaluation.extra import evaluate_extra
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Projection:
-    """Points in the plane, for the map of library and frames.
-
-    Attributes:
-        frames: (F, 2).
-        domains: Domain of each frame.
-        centroids: (N, 2).
-        names: Adapter of each centroid.
-    """
-
-    frames: Float64Array
-    domains: tuple[str, ...]
-    centroids: Float64Array
-    names: tuple[str, ...]
+from semla_ros.evaluation.study.study import StrArray
 
 
 def support_scatter(table: FrameTable, fills: Mapping[str, Fill]) -> str:
@@ -40,17 +23,7 @@ def support_scatter(table: FrameTable, fills: Mapping[str, Fill]) -> str:
     """
     judged = table.judged
     made, (axes,) = figure()
-    domains = np.unique(judged.domain)
-    for index, domain in enumerate(domains):
-        inside = judged.domain == domain
-        axes.scatter(
-            judged.support[inside],
-            100 * judged.miou[inside],
-            s=18,
-            label=_name(domain),
-            rasterized=int(inside.sum()) > 400,
-            **_marks(fills, str(domain), index),
-        )
+    _scatter(axes, judged.support, 100 * judged.miou, judged.domain, fills)
     axes.set_xlabel("support score")
     axes.set_ylabel("frame mIoU, %")
     axes.set_ylim(bottom=0)
@@ -122,22 +95,29 @@ def heatmap(
     return plot(made, f"{ylabel} over {xlabel}, best {values[best]:.1f}")
 
 
-def projection_plot(points: Projection, fills: Mapping[str, Fill]) -> str:
+def projection_plot(
+    frames: Float64Array,
+    domains: Sequence[str] | StrArray,
+    centroids: Float64Array,
+    names: Sequence[str],
+    fills: Mapping[str, Fill],
+) -> str:
     """Return frames and library centroids in the plane (SemLA's Figure 7), coloured by `fills`.
+
+    Args:
+        frames: (F, 2).
+        domains: F domains.
+        centroids: (N, 2).
+        names: N adapters.
+        fills: How the page draws each domain.
 
     Raises:
         MissingExtraError: matplotlib is missing.
     """
     made, (axes,) = figure((5.4,))
-    domains = np.array(points.domains)
-    distinct = list(dict.fromkeys(sorted(points.domains)))
-    for index, domain in enumerate(distinct):
-        inside = domains == domain
-        axes.scatter(
-            *points.frames[inside].T, s=18, label=_name(domain), **_marks(fills, domain, index)
-        )
-    axes.scatter(*points.centroids.T, s=90, marker="*", color=INK, zorder=5, label="library")
-    for (x, y), name in zip(points.centroids, points.names, strict=True):
+    _scatter(axes, frames[:, 0], frames[:, 1], np.asarray(domains, np.str_), fills)
+    axes.scatter(*centroids.T, s=90, marker="*", color=INK, zorder=5, label="library")
+    for (x, y), name in zip(centroids, names, strict=True):
         axes.annotate(
             _name(name), (x, y), xytext=(6, 5), textcoords="offset points", fontsize=9, color=INK,
             bbox={"boxstyle": "round,pad=0.15", "fc": "#ffffff", "ec": "none", "alpha": 0.75},
@@ -174,15 +154,28 @@ def _name(name: object) -> str:
     return f" {shown(name)}" if str(name).startswith("_") else shown(name)
 
 
-def _marks(fills: Mapping[str, Fill], domain: str, index: int) -> dict[str, Any]:
-    """Return how the frames of a domain are marked: its adapter's colour, a dark edge."""
-    return {
-        "color": fills[domain].color,
-        "marker": MARKERS[index % len(MARKERS)],
-        "edgecolors": INK,
-        "linewidths": 0.35,
-        "alpha": 0.8,
-    }
+def _scatter(
+    axes: Any,  # noqa: ANN401  a matplotlib object
+    x: Float64Array,
+    y: Float64Array,
+    domains: StrArray,
+    fills: Mapping[str, Fill],
+) -> None:
+    """Mark (F,) frames by domain: its adapter's colour, a dark edge."""
+    for index, domain in enumerate(np.unique(domains)):
+        inside = domains == domain
+        axes.scatter(
+            x[inside],
+            y[inside],
+            s=18,
+            label=_name(domain),
+            rasterized=int(inside.sum()) > 400,
+            color=fills[str(domain)].color,
+            marker=MARKERS[index % len(MARKERS)],
+            edgecolors=INK,
+            linewidths=0.35,
+            alpha=0.8,
+        )
 
 
 def _styles(count: int) -> list[dict[str, str]]:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from itertools import groupby
+from functools import partial
 
 import numpy as np
 
-from semla_ros.evaluation.analysis.calibration import TO_BEAT, CalibrationReport, reliability
+from semla_ros.core.types import BASE
+from semla_ros.evaluation.analysis.calibration import (
+    TO_BEAT,
+    CalibrationReport,
+    HeldOut,
+    reliability,
+)
+from semla_ros.evaluation.analysis.detection import Association, BadMasks
+from semla_ros.evaluation.analysis.drive_tables import curve_table, drive_tables
 from semla_ros.evaluation.analysis.frames import OUT_OF_LIBRARY, FrameTable
 from semla_ros.evaluation.analysis.summary import (
     class_table,
@@ -17,9 +25,7 @@ from semla_ros.evaluation.analysis.summary import (
     miou_table,
     swap_table,
     total_iou,
-    weights_by_domain,
 )
-from semla_ros.evaluation.bars import weight_bars
 from semla_ros.evaluation.drawing import Fill, adapter_fills, charted
 from semla_ros.evaluation.page import (
     BadFrame,
@@ -27,16 +33,15 @@ from semla_ros.evaluation.page import (
     note,
     section,
     table,
+    table_section,
     warning,
     worst_grid,
 )
 from semla_ros.evaluation.report.findings import Findings
-from semla_ros.evaluation.report.library_map import library_map
-from semla_ros.evaluation.report.plots import projection_plot, reliability_plot, support_scatter
-from semla_ros.evaluation.study.study import SEMLA, ZERO_SHOT, SequenceResult, Study
-from semla_ros.evaluation.table import Cell, ResultTable
-from semla_ros.evaluation.timeline import Stage, TimelinePoint, timeline
-from semla_ros.navigator.distance import CentroidBank
+from semla_ros.evaluation.report.plots import lines, reliability_plot, support_scatter
+from semla_ros.evaluation.study.study import ZERO_SHOT, SequenceResult, Study
+from semla_ros.evaluation.table import Cell, ResultTable, table_of
+from semla_ros.evaluation.timeline import Course, timeline
 
 MAX_TIMELINES = 4
 TIMELINE_SHARE = 0.02
@@ -111,24 +116,6 @@ def support_sections(found: Findings, fills: Mapping[str, Fill]) -> list[str]:
 
 def _promise(frames: FrameTable, report: CalibrationReport) -> str:
     """Return the promise domain by domain, each held out."""
-    rows: list[tuple[Cell, ...]] = [
-        (
-            h.domain,
-            h.frames,
-            100 * h.promised,
-            100 * h.coverage,
-            100 * h.error,
-            *(100 * h.errors[name] for name in TO_BEAT),
-            100 * h.lower,
-            100 * h.miou,
-        )
-        for h in report.held_out
-    ]
-    header = (
-        "held-out domain", "frames", "promised %", "bound holds %", "error",
-        *(f"error of {name}" for name in TO_BEAT), "bound %", "mIoU %",
-    )  # fmt: skip
-    bins = reliability(report, frames)
     rivals = ", ".join(f"{name} by {100 * e:.1f}" for name, e in report.errors.items())
     about = (
         f"Line and bound were made anew without each domain and then held against it. The "
@@ -138,54 +125,61 @@ def _promise(frames: FrameTable, report: CalibrationReport) -> str:
     )
     if report.refusal:
         about += f" Not to be published: {report.refusal}."
-    body = table(header, rows, sortable=True) + charted(lambda: reliability_plot(bins))
-    return section("The promise, tested on domains it has not seen", body, note=about)
+    found = table_of(
+        "The promise, tested on domains it has not seen",
+        report.held_out,
+        {
+            "held-out domain": lambda h: h.domain,
+            "frames": lambda h: h.frames,
+            "promised %": lambda h: 100 * h.promised,
+            "bound holds %": lambda h: 100 * h.coverage,
+            "error": lambda h: 100 * h.error,
+            **{f"error of {name}": partial(_error_of, name) for name in TO_BEAT},
+            "bound %": lambda h: 100 * h.lower,
+            "mIoU %": lambda h: 100 * h.miou,
+        },
+        note=about,
+    )
+    bins = reliability(report, frames)
+    return table_section(found, after=charted(lambda: reliability_plot(bins)))
+
+
+def _error_of(name: str, held_out: HeldOut) -> float:
+    return 100 * held_out.errors[name]
+
+
+def _auroc(bad: BadMasks, signal: Association) -> float:
+    return bad.auroc[signal.signal]
 
 
 def _signals(found: Findings) -> str:
-    rows: list[tuple[Cell, ...]] = [
-        (
-            a.signal.replace("_", " "),
-            a.spearman,
-            a.pearson,
-            a.within_domains,
-            *(b.auroc[a.signal] for b in found.bad),
-        )
-        for a in found.associations
-    ]
-    limits = [f"AUROC below {100 * b.threshold:.0f} %" for b in found.bad]
-    header = ("signal", "Spearman", "Pearson", "within a domain", *limits)
-    about = (
-        "How closely each signal follows a frame's mIoU, and how well it finds bad masks (0.5 is "
-        "no use). Confidence is the baseline that needs no library; expected is the promise, made "
-        "without the frame's own domain, where anything is promised."
+    shown = table_of(
+        "Which signal tells",
+        found.associations,
+        {
+            "signal": lambda a: a.signal.replace("_", " "),
+            "Spearman": lambda a: a.spearman,
+            "Pearson": lambda a: a.pearson,
+            "within a domain": lambda a: a.within_domains,
+            **{f"AUROC below {100 * b.threshold:.0f} %": partial(_auroc, b) for b in found.bad},
+        },
+        note="How closely each signal follows a frame's mIoU, and how well it finds bad masks "
+        "(0.5 is no use). Confidence is the baseline that needs no library; expected is the "
+        "promise, made without the frame's own domain, where anything is promised.",
     )
-    return section("Which signal tells", table(header, rows, digits=2, sortable=True), note=about)
+    return table_section(shown, digits=2)
 
 
-def library_sections(
-    study: Study, found: Findings, bank: CentroidBank | None, fills: Mapping[str, Fill]
-) -> list[str]:
-    """Return the weights of each domain and the map of library and frames."""
-    sections = []
-    for strategy in dict.fromkeys((SEMLA, found.strategy)):
-        weights = weights_by_domain(study, strategy)
-        if weights:
-            title = f"Who makes the masks: mean weights of {strategy}"
-            sections.append(section(title, weight_bars(weights, fills)))
-    points = charted(lambda: _map(study, bank, fills))
-    if points:
-        about = (
-            "Frames and centroids of the library, drawn so that neighbours stay neighbours "
-            "(t-SNE, SemLA's Figure 7). Distances between far groups mean nothing."
-        )
-        sections.append(section("Library and frames", points, note=about))
+def drive_sections(study: Study) -> list[str]:
+    """Return the tables of drives through several domains, and the curve over triggers."""
+    sections = [table_section(t) for r in study.recordings for t in drive_tables(study, r)]
+    curve = curve_table(study)
+    if curve is not None:
+        saved = [(name, x, y) for name, x, y, *_ in curve.rows if isinstance(x, float)]
+        series = {str(name): [(x, float(str(y)))] for name, x, y in saved}
+        labels = {"xlabel": "fusions saved, %", "ylabel": "mIoU points lost"}
+        sections.append(table_section(curve, before=charted(lambda: lines(series, **labels))))
     return sections
-
-
-def _map(study: Study, bank: CentroidBank | None, fills: Mapping[str, Fill]) -> str:
-    points = library_map(study, bank)
-    return "" if points is None else projection_plot(points, fills)
 
 
 def timeline_sections(study: Study, strategy: str, fills: Mapping[str, Fill]) -> list[str]:
@@ -194,12 +188,8 @@ def timeline_sections(study: Study, strategy: str, fills: Mapping[str, Fill]) ->
     for recording in study.recordings[:MAX_TIMELINES]:
         if strategy not in recording.results or recording.frames < 2:
             continue
-        drawing = timeline(
-            _points(recording, strategy, study.info.adapters),
-            stages=_stages(recording),
-            support_low=study.info.support_low,
-            fills=fills,
-        )
+        course = _course(recording, strategy, study.info.adapters)
+        drawing = timeline(course, support_low=study.info.support_low, fills=fills)
         sections.append(section(f"Mix and support over {recording.name}", drawing))
     if len(study.recordings) > MAX_TIMELINES and sections:
         more = len(study.recordings) - MAX_TIMELINES
@@ -207,44 +197,17 @@ def timeline_sections(study: Study, strategy: str, fills: Mapping[str, Fill]) ->
     return sections
 
 
-def _points(
-    recording: SequenceResult, strategy: str, adapters: Sequence[str]
-) -> list[TimelinePoint]:
-    names = (*adapters, "base")
+def _course(recording: SequenceResult, strategy: str, adapters: Sequence[str]) -> Course:
     weights = recording.results[strategy].weights
-    return [
-        TimelinePoint(
-            int(stamp),
-            {n: float(w) for n, w in zip(names, row, strict=True) if w > TIMELINE_SHARE},
-            float(score),
-            float(smooth),
-            level,
-        )
-        for stamp, row, score, smooth, level in zip(
-            recording.stamps_ns,
-            weights,
-            recording.support,
-            recording.smoothed,
-            recording.levels,
-            strict=True,
-        )
-    ]
-
-
-def _stages(recording: SequenceResult) -> list[Stage]:
-    places = range(recording.frames)
-    runs = [list(g) for _, g in groupby(places, lambda i: recording.domains[i])]
-    if len(runs) > recording.frames // 3 or not any(recording.domains):
-        return []
-    stamps = recording.stamps_ns
-    return [
-        Stage(
-            recording.domains[run[0]],
-            int(stamps[run[0]]),
-            int(stamps[min(run[-1] + 1, recording.frames - 1)]),
-        )
-        for run in runs
-    ]
+    return Course(
+        recording.stamps_ns,
+        (*adapters, BASE),
+        np.where(weights > TIMELINE_SHARE, weights, 0.0),
+        recording.support,
+        recording.smoothed,
+        recording.levels,
+        recording.domains,
+    )
 
 
 def worst_section(frames: Sequence[BadFrame]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tqdm import tqdm
 from semla_ros.bundle import ModelBundle, open_bundle
 from semla_ros.core.config import Config, updated
 from semla_ros.core.errors import EvaluationError
+from semla_ros.data.tasks import Task
 from semla_ros.evaluation.analysis.archive import ArchiveScore, archive_scores
 from semla_ros.evaluation.analysis.mix_sweep import Choice, MixSweep, mix_sweep
 from semla_ros.evaluation.analysis.rerun import GateScore, chosen_gate, gate_sweep
@@ -20,7 +22,6 @@ from semla_ros.evaluation.report.decisions import take_gate, take_retrieval, tak
 from semla_ros.evaluation.report.tuning_page import Tuned, write_tuning
 from semla_ros.evaluation.study.session import Session, StudySettings
 from semla_ros.evaluation.study.study import SequenceResult, Study
-from semla_ros.evaluation.study.tasks import Task
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.distance import DISTANCES, CentroidBank
 from semla_ros.pipeline import default_bundle
@@ -108,23 +109,14 @@ def _retrieval(
 ) -> tuple[MixSweep | None, tuple[ArchiveScore, ...]]:
     if not request.tasks:
         return None, ()
-    session = Session(request.settings)
-    try:
+    with closing(Session(request.settings)) as session:
         choices = _choices(request, session, current)
+        frames = request.frames
         with tqdm(unit="frame", disable=None, leave=False, desc="retrieval") as bar:
-            sweep = mix_sweep(
-                session,
-                request.tasks,
-                choices,
-                frames=request.frames,
-                on_frame=bar.update,
-            )
-        archive: tuple[ArchiveScore, ...] = ()
-        if request.groups:
-            archive = archive_scores(session, request.tasks, request.groups, frames=request.frames)
-        return sweep, archive
-    finally:
-        session.close()
+            sweep = mix_sweep(session, request.tasks, choices, frames=frames, on_frame=bar.update)
+        if not request.groups:
+            return sweep, ()
+        return sweep, archive_scores(session, request.tasks, request.groups, frames=frames)
 
 
 def _choices(request: TuneRequest, session: Session, current: Choice) -> tuple[Choice, ...]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import yaml
 
 from semla_ros.evaluation.analysis.archive import ArchiveScore
-from semla_ros.evaluation.analysis.mix_sweep import Choice, MixSweep
+from semla_ros.evaluation.analysis.mix_sweep import Choice, ChoiceScore, MixSweep
 from semla_ros.evaluation.analysis.rerun import GateScore
 from semla_ros.evaluation.analysis.summary import MEANS
 from semla_ros.evaluation.analysis.thresholds import Thresholds
@@ -27,7 +28,7 @@ from semla_ros.evaluation.page import (
     write_page,
 )
 from semla_ros.evaluation.report.plots import heatmap, lines
-from semla_ros.evaluation.table import Cell, ResultTable
+from semla_ros.evaluation.table import ResultTable, table_of
 
 PARAMETERS, NUMBERS, PAGE = "params.yaml", "tune.json", "index.html"
 
@@ -59,18 +60,18 @@ class Tuned:
 
 def tuning_page(tuned: Tuned) -> str:
     """Return the page as HTML."""
-    rows: list[tuple[Cell, ...]] = [(k, v) for k, v in tuned.parameters.items()]
+    rows = list(tuned.parameters.items())
     chosen = table(("parameter", "value"), rows, digits=4) if rows else ""
     words = verdict_list(f"{line}." for line in tuned.why)
     sections = [section("What was chosen", words + chosen)]
     if tuned.retrieval is not None:
         sections += _retrieval(tuned.retrieval, tuned.current)
     if tuned.gate:
-        sections.append(_gate(tuned))
+        sections.append(_gate(tuned.gate))
     if tuned.thresholds is not None:
         sections.append(_thresholds(tuned.thresholds))
     if tuned.archive:
-        sections.append(_archive(tuned))
+        sections.append(_archive(tuned.archive))
     return page(
         "Tuning",
         "Settings for a deployment, from recordings of it.",
@@ -88,7 +89,7 @@ def _retrieval(sweep: MixSweep, current: Choice) -> list[str]:
         f"{current.temperature:.4g}, top_k {current.top_k}, {current.distance}. SemLA's Figure 10."
     )
     sections = [
-        section(f"Temperature and top_k, {d}", charted(lambda d=d: _map(sweep, d)), note=about)  # type: ignore[misc]
+        section(f"Temperature and top_k, {d}", charted(partial(_map, sweep, d)), note=about)
         for d in distances
     ]
     best = distance_table(sweep)
@@ -103,11 +104,8 @@ def _map(sweep: MixSweep, distance: str) -> str:
     top_ks = sorted({s.choice.top_k for s in scores})
     values = np.full((len(top_ks), len(temperatures)), math.nan)
     for score in scores:
-        row, column = (
-            top_ks.index(score.choice.top_k),
-            temperatures.index(score.choice.temperature),
-        )
-        values[row, column] = score.h_mean
+        place = top_ks.index(score.choice.top_k), temperatures.index(score.choice.temperature)
+        values[place] = score.h_mean
     return heatmap(
         values,
         [str(k) for k in top_ks],
@@ -122,82 +120,84 @@ def distance_table(sweep: MixSweep) -> ResultTable | None:
     distances = list(dict.fromkeys(s.choice.distance for s in sweep.scores))
     if len(distances) < 2:
         return None
-    rows: list[tuple[Cell, ...]] = []
-    for distance in distances:
-        best = sweep.best(distance)
-        chosen = (distance, f"{best.choice.temperature:.4g}", best.choice.top_k)
-        rows.append((*chosen, *best.domains.values(), best.h_mean, best.mean))
-    names = tuple(sweep.scores[0].domains)
-    header = ("distance", "temperature", "top_k", *names, *MEANS)
-    note = "Each distance at its own best temperature and top_k, mIoU in percent."
-    return ResultTable("distances", "Distances side by side", header, tuple(rows), note)
+    return table_of(
+        "Distances side by side",
+        map(sweep.best, distances),
+        {
+            "distance": lambda s: s.choice.distance,
+            "temperature": lambda s: f"{s.choice.temperature:.4g}",
+            "top_k": lambda s: s.choice.top_k,
+            **{d: partial(_miou, d) for d in sweep.scores[0].domains},
+            MEANS[0]: lambda s: s.h_mean,
+            MEANS[1]: lambda s: s.mean,
+        },
+        name="distances",
+        note="Each distance at its own best temperature and top_k, mIoU in percent.",
+    )
 
 
-def _gate(tuned: Tuned) -> str:
-    rows: list[tuple[Cell, ...]] = [
-        (s.ema_time_s, s.swap_trigger, s.swaps_per_1000, s.mismatch) for s in tuned.gate
-    ]
-    header = ("ema_time_s", "swap_trigger", "swaps per 1,000 frames", "mismatch")
-    about = (
-        "Mismatch is the mean total variation between the mix that serves and the one that "
-        "retrieval picks for the frame alone: what is lost by not following, before any mask."
+def _miou(domain: str, score: ChoiceScore) -> float:
+    return score.domains[domain]
+
+
+def _gate(scores: Sequence[GateScore]) -> str:
+    found = table_of(
+        "Filter and debounce",
+        scores,
+        {
+            "ema_time_s": lambda s: s.ema_time_s,
+            "swap_trigger": lambda s: s.swap_trigger,
+            "swaps per 1,000 frames": lambda s: s.swaps_per_1000,
+            "mismatch": lambda s: s.mismatch,
+        },
+        note="Mismatch is the mean total variation between the mix that serves and the one that "
+        "retrieval picks for the frame alone: what is lost by not following, before any mask.",
     )
-    series = {
-        f"ema_time_s {time:g}": [
-            (s.swaps_per_1000, s.mismatch) for s in tuned.gate if s.ema_time_s == time
-        ]
-        for time in dict.fromkeys(s.ema_time_s for s in tuned.gate)
-    }
-    body = charted(lambda: lines(series, xlabel="swaps per 1,000 frames", ylabel="mismatch"))
-    return section(
-        "Filter and debounce", body + table(header, rows, digits=2, sortable=True), note=about
-    )
+    series: dict[str, list[tuple[float, float]]] = {}
+    for each in scores:
+        line = series.setdefault(f"ema_time_s {each.ema_time_s:g}", [])
+        line.append((each.swaps_per_1000, each.mismatch))
+    drawn = charted(lambda: lines(series, xlabel="swaps per 1,000 frames", ylabel="mismatch"))
+    return table_section(found, before=drawn, digits=2)
 
 
 def _thresholds(found: Thresholds) -> str:
-    rows: list[tuple[Cell, ...]] = [
-        (
-            "in force" if choice is found.now else "",
-            100 * choice.held_out,
-            100 * choice.upper,
-            choice.out_of_library,
-            100 * choice.found,
-            choice.support_low,
-            100 * choice.found_low,
-        )
-        for choice in (found.now, *found.choices)
-    ]
-    header = (
-        "", "false alarms %", "95 % sure below", "out_of_library", "unknown found %",
-        "support_low", "unknown low %",
-    )  # fmt: skip
-    about = (
-        f"Filtered readings, as the node judges them, of {found.known} frames of domains with an "
-        f"adapter and {found.unknown} without. False alarms are those on frames whose recording "
-        "(of fewer than three: third of it) had no part in setting the threshold; the bound "
-        f"counts the known frames as {found.independent:.0f} independent ones."
+    shown = table_of(
+        "Where OUT_OF_LIBRARY and LOW begin",
+        (found.now, *found.choices),
+        {
+            "": lambda c: "in force" if c is found.now else "",
+            "false alarms %": lambda c: 100 * c.held_out,
+            "95 % sure below": lambda c: 100 * c.upper,
+            "out_of_library": lambda c: c.out_of_library,
+            "unknown found %": lambda c: 100 * c.found,
+            "support_low": lambda c: c.support_low,
+            "unknown low %": lambda c: 100 * c.found_low,
+        },
+        note=f"Filtered readings, as the node judges them, of {found.known} frames of domains "
+        f"with an adapter and {found.unknown} without. False alarms are those on frames whose "
+        "recording (of fewer than three: third of it) had no part in setting the threshold; the "
+        f"bound counts the known frames as {found.independent:.0f} independent ones.",
     )
-    return section("Where OUT_OF_LIBRARY and LOW begin", table(header, rows, digits=2), note=about)
+    return table_section(shown, digits=2, sortable=False)
 
 
-def _archive(tuned: Tuned) -> str:
-    *grouped, alone = tuned.archive
-    rows: list[tuple[Cell, ...]] = [
-        (
-            str(s.groups) if s is not alone else "per frame",
-            s.fusions,
-            100 * (1 - s.fusions / max(alone.fusions, 1)),
-            s.h_mean,
-            s.h_mean - alone.h_mean,
-        )
-        for s in (*grouped, alone)
-    ]
-    header = ("fused models", "fusions", "saved %", "h-mean %", "points against per frame")
-    about = (
-        "An archive needs no gate: its frames are grouped by their embeddings first (k-means), "
-        "and each group gets one fused model (supplement E of SemLA)."
+def _archive(scores: Sequence[ArchiveScore]) -> str:
+    alone = scores[-1]
+    found = table_of(
+        "Batch mode for an archive",
+        scores,
+        {
+            "fused models": lambda s: "per frame" if s is alone else str(s.groups),
+            "fusions": lambda s: s.fusions,
+            "saved %": lambda s: 100 * (1 - s.fusions / max(alone.fusions, 1)),
+            "h-mean %": lambda s: s.h_mean,
+            "points against per frame": lambda s: s.h_mean - alone.h_mean,
+        },
+        note="An archive needs no gate: its frames are grouped by their embeddings first "
+        "(k-means), and each group gets one fused model (supplement E of SemLA).",
     )
-    return section("Batch mode for an archive", table(header, rows, digits=1), note=about)
+    return table_section(found, sortable=False)
 
 
 def write_tuning(tuned: Tuned, out: Path) -> tuple[Path, ...]:
@@ -209,7 +209,7 @@ def write_tuning(tuned: Tuned, out: Path) -> tuple[Path, ...]:
     write_page(out / PAGE, tuning_page(tuned))
     return (
         write_file(out / PARAMETERS, parameter_yaml(tuned)),
-        write_file(out / NUMBERS, json_text(asdict(tuned))),
+        write_file(out / NUMBERS, json_text(tuned)),
         out / PAGE,
     )
 

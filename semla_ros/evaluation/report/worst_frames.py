@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import cv2
@@ -10,10 +11,11 @@ import numpy as np
 
 from semla_ros.core.types import BASE, AdapterMix, Float32Array, LabelArray, UInt8Array
 from semla_ros.data.inputs import InputFrame, unheard
+from semla_ros.data.metrics import mean_iou
 from semla_ros.data.sequence_source import SequenceSource
+from semla_ros.data.tasks import Task
 from semla_ros.engine.postprocess import restore
 from semla_ros.evaluation.analysis.frames import main_strategy
-from semla_ros.evaluation.metrics import mean_iou
 from semla_ros.evaluation.page import BadFrame, Picture, picture_of
 from semla_ros.evaluation.study.session import Session, StudySettings
 from semla_ros.evaluation.study.study import (
@@ -21,7 +23,7 @@ from semla_ros.evaluation.study.study import (
     StrategyResult,
     Study,
 )
-from semla_ros.evaluation.study.tasks import Task, source_of
+from semla_ros.evaluation.study.tasks import source_of
 
 DEFAULT_COUNT = 12
 IGNORED = 255
@@ -86,8 +88,7 @@ def worst_frames(
     if not found:
         return ()
     pictures: list[BadFrame] = []
-    session = Session(settings)
-    try:
+    with closing(Session(settings)) as session:
         for task in tasks:
             rows = {f.row: f.score for f in found if f.recording == task.name}
             recording = next((r for r in study.recordings if r.name == task.name), None)
@@ -95,8 +96,6 @@ def worst_frames(
                 pictures += _pictured(
                     session, task, recording, result=recording.results[strategy], rows=rows
                 )
-    finally:
-        session.close()
     return tuple(sorted(pictures, key=lambda frame: frame.score))
 
 

@@ -2,8 +2,6 @@
 
 Frames are taken in blocks, so that any length fits into memory: a block is read and embedded once,
 then each strategy goes through it with its own state; weights are exchanged where the mix changes.
-The gated strategy is the live pipeline's own `step`, which finds its mix served again at the
-beginning of a block: merging starts from W0, so the weights are the same to the bit.
 """
 
 from __future__ import annotations
@@ -11,30 +9,31 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from semla_ros.core.errors import EvaluationError, SemlaError
 from semla_ros.core.timing import StageTimer
-from semla_ros.core.types import AdapterMix, Float64Array, Frame, LabelArray
+from semla_ros.core.types import AdapterMix, Float32Array, Float64Array, Frame, LabelArray
 from semla_ros.data.inputs import InputFrame
-from semla_ros.data.labels.source import Truth
+from semla_ros.data.labels.source import Truth, check_truth_size
 from semla_ros.data.sequence_source import Block, SequenceSource
 from semla_ros.evaluation.replay import mask_crc32
 from semla_ros.evaluation.result import SkippedRecord
-from semla_ros.evaluation.study.observation import Observation
-from semla_ros.evaluation.study.scoring import check_truth_size
+from semla_ros.evaluation.study.observation import Answer, Observation
 from semla_ros.evaluation.study.session import Session
 from semla_ros.evaluation.study.strategies import left_out, semla_mix
-from semla_ros.evaluation.study.strategy_run import LiveRun, MixRun, StrategyRun
+from semla_ros.evaluation.study.strategy_runs import StrategyRun, open_run, strategy_result
 from semla_ros.evaluation.study.study import GATED, ORACLE, SequenceResult
 from semla_ros.navigator.distance import DISTANCES, novelties
 from semla_ros.navigator.support import support_score
 
 _LOG = logging.getLogger(__name__)
 _SHOWN_PROBLEMS = 3
-Progress = Callable[[int], None]
+INTERRUPTED = "interrupted by the user"
+Progress = Callable[[int], object]
 """Called with the number of masks made since the last call."""
 
 
@@ -53,14 +52,28 @@ class Evaluated:
     masks: int
 
 
+class _Seen(NamedTuple):
+    """What is kept of an observation once its block is done."""
+
+    stamp_ns: int
+    domain: str
+    scored: bool
+    embedding: Float32Array | None
+    distances: Float64Array
+    novelty: float
+    support: float
+
+
 @dataclass(slots=True)
-class _Progress:
-    """What one evaluation gathers beside the strategies."""
+class _Evaluation:
+    """One evaluation under way; `seen` and `answers` are of whole blocks."""
 
     session: Session
     source: SequenceSource
     timer: StageTimer = field(default_factory=StageTimer)
-    observations: list[Observation] = field(default_factory=list)
+    runs: dict[str, StrategyRun] = field(default_factory=dict)
+    answers: dict[str, list[Answer]] = field(default_factory=dict)
+    seen: list[_Seen] = field(default_factory=list)
     skipped: list[SkippedRecord] = field(default_factory=list)
     notes: dict[str, None] = field(default_factory=dict)
     problems: Counter[str] = field(default_factory=Counter)
@@ -84,47 +97,43 @@ def evaluate(
         SemlaError: Nothing could be evaluated at all.
         KeyboardInterrupt: By the user, before the first block was done.
     """
-    run = _Progress(session, source)
-    strategies: list[StrategyRun] = [
-        LiveRun(session, run.timer) if name == GATED else MixRun(session, name, run.timer)
-        for name in session.strategies
-    ]
+    run = _Evaluation(session, source)
+    for name in session.strategies:
+        run.runs[name], run.answers[name] = open_run(session, name, run.timer), []
     ended_early = ""
     with run.timer.stage("total"):
         try:
-            _all_blocks(run, strategies, progress)
+            _all_blocks(run, progress)
         except KeyboardInterrupt:
-            if not run.observations:
+            if not run.seen:
                 raise
-            ended_early = "interrupted by the user"
+            ended_early = INTERRUPTED
         except SemlaError as error:
-            if not run.observations:
+            if not run.seen:
                 raise
             ended_early = str(error)
             _LOG.warning("%s ended early: %s", source.name, error)
         finally:
             session.forget()
-    result = replace(_result(run, strategies), ended_early=ended_early)
-    masks = sum(s.inferred for s in strategies) + len(run.probe_crc32)
-    return Evaluated(result, run.timer.durations_ms, masks)
+    masks = sum(each.masks for each in run.runs.values()) + len(run.probe_crc32)
+    return Evaluated(_result(run, ended_early), run.timer.durations_ms, masks)
 
 
-def _all_blocks(run: _Progress, strategies: list[StrategyRun], progress: Progress) -> None:
+def _all_blocks(run: _Evaluation, progress: Progress) -> None:
     blocks = run.source.blocks(on_note=run.note)
     while (block := _next(blocks, run.timer)) is not None:
         observations = [o for each in block if (o := _observation(run, *each)) is not None]
         if run.probe is None and observations:
-            run.probe = observations[0].image
+            run.probe = observations[0].frame
             run.probe_crc32 = (_base_mask(run, run.probe),)
-        for strategy in strategies:
-            strategy.take(observations)
+        answers: dict[str, list[Answer]] = {}
+        for name, strategy in run.runs.items():
+            answers[name] = strategy.answers(observations)
             progress(len(observations))
         # The block is whole only now: what ends an evaluation leaves no strategy ahead.
-        for strategy in strategies:
-            strategy.keep()
-        for observation in observations:
-            observation.forget()
-        run.observations += observations
+        for name, done in answers.items():
+            run.answers[name] += done
+        run.seen += map(_kept, observations)
         run.session.forget()
     if run.probe is not None:
         run.probe_crc32 += (_base_mask(run, run.probe),)
@@ -137,30 +146,35 @@ def _next(blocks: Iterator[Block], timer: StageTimer) -> Block | None:
         return next(blocks, None)
 
 
-def _observation(run: _Progress, read: InputFrame, found: Truth) -> Observation | None:
+def _kept(o: Observation) -> _Seen:
+    scored = o.truth is not None
+    return _Seen(o.stamp_ns, o.domain, scored, o.embedding, o.distances, o.novelty, o.support)
+
+
+def _observation(run: _Evaluation, read: InputFrame, found: Truth) -> Observation | None:
     """Return what is known about a frame before any mask; None if it cannot be used."""
-    if read.frame is None:
-        run.skipped.append(SkippedRecord(read.index, read.stamp_ns, read.reason))
-        return None
-    truth = _usable(run, read.frame, found)
-    try:
-        with run.timer.stage("embed"):
-            seen = observe(run.session, read.frame, run.source.domain_of(read))
-    except SemlaError as error:
-        run.skipped.append(SkippedRecord(read.index, read.stamp_ns, str(error)))
-        return None
-    seen.truth, seen.scored = truth, truth is not None
-    return seen
+    reason = read.reason
+    if read.frame is not None:
+        truth = _usable(run, read.frame, found)
+        try:
+            with run.timer.stage("embed"):
+                return observe(run.session, read.frame, run.source.domain_of(read), truth)
+        except SemlaError as error:
+            reason = str(error)
+    run.skipped.append(SkippedRecord(read.index, read.stamp_ns, reason))
+    return None
 
 
-def observe(session: Session, frame: Frame, domain: str) -> Observation:
+def observe(
+    session: Session, frame: Frame, domain: str, truth: LabelArray | None = None
+) -> Observation:
     """Return what the session's navigator, if it has one, says about `frame`.
 
     Raises:
         FrameError: It has no finite embedding.
     """
     excluded = left_out(session.settings.leave_out, session.names, domain)
-    seen = Observation(frame.stamp_ns, domain, excluded=excluded, frame=frame)
+    seen = Observation(frame, domain, truth, excluded)
     if session.encoder is None:
         return seen
     seen.embedding = session.encoder.encode(frame.rgb)
@@ -179,7 +193,7 @@ def observe(session: Session, frame: Frame, domain: str) -> Observation:
     return seen
 
 
-def _base_mask(run: _Progress, frame: Frame) -> int:
+def _base_mask(run: _Evaluation, frame: Frame) -> int:
     """Return the checksum of the mask that the base makes of `frame`."""
     with run.timer.stage("fuse"):
         run.session.serve(AdapterMix.base_only(), frame.stamp_ns)
@@ -188,7 +202,7 @@ def _base_mask(run: _Progress, frame: Frame) -> int:
     return mask_crc32(prediction.labels)
 
 
-def _usable(run: _Progress, frame: Frame, found: Truth) -> LabelArray | None:
+def _usable(run: _Evaluation, frame: Frame, found: Truth) -> LabelArray | None:
     """Return the truth if it fits its frame.
 
     Raises:
@@ -208,7 +222,7 @@ def _usable(run: _Progress, frame: Frame, found: Truth) -> LabelArray | None:
     return labels
 
 
-def _note_truth(run: _Progress) -> None:
+def _note_truth(run: _Evaluation) -> None:
     """Say what of the truth was not used."""
     if run.problems:
         shown = "; ".join([*run.problems][:_SHOWN_PROBLEMS])
@@ -233,36 +247,34 @@ def _note_truth(run: _Progress) -> None:
             )
 
 
-def _result(run: _Progress, strategies: list[StrategyRun]) -> SequenceResult:
-    seen, session = run.observations, run.session
-    live = next((s.done for s in strategies if isinstance(s, LiveRun)), None)
-    readings = [None] * len(seen) if live is None else [answered.support for answered in live]
-    results = {s.strategy: s.result() for s in strategies}
+def _result(run: _Evaluation, ended_early: str) -> SequenceResult:
+    session = run.session
+    names, classes = session.names, len(session.classes)
+    results = {s: strategy_result(s, a, names, classes=classes) for s, a in run.answers.items()}
     if ORACLE in results and not results[ORACLE].weights.any():
         del results[ORACLE]
         run.note("no adapter is named like a domain of this recording: no oracle")
+    gated = run.answers.get(GATED)
+    readings = [None] * len(run.seen) if gated is None else [a.support for a in gated]
     dim = 0 if session.encoder is None else session.encoder.dim
-    adapters = len(session.names) if dim else 0
+    seen = [*zip(*run.seen, strict=True)] or [()] * len(_Seen._fields)
+    stamps, domains, scored, embeddings, distances, novelty, support = seen
     return SequenceResult(
         source=run.source.source,
         name=run.source.name,
         topic=run.source.frames.topic,
-        stamps_ns=np.array([s.stamp_ns for s in seen], dtype=np.int64),
-        domains=tuple(s.domain for s in seen),
-        scored=np.array([s.scored for s in seen], dtype=np.bool_),
-        embeddings=_rows([s.embedding for s in seen], dim).astype(np.float32),
-        distances=_rows([s.distances for s in seen], adapters),
-        novelty=np.array([s.novelty for s in seen], dtype=np.float64),
-        support=np.array([s.support for s in seen], dtype=np.float64),
+        stamps_ns=np.array(stamps, dtype=np.int64),
+        domains=tuple(domains),
+        scored=np.array(scored, dtype=np.bool_),
+        embeddings=np.array(embeddings if dim else [], np.float32).reshape(len(scored), dim),
+        distances=np.array(distances, np.float64).reshape(len(scored), len(names) if dim else 0),
+        novelty=np.array(novelty, dtype=np.float64),
+        support=np.array(support, dtype=np.float64),
         smoothed=np.array([np.nan if r is None else r.smoothed for r in readings], np.float64),
         levels=tuple("" if r is None else r.level for r in readings),
         results=results,
         skipped=tuple(run.skipped),
         notes=tuple(run.notes),
+        ended_early=ended_early,
         probe_crc32=run.probe_crc32,
     )
-
-
-def _rows(rows: list[Float64Array] | list[np.ndarray | None], width: int) -> np.ndarray:
-    kept = [r for r in rows if r is not None and len(r)]
-    return np.stack(kept) if kept and width else np.zeros((len(rows), width))

@@ -6,16 +6,15 @@ the robot, not a model of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from semla_ros.core.answers import SupportReading, known
+from semla_ros.core.answers import known
 from semla_ros.core.config import Config, updated
 from semla_ros.core.executors import InlineExecutor
 from semla_ros.core.types import AdapterMix, Float32Array, Frame, UInt8Array
-from semla_ros.evaluation.study.observation import Observation
+from semla_ros.evaluation.study.observation import Answer, Observation
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.retrieval import RetrievalSettings
 from semla_ros.navigator.distance import CentroidBank
@@ -26,21 +25,6 @@ from semla_ros.pipeline.observer import Observer
 from semla_ros.pipeline.settings import LiveSettings
 
 _NO_IMAGE: UInt8Array = np.zeros((1, 1, 3), dtype=np.uint8)
-
-
-@dataclass(frozen=True, slots=True)
-class GateStep:
-    """What the gate did before one frame.
-
-    Attributes:
-        mix: What serves this frame.
-        swapped: It was swapped to just before.
-        support: As the node would publish it; None where it would be STALE.
-    """
-
-    mix: AdapterMix
-    swapped: bool
-    support: SupportReading | None
 
 
 class _Recorded:
@@ -84,8 +68,8 @@ class GateReplay:
 
     def step(
         self, stamp_ns: int, embedding: Float32Array, *, excluded: frozenset[str] = frozenset()
-    ) -> GateStep:
-        """Return what serves the frame that has this embedding.
+    ) -> Answer:
+        """Return what serves the frame that has this embedding; no mask is made or scored.
 
         Args:
             stamp_ns: Sensor time of the frame.
@@ -102,7 +86,7 @@ class GateReplay:
                 self.mix, swapped = decision.mix, True
         self._encoder.embedding = embedding
         self._adaptation.offer(Frame(stamp_ns, "", _NO_IMAGE))
-        return GateStep(self.mix, swapped, known(self._adaptation.support(self.mix)))
+        return Answer(self.mix, swapped, known(self._adaptation.support(self.mix)))
 
     def choose(self, seen: Observation) -> AdapterMix | None:
         """Return the mix for a frame; None without a navigator."""
@@ -116,13 +100,6 @@ class GateReplay:
         if settings.retrieval.exclude != wanted:
             retrieval: RetrievalSettings = replace(settings.retrieval, exclude=wanted)
             self._adaptation.apply(replace(settings, retrieval=retrieval), None)
-
-
-def gated_mixes(
-    gate: GateReplay, stamps_ns: Iterable[int], embeddings: Iterable[Float32Array]
-) -> tuple[GateStep, ...]:
-    """Return what `gate` does over a recording, frame by frame."""
-    return tuple(gate.step(s, e) for s, e in zip(stamps_ns, embeddings, strict=True))
 
 
 def with_trigger(config: Config, trigger: float) -> Config:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from semla_ros.core.errors import EvaluationError
 from semla_ros.core.timing import now_ms
-from semla_ros.data.bags.opening import NoteSink
-from semla_ros.data.inputs import Input, InputFrame, Keep, unheard
+from semla_ros.data.inputs import unheard
+from semla_ros.data.tasks import Task
 from semla_ros.evaluation.study.evaluate import evaluate
 from semla_ros.evaluation.study.session import Session
-from semla_ros.evaluation.study.tasks import Task, source_of
+from semla_ros.evaluation.study.tasks import source_of
 
 ROUNDS = 3
 
@@ -37,28 +37,6 @@ class Overhead:
     share: float
 
 
-@dataclass(frozen=True, slots=True)
-class _First:
-    """The first frames of an input."""
-
-    whole: Input
-    count: int
-
-    @property
-    def topic(self) -> str:
-        return self.whole.topic
-
-    @property
-    def files(self) -> tuple[()]:
-        return ()
-
-    def read(self, *, on_note: NoteSink, keep: Keep | None = None) -> Iterator[InputFrame]:
-        for each in self.whole.read(on_note=on_note, keep=keep):
-            if each.index >= self.count:
-                return
-            yield each
-
-
 def measure_overhead(
     session: Session, task: Task, *, frames: int = 40, rounds: int = ROUNDS
 ) -> Overhead:
@@ -73,8 +51,7 @@ def measure_overhead(
     study: list[float] = []
     count = masks = 0
     for _ in range(rounds):
-        source = source_of(session, task)
-        done = evaluate(session, replace(source, frames=_First(source.frames, frames)))
+        done = evaluate(session, replace(source_of(session, task), most=frames))
         stages, masks = done.stages_ms, done.masks
         study.append(stages["total"] - stages.get("fuse", 0.0))
         count = done.result.frames
@@ -87,8 +64,8 @@ def measure_overhead(
 
 def _bare(session: Session, task: Task, frames: int, *, masks: int) -> float:
     """Return the time of `masks` inferences and one embedding of each frame, in ms."""
-    first = _First(source_of(session, task).frames, frames)
-    images = [s.frame.rgb for s in first.read(on_note=unheard) if s.frame is not None]
+    first = islice(source_of(session, task).frames.read(on_note=unheard), frames)
+    images = [each.frame.rgb for each in first if each.frame is not None]
     if not images:
         return 0.0
     started = now_ms()

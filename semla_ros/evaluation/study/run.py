@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,19 +10,20 @@ from tqdm import tqdm
 from semla_ros.bundle import open_bundle
 from semla_ros.core.errors import EvaluationError, SemlaError
 from semla_ros.core.timing import StageTimer
+from semla_ros.data.tasks import Task
 from semla_ros.evaluation.files import json_text, write_file
 from semla_ros.evaluation.study.session import StudySettings, evaluated_sha256
 from semla_ros.evaluation.study.shards import (
-    load_whole_shard,
+    TIMINGS,
+    is_finished,
     read_timings,
     shard_folder,
-    shard_key,
     write_shard,
 )
 from semla_ros.evaluation.study.store import frames_table, load_study, save_study
 from semla_ros.evaluation.study.study import Study, merge_studies
-from semla_ros.evaluation.study.tasks import TIMINGS, Task, TaskResult
-from semla_ros.evaluation.study.workers import OnProgress, run_tasks
+from semla_ros.evaluation.study.tasks import TaskResult
+from semla_ros.evaluation.study.workers import run_tasks
 from semla_ros.pipeline import default_bundle
 
 FRAMES_CSV = "frames.csv"
@@ -78,18 +77,18 @@ class StudyOutcome:
 class _Progress:
     """What has become of the tasks so far."""
 
-    folders: dict[str, Path]
+    folders: dict[str, Path] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     interrupted: bool = False
     stopped: str = ""
 
-    def done(self, task: Task, shard: TaskResult) -> None:
-        """Keep a shard, or why there is none."""
-        self.interrupted = self.interrupted or shard.interrupted
-        if shard.files:
-            write_shard(self.folders[task.name], shard)
-        elif not shard.interrupted:
-            self.failed[task.name] = shard.error
+    def done(self, task: Task, result: TaskResult) -> None:
+        """Keep a result, or why there is none."""
+        self.interrupted = self.interrupted or result.interrupted
+        if result.study is not None:
+            write_shard(self.folders[task.name], result.study, result.timings)
+        elif not result.interrupted:
+            self.failed[task.name] = result.error
 
 
 def run_study(request: StudyRequest) -> StudyOutcome:
@@ -106,21 +105,17 @@ def run_study(request: StudyRequest) -> StudyOutcome:
     with timer.stage("total"):
         bundle = open_bundle(settings.bundle or default_bundle())
         sha256 = evaluated_sha256(bundle)
-        state = _Progress({}, {})
+        state = _Progress()
         for task in request.tasks:
             try:
-                key = shard_key(task, settings, sha256)
+                folder = shard_folder(request.out, task, settings, bundle_sha256=sha256)
             except SemlaError as error:
                 if len(request.tasks) == 1:
                     raise
                 state.failed[task.name] = str(error)
-                continue
-            state.folders[task.name] = shard_folder(request.out, task.name, key)
-        known = {
-            name
-            for name, folder in state.folders.items()
-            if not request.fresh and load_whole_shard(folder) is not None
-        }
+            else:
+                state.folders[task.name] = folder
+        known = {n for n, f in state.folders.items() if not request.fresh and is_finished(f)}
         todo = [t for t in request.tasks if t.name in state.folders and t.name not in known]
         _carry_out(request, todo, state)
         study = _study(request, state)
@@ -132,13 +127,17 @@ def _carry_out(request: StudyRequest, todo: list[Task], state: _Progress) -> Non
     if not todo:
         return
     settings = request.settings
+    masks = sum(task.open_input(settings.reading).count for task in todo) * len(
+        settings.strategies
+    )
+    bar = tqdm(total=masks or None, unit="mask", disable=None, leave=False, smoothing=0.1)
     try:
-        with _bar(todo, settings) as moved:
+        with bar:
             run_tasks(
                 todo,
                 settings,
                 on_done=state.done,
-                on_progress=moved,
+                on_progress=bar.update,
                 jobs=request.jobs,
                 ray=request.ray,
             )
@@ -148,19 +147,6 @@ def _carry_out(request: StudyRequest, todo: list[Task], state: _Progress) -> Non
         if not any((folder / TIMINGS).exists() for folder in state.folders.values()):
             raise
         state.stopped = str(error)
-
-
-@contextmanager
-def _bar(todo: list[Task], settings: StudySettings) -> Iterator[OnProgress]:
-    """Yield a callback that shows masks a second and the time left on a terminal."""
-    frames = sum(task.open_input(settings).count for task in todo)
-    total = frames * len(settings.strategies) or None
-    with tqdm(total=total, unit="mask", disable=None, leave=False, smoothing=0.1) as bar:
-
-        def moved(masks: int) -> None:
-            bar.update(masks)
-
-        yield moved
 
 
 def _study(request: StudyRequest, state: _Progress) -> Study:

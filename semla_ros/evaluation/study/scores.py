@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from semla_ros.evaluation.metrics import (
+from semla_ros.data.metrics import (
     Int64Array,
     arithmetic_mean,
     class_iou,
     harmonic_mean,
     mean_iou,
 )
-from semla_ros.evaluation.study.sequence import sequence_metrics
+from semla_ros.evaluation.study.sequence import SequenceMetrics, sequence_metrics
 from semla_ros.evaluation.study.study import SequenceResult, Study
 
 
@@ -59,7 +58,7 @@ def means_over(values: Mapping[str, float], excluded: tuple[str, ...]) -> dict[s
 
 
 def summary(study: Study) -> dict[str, Any]:
-    """Return the headline numbers as plain data; mIoU in [0, 1], None-able NaN where unscored."""
+    """Return the headline numbers; mIoU in [0, 1], NaN where unscored."""
     return {
         "frames": study.frames,
         "scored": int(sum(r.scored.sum() for r in study.recordings)),
@@ -89,10 +88,10 @@ def _strategy(study: Study, name: str) -> dict[str, Any]:
     }
 
 
-def _sequence(study: Study, recording: SequenceResult) -> dict[str, Any]:
+def _sequence(study: Study, recording: SequenceResult) -> dict[str, SequenceMetrics]:
     """Return strategy -> its metrics over the drive."""
     info = study.info
     return {
-        name: asdict(sequence_metrics(recording, name, info.adapters, leave_out=info.leave_out))
+        name: sequence_metrics(recording, name, info.adapters, leave_out=info.leave_out)
         for name in recording.results
     }

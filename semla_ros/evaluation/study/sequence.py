@@ -16,7 +16,7 @@ import numpy as np
 
 from semla_ros.core.errors import EvaluationError
 from semla_ros.core.types import BASE
-from semla_ros.evaluation.metrics import mean_iou
+from semla_ros.data.metrics import mean_iou
 from semla_ros.evaluation.study.stages import Stage, stages_of
 from semla_ros.evaluation.study.study import SequenceResult, StrategyResult
 

@@ -11,13 +11,14 @@ from semla_ros.bundle import ModelBundle, file_sha256
 from semla_ros.core.answers import Prediction
 from semla_ros.core.config import PARAMETERS, Config, updated
 from semla_ros.core.errors import ConfigError, EngineError
-from semla_ros.core.types import AdapterMix, Float32Array, Frame, LabelArray, UInt8Array
+from semla_ros.core.types import AdapterMix, Float32Array, UInt8Array
 from semla_ros.data.labels.label_map import LabelMap
 from semla_ros.data.labels.source import DEFAULT_TOLERANCE_NS
-from semla_ros.evaluation.metrics import Int64Array
+from semla_ros.data.metrics import Int64Array
+from semla_ros.data.tasks import ReadSettings
 from semla_ros.evaluation.run import versions
 from semla_ros.evaluation.study.gate import GateReplay, with_trigger
-from semla_ros.evaluation.study.scoring import score_frame
+from semla_ros.evaluation.study.observation import Observation, score_frame
 from semla_ros.evaluation.study.strategies import (
     DEFAULT_STRATEGIES,
     Strategy,
@@ -71,6 +72,19 @@ class StudySettings:
         if self.bundle is not None:
             forced["bundle"] = str(self.bundle)
         return updated(Config(), {**self.changes, **forced})
+
+    @property
+    def reading(self) -> ReadSettings:
+        """How recordings are read."""
+        config = self.config()
+        return ReadSettings(
+            label_map=self.label_map,
+            topic=self.topic,
+            fps=self.fps,
+            tolerance_ns=self.tolerance_ns,
+            max_pixels=config.max_pixels,
+            significant_bits=config.significant_bits,
+        )
 
 
 class SharedEncoder:
@@ -189,15 +203,15 @@ class Session:
         """Return the mask of `rgb` with what serves."""
         return self.parts.engine.infer(rgb)
 
-    def counts(self, frame: Frame, mix: AdapterMix, truth: LabelArray) -> Int64Array:
-        """Return (3, T) counts of the mask that `mix` makes of `frame`, see `frame_counts`."""
-        self.serve(mix, frame.stamp_ns)
-        made = self.segment(frame.rgb)
+    def counts(self, seen: Observation, mix: AdapterMix) -> Int64Array:
+        """Return (3, T) counts of the mask that `mix` makes of a frame, see `frame_counts`."""
+        self.serve(mix, seen.stamp_ns)
+        made = self.segment(seen.frame.rgb)
         return score_frame(
             made.labels,
             made.confidence,
-            size=frame.rgb.shape[:2],
-            truth=truth,
+            size=seen.frame.rgb.shape[:2],
+            truth=seen.truth,
             classes=len(self.classes),
         ).counts
 

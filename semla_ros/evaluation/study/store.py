@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,10 @@ import numpy as np
 from semla_ros.core.answers import SUPPORT_LEVELS
 from semla_ros.core.errors import EvaluationError
 from semla_ros.core.files.npz_file import read_arrays
-from semla_ros.core.files.structured_text import from_json
 from semla_ros.core.mask_signals import SIGNALS
 from semla_ros.core.shown import utf8
-from semla_ros.evaluation.files import json_text, write_file
-from semla_ros.evaluation.metrics import mean_iou
+from semla_ros.data.metrics import mean_iou
+from semla_ros.evaluation.files import json_text, read_json, typed, write_file
 from semla_ros.evaluation.result import SkippedRecord
 from semla_ros.evaluation.study.scores import summary
 from semla_ros.evaluation.study.study import SequenceResult, StrategyResult, Study, StudyInfo
@@ -32,7 +30,7 @@ RESULTS, FRAMES = "results.json", "frames.npz"
 MAX_JSON_BYTES = 500_000_000
 MAX_ARRAY_BYTES = 8_000_000_000
 _LEVELS = ("", *SUPPORT_LEVELS)
-_FRAME_ARRAYS = {
+_SEQUENCE_ARRAYS = {
     "stamps_ns": np.int64,
     "scored": np.bool_,
     "embeddings": np.float32,
@@ -41,7 +39,7 @@ _FRAME_ARRAYS = {
     "support": np.float64,
     "smoothed": np.float64,
 }
-_TRACK_ARRAYS = {
+_STRATEGY_ARRAYS = {
     "counts": np.int64,
     "weights": np.float32,
     "signals": np.float64,
@@ -70,9 +68,9 @@ def study_files(study: Study) -> dict[str, bytes]:
     recordings = [_recording_to(r, f"r{i:05d}", arrays) for i, r in enumerate(study.recordings)]
     data = {
         "format": FORMAT,
-        "info": asdict(study.info),
+        "info": study.info,
         "summary": summary(study),
-        "notes": list(study.notes),
+        "notes": study.notes,
         "recordings": recordings,
     }
     stream = io.BytesIO()
@@ -91,15 +89,14 @@ def load_study(path: Path) -> Study:
         EvaluationError: Missing, of another format, or damaged.
     """
     folder = path.parent if path.name == RESULTS else path
-    data = _read_json(folder / RESULTS)
+    data = _read_facts(folder / RESULTS)
     arrays = _read_arrays(folder / FRAMES)
     try:
-        info = StudyInfo(**{k: _frozen(v) for k, v in data["info"].items()})
+        info = typed(StudyInfo, data["info"], "info")
         recordings = tuple(
-            _recording_from(r, f"r{i:05d}", arrays) for i, r in enumerate(data["recordings"])
+            _recording_from(r, f"r{i:05d}", arrays, info) for i, r in enumerate(data["recordings"])
         )
-        study = Study(info, recordings, tuple(data["notes"]))
-        _check(study)
+        study = Study(info, recordings, typed(tuple[str, ...], data["notes"], "notes"))
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise EvaluationError(
             f"{str(folder)!r} holds a damaged study ({error!r}): evaluate again"
@@ -147,85 +144,79 @@ def _number(value: float) -> str:
 
 def _recording_to(recording: SequenceResult, key: str, arrays: _Arrays) -> dict[str, Any]:
     """Put the arrays of `recording` into `arrays` and return the rest as plain data."""
-    for name, kind in _FRAME_ARRAYS.items():
+    for name, kind in _SEQUENCE_ARRAYS.items():
         arrays[f"{key}/{name}"] = np.asarray(getattr(recording, name), dtype=kind)
     domains = tuple(dict.fromkeys(recording.domains))
     place = {name: i for i, name in enumerate(domains)}
     arrays[f"{key}/domains"] = np.array([place[d] for d in recording.domains], np.uint16)
     arrays[f"{key}/levels"] = np.array([_LEVELS.index(v) for v in recording.levels], np.uint8)
     for i, result in enumerate(recording.results.values()):
-        for name, kind in _TRACK_ARRAYS.items():
+        for name, kind in _STRATEGY_ARRAYS.items():
             arrays[f"{key}/s{i:03d}/{name}"] = np.asarray(getattr(result, name), dtype=kind)
     return {
         "source": recording.source,
         "name": recording.name,
         "topic": recording.topic,
         "frames": recording.frames,
-        "domains": list(domains),
+        "domains": domains,
         "strategies": list(recording.results),
-        "skipped": [asdict(s) for s in recording.skipped],
-        "notes": list(recording.notes),
+        "skipped": recording.skipped,
+        "notes": recording.notes,
         "ended_early": recording.ended_early,
-        "probe_crc32": list(recording.probe_crc32),
+        "probe_crc32": recording.probe_crc32,
     }
 
 
-def _recording_from(data: Mapping[str, Any], key: str, arrays: _Arrays) -> SequenceResult:
-    domains = [str(d) for d in data["domains"]]
+def _recording_from(
+    data: Mapping[str, Any], key: str, arrays: _Arrays, info: StudyInfo
+) -> SequenceResult:
+    frames, adapters = len(arrays[f"{key}/stamps_ns"]), len(info.adapters)
+    widths = {"embeddings": arrays[f"{key}/embeddings"].shape[1:2]}
+    widths["distances"] = (adapters if arrays[f"{key}/distances"].shape[1:2] != (0,) else 0,)
+    taken = {
+        name: _fitting(arrays, f"{key}/{name}", kind, (frames, *widths.get(name, ())))
+        for name, kind in _SEQUENCE_ARRAYS.items()
+    }
+    shapes = {"counts": (3, len(info.classes)), "weights": (adapters + 1,)}
+    shapes["signals"] = (len(SIGNALS),)
     results = {}
-    for i, strategy in enumerate(data["strategies"]):
-        loaded = {name: arrays[f"{key}/s{i:03d}/{name}"] for name in _TRACK_ARRAYS}
-        results[str(strategy)] = StrategyResult(strategy=str(strategy), **loaded)
+    for i, strategy in enumerate(map(str, data["strategies"])):
+        loaded = {
+            name: _fitting(arrays, f"{key}/s{i:03d}/{name}", kind, (frames, *shapes.get(name, ())))
+            for name, kind in _STRATEGY_ARRAYS.items()
+        }
+        if loaded["counts"].min(initial=0) < 0 or not np.isfinite(loaded["weights"]).all():
+            raise ValueError(f"{key}: counts below 0, or weights that are not finite")
+        results[strategy] = StrategyResult(strategy=strategy, **loaded)
+    domains = [str(d) for d in data["domains"]]
+    places = _fitting(arrays, f"{key}/domains", np.uint16, (frames,))
+    levels = _fitting(arrays, f"{key}/levels", np.uint8, (frames,))
     return SequenceResult(
         source=str(data["source"]),
         name=str(data["name"]),
         topic=str(data["topic"]),
-        domains=tuple(domains[i] for i in arrays[f"{key}/domains"].tolist()),
-        levels=tuple(_LEVELS[i] for i in arrays[f"{key}/levels"].tolist()),
+        domains=tuple(domains[i] for i in places.tolist()),
+        levels=tuple(_LEVELS[i] for i in levels.tolist()),
         results=results,
-        skipped=tuple(SkippedRecord(**s) for s in data["skipped"]),
-        notes=tuple(data["notes"]),
+        skipped=typed(tuple[SkippedRecord, ...], data["skipped"], "skipped"),
+        notes=typed(tuple[str, ...], data["notes"], "notes"),
         ended_early=str(data["ended_early"]),
-        probe_crc32=tuple(int(v) for v in data["probe_crc32"]),
-        **{name: arrays[f"{key}/{name}"] for name in _FRAME_ARRAYS},
+        probe_crc32=typed(tuple[int, ...], data["probe_crc32"], "probe_crc32"),
+        **taken,
     )
 
 
-def _frozen(value: Any) -> Any:  # noqa: ANN401  any JSON value
-    """Return lists as tuples."""
-    return tuple(_frozen(v) for v in value) if isinstance(value, list) else value
+def _fitting(arrays: _Arrays, name: str, kind: type, shape: tuple[int, ...]) -> Any:  # noqa: ANN401
+    """Return an array if it has this type and shape."""
+    found = arrays[name]
+    if found.dtype != kind or found.shape != shape:
+        expected = f"{shape} of {np.dtype(kind)}"
+        raise ValueError(f"{name}: expected {expected}, got {found.shape} of {found.dtype}")
+    return found
 
 
-def _check(study: Study) -> None:
-    classes, adapters = len(study.info.classes), len(study.info.adapters)
-    for recording in study.recordings:
-        frames = recording.frames
-        lengths = {len(getattr(recording, name)) for name in _FRAME_ARRAYS}
-        lengths |= {len(recording.domains), len(recording.levels)}
-        shapes = {t.counts.shape for t in recording.results.values()}
-        shares = {t.weights.shape for t in recording.results.values()}
-        signals = {t.signals.shape for t in recording.results.values()}
-        if lengths != {frames} or recording.distances.shape[1] not in (0, adapters):
-            raise ValueError(f"arrays of {recording.name!r} of different lengths")
-        odd = shapes - {(frames, 3, classes)} or shares - {(frames, adapters + 1)}
-        if odd or signals - {(frames, len(SIGNALS))}:
-            raise ValueError(f"results of {recording.name!r} of other shapes")
-        if any(
-            t.counts.dtype.kind not in "iu" or t.counts.min(initial=0) < 0
-            for t in recording.results.values()
-        ):
-            raise ValueError(f"counts of {recording.name!r} that are no whole numbers from 0")
-        if not all(np.isfinite(t.weights).all() for t in recording.results.values()):
-            raise ValueError(f"weights of {recording.name!r} that are not finite")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise EvaluationError(f"{str(path)!r} is over {MAX_JSON_BYTES} bytes: no study")
-        data = from_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise EvaluationError(f"cannot read a study from {str(path)!r}: {error}") from error
+def _read_facts(path: Path) -> dict[str, Any]:
+    data = read_json(path, what="a study", max_bytes=MAX_JSON_BYTES)
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise EvaluationError(
             f"expected a study of format {FORMAT!r} in {str(path)!r}: "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -32,52 +32,28 @@ Strategy = Callable[[Observation], AdapterMix | None]
 """Says for each frame, in order, which mix is to serve; None where the strategy has no meaning."""
 
 
-def fixed(mix: AdapterMix) -> Strategy:
-    """Return one mix for every frame."""
-    return lambda _: mix
-
-
-def uniform(names: Sequence[str]) -> Strategy:
+def uniform(names: Sequence[str], seen: Observation) -> AdapterMix:
     """Return all adapters that are not left out alike, the base where none is left.
 
     Source: SemLA (CVPR 2025), the baseline `uniform`.
     """
-
-    def choose(seen: Observation) -> AdapterMix:
-        kept = [n for n in names if n not in seen.excluded]
-        return AdapterMix.from_weights(dict.fromkeys(kept, 1.0)) if kept else _base()
-
-    return choose
+    kept = [n for n in names if n not in seen.excluded]
+    return AdapterMix.from_weights(dict.fromkeys(kept, 1.0)) if kept else _base()
 
 
-def per_frame(names: Sequence[str], settings: RetrievalSettings) -> Strategy:
-    """Return SemLA as published: every frame by its own embedding."""
-    return lambda seen: semla_mix(names, seen, settings)
-
-
-def oracle(names: Sequence[str]) -> Strategy:
+def oracle(names: Sequence[str], seen: Observation) -> AdapterMix | None:
     """Return the adapter named like the frame's domain, alone."""
-
-    def choose(seen: Observation) -> AdapterMix | None:
-        own = named_like(seen.domain, names)
-        return None if own is None else AdapterMix((own,), (1.0,))
-
-    return choose
-
-
-STATELESS: Mapping[str, Callable[[Sequence[str], RetrievalSettings], Strategy]] = {
-    ZERO_SHOT: lambda _names, _settings: fixed(_base()),
-    UNIFORM: lambda names, _settings: uniform(names),
-    SEMLA: per_frame,
-    ORACLE: lambda names, _settings: oracle(names),
-}
-"""Strategies that decide on each frame by itself."""
+    own = named_like(seen.domain, names)
+    return None if own is None else AdapterMix((own,), (1.0,))
 
 
 def semla_mix(
     names: Sequence[str], seen: Observation, settings: RetrievalSettings
 ) -> AdapterMix | None:
-    """Return the mix retrieval asks for on this frame alone; None without a navigator."""
+    """Return SemLA as published: what retrieval asks for on this frame alone.
+
+    None without a navigator.
+    """
     if seen.embedding is None:
         return None
     allowed = replace(settings, exclude=settings.exclude | seen.excluded)
@@ -117,11 +93,18 @@ def strategy_of(strategy: str, names: Sequence[str], settings: RetrievalSettings
     Raises:
         ConfigError: It keeps one (the gated ones), or there is none of that name.
     """
+    stateless: dict[str, Strategy] = {
+        ZERO_SHOT: lambda _: _base(),
+        UNIFORM: lambda seen: uniform(names, seen),
+        SEMLA: lambda seen: semla_mix(names, seen, settings),
+        ORACLE: lambda seen: oracle(names, seen),
+    }
     if strategy.startswith(FIXED):
-        return fixed(mix_of(strategy.removeprefix(FIXED), names))
-    if strategy not in STATELESS:
-        raise ConfigError(f"expected a strategy of {tuple(STATELESS)!r}, got {strategy!r}")
-    return STATELESS[strategy](names, settings)
+        mix = mix_of(strategy.removeprefix(FIXED), names)
+        return lambda _: mix
+    if strategy not in stateless:
+        raise ConfigError(f"expected a strategy of {tuple(stateless)!r}, got {strategy!r}")
+    return stateless[strategy]
 
 
 def trigger_of(strategy: str) -> float:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from semla_ros.core.errors import EvaluationError
 from semla_ros.core.types import Float32Array, Float64Array
-from semla_ros.evaluation.metrics import Int64Array
+from semla_ros.data.metrics import Int64Array
 from semla_ros.evaluation.result import SkippedRecord
 
 UInt32Array = npt.NDArray[np.uint32]

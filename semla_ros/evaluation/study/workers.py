@@ -1,7 +1,7 @@
 """Tasks carried out by this process, by several of this machine, or by a Ray cluster.
 
-Every worker opens the bundle once and returns the files of its shards, so the bytes are those of a
-run in one process. What fails, or takes its worker down, is tried once more, one at a time.
+Every worker opens the bundle once and returns what its tasks give, so the bytes are those of a run
+in one process. What fails, or takes its worker down, is tried once more, one at a time.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from semla_ros.core.errors import EngineUnavailableError, EvaluationError, SemlaError
+from semla_ros.core.cluster import ray_cluster
+from semla_ros.core.errors import EvaluationError, SemlaError
+from semla_ros.data.tasks import Task
+from semla_ros.evaluation.study.evaluate import Progress
 from semla_ros.evaluation.study.session import Session, StudySettings
-from semla_ros.evaluation.study.tasks import Task, TaskResult, carry_out
+from semla_ros.evaluation.study.tasks import TaskResult, carry_out
 
 _LOG = logging.getLogger(__name__)
 _TICK_S = 0.2
 _GRACE_S = 60.0
-LOCAL = "local"
-"""`--ray local`: a cluster of this machine's processes, made for the run."""
 OnDone = Callable[[Task, TaskResult], None]
-OnProgress = Callable[[int], None]
 _Done = Generator[tuple[Task, TaskResult], None, None]
 
 
@@ -44,7 +44,7 @@ def run_tasks(
     settings: StudySettings,
     *,
     on_done: OnDone,
-    on_progress: OnProgress = lambda _: None,
+    on_progress: Progress = lambda _: None,
     jobs: int = 1,
     ray: str = "",
 ) -> None:
@@ -53,7 +53,7 @@ def run_tasks(
     Args:
         tasks: What to do.
         settings: How.
-        on_done: Called in this process for every shard.
+        on_done: Called in this process for every result.
         on_progress: Called in this process with the number of masks made; not by a cluster.
         jobs: How many workers; 1 stays in this process. Of a cluster at most: 0 takes its cores.
         ray: `auto` or the address of a running Ray cluster, to which inputs must be readable;
@@ -76,16 +76,16 @@ def run_tasks(
     failed: dict[Task, TaskResult] = {}
     stopped = False
     with closing(worked(tasks, jobs)) as first:
-        for task, shard in first:
-            stopped = stopped or shard.interrupted
-            if shard.error and not shard.interrupted:
-                _LOG.warning("%s failed and is tried again: %s", task.name, shard.error)
-                failed[task] = shard
+        for task, result in first:
+            stopped = stopped or result.interrupted
+            if result.error and not result.interrupted:
+                _LOG.warning("%s failed and is tried again: %s", task.name, result.error)
+                failed[task] = result
             else:
-                on_done(task, shard)
+                on_done(task, result)
     if failed:
-        for task, shard in failed.items() if stopped else worked([*failed], 1):
-            on_done(task, shard)
+        for task, result in failed.items() if stopped else worked([*failed], 1):
+            on_done(task, result)
 
 
 def threads_each(settings: StudySettings, workers: int) -> StudySettings:
@@ -96,17 +96,17 @@ def threads_each(settings: StudySettings, workers: int) -> StudySettings:
     return replace(settings, changes={**settings.changes, "threads": threads})
 
 
-def _here(tasks: Sequence[Task], settings: StudySettings, on_progress: OnProgress) -> _Done:
+def _here(tasks: Sequence[Task], settings: StudySettings, on_progress: Progress) -> _Done:
     with closing(Session(settings)) as session:
         for task in tasks:
-            shard = carry_out(session, task, progress=on_progress)
-            yield task, shard
-            if shard.interrupted:
+            result = carry_out(session, task, progress=on_progress)
+            yield task, result
+            if result.interrupted:
                 return
 
 
 def _by_processes(
-    tasks: Sequence[Task], settings: StudySettings, *, jobs: int, on_progress: OnProgress
+    tasks: Sequence[Task], settings: StudySettings, *, jobs: int, on_progress: Progress
 ) -> _Done:
     workers = min(jobs, len(tasks))
     context = multiprocessing.get_context("spawn")
@@ -137,21 +137,7 @@ def _by_processes(
 def _by_cluster(
     tasks: Sequence[Task], settings: StudySettings, *, address: str, jobs: int
 ) -> _Done:
-    ray = _ray()
-    local = address == LOCAL
-    try:
-        ray.init(
-            address=None if local else address,
-            num_cpus=max(jobs, 1) if local else None,
-            include_dashboard=False if local else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise EngineUnavailableError(
-            f"no Ray cluster at {address!r}: {error}; start one (`ray start --head`) or use --jobs"
-        ) from error
-    try:
+    with ray_cluster(address, jobs=jobs) as ray:
         threads = settings.config().threads or 1
         how = pickle.dumps(replace(settings, changes={**settings.changes, "threads": threads}))
         workers = jobs or int(ray.cluster_resources().get("CPU", 1)) // threads
@@ -159,8 +145,6 @@ def _by_cluster(
         yield from _finished(
             tasks, lambda task: remote.remote(how, task).future(), at_once=max(1, workers)
         )
-    finally:
-        ray.shutdown()
 
 
 def _finished(
@@ -170,7 +154,7 @@ def _finished(
     at_once: int,
     tick: Callable[[], None] = lambda: None,
 ) -> _Done:
-    """Yield each task with its shard as it is done; hands out no more after Ctrl-C in a worker.
+    """Yield each task with its result as it is done; hands out no more after Ctrl-C in a worker.
 
     Raises:
         SemlaError: A worker could not open the bundle: no other could.
@@ -186,18 +170,18 @@ def _finished(
             done, _ = wait(running, timeout=_TICK_S, return_when=FIRST_COMPLETED)
             tick()
             for future in done:
-                shard = _shard_of(future, running[future])
-                if shard.interrupted:
+                result = _result_of(future)
+                if result.interrupted:
                     waiting.clear()
-                yield running.pop(future), shard
+                yield running.pop(future), result
     except KeyboardInterrupt:
         for future in wait(running, timeout=_GRACE_S).done:
-            yield running[future], _shard_of(future, running[future])
+            yield running[future], _result_of(future)
         raise
 
 
-def _shard_of(future: Future[TaskResult], task: Task) -> TaskResult:
-    """Return the shard; the error of one whose worker died."""
+def _result_of(future: Future[TaskResult]) -> TaskResult:
+    """Return what came of it; the error of a task whose worker died."""
     error = future.exception()
     if error is None:
         return future.result()
@@ -206,7 +190,7 @@ def _shard_of(future: Future[TaskResult], task: Task) -> TaskResult:
         raise EvaluationError(str(cause)) from error
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     why = lines[-1] if lines else type(error).__name__
-    return TaskResult(task.name, {}, f"its worker failed: {why}")
+    return TaskResult(error=f"its worker failed: {why}")
 
 
 class _Child:
@@ -245,13 +229,3 @@ def _session(settings: bytes) -> Session:
     """Return the session of this worker, opened for its first task."""
     opened: StudySettings = pickle.loads(settings)
     return Session(opened)
-
-
-def _ray() -> Any:  # noqa: ANN401  an optional module
-    try:
-        import ray
-    except ImportError as error:
-        raise EngineUnavailableError(
-            "--ray needs Ray: pip install 'semla-ros[cluster]', or use --jobs"
-        ) from error
-    return ray

@@ -42,7 +42,7 @@ def add_adapter(library: AdapterLibrary, folder: Path, name: str) -> AdapterLibr
     """
     waiting = waits_for_adapter(library.root / check_name(name), name)
     target = library.root / name if waiting else _free(library, name)
-    with _disk(f"add adapter {name!r}"), staging(library.root) as scratch:
+    with disk(f"add adapter {name!r}"), staging(library.root) as scratch:
         copy = scratch / name
         copy.mkdir()
         _copy_adapter(folder, copy, name=name)
@@ -52,7 +52,7 @@ def add_adapter(library: AdapterLibrary, folder: Path, name: str) -> AdapterLibr
         copy_signature(folder, copy)
         library.contract.read(copy, name)
         library.contract.statistics(copy, name)
-        _take_place(copy, target, aside=scratch / ".before" if waiting else None)
+        take_place(copy, target, aside=scratch / ".before" if waiting else None)
     _LOG.info("added adapter %s", name)
     return library.reload()
 
@@ -64,7 +64,7 @@ def remove_adapter(library: AdapterLibrary, name: str) -> AdapterLibrary:
         AdapterError: No such adapter.
     """
     folder = _existing(library, name)
-    with _disk(f"remove adapter {name!r}"), staging(library.root) as scratch:
+    with disk(f"remove adapter {name!r}"), staging(library.root) as scratch:
         # Out of sight in one step; a symbolic link loses the link, never what it points to.
         folder.rename(scratch / name)
         if (scratch / name).is_symlink():
@@ -81,7 +81,7 @@ def rename_adapter(library: AdapterLibrary, old: str, new: str) -> AdapterLibrar
     """
     folder, target = _existing(library, old), _free(library, new)
     before, after = statistics_path(folder, old), statistics_path(folder, new)
-    with _disk(f"rename adapter {old!r}"):
+    with disk(f"rename adapter {old!r}"):
         if before.is_file():
             # Both names exist, sealed, for a moment: no crash leaves half an adapter. The
             # seal goes along unhashed: a new name vouches for nothing.
@@ -95,7 +95,7 @@ def rename_adapter(library: AdapterLibrary, old: str, new: str) -> AdapterLibrar
 
 
 @contextmanager
-def _disk(action: str) -> Iterator[None]:
+def disk(action: str) -> Iterator[None]:
     """Tell what the disk refuses as a LibraryError of `action`."""
     try:
         yield
@@ -119,7 +119,7 @@ def _copy_adapter(source: Path, target: Path, *, name: str) -> None:
     copy_documents(source, target)
 
 
-def _take_place(copy: Path, target: Path, *, aside: Path | None) -> None:
+def take_place(copy: Path, target: Path, *, aside: Path | None) -> None:
     """Put `copy` at `target`; what is there goes to `aside`, and comes back on failure."""
     if aside is not None:
         target.rename(aside)

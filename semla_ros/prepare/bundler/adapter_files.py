@@ -63,7 +63,7 @@ def _convert(pickle: Path, target: Path) -> None:
         from semla_ros.prepare.bundler.checkpoint_reader import read_checkpoint
     except ImportError as error:
         raise AdapterError(
-            f"converting {PICKLE_FILE} needs torch ({error}): pip install 'semla-ros[train]'"
+            f"converting {PICKLE_FILE} needs torch ({error}): pip install '.[train]'"
         ) from error
     try:
         tensors = read_checkpoint(pickle)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import codecs
 import collections
 import pickle
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,17 +20,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from semla_ros.core.errors import TrainingError
+from semla_ros.core.files.lfs_pointer import lfs_remedy
 from semla_ros.prepare.bundler.checkpoint_sizes import check_archive, check_old_format
 from semla_ros.prepare.bundler.pickle_calls import RefusedError
 
 MAX_CHECKPOINT_BYTES = 64_000_000_000
 MAX_TENSORS = 100_000
 _ZIP = b"PK\x03\x04"
-_NOT_WEIGHTS: Mapping[bytes, str] = {
-    b"version https://git-lfs": "a Git LFS pointer, not the weights: run `git lfs pull`",
-    b"<!DOCTYPE": "a web page, not the weights: download the file itself",
-    b"<html": "a web page, not the weights: download the file itself",
-}
+_WEB_PAGE = (b"<!doctype", b"<html")
 _WRAPPERS = ("model", "state_dict")
 _PARALLEL = "module."
 
@@ -48,9 +44,12 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             code that it brings.
     """
     head = _head(path)
-    for start, meaning in _NOT_WEIGHTS.items():
-        if head.lower().startswith(start.lower()):
-            raise TrainingError(f"checkpoint {path.name!r} is {meaning}")
+    if remedy := lfs_remedy(head):
+        raise TrainingError(f"checkpoint {path.name!r}: {remedy}")
+    if head.lower().startswith(_WEB_PAGE):
+        raise TrainingError(
+            f"checkpoint {path.name!r} is a web page, not the weights: download the file itself"
+        )
     is_torch = head.startswith(_ZIP) or head[:1] == b"\x80"
     stored = _read_torch(path, zipped=head.startswith(_ZIP)) if is_torch else _read_plain(path)
     state = {
@@ -90,11 +89,6 @@ def _read_torch(path: Path, *, zipped: bool) -> object:
 
     Schedulers save numpy scalars and counters beside the weights; those are data as well.
     """
-    if zipped and _is_torchscript(path):
-        raise TrainingError(
-            f"checkpoint {path.name!r} is a TorchScript archive, which holds code: give the same "
-            "weights as a state dict or .safetensors file"
-        )
     _check_sizes(path, zipped=zipped)
     try:
         with torch.serialization.safe_globals(_numbers()):
@@ -131,14 +125,6 @@ def _damaged(path: Path, error: Exception) -> TrainingError:
         f"checkpoint {path.name!r} is damaged or half downloaded ({_reason(error)}): "
         "download it again"
     )
-
-
-def _is_torchscript(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return False
 
 
 def _numbers() -> list[Any]:

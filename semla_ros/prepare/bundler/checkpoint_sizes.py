@@ -6,12 +6,14 @@ import zipfile
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
-from semla_ros.prepare.bundler.pickle_calls import Storage
+from semla_ros.prepare.bundler.pickle_calls import RefusedError, Storage
 from semla_ros.prepare.bundler.pickle_scan import scan
 
 _MAX_PICKLE_BYTES = 200_000_000
 _MAX_MEMBERS = 200_000
 _PICKLE = "/data.pkl"
+_CODE = "/constants.pkl"
+"""Only what `torch.jit.save` writes has it."""
 _PICKLES = 5
 """Of files older than PyTorch 1.6: three heads, the tensors, the keys of the storages."""
 
@@ -26,6 +28,8 @@ def check_archive(path: Path) -> None:
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            if any(name.endswith(_CODE) for name in archive.namelist()):
+                raise RefusedError("a TorchScript archive, which holds code")
             sizes = _sizes(archive, path.stat().st_size)
             pickles = [name for name in sizes if name.endswith(_PICKLE)]
             if len(pickles) != 1 or sizes[pickles[0]] > _MAX_PICKLE_BYTES:

@@ -120,7 +120,7 @@ def _import_timm(name: str) -> Any:  # noqa: ANN401  timm is untyped
         import timm
     except ImportError as error:
         raise TrainingError(
-            f"navigator {name!r}: expected timm, found none: pip install 'semla-ros[train]'"
+            f"navigator {name!r}: expected timm, found none: pip install '.[train]'"
         ) from error
     return timm
 

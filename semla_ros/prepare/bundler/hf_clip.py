@@ -11,27 +11,24 @@ from torch import Tensor
 from semla_ros.core.errors import TrainingError
 
 _PREFIX, _TEXT_PREFIX = "vision_model.", "text_model."
-_LAYER = re.compile(r"encoder\.layers\.(\d+)\.(.+)")
-_OUTSIDE: Mapping[str, str] = {
-    "embeddings.class_embedding": "class_embedding",
-    "embeddings.patch_embedding.weight": "conv1.weight",
-    "embeddings.position_embedding.weight": "positional_embedding",
-    "pre_layrnorm": "ln_pre",
-    "post_layernorm": "ln_post",
+_NAMES: Mapping[str, str] = {
+    r"^embeddings\.class_embedding$": "class_embedding",
+    r"^embeddings\.patch_embedding\.": "conv1.",
+    r"^embeddings\.token_embedding\.": "token_embedding.",
+    r"^embeddings\.position_embedding\.weight$": "positional_embedding",
+    r"^pre_layrnorm\.": "ln_pre.",
+    r"^post_layernorm\.": "ln_post.",
+    r"^final_layer_norm\.": "ln_final.",
+    r"^encoder\.layers\.": "transformer.resblocks.",
+    r"\.self_attn\.q_proj\.": ".attn.in_proj_",
+    r"\.self_attn\.out_proj\.": ".attn.out_proj.",
+    r"\.layer_norm([12])\.": r".ln_\1.",
+    r"\.mlp\.fc1\.": ".mlp.c_fc.",
+    r"\.mlp\.fc2\.": ".mlp.c_proj.",
 }
-_TEXT_OUTSIDE: Mapping[str, str] = {
-    "embeddings.token_embedding.weight": "token_embedding.weight",
-    "embeddings.position_embedding.weight": "positional_embedding",
-    "final_layer_norm": "ln_final",
-}
-_INSIDE: Mapping[str, str] = {
-    "self_attn.out_proj": "attn.out_proj",
-    "layer_norm1": "ln_1",
-    "layer_norm2": "ln_2",
-    "mlp.fc1": "mlp.c_fc",
-    "mlp.fc2": "mlp.c_proj",
-}
-_IGNORED = "embeddings.position_ids"
+"""transformers' name -> open_clip's; q, k and v are one tensor there."""
+
+_LEFT_OUT = re.compile(r"embeddings\.position_ids|.*\.self_attn\.[kv]_proj\..*")
 
 
 def is_hf_clip(state: Mapping[str, Tensor]) -> bool:
@@ -50,7 +47,7 @@ def vision_tower_from_hf(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             "expected 'visual_projection.weight' beside 'vision_model.*', found none: give the "
             "whole CLIP, not its vision model alone"
         )
-    tower = {f"visual.{key}": t for key, t in _tower(state, _PREFIX, _OUTSIDE).items()}
+    tower = {f"visual.{key}": t for key, t in _tower(state, _PREFIX).items()}
     return {"visual.proj": state["visual_projection.weight"].T.contiguous(), **tower}
 
 
@@ -60,30 +57,22 @@ def text_tower_from_hf(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         TrainingError: A part of an attention is missing.
     """
-    tower = _tower(state, _TEXT_PREFIX, _TEXT_OUTSIDE)
+    tower = _tower(state, _TEXT_PREFIX)
     if "text_projection.weight" in state:
         tower["text_projection"] = state["text_projection.weight"].T.contiguous()
     return tower
 
 
-def _tower(
-    state: Mapping[str, Tensor], prefix: str, outside: Mapping[str, str]
-) -> dict[str, Tensor]:
+def _tower(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for key, tensor in state.items():
-        inner = key.removeprefix(prefix)
-        if not key.startswith(prefix) or inner == _IGNORED or ".self_attn.k_proj." in inner:
+        name = key.removeprefix(prefix)
+        if not key.startswith(prefix) or _LEFT_OUT.fullmatch(name):
             continue
-        layer = _LAYER.fullmatch(inner)
-        if layer is None:
-            found[_renamed(inner, outside)] = tensor
-            continue
-        block, rest = f"transformer.resblocks.{layer[1]}", layer[2]
-        if rest.startswith("self_attn.q_proj."):
-            kind = rest.rpartition(".")[2]
-            found[f"{block}.attn.in_proj_{kind}"] = _fused(state, key)
-        elif not rest.startswith("self_attn.v_proj."):
-            found[f"{block}.{_renamed(rest, _INSIDE)}"] = tensor
+        value = _fused(state, key) if ".self_attn.q_proj." in name else tensor
+        for theirs, ours in _NAMES.items():
+            name = re.sub(theirs, ours, name)
+        found[name] = value
     return found
 
 
@@ -93,10 +82,3 @@ def _fused(state: Mapping[str, Tensor], query: str) -> Tensor:
     if missing:
         raise TrainingError(f"expected {missing!r} beside {query!r}: the file is damaged")
     return torch.cat([state[key] for key in keys])
-
-
-def _renamed(key: str, names: Mapping[str, str]) -> str:
-    for theirs, ours in names.items():
-        if key == theirs or key.startswith(f"{theirs}."):
-            return ours + key.removeprefix(theirs)
-    return key

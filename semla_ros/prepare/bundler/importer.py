@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,9 +17,7 @@ from semla_ros.bundle import (
     AS_BASE,
     GUIDANCES,
     AdaptationDefaults,
-    GraphWeight,
     ModelBundle,
-    NavigatorSpec,
     TextSpec,
 )
 from semla_ros.core.errors import ConfigError, TrainingError
@@ -38,6 +36,7 @@ from semla_ros.prepare.bundler.adapter_import import (
 from semla_ros.prepare.bundler.checkpoint_reader import read_checkpoint
 from semla_ros.prepare.bundler.clip import import_open_clip
 from semla_ros.prepare.bundler.navigator_import import load_navigator
+from semla_ros.prepare.bundler.onnx_export import graph_weights
 from semla_ros.prepare.bundler.tokenizer import clip_tokenizer, openai_merges
 from semla_ros.prepare.bundler.verify import compare_with_torch
 from semla_ros.prepare.bundler.writer import (
@@ -142,7 +141,7 @@ def import_bundle(request: ImportRequest) -> ImportedBundle:
     require_free(request.out)
     if request.family == TRANSFORMERS:
         return _import_hub(request)
-    with _steps(5) as step:
+    with _steps(4) as step:
         vocabulary = read_classes(request.classes or "")
         step("reading the checkpoint")
         model = read_model(request.checkpoint, class_pooling=request.class_pooling)
@@ -167,7 +166,6 @@ def import_bundle(request: ImportRequest) -> ImportedBundle:
             step("exporting and checking the graphs")
             check = partial(compare_with_torch, model=model, navigator=navigator)
             bundle = write_bundle(request.out, parts, library=library, check=check)
-        step("done")
     return ImportedBundle(bundle, skipped)
 
 
@@ -223,19 +221,10 @@ def _library(request: ImportRequest, parts: BundleParts, target: Path) -> dict[s
     """Fill `target` with the usable adapters; return why others were left out."""
     if request.loradb is None:
         return {}
-    layers = {
-        layer.name: GraphWeight(
-            name=layer.name,
-            parameter=layer.parameter,
-            graph="text" if layer.tower == "text" else "segmentation",
-            initializer=layer.parameter,
-            transposed=True,
-            shape=layer.shape,
-        )
-        for layer in live_layers(parts.model, qkv=parts.qkv)
-    }
-    spec: NavigatorSpec | None = parts.navigator.spec if parts.navigator else None
-    contract = AdapterContract(layers, base_identity(parts.model), spec, request.qkv)
+    layers = graph_weights(live_layers(parts.model, qkv=parts.qkv))
+    contract = AdapterContract(
+        layers, base_identity(parts.model), parts.navigator_spec, request.qkv
+    )
     return import_library(request.loradb, target, contract, skip_unusable=request.skip_unusable)
 
 
@@ -272,23 +261,15 @@ def _require(what: str, value: object, allowed: tuple[object, ...]) -> None:
         raise ConfigError(f"expected a {what} of {allowed!r}, got {value!r}: choose one of them")
 
 
-class _Step:
-    """Moves a progress bar on and says what comes."""
-
-    def __init__(self, bar: tqdm[Any]) -> None:
-        self._bar = bar
-        self._started = False
-
-    def __call__(self, text: str) -> None:
-        """Start the step `text`."""
-        _LOG.info("%s", text)
-        self._bar.update(int(self._started))
-        self._bar.set_description(text)
-        self._started = True
-
-
 @contextmanager
-def _steps(total: int) -> Iterator[_Step]:
+def _steps(total: int) -> Iterator[Callable[[str], None]]:
+    """Yield what says which step comes, and moves a progress bar on."""
     bar: tqdm[Any]
     with tqdm(total=total, unit="step", disable=None, leave=False) as bar:
-        yield _Step(bar)
+
+        def step(text: str) -> None:
+            _LOG.info("%s", text)
+            bar.set_description(text)
+            bar.update()
+
+        yield step

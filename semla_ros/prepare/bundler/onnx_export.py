@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,7 +130,7 @@ def export_text_encoder(
     length = torch.export.Dim("length", min=2, max=model.config.context_length)
     graph = Graph(
         name="text",
-        module=_TextEncoder(changed).eval(),
+        module=TextTower(changed).eval(),
         example=(torch.ones(_EXAMPLE_CLASSES, _EXAMPLE_LENGTH, dtype=torch.int64),),
         inputs={"tokens": {0: prompts, 1: length}},
         output="text_features",
@@ -156,7 +156,22 @@ def export_image_encoder(module: nn.Module, path: Path, *, size: int) -> None:
     _export(graph, path, ())
 
 
-class _TextEncoder(nn.Module):
+def graph_weights(layers: Iterable[AdaptableLayer]) -> dict[str, GraphWeight]:
+    """Return where each layer's weight lies in the exported graphs, by module name."""
+    return {
+        layer.name: GraphWeight(
+            name=layer.name,
+            parameter=layer.parameter,
+            graph="text" if layer.tower == "text" else "segmentation",
+            initializer=layer.parameter,
+            transposed=True,
+            shape=layer.shape,
+        )
+        for layer in layers
+    }
+
+
+class TextTower(nn.Module):
     """The text half of the network, its parameters under their full names."""
 
     def __init__(self, model: CatSeg) -> None:
@@ -164,6 +179,7 @@ class _TextEncoder(nn.Module):
         self.sem_seg_head = model.sem_seg_head
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Return text features (T, D) of tokens (T, L)."""
         return self.sem_seg_head.predictor.clip_model.encode_text(tokens)
 
 
@@ -192,17 +208,7 @@ def _export(graph: Graph, path: Path, layers: Sequence[AdaptableLayer]) -> dict[
         proto.graph.initializer.append(numpy_helper.from_array(value, name))
     save_graph(proto, path)
     _LOG.info("wrote %s: %d nodes, %d weights", path, len(proto.graph.node), len(layers))
-    return {
-        layer.name: GraphWeight(
-            name=layer.name,
-            parameter=layer.parameter,
-            graph=graph.name,
-            initializer=layer.parameter,
-            transposed=True,
-            shape=layer.shape,
-        )
-        for layer in layers
-    }
+    return graph_weights(layers)
 
 
 def trace(graph: Graph) -> onnx.ModelProto:

@@ -12,6 +12,7 @@ from semla_ros.bundle.onnx_session import open_session
 from semla_ros.core.errors import TrainingError
 from semla_ros.engine.weights import SECOND_TAP
 from semla_ros.network.catseg import CatSeg
+from semla_ros.prepare.bundler.onnx_export import TextTower
 from semla_ros.prepare.bundler.writer import NavigatorParts
 
 TOLERANCE = 1e-3
@@ -41,7 +42,7 @@ def compare_with_torch(
     _compare(bundle, "segmentation.onnx", model, feed)
     tokens = rng.integers(1, config.vocab_size - 1, (_CLASSES, _LENGTH))
     tokens[:, -1] = config.vocab_size - 1
-    _compare(bundle, "text_encoder.onnx", _Text(model), {"tokens": tokens})
+    _compare(bundle, "text_encoder.onnx", TextTower(model), {"tokens": tokens})
     if navigator is not None:
         compare_navigator(bundle, navigator)
 
@@ -56,15 +57,6 @@ def compare_navigator(bundle: ModelBundle, navigator: NavigatorParts) -> None:
     rng = np.random.default_rng(0)
     picture = rng.standard_normal((1, 3, side, side), dtype=np.float32)
     _compare(bundle, "navigator.onnx", navigator.module, {"image": picture})
-
-
-class _Text(nn.Module):
-    def __init__(self, model: CatSeg) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        return self.model.encode_text(tokens)
 
 
 def _compare(

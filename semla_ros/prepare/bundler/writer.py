@@ -64,7 +64,7 @@ class BundleParts:
         model: The network, in evaluation mode.
         tokenizer_json: The text encoder's tokenizer.
         text: Prompt template and context length.
-        navigator: None for a bundle with explicit mixes only.
+        navigator: None for a bundle with explicit mixes only; a bundle: as it has it.
         vocabulary: Default class list.
         defaults: Adaptation settings.
         adapter_guidance: See `Manifest`.
@@ -75,11 +75,18 @@ class BundleParts:
     model: CatSeg
     tokenizer_json: str
     text: TextSpec
-    navigator: NavigatorParts | None
+    navigator: NavigatorParts | ModelBundle | None
     vocabulary: Vocabulary
     defaults: AdaptationDefaults
     adapter_guidance: str = AS_BASE
     qkv: bool = False
+
+    @property
+    def navigator_spec(self) -> NavigatorSpec | None:
+        """The navigator's entry in the manifest."""
+        if isinstance(self.navigator, ModelBundle):
+            return self.navigator.manifest.navigator
+        return self.navigator.spec if self.navigator else None
 
 
 def write_bundle(
@@ -172,8 +179,7 @@ def _fill(root: Path, *, parts: BundleParts) -> None:
     save_file(state, str(weights), metadata={"format": "pt"})
     shutil.copymode(root / "tokenizer.json", weights)  # safetensors writes for the owner alone
     graphs = _export(root, model, layers, choose_tap=parts.adapter_guidance == AS_TRAINED)
-    if parts.navigator is not None:
-        write_navigator(root, parts.navigator)
+    write_navigator(root, parts.navigator)
     files = {
         str(p.relative_to(root)): file_sha256(p) for p in sorted(root.rglob("*")) if p.is_file()
     }
@@ -188,7 +194,7 @@ def _fill(root: Path, *, parts: BundleParts) -> None:
             class_pooling=config.pooling,
         ),
         text=parts.text,
-        navigator=parts.navigator.spec if parts.navigator else None,
+        navigator=parts.navigator_spec,
         vocabulary=parts.vocabulary,
         defaults=parts.defaults,
         layers=graphs,
@@ -198,11 +204,18 @@ def _fill(root: Path, *, parts: BundleParts) -> None:
     write_manifest(root, manifest)
 
 
-def write_navigator(root: Path, navigator: NavigatorParts) -> None:
-    """Write the navigator's files into `root`."""
-    export_image_encoder(navigator.module, root / "navigator.onnx", size=navigator.spec.size)
-    if navigator.prompts is not None:
-        write_prompts(root / "navigator_prompts.npz", navigator.prompts)
+def write_navigator(root: Path, parts: NavigatorParts | ModelBundle | None) -> None:
+    """Write the navigator's files into `root`, of a bundle's as they are; None: nothing."""
+    if isinstance(parts, ModelBundle):
+        for path in (parts.navigator_graph, parts.navigator_prompts):
+            if path.is_file():
+                shutil.copyfile(path, root / path.name)
+        return
+    if parts is None:
+        return
+    export_image_encoder(parts.module, root / "navigator.onnx", size=parts.spec.size)
+    if parts.prompts is not None:
+        write_prompts(root / "navigator_prompts.npz", parts.prompts)
 
 
 def _export(

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from semla_ros.bundle import GraphWeight, ModelBundle, file_sha256, open_bundle
+from semla_ros.bundle import ModelBundle, file_sha256, open_bundle
 from semla_ros.bundle.base_weights import BaseWeights
-from semla_ros.core.errors import AdapterError, LibraryError
+from semla_ros.core.errors import AdapterError
 from semla_ros.core.types import Float64Array, LoraAdapter
 from semla_ros.data.labels.class_lists import read_classes
 from semla_ros.library.compatibility import check_adapter, check_statistics, with_layer_names
@@ -28,7 +28,7 @@ from semla_ros.prepare.curation.findings import (
 )
 from semla_ros.prepare.curation.licence import stated_licence
 from semla_ros.prepare.curation.lora_facts import LoraFacts, delta_cosines, lora_facts
-from semla_ros.prepare.curation.verify import adapter_folders
+from semla_ros.prepare.curation.verify import adapter_folders, asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +78,6 @@ class LibraryAudit:
         return not any(f.attention for adapter in self.adapters for f in adapter.findings)
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """One adapter as it lies on the disk; without `adapter` it does not fit the bundle."""
-
-    folder: Path
-    adapter: LoraAdapter | None
-    facts: LoraFacts | None
-    sha256: str | None
-    statistics: DomainStatistics | None
-    problems: tuple[str, ...]
-
-
 def audit_library(
     folder: Path, names: Sequence[str] = (), *, classes: str | None = None
 ) -> LibraryAudit:
@@ -105,30 +93,27 @@ def audit_library(
     """
     bundle = open_bundle(folder, verify=False)
     folders = adapter_folders(bundle.library)
-    known = [path.name for path in folders]
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise LibraryError(f"expected adapters of {known!r}, got {unknown!r}")
+    chosen = asked(names, folders)
     vocabulary = read_classes(classes) if classes else bundle.manifest.vocabulary
-    layers = {layer.name: layer for layer in bundle.manifest.layers}
     norms = _base_norms(bundle)
     bar = tqdm(folders, desc="adapters", unit="adapter", disable=None, leave=False)
-    read = [_read(path, bundle, layers, norms) for path in bar]
-    whole = [each.adapter for each in read if each.adapter is not None]
-    cosines = delta_cosines(whole)
-    shared = _shared_findings(read, cosines)
+    read = [_read(path, bundle, norms, vocabulary.names) for path in bar]
+    whole = [adapter for _, adapter in read if adapter is not None]
+    audits = [audit for audit, _ in read]
+    compared, cosines = tuple(adapter.name for adapter in whole), delta_cosines(whole)
+    shared = _shared_findings(audits, compared, cosines)
     navigator = bundle.manifest.navigator
     return LibraryAudit(
         bundle=bundle.manifest.name,
         base_model=bundle.manifest.base_model,
         encoder=navigator.identity if navigator else None,
         adapters=tuple(
-            _audited(each, vocabulary.names, shared.get(each.folder.name, ()))
-            for each in read
-            if not names or each.folder.name in names
+            _with(audit, *shared.get(audit.name, ()), *_seal_finding(bundle.library / audit.name))
+            for audit in audits
+            if audit.name in chosen
         ),
         cosines=cosines,
-        compared=tuple(adapter.name for adapter in whole),
+        compared=compared,
     )
 
 
@@ -138,68 +123,61 @@ def _base_norms(bundle: ModelBundle) -> dict[str, float]:
 
 
 def _read(
-    folder: Path,
-    bundle: ModelBundle,
-    layers: Mapping[str, GraphWeight],
-    norms: Mapping[str, float],
-) -> _Read:
-    problems: list[str] = []
+    folder: Path, bundle: ModelBundle, norms: Mapping[str, float], classes: Sequence[str]
+) -> tuple[AdapterAudit, LoraAdapter | None]:
+    """Return what shows in one adapter alone, and what of it is executed if it fits the bundle."""
+    layers = {layer.name: layer for layer in bundle.manifest.layers}
+    base, names = bundle.manifest.base_model, bundle.manifest.base_names
+    problems: list[Finding] = []
     adapter = facts = statistics = None
     try:
         whole = with_layer_names(read_whole_adapter(folder), layers)
         facts = lora_facts(whole, layers, norms)
         live = {name: layer for name, layer in whole.layers.items() if layer.lora_b.any()}
-        adapter = replace(whole, layers=live)
-        manifest = bundle.manifest
-        base, names = manifest.base_model, manifest.base_names
-        check_adapter(adapter, layers, base_model=base, base_names=names)
+        executed = replace(whole, layers=live)
+        check_adapter(executed, layers, base_model=base, base_names=names)
+        adapter = executed
     except AdapterError as error:
-        problems.append(str(error))
-        adapter = None
+        problems.append(Finding(True, str(error)))
+    spec = bundle.manifest.navigator
     try:
         statistics = read_statistics(folder, folder.name)
-        spec = bundle.manifest.navigator
         if spec is not None:
             check_statistics(statistics, folder.name, encoder=spec.identity, dim=spec.dim)
     except AdapterError as error:
-        if bundle.manifest.navigator is not None:
-            problems.append(str(error))
-    tensors = folder / TENSOR_FILE
+        if spec is not None:
+            problems.append(Finding(True, str(error)))
+    tensors, licence = folder / TENSOR_FILE, stated_licence(folder)
     sha256 = file_sha256(tensors) if tensors.is_file() else None
-    return _Read(folder, adapter, facts, sha256, statistics, tuple(problems))
+    own = adapter_findings(folder.name, facts, statistics, classes=classes, licence=licence)
+    found = (*problems, *own)
+    return AdapterAudit(folder.name, sha256, licence, facts, statistics, found), adapter
 
 
 def _shared_findings(
-    read: Sequence[_Read], cosines: Float64Array
-) -> dict[str, tuple[Finding, ...]]:
+    audits: Sequence[AdapterAudit], compared: Sequence[str], cosines: Float64Array
+) -> dict[str, list[Finding]]:
     """Return what shows only among all adapters, by name."""
+    facts = {each.name: each.facts for each in audits if each.facts is not None}
+    hashes = {each.name: each.sha256 for each in audits if each.sha256 is not None}
+    places = {each.name: each.statistics for each in audits if each.statistics is not None}
     found: dict[str, list[Finding]] = {}
-    facts = {each.folder.name: each.facts for each in read if each.facts is not None}
-    hashes = {each.folder.name: each.sha256 for each in read if each.sha256 is not None}
-    names = [each.adapter.name for each in read if each.adapter is not None]
-    places = {each.folder.name: each.statistics for each in read if each.statistics is not None}
     for name, finding in (
         *outlier_findings(facts),
         *start_findings(facts),
-        *twin_findings(names, cosines, hashes),
+        *twin_findings(compared, cosines, hashes),
         *centroid_findings(places),
     ):
         found.setdefault(name, []).append(finding)
-    return {name: tuple(items) for name, items in found.items()}
+    return found
 
 
-def _audited(each: _Read, classes: Sequence[str], shared: tuple[Finding, ...]) -> AdapterAudit:
-    name = each.folder.name
-    licence = stated_licence(each.folder)
-    own = adapter_findings(
-        name,
-        each.facts,
-        each.statistics,
-        classes=classes,
-        licence=licence,
-    )
-    problems = tuple(Finding(True, text) for text in each.problems)
-    sealed = (each.folder / SEAL_FILE).exists()
-    seal = () if sealed else (Finding(False, "unsealed: semla library seal, once you trust it"),)
-    findings = sorted((*problems, *own, *shared, *seal), key=lambda f: not f.attention)
-    return AdapterAudit(name, each.sha256, licence, each.facts, each.statistics, tuple(findings))
+def _seal_finding(folder: Path) -> tuple[Finding, ...]:
+    sealed = (folder / SEAL_FILE).exists()
+    return () if sealed else (Finding(False, "unsealed: semla library seal, once you trust it"),)
+
+
+def _with(audit: AdapterAudit, *more: Finding) -> AdapterAudit:
+    """Return the audit with more findings, those that need attention first."""
+    findings = sorted((*audit.findings, *more), key=lambda f: not f.attention)
+    return replace(audit, findings=tuple(findings))

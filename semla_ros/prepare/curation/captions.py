@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from semla_ros.core.errors import ConfigError, FrameError, LibraryError
 from semla_ros.core.files.image_file import read_image
 from semla_ros.core.types import UInt8Array
-from semla_ros.prepare.curation.sources import SourceOptions, list_images
+from semla_ros.prepare.curation.sources import MAX_PIXELS, list_images
 
 DEFAULT_MODEL = "Salesforce/blip2-opt-2.7b"
 SAMPLES = 8
@@ -21,12 +21,13 @@ _MAX_TOKENS = 40
 
 
 class Captioner(Protocol):
-    """Says in a sentence what an image shows."""
+    """Says in a sentence what an image shows.
 
-    @property
-    def name(self) -> str:
-        """The model."""
-        ...
+    Attributes:
+        name: The model.
+    """
+
+    name: str
 
     def caption(self, rgb: UInt8Array) -> str:
         """Return a sentence for `rgb` (H, W, 3)."""
@@ -53,7 +54,7 @@ class Blip2:
             transformers: Any = importlib.import_module("transformers")
         except ImportError as error:
             raise ConfigError(
-                f"captions need {error.name!r}: pip install 'semla-ros[captions]'"
+                f"captions need {error.name!r}: pip install '.[captions]'"
             ) from error
         try:
             self._processor: Any = transformers.AutoProcessor.from_pretrained(model)
@@ -64,12 +65,7 @@ class Blip2:
                 f"captioning model {model!r} cannot be loaded ({reason}): give a folder that "
                 "holds it with --captions-model"
             ) from error
-        self._name = model
-
-    @property
-    def name(self) -> str:
-        """The model."""
-        return self._name
+        self.name = model
 
     def caption(self, rgb: UInt8Array) -> str:
         """Return a sentence for `rgb` (H, W, 3).
@@ -82,7 +78,7 @@ class Blip2:
             tokens = self._model.generate(**inputs, max_new_tokens=_MAX_TOKENS)
             texts = self._processor.batch_decode(tokens, skip_special_tokens=True)
         except (RuntimeError, ValueError, TypeError) as error:
-            raise LibraryError(f"captioning model {self._name!r} failed: {error}") from error
+            raise LibraryError(f"captioning model {self.name!r} failed: {error}") from error
         return str(texts[0]).strip()
 
 
@@ -99,7 +95,7 @@ def sample_images(folder: Path, *, count: int = SAMPLES) -> Iterator[tuple[Path,
     read = 0
     for path in paths[::step][:count]:
         try:
-            rgb = read_image(path, max_pixels=SourceOptions().max_pixels)
+            rgb = read_image(path, max_pixels=MAX_PIXELS)
         except FrameError:
             continue
         read += 1

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -26,11 +25,13 @@ from semla_ros.core.shown import utf8
 from semla_ros.library.statistics import DomainStatistics
 from semla_ros.navigator.prompts import PromptEmbeddings, read_prompts
 from semla_ros.prepare.curation.captions import Captioner, sample_images
-from semla_ros.prepare.curation.verify import adapter_folders, contract_of
+from semla_ros.prepare.curation.verify import adapter_folders, asked, contract_of
 
-CACHE = "description.json"
+DESCRIPTION = "description.json"
+"""Lies beside the statistics, for people and other programs; captions are read from it again."""
+
 _FORMAT = 1
-_MAX_CACHE_BYTES = 4_000_000
+_MAX_BYTES = 4_000_000
 _LOG = logging.getLogger(__name__)
 
 
@@ -60,14 +61,12 @@ class Description:
         name: The adapter.
         likenesses: Every prompt, nearest first.
         captions: Of sample images, where they were asked for once.
-        cached: The words were read, not computed.
         problem: Why there are none, else empty.
     """
 
     name: str
     likenesses: tuple[Likeness, ...] = ()
     captions: tuple[Caption, ...] = ()
-    cached: bool = False
     problem: str = ""
 
     @property
@@ -103,23 +102,18 @@ class DescribeRequest:
 
 
 def describe_library(request: DescribeRequest) -> tuple[Description, ...]:
-    """Return the domains in words; they are kept in `description.json` beside the statistics.
-
-    What is kept serves until centroid, encoder or prompts change.
+    """Return the domains in words, and write them to `description.json` beside the statistics.
 
     Raises:
         SemlaError: No bundle, no such adapter, or no words for its navigator.
     """
     bundle = open_bundle(request.bundle, verify=False)
-    folders = {path.name: path for path in adapter_folders(bundle.library)}
-    unknown = [name for name in request.names if name not in folders]
-    if unknown:
-        raise LibraryError(f"expected adapters of {list(folders)!r}, got {unknown!r}")
+    chosen = asked(request.names, adapter_folders(bundle.library))
     if request.captioner is not None and (len(request.names) != 1 or request.images is None):
         raise ConfigError("captions expect one adapter and a folder: NAME --images DIR")
     prompts = _prompts(bundle, request)
-    chosen = request.names or tuple(folders)
-    return tuple(_describe(folders[name], bundle, prompts, request) for name in chosen)
+    folders = (bundle.library / name for name in chosen)
+    return tuple(_describe(folder, bundle, prompts, request) for folder in folders)
 
 
 def likenesses(statistics: DomainStatistics, prompts: PromptEmbeddings) -> tuple[Likeness, ...]:
@@ -174,9 +168,7 @@ def _by_text_model(spec: NavigatorSpec, model: str, prompts: str | None) -> Prom
             name if given else model, given, resize=spec.resize, prompts=prompts or DEFAULT_SET
         )
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"--text-model needs {error.name!r}: pip install 'semla-ros[train]'"
-        ) from error
+        raise ConfigError(f"--text-model needs {error.name!r}: pip install '.[train]'") from error
     except TrainingError as error:
         raise ConfigError(
             f"--text-model {model!r}: {error} (here weights follow the name: NAME:CHECKPOINT)"
@@ -201,17 +193,13 @@ def _describe(
         "prompt_set": prompts.prompt_set,
         "centroid": hashlib.sha256(statistics.centroid.tobytes()).hexdigest()[:16],
     }
-    known = _read_cache(folder / CACHE)
-    captions = _captions(known)
+    path = folder / DESCRIPTION
     if request.captioner is not None and request.images is not None:
         captions = caption_images(request.captioner(), request.images)
-    cached = known.get("key") == key
-    words = _likenesses(known) if cached else ()
-    cached = bool(words)
-    words = words or likenesses(statistics, prompts)
-    description = Description(name, words, captions, cached)
-    if not cached or request.captioner is not None:
-        _write_cache(folder / CACHE, key, description)
+    else:
+        captions = _kept_captions(path)
+    description = Description(name, likenesses(statistics, prompts), captions)
+    _write(path, key, description)
     return description
 
 
@@ -227,38 +215,21 @@ def caption_images(captioner: Captioner, folder: Path) -> tuple[Caption, ...]:
     )
 
 
-def _read_cache(path: Path) -> Mapping[str, Any]:
-    """Return what was kept; whatever cannot be read counts as nothing."""
+def _kept_captions(path: Path) -> tuple[Caption, ...]:
+    """Return the captions of an earlier run; whatever cannot be read counts as none."""
     try:
-        if not path.is_file() or path.stat().st_size > _MAX_CACHE_BYTES:
-            return {}
+        if path.stat().st_size > _MAX_BYTES:
+            return ()
         data = from_json(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) and data.get("format") == _FORMAT else {}
-
-
-def _likenesses(data: Mapping[str, Any]) -> tuple[Likeness, ...]:
-    try:
-        return tuple(
-            Likeness(str(x["group"]), str(x["prompt"]), float(x["cosine"]))
-            for x in data["likenesses"]
-        )
-    except (LookupError, TypeError, ValueError):
-        return ()
-
-
-def _captions(data: Mapping[str, Any]) -> tuple[Caption, ...]:
-    try:
         return tuple(
             Caption(str(x["image"]), str(x["text"]), str(x["model"])) for x in data["captions"]
         )
-    except (LookupError, TypeError, ValueError):
+    except (OSError, ValueError, LookupError, TypeError):
         return ()
 
 
-def _write_cache(path: Path, key: Mapping[str, str], description: Description) -> None:
-    """Keep the words; where the library cannot be written, only say so."""
+def _write(path: Path, key: Mapping[str, str], description: Description) -> None:
+    """Write what is new; where the library cannot be written, only say so."""
     data = {
         "format": _FORMAT,
         "key": dict(key),
@@ -266,8 +237,10 @@ def _write_cache(path: Path, key: Mapping[str, str], description: Description) -
         "likenesses": [asdict(each) for each in description.likenesses],
         "captions": [asdict(each) for each in description.captions],
     }
-    text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+    content = utf8(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
     try:
-        write_file(path, utf8(text), error=LibraryError)
-    except LibraryError as error:
+        known = path.is_file() and path.stat().st_size == len(content)
+        if not known or path.read_bytes() != content:
+            write_file(path, content, error=LibraryError)
+    except (LibraryError, OSError) as error:
         _LOG.warning("%s is not kept: %s", path.name, error)

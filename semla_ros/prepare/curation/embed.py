@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -18,6 +17,7 @@ from tqdm import tqdm
 from semla_ros.bundle import open_bundle
 from semla_ros.core.errors import LibraryError
 from semla_ros.core.types import UInt8Array
+from semla_ros.data.inputs import InputFrame
 from semla_ros.library.seal import TENSOR_FILE
 from semla_ros.library.statistics import DomainStatistics, statistics_path
 from semla_ros.library.storage import check_name
@@ -25,13 +25,8 @@ from semla_ros.navigator.encoder import OnnxImageEncoder
 from semla_ros.prepare.adapters.changes import staging
 from semla_ros.prepare.adapters.seals import reseal_file, write_seal
 from semla_ros.prepare.adapters.write import write_statistics
-from semla_ros.prepare.curation.embedding_store import Block, EmbeddingStore, LeftOut
-from semla_ros.prepare.curation.sources import (
-    ImageSource,
-    SourceImage,
-    SourceOptions,
-    open_sources,
-)
+from semla_ros.prepare.curation.embedding_store import Block, EmbeddingStore, LeftOut, open_store
+from semla_ros.prepare.curation.sources import SourceOptions, Sources, open_sources
 from semla_ros.prepare.curation.spread import domain_statistics
 
 BLOCK = 16
@@ -46,7 +41,7 @@ class EmbedRequest:
 
     Attributes:
         bundle: The bundle's folder; its navigator embeds.
-        sources: Folders of images, images, recordings.
+        sources: Folders of images, images, recordings, videos.
         name: The domain.
         options: How sources are read.
         replace: Overwrite statistics that are there.
@@ -96,8 +91,8 @@ def embed_domain(request: EmbedRequest) -> EmbeddedDomain:
     path = _target(request, bundle.library)
     encoder = OnnxImageEncoder(bundle, threads=request.threads)
     source = open_sources(request.sources, request.options)
-    key = _digest([source.fingerprint, encoder.identity, BLOCK, encoder.batches])
-    with EmbeddingStore(_resume_path(request, path), key=key, dim=encoder.dim) as store:
+    key = json.dumps([source.fingerprint, encoder.identity, BLOCK, encoder.batches])
+    with open_store(_resume_path(request, path), key=key, dim=encoder.dim) as store:
         resumed = sum(len(block.rows) for block in store.blocks())
         if resumed:
             _LOG.warning("going on after %d embeddings of an interrupted run", resumed)
@@ -134,14 +129,14 @@ def _target(request: EmbedRequest, library: Path) -> Path:
 
 
 def _resume_path(request: EmbedRequest, path: Path) -> Path:
-    """Return a hidden file outside the domain's folder, which is not made before its time."""
+    """Return a hidden folder outside the domain's folder, which is not made before its time."""
     if request.out is not None:
         return path.with_name(f".{path.name}.resume")
     return path.parent.parent / f".{request.name}.resume"
 
 
 def _embed_rest(
-    source: ImageSource, encoder: OnnxImageEncoder, store: EmbeddingStore, *, title: str
+    source: Sources, encoder: OnnxImageEncoder, store: EmbeddingStore, *, title: str
 ) -> None:
     """Embed what is not in the store yet, a block at a time."""
     done = store.done
@@ -149,13 +144,18 @@ def _embed_rest(
     images = source.images(lambda index: index // BLOCK not in done)
     bar: tqdm[Any]
     with tqdm(
-        total=source.total, initial=seen, desc=title, unit="image", disable=None, leave=False
+        total=sum(source.lengths),
+        initial=seen,
+        desc=title,
+        unit="image",
+        disable=None,
+        leave=False,
     ) as bar:
         for number, members in groupby(images, key=lambda image: image.index // BLOCK):
             store.append(_embedded(number, members, encoder, bar))
 
 
-def _rows_of(source: ImageSource, store: EmbeddingStore) -> tuple[int, ...]:
+def _rows_of(source: Sources, store: EmbeddingStore) -> tuple[int, ...]:
     """Return how many rows came of each recording or folder.
 
     A block knows which of its images were left out by name alone: around one, a row may count for
@@ -171,7 +171,7 @@ def _rows_of(source: ImageSource, store: EmbeddingStore) -> tuple[int, ...]:
 
 
 def _embedded(
-    number: int, members: Iterable[SourceImage], encoder: OnnxImageEncoder, bar: tqdm[Any]
+    number: int, members: Iterable[InputFrame], encoder: OnnxImageEncoder, bar: tqdm[Any]
 ) -> Block:
     """Return the members' embeddings; unreadable ones are left out with a warning."""
     names: list[str] = []
@@ -179,11 +179,11 @@ def _embedded(
 
     def readable() -> Iterator[UInt8Array]:
         for member in members:
-            if member.rgb is None:
+            if member.frame is None:
                 left_out.append(LeftOut(member.name, member.reason))
             else:
                 names.append(member.name)
-                yield member.rgb
+                yield member.frame.rgb
             bar.update()
 
     rows = encoder.encode_batch(readable())
@@ -220,7 +220,3 @@ def _write(path: Path, request: EmbedRequest, statistics: DomainStatistics) -> N
 def _nothing_readable(left_out: tuple[LeftOut, ...]) -> str:
     first = f", the first: {left_out[0].name!r}: {left_out[0].reason}" if left_out else ""
     return f"expected at least one readable image, got none of {len(left_out)}{first}"
-
-
-def _digest(content: object) -> str:
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -1,65 +1,32 @@
-"""Where a domain's images come from: folders, single files, recordings."""
+"""Where a domain's images come from: folders, single files, recordings and videos in a row."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from itertools import count
 from pathlib import Path
-from typing import Protocol
 
-from semla_ros.core.errors import BagError, FrameError, LibraryError
+from semla_ros.core.errors import BagError, LibraryError
 from semla_ros.core.files.folder_walk import files_below
 from semla_ros.core.files.image_codec import FULL_BITS
-from semla_ros.core.files.image_file import read_image
-from semla_ros.core.types import UInt8Array
 from semla_ros.data.bags.opening import METADATA, is_recording
-from semla_ros.data.bags.reader import ImageTopic, SkippedFrame, choose_topic, read_frames
+from semla_ros.data.inputs import (
+    IMAGE_SUFFIXES,
+    FolderInput,
+    Input,
+    InputFrame,
+    InputOptions,
+    open_input,
+)
+
+MAX_PIXELS = 100_000_000
+"""Larger images are not read."""
 
 _PATTERNS: tuple[tuple[str, ...], ...] = ((".png",), (".jpg", ".jpeg"))
-
-
-@dataclass(frozen=True, slots=True)
-class SourceImage:
-    """One image of a source.
-
-    Attributes:
-        index: Its place in the source, from 0.
-        name: What people know it by.
-        rgb: (H, W, 3) uint8, None where it cannot be read.
-        reason: Why it cannot be read, else empty.
-    """
-
-    index: int
-    name: str
-    rgb: UInt8Array | None
-    reason: str = ""
-
-
-class ImageSource(Protocol):
-    """A list of images with an order that never changes."""
-
-    @property
-    def total(self) -> int:
-        """Number of images, as far as it is known before reading."""
-        ...
-
-    @property
-    def lengths(self) -> tuple[int, ...]:
-        """Number of images of each recording or folder, in order; `total` in all."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes with any file, its size or time, and with the choice among its images."""
-        ...
-
-    def images(self, wanted: Callable[[int], bool]) -> Iterator[SourceImage]:
-        """Yield the images whose index is wanted, in order; unreadable ones with a reason."""
-        ...
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,36 +35,88 @@ class SourceOptions:
 
     Attributes:
         topic: Image topic of recordings; None takes the only one.
-        every: Take every so many images.
+        every: Take every so many images of each source.
         recursive: Look into the folders of a folder as well.
-        max_pixels: Larger images are not read.
         significant_bits: See `image_codec.decode_raw`.
     """
 
     topic: str | None = None
     every: int = 1
     recursive: bool = False
-    max_pixels: int = 100_000_000
     significant_bits: int = FULL_BITS
 
     @property
-    def reading(self) -> list[int]:
-        """What changes the pixels of the same files; empty where nothing was chosen."""
-        return [] if self.significant_bits == FULL_BITS else [self.significant_bits]
+    def reading(self) -> InputOptions:
+        """How each source is read."""
+        return InputOptions(
+            self.topic, max_pixels=MAX_PIXELS, significant_bits=self.significant_bits
+        )
 
 
-def open_sources(paths: Sequence[Path], options: SourceOptions) -> ImageSource:
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Every so many images of several sources in a row; the order never changes.
+
+    Attributes:
+        paths: The sources.
+        parts: Their images; a recording keeps the places that its own count promises.
+        options: How they are read.
+    """
+
+    paths: tuple[Path, ...]
+    parts: tuple[Input, ...]
+    options: SourceOptions
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Number of images taken of each source, as far as it is known before reading."""
+        return tuple(-(-part.count // self.options.every) for part in self.parts)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with any file, its size or time, and with the choice among its images."""
+        files = [[part.topic, *(_stamp(file) for file in part.files)] for part in self.parts]
+        chosen = [self.options.every, self.options.significant_bits]
+        return hashlib.sha256(json.dumps([files, chosen]).encode()).hexdigest()
+
+    def images(self, wanted: Callable[[int], bool]) -> Iterator[InputFrame]:
+        """Yield the images whose place among all is wanted, in order, under the file's name.
+
+        Those that cannot be read have a reason; a damaged recording ends early with a warning.
+        """
+        every, start = self.options.every, 0
+        for path, part, length in zip(self.paths, self.parts, self.lengths, strict=True):
+
+            def keep(index: int, start: int = start, length: int = length) -> bool:
+                place, rest = divmod(index, every)
+                return rest == 0 and place < length and wanted(start + place)
+
+            for item in part.read(on_note=_LOG.warning, keep=keep):
+                name = _name(path, part, item.index)
+                yield replace(item, index=start + item.index // every, name=name)
+            start += length
+
+
+def open_sources(paths: Sequence[Path], options: SourceOptions) -> Sources:
     """Return the images of all `paths`, one after the other.
 
     Raises:
-        LibraryError: Nothing there, or a folder without images.
+        LibraryError: No paths, a folder without images, or a source that says of no images.
+        EvaluationError: Nothing there, or nothing that has frames.
         BagError: A recording without a single image topic.
     """
     if options.every < 1:
         raise LibraryError(f"expected --every of at least 1, got {options.every!r}")
     if not paths:
         raise LibraryError("expected at least one folder of images or recording, got none")
-    return _Chain(tuple(_open(path, options) for path in paths))
+    parts = tuple(_open(path, options) for path in paths)
+    for path, part in zip(paths, parts, strict=True):
+        if part.count < 1:
+            raise LibraryError(
+                f"{str(path)!r}: expected images and their number, got none: damaged, or a video "
+                "that does not say how many frames it has; give its frames as images"
+            )
+    return Sources(tuple(paths), parts, options)
 
 
 def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
@@ -107,144 +126,23 @@ def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
     return [p for suffixes in _PATTERNS for p in files if p.suffix.lower() in suffixes]
 
 
-def _open(path: Path, options: SourceOptions) -> ImageSource:
-    is_bag = is_recording(path) or path.suffix == ".active" or (path / METADATA).is_file()
-    if is_bag and path.exists():
-        return BagImages(path, choose_topic(path, options.topic), options)
-    if path.is_file():
-        return FileImages((path,), options)
-    if not path.is_dir():
-        raise LibraryError(
-            f"expected a folder of images, an image or a recording, got {str(path)!r}: not there"
-        )
-    files = list_images(path, recursive=options.recursive)
-    if files:
-        return FileImages(tuple(files[:: options.every]), options)
-    if any(is_recording(p) for p in path.iterdir()):
-        return BagImages(path, choose_topic(path, options.topic), options)
-    hint = "" if options.recursive else " (--recursive looks into its folders)"
-    raise LibraryError(
-        f"expected *.png or *.jpg or a recording in {str(path)!r}, found none{hint}"
-    )
+def _open(path: Path, options: SourceOptions) -> Input:
+    if path.is_file() and path.suffix.lower() in (*IMAGE_SUFFIXES, ".webp"):
+        return FolderInput((path,), options.reading)
+    if path.is_dir() and not (path / METADATA).is_file():
+        if files := list_images(path, recursive=options.recursive):
+            return FolderInput(tuple(files), options.reading)
+        if not any(is_recording(p) for p in path.iterdir()):
+            hint = "" if options.recursive else " (--recursive looks into its folders)"
+            raise LibraryError(
+                f"expected *.png or *.jpg or a recording in {str(path)!r}, found none{hint}"
+            )
+    return open_input(path, options.reading)
 
 
-@dataclass(frozen=True, slots=True)
-class FileImages:
-    """Image files."""
-
-    paths: tuple[Path, ...]
-    options: SourceOptions
-
-    @property
-    def total(self) -> int:
-        """Number of files."""
-        return len(self.paths)
-
-    @property
-    def lengths(self) -> tuple[int, ...]:
-        """One folder."""
-        return (self.total,)
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes with any file."""
-        return _digest([_stamp(path) for path in self.paths] + self.options.reading)
-
-    def images(self, wanted: Callable[[int], bool]) -> Iterator[SourceImage]:
-        """Yield the wanted images."""
-        for index, path in enumerate(self.paths):
-            if not wanted(index):
-                continue
-            try:
-                bits = self.options.significant_bits
-                rgb = read_image(path, max_pixels=self.options.max_pixels, significant_bits=bits)
-            except FrameError as error:
-                yield SourceImage(index, path.name, None, str(error))
-            else:
-                yield SourceImage(index, path.name, rgb)
-
-
-@dataclass(frozen=True, slots=True)
-class BagImages:
-    """Every so many frames of one image topic of a recording."""
-
-    path: Path
-    topic: ImageTopic
-    options: SourceOptions
-
-    @property
-    def total(self) -> int:
-        """Number of frames that will be taken, by the recording's own count."""
-        return -(-self.topic.count // self.options.every)
-
-    @property
-    def lengths(self) -> tuple[int, ...]:
-        """One recording."""
-        return (self.total,)
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes with the recording's files, the topic and the choice of frames."""
-        files = sorted(self.path.rglob("*")) if self.path.is_dir() else [self.path]
-        stamps = [_stamp(path) for path in files if path.is_file()]
-        return _digest([stamps, self.topic.name, self.options.every, *self.options.reading])
-
-    def images(self, wanted: Callable[[int], bool]) -> Iterator[SourceImage]:
-        """Yield the wanted frames; a damaged recording ends early with a warning."""
-
-        def keep(number: int) -> bool:
-            place, rest = divmod(number, self.options.every)
-            return rest == 0 and wanted(place)
-
-        frames = read_frames(
-            self.path,
-            topic=self.topic.name,
-            max_pixels=self.options.max_pixels,
-            significant_bits=self.options.significant_bits,
-            keep=keep,
-        )
-        numbers = filter(keep, count())
-        for frame, number in zip(frames, numbers, strict=False):
-            index, name = number // self.options.every, f"{self.path.name}#{number}"
-            if isinstance(frame, SkippedFrame):
-                yield SourceImage(index, name, None, frame.reason)
-            else:
-                yield SourceImage(index, name, frame.rgb)
-
-
-@dataclass(frozen=True, slots=True)
-class _Chain:
-    """Several sources in a row; a recording keeps the places its own count promises."""
-
-    parts: tuple[ImageSource, ...]
-
-    @property
-    def total(self) -> int:
-        """Sum of the parts."""
-        return sum(self.lengths)
-
-    @property
-    def lengths(self) -> tuple[int, ...]:
-        """Each part's."""
-        return tuple(part.total for part in self.parts)
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes with any part."""
-        return _digest([part.fingerprint for part in self.parts])
-
-    def images(self, wanted: Callable[[int], bool]) -> Iterator[SourceImage]:
-        """Yield the wanted images of all parts."""
-        start = 0
-        for part in self.parts:
-            bounded = partial(_wanted, wanted=wanted, start=start, total=part.total)
-            for image in part.images(bounded):
-                yield replace(image, index=start + image.index)
-            start += part.total
-
-
-def _wanted(index: int, *, wanted: Callable[[int], bool], start: int, total: int) -> bool:
-    return index < total and wanted(start + index)
+def _name(path: Path, part: Input, index: int) -> str:
+    """Return what people know an image by: its file, or the recording and a number."""
+    return part.files[index].name if isinstance(part, FolderInput) else f"{path.name}#{index}"
 
 
 def _stamp(path: Path) -> list[object]:
@@ -253,7 +151,3 @@ def _stamp(path: Path) -> list[object]:
     except OSError as error:
         raise BagError(f"{str(path)!r} cannot be read: {error.strerror}") from error
     return [str(path.resolve()), status.st_size, status.st_mtime_ns]
-
-
-def _digest(content: object) -> str:
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()

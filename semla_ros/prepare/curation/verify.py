@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from semla_ros.bundle import MANIFEST, ModelBundle, open_bundle
-from semla_ros.core.errors import AdapterError, BundleError
+from semla_ros.core.errors import AdapterError, BundleError, LibraryError
 from semla_ros.core.files.signature import Signer, TrustedKeys
 from semla_ros.core.types import LoraAdapter
 from semla_ros.library.library import LibraryContract
@@ -114,6 +114,19 @@ def adapter_folders(library: Path) -> tuple[Path, ...]:
         raise BundleError(f"expected the folder {str(library)!r}, found none: make it")
     folders = (p for p in library.iterdir() if p.is_dir() and not p.name.startswith("."))
     return tuple(sorted(folders))
+
+
+def asked(names: Sequence[str], folders: Sequence[Path]) -> tuple[str, ...]:
+    """Return `names`, all adapters where there are none.
+
+    Raises:
+        LibraryError: One is no adapter of `folders`.
+    """
+    known = [path.name for path in folders]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise LibraryError(f"expected adapters of {known!r}, got {unknown!r}")
+    return tuple(names or known)
 
 
 def _check(folder: Path, contract: LibraryContract) -> AdapterCheck:

@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from semla_ros.network.catseg import CatSeg
-from semla_ros.prepare.training.samples import IGNORE, LabelledImages, draw_batch
-from semla_ros.prepare.training.segmentation import FitOptions, Prompts, descend, pixel_weights
+from semla_ros.prepare.training.descent import FitOptions, descend
+from semla_ros.prepare.training.objective import Prompts, pixel_weights
+from semla_ros.prepare.training.samples import IGNORE, LabelledImages, View, draw_batch
 
 TEMPERATURE = 0.07
 """Of the softmax over cosines. Source: Radford et al., 2021, the initial value."""
@@ -28,12 +29,10 @@ def align_dense(
     Raises:
         TrainingError: The loss is no longer finite.
     """
-    rng = np.random.default_rng(options.seed)
+    rng, view = np.random.default_rng(options.seed), View(model.config.resolution)
 
     def loss_of_batch() -> Tensor:
-        batch = draw_batch(
-            source, rng, batch_size=options.batch_size, size=model.config.resolution
-        )
+        batch = draw_batch(source, rng, batch_size=options.batch_size, view=view)
         cosine = cosines(model, batch.image, prompts(rng))
         return alignment_loss(cosine, batch.labels, balance=options.balance)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from semla_ros.core.errors import TrainingError
-from semla_ros.prepare.training.segmentation import FitOptions, descend
+from semla_ros.prepare.training.descent import FitOptions, descend
 
 
 @dataclass(frozen=True, slots=True)

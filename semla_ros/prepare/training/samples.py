@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from functools import lru_cache
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from semla_ros.core.config import PARAMETERS
-from semla_ros.core.errors import FrameError, TrainingError
-from semla_ros.core.files.image_file import read_image
-from semla_ros.core.files.label_image import read_labels
 from semla_ros.core.types import UInt8Array
+from semla_ros.prepare.bundler.clip import mend_torchvision
+from semla_ros.prepare.training.recipe import Recipe
 
-_MAX_PIXELS = int(PARAMETERS["max_pixels"].default)
 IGNORE = 255
 """Label of pixels that take no part in loss or score."""
+
+MAX_CLASSES = 255
+"""Labels are bytes."""
 
 
 class LabelledImages(Protocol):
@@ -28,50 +29,6 @@ class LabelledImages(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> tuple[UInt8Array, UInt8Array]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class FolderImages:
-    """Images and label PNGs of the same stem in two folders."""
-
-    images: tuple[Path, ...]
-    labels: tuple[Path, ...]
-
-    @classmethod
-    def open(cls, images: Path, labels: Path) -> FolderImages:
-        """Return the pairs found in the two folders, by stem.
-
-        Raises:
-            TrainingError: No images, or an image without labels.
-        """
-        found = sorted(
-            p for p in images.glob("*") if p.suffix.lower() in (".png", ".jpg", ".jpeg")
-        )
-        if not found:
-            raise TrainingError(f"expected PNG or JPEG images in {str(images)!r}, found none")
-        pairs = tuple(labels / f"{path.stem}.png" for path in found)
-        if missing := [p.name for p in pairs if not p.is_file()]:
-            raise TrainingError(
-                f"{len(missing)} of {len(found)} images have no label file in {str(labels)!r}, "
-                f"first {missing[0]!r}: add it or take the image away"
-            )
-        return cls(tuple(found), pairs)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int, /) -> tuple[UInt8Array, UInt8Array]:
-        try:
-            rgb = read_image(self.images[index], max_pixels=_MAX_PIXELS)
-            labels = read_labels(self.labels[index], max_pixels=_MAX_PIXELS)
-        except FrameError as error:
-            raise TrainingError(str(error)) from error
-        if labels.shape != rgb.shape[:2]:
-            raise TrainingError(
-                f"expected one-channel labels of its size {rgb.shape[:2]} for "
-                f"{self.images[index].name!r}, got {labels.shape}"
-            )
-        return rgb, labels.astype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,29 +53,90 @@ class Batch:
     labels: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """What of an image the network is shown while it trains.
+
+    Attributes:
+        size: Side of the network's input.
+        crop: Side of random crops of the image whose shorter side is as long; 0: all of the
+            image, squashed, as the node shows it.
+        flip: Mirror half of the images.
+        colour: Vary the colours.
+    """
+
+    size: int
+    crop: int = 0
+    flip: bool = True
+    colour: bool = True
+
+    @classmethod
+    def of(cls, recipe: Recipe, *, size: int) -> View:
+        """Return the view of `recipe` for a network of input `size`."""
+        return cls(size, recipe.crop, recipe.flip, recipe.colour)
+
+    def fitted_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return (H, W) to which an image is resized before crops are taken."""
+        if not self.crop:
+            return self.size, self.size
+        factor = self.crop / min(height, width)
+        return max(self.crop, round(height * factor)), max(self.crop, round(width * factor))
+
+    def fit(self, rgb: UInt8Array, labels: UInt8Array) -> tuple[UInt8Array, UInt8Array]:
+        """Return the image and its labels as crops are taken from them."""
+        height, width = self.fitted_size(*rgb.shape[:2])
+        return (
+            _resized(rgb, (height, width), cv2.INTER_LINEAR),
+            _resized(labels, (height, width), cv2.INTER_NEAREST_EXACT),
+        )
+
+
 def draw_batch(
-    source: LabelledImages, rng: np.random.Generator, *, batch_size: int, size: int
+    source: LabelledImages, rng: np.random.Generator, *, batch_size: int, view: View
 ) -> Batch:
-    """Return a random batch, each image squashed to (size, size) and flipped half the time."""
+    """Return random images as `view` shows them; `rng` decides everything."""
+    transform = _transform(view)
     images, labels = [], []
     for index in rng.integers(0, len(source), batch_size):
-        rgb, label = source[int(index)]
-        if rng.random() < 0.5:
-            rgb, label = rgb[:, ::-1], label[:, ::-1]
-        rgb = _colour_jitter(rgb, rng)
-        images.append(cv2.resize(rgb, (size, size), interpolation=cv2.INTER_LINEAR))
-        labels.append(
-            cv2.resize(
-                np.ascontiguousarray(label), (size, size), interpolation=cv2.INTER_NEAREST_EXACT
+        rgb, label = view.fit(*source[int(index)])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(rng.integers(2**62)))
+            image, mask = transform(
+                torch.from_numpy(np.array(rgb)).permute(2, 0, 1), torch.from_numpy(np.array(label))
             )
-        )
-    stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
-    return Batch(stacked.contiguous(), torch.from_numpy(np.stack(labels)).long())
+        images.append(image)
+        labels.append(mask)
+    return Batch(torch.stack(images).float().contiguous(), torch.stack(labels).long())
 
 
-def _colour_jitter(rgb: UInt8Array, rng: np.random.Generator) -> UInt8Array:
-    """Return the image with small random brightness, contrast and colour-balance changes."""
-    gain = rng.uniform(0.85, 1.15, 3) * rng.uniform(0.85, 1.15)
-    offset = rng.uniform(-12.0, 12.0)
-    table = np.clip(np.arange(256)[:, None] * gain + offset, 0, 255).astype(np.uint8)
-    return np.asarray(cv2.LUT(np.ascontiguousarray(rgb), table.reshape(1, 256, 3)), np.uint8)
+@lru_cache(maxsize=1)
+def _transform(view: View) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Return crop, flip and colours. Source: SSD (Liu et al., 2016) as detectron2 has it."""
+    mend_torchvision()
+    from torchvision import tv_tensors
+    from torchvision.transforms import v2
+
+    steps: list[Any] = []
+    if view.crop:
+        steps.append(v2.RandomCrop(view.crop))
+        if view.crop != view.size:
+            steps.append(v2.Resize((view.size, view.size), antialias=True))
+    if view.flip:
+        steps.append(v2.RandomHorizontalFlip())
+    if view.colour:
+        jitters = ({"brightness": 0.125}, {"contrast": 0.5}, {"saturation": 0.5}, {"hue": 0.05})
+        steps += [v2.RandomApply([v2.ColorJitter(**jitter)], 0.5) for jitter in jitters]
+    chain = v2.Compose(steps or [v2.Identity()])
+
+    def transform(image: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        shown, mask = chain(tv_tensors.Image(image), tv_tensors.Mask(labels))
+        return shown.as_subclass(Tensor), mask.as_subclass(Tensor)
+
+    return transform
+
+
+def _resized(array: UInt8Array, size: tuple[int, int], interpolation: int) -> UInt8Array:
+    if array.shape[:2] == size:
+        return array
+    whole = np.ascontiguousarray(array)
+    return np.asarray(cv2.resize(whole, size[::-1], interpolation=interpolation), np.uint8)

@@ -15,7 +15,6 @@ from semla_ros.core.errors import BagError
 from semla_ros.data.bags.mcap_records import CHANNEL, HEADER, MAGIC, MESSAGE, RECORD, SCHEMA
 from semla_ros.data.bags.messages import IMAGE, image_fields
 from semla_ros.data.bags.reader import image_topics, read_frames
-from semla_ros.data.bags.sqlite_wal import WalView, wal_of
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -92,19 +91,7 @@ def test_frames_of_an_earlier_round_of_the_log_are_left_out(unclosed):
     left = unclosed.parent / "again"
     shutil.copytree(unclosed, left)
     database.close()
-    view = WalView(left / "bag.db3", wal_of(left / "bag.db3"))
-    assert 0 < view.pages < 10
     assert_pictures(frames_of(left), 11)
-
-
-def test_the_view_is_byte_for_byte_what_sqlite_makes_of_it(unclosed):
-    file = unclosed / "bag.db3"
-    with WalView(file, wal_of(file)).open() as stream:
-        shown = stream.read()
-    database = sqlite3.connect(file)
-    database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    database.close()
-    assert shown == file.read_bytes()
 
 
 def test_a_transaction_that_was_not_finished_is_rolled_back(tmp_path):

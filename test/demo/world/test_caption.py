@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from semla_ros.core.errors import ConfigError
 from semla_ros.demo.world import CLASSES, DOMAINS, SYNONYMS, caption, conditions_of, render
 from semla_ros.demo.world.caption import instances
 from semla_ros.demo.world.classes import CAR, PERSON, ROAD, SKY
@@ -17,6 +16,11 @@ WORDS = {
     "rain": ("rain", "wet"),
     "snow": ("snow",),
 }
+
+
+def said(labels: np.ndarray, domain: str, seed: int) -> str:
+    rng = np.random.default_rng(seed)
+    return caption(labels, conditions_of(domain, rng), rng)
 
 
 def labels_with(cars: int, persons: int) -> np.ndarray:
@@ -33,14 +37,14 @@ def labels_with(cars: int, persons: int) -> np.ndarray:
 def test_caption_names_weather_and_time(domain: str) -> None:
     weather, time = domain.split("-")
     for seed in range(30):
-        text = caption(labels_with(2, 1), domain, np.random.default_rng(seed))
+        text = said(labels_with(2, 1), domain, seed)
         assert any(word in text for word in WORDS[weather]), text
         assert time in text, text
         assert "road" in text or "street" in text
 
 
 def test_caption_counts_and_only_names_what_is_visible() -> None:
-    texts = [caption(labels_with(2, 1), "fog-night", np.random.default_rng(s)) for s in range(60)]
+    texts = [said(labels_with(2, 1), "fog-night", s) for s in range(60)]
     joined = " ".join(texts)
     for words in ("two cars", "two vehicles", "two automobiles", "a person", "a pedestrian"):
         assert words in joined
@@ -51,7 +55,7 @@ def test_caption_counts_and_only_names_what_is_visible() -> None:
 
 
 def test_plural_of_person() -> None:
-    texts = [caption(labels_with(0, 3), "rain-day", np.random.default_rng(s)) for s in range(40)]
+    texts = [said(labels_with(0, 3), "rain-day", s) for s in range(40)]
     assert any("three people" in t for t in texts)
     assert not any("persons" in t for t in texts)
 
@@ -59,10 +63,10 @@ def test_plural_of_person() -> None:
 def test_caption_of_a_rendered_scene() -> None:
     conditions = conditions_of("snow-night", np.random.default_rng(1))
     image = render(sample_scene(1), conditions, noise_seed=1)
-    text = caption(image, conditions, np.random.default_rng(3))
+    text = caption(image.labels, conditions, np.random.default_rng(3))
     assert "snow" in text
     assert "night" in text
-    assert text == caption(image, conditions, np.random.default_rng(3))
+    assert text == caption(image.labels, conditions, np.random.default_rng(3))
 
 
 def test_instances_ignore_specks() -> None:
@@ -75,8 +79,3 @@ def test_instances_ignore_specks() -> None:
 def test_synonyms_cover_every_class_and_start_with_its_name() -> None:
     assert tuple(SYNONYMS) == CLASSES
     assert all(words[0] == name for name, words in SYNONYMS.items())
-
-
-def test_an_unknown_domain_is_refused() -> None:
-    with pytest.raises(ConfigError, match="'hail-day'"):
-        caption(labels_with(1, 1), "hail-day", np.random.default_rng(0))

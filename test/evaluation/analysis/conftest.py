@@ -28,7 +28,7 @@ def counts_of(miou):
     return np.repeat(each[:, :, None], len(CLASSES), axis=2)
 
 
-def track(strategy, miou, *, signals=None, weights=None):
+def result(strategy, miou, *, signals=None, weights=None):
     number = len(miou)
     if weights is None:
         weights = np.zeros((number, len(ADAPTERS) + 1), np.float32)
@@ -62,9 +62,9 @@ def recording(name, domains, support, miou, *, signals=None, **more):
         "smoothed": np.asarray(support, np.float64),
         "levels": ("OK",) * number,
         "results": {
-            ZERO_SHOT: track(ZERO_SHOT, np.asarray(miou) * 0.5),
-            SEMLA: track(SEMLA, miou, signals=signals),
-            GATED: track(GATED, np.asarray(miou) * 0.98, signals=signals),
+            ZERO_SHOT: result(ZERO_SHOT, np.asarray(miou) * 0.5),
+            SEMLA: result(SEMLA, miou, signals=signals),
+            GATED: result(GATED, np.asarray(miou) * 0.98, signals=signals),
         },
     }
     return SequenceResult(**{**plain, **more})
@@ -118,7 +118,7 @@ def made():
     class Made:
         classes, adapters, step_ns = CLASSES, ADAPTERS, STEP_NS
         counts_of = staticmethod(counts_of)
-        track = staticmethod(track)
+        result = staticmethod(result)
         recording = staticmethod(recording)
         study = staticmethod(study)
         law = staticmethod(law)

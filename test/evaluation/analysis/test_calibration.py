@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'semla-ros[evaluate]'")
+pytest.importorskip("sklearn", reason="needs scikit-learn: pip install '.[evaluate]'")
 
 from semla_ros.core.errors import EvaluationError
 from semla_ros.core.mask_signals import SIGNALS

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'semla-ros[evaluate]'")
+pytest.importorskip("sklearn", reason="needs scikit-learn: pip install '.[evaluate]'")
 
 from semla_ros.core.errors import EvaluationError
 from semla_ros.evaluation.analysis.detection import (

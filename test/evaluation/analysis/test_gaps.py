@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'semla-ros[evaluate]'")
+pytest.importorskip("sklearn", reason="needs scikit-learn: pip install '.[evaluate]'")
 
 from semla_ros.evaluation.analysis.gaps import clusters, library_gaps
 from semla_ros.evaluation.result import SkippedRecord

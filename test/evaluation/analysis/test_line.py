@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'semla-ros[evaluate]'")
+pytest.importorskip("sklearn", reason="needs scikit-learn: pip install '.[evaluate]'")
 from sklearn.linear_model import LinearRegression, Ridge
 
 from semla_ros.core.mask_signals import SIGNALS

@@ -47,13 +47,13 @@ def test_classes_and_costs(study):
 
 def test_an_adapters_contribution_is_against_the_base(made):
     rows = np.full(10, 0.5)
-    tracks = {
-        "zero-shot": made.track("zero-shot", rows),
-        "oracle": made.track("oracle", rows + 0.2),
-        "fixed:rain-day=1": made.track("fixed:rain-day=1", rows - 0.1),
+    results = {
+        "zero-shot": made.result("zero-shot", rows),
+        "oracle": made.result("oracle", rows + 0.2),
+        "fixed:rain-day=1": made.result("fixed:rain-day=1", rows - 0.1),
     }
-    one = made.recording("fog-day", ("fog-day",) * 10, rows, rows, results=tracks)
-    table = contribution_table(made.study([one], strategies=tuple(tracks)))
+    one = made.recording("fog-day", ("fog-day",) * 10, rows, rows, results=results)
+    table = contribution_table(made.study([one], strategies=tuple(results)))
     assert table.header == ("class", "rain-day=1", "fog-day")
     assert table.rows[0][1:] == pytest.approx((-10.0, 20.0))
 
@@ -95,11 +95,11 @@ def test_a_sure_gain_has_an_interval_above_zero(study):
 def test_noise_gives_an_interval_around_zero(made):
     rng = np.random.default_rng(4)
     base = rng.uniform(0.3, 0.7, 400)
-    tracks = {
-        "zero-shot": made.track("zero-shot", base),
-        "semla": made.track("semla", np.clip(base + rng.normal(0, 0.1, 400), 0, 1)),
+    results = {
+        "zero-shot": made.result("zero-shot", base),
+        "semla": made.result("semla", np.clip(base + rng.normal(0, 0.1, 400), 0, 1)),
     }
-    one = made.recording("fog-day", ("fog-day",) * 400, base, base, results=tracks)
-    found = gain(made.study([one], strategies=tuple(tracks)), "semla", "zero-shot")
+    one = made.recording("fog-day", ("fog-day",) * 400, base, base, results=results)
+    found = gain(made.study([one], strategies=tuple(results)), "semla", "zero-shot")
     assert found.low < 0 < found.high
-    assert gain(made.study([one], strategies=tuple(tracks)), "semla", "nobody") is None
+    assert gain(made.study([one], strategies=tuple(results)), "semla", "nobody") is None

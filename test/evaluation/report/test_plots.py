@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from semla_ros.evaluation.drawing import adapter_fills
-from semla_ros.evaluation.report.plots import Projection, heatmap, lines, projection_plot
+from semla_ros.evaluation.report.plots import heatmap, lines, projection_plot
 
 ODD = ("$x_^$", "_hidden", "a & <b>", "d\udce9j", "100 % $")
 
@@ -16,8 +16,6 @@ def test_a_name_is_drawn_as_text(name):
     drawn = [
         lines({name: [(0.0, 1.0), (1.0, 2.0)]}, xlabel="x", ylabel="y"),
         heatmap(np.eye(2), rows=[name, "b"], columns=["a", name], xlabel="x", ylabel="y"),
-        projection_plot(
-            Projection(points, (name, name), points, (name, "b")), adapter_fills([name, "b"])
-        ),
+        projection_plot(points, (name, name), points, (name, "b"), adapter_fills([name, "b"])),
     ]
     assert all(said in svg for svg in drawn)

@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'semla-ros[evaluate]'")
-pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'semla-ros[evaluate]'")
+pytest.importorskip("sklearn", reason="needs scikit-learn: pip install '.[evaluate]'")
+pytest.importorskip("matplotlib", reason="needs matplotlib: pip install '.[evaluate]'")
 
 from semla_ros.evaluation import extra
 from semla_ros.evaluation.analysis.detection import BadMasks
+from semla_ros.evaluation.analysis.drive_tables import curve_table
 from semla_ros.evaluation.analysis.frames import SIGNALS
 from semla_ros.evaluation.page import BadFrame, worst_grid
 from semla_ros.evaluation.report import PAGE, study_page, write_report
-from semla_ros.evaluation.report.drive_sections import curve_table
 from semla_ros.evaluation.report.findings import findings
 from semla_ros.evaluation.report.sections import page_fills, support_sections
 from semla_ros.evaluation.report.verdict import verdict
@@ -69,8 +69,11 @@ def test_the_verdict_has_the_numbers(study):
 
 def test_a_verdict_on_harm_says_harm(made):
     rows = np.full(60, 0.5)
-    tracks = {"zero-shot": made.track("zero-shot", rows), "semla": made.track("semla", rows * 0.6)}
-    one = made.recording("fog-day", ("fog-day",) * 60, rows, rows, results=tracks)
+    results = {
+        "zero-shot": made.result("zero-shot", rows),
+        "semla": made.result("semla", rows * 0.6),
+    }
+    one = made.recording("fog-day", ("fog-day",) * 60, rows, rows, results=results)
     bad = made.study([one], strategies=("zero-shot", "semla"))
     words = verdict(bad, findings(bad))
     assert words[0].startswith("Adaptation hurts: semla is -20.0 points")
@@ -99,15 +102,15 @@ def test_without_truth_nothing_is_said_about_miou(made, tmp_path):
 
 def test_without_the_extra_the_tables_remain(study, tmp_path, monkeypatch):
     def missing(module):
-        raise extra.MissingExtraError(f"expected {module!r}: pip install 'semla-ros[evaluate]'")
+        raise extra.MissingExtraError(f"expected {module!r}: pip install '.[evaluate]'")
 
     for name in ("calibration", "detection"):
         monkeypatch.setattr(f"semla_ros.evaluation.analysis.{name}.evaluate_extra", missing)
-    for name in ("library_map", "plots"):
+    for name in ("library_sections", "plots"):
         monkeypatch.setattr(f"semla_ros.evaluation.report.{name}.evaluate_extra", missing)
     write_report(study, tmp_path)
     page = (tmp_path / PAGE).read_text()
-    assert "semla-ros[evaluate]" in page
+    assert ".[evaluate]" in page
     assert "mIoU by domain" in page
 
 
@@ -186,7 +189,7 @@ def test_classes_that_do_not_count_stand_beside_the_headline(study):
 def test_the_curve_compares_triggers_with_per_frame_semla(made):
     names, rows = ("semla", "semla-gated@0.1", "semla-gated@0.5"), np.full(20, 0.6)
     results = {
-        name: replace(made.track(name, rows * share), swapped=np.arange(20) < swaps)
+        name: replace(made.result(name, rows * share), swapped=np.arange(20) < swaps)
         for name, share, swaps in zip(names, (1.0, 0.9, 0.5), (20, 2, 1), strict=True)
     }
     one = made.recording("d", ("fog-day",) * 20, rows, rows, results=results)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import yaml
 
-pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'semla-ros[evaluate]'")
-pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'semla-ros[evaluate]'")
+pytest.importorskip("sklearn", reason="needs scikit-learn: pip install '.[evaluate]'")
+pytest.importorskip("matplotlib", reason="needs matplotlib: pip install '.[evaluate]'")
 
 from semla_ros.bundle import open_bundle
 from semla_ros.cli import main
@@ -81,17 +81,17 @@ def telling(study):
     recordings = []
     for number in range(3):
         for recording in study.recordings:
-            track = recording.results["semla-gated"]
-            signals = rng.uniform(0, 1, track.signals.shape)
+            result = recording.results["semla-gated"]
+            signals = rng.uniform(0, 1, result.signals.shape)
             hits = np.rint(1000 * (0.2 + 0.5 * signals[:, 2])).astype(np.int64)
             each = np.stack([hits, np.zeros_like(hits), 1000 - hits], axis=1)
-            counts = np.repeat(each[:, :, None], track.counts.shape[2], axis=2)
-            tracks = {"semla-gated": replace(track, signals=signals, counts=counts)}
+            counts = np.repeat(each[:, :, None], result.counts.shape[2], axis=2)
+            results = {"semla-gated": replace(result, signals=signals, counts=counts)}
             name = f"{recording.name}-{number}"
             known = ("OK",) * recording.frames
             smoothed = rng.uniform(0.1, 1.0, recording.frames)
             recordings.append(
-                replace(recording, name=name, results=tracks, levels=known, smoothed=smoothed)
+                replace(recording, name=name, results=results, levels=known, smoothed=smoothed)
             )
     return replace(study, recordings=tuple(recordings))
 

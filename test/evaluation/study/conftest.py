@@ -36,8 +36,8 @@ def open_session(bundle: Path, request: pytest.FixtureRequest):
 
 
 @pytest.fixture
-def subject(drive: Drive):
-    """Return a function that makes a subject of the drive's recording."""
+def sequence(drive: Drive):
+    """Return a function that makes a sequence of the drive's recording."""
 
     def made(
         truth: TruthSource | None = None, domains: DomainTable | None = None

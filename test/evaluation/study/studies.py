@@ -13,8 +13,8 @@ CLASSES = ("road", "car", "sky")
 ADAPTERS = ("clear-day", "fog-day")
 
 
-def fake_track(strategy: str, frames: int, *, seed: int = 0) -> StrategyResult:
-    """Return a track of `frames` frames whose counts are those of 100 pixels each."""
+def fake_result(strategy: str, frames: int, *, seed: int = 0) -> StrategyResult:
+    """Return a result of `frames` frames whose counts are those of 100 pixels each."""
     rng = np.random.default_rng([seed, frames, len(strategy)])
     counts = rng.integers(1, 30, (frames, 3, len(CLASSES)))
     weights = rng.random((frames, len(ADAPTERS) + 1)).astype(np.float32)
@@ -51,7 +51,7 @@ def fake_recording(
         support=rng.random(frames),
         smoothed=rng.random(frames),
         levels=("OK",) * frames,
-        results={s: fake_track(s, frames, seed=seed) for s in strategies},
+        results={s: fake_result(s, frames, seed=seed) for s in strategies},
     )
 
 

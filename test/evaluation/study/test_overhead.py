@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from semla_ros.core.errors import EvaluationError
+from semla_ros.data.tasks import tasks_of
 from semla_ros.evaluation.study.overhead import measure_overhead
-from semla_ros.evaluation.study.tasks import tasks_of
 
 
 def test_the_overhead_is_of_the_same_work(drive, open_session) -> None:

@@ -9,12 +9,13 @@ import pytest
 
 from semla_ros.bundle import open_bundle
 from semla_ros.core.errors import EvaluationError, SemlaError
+from semla_ros.data.tasks import Task, tasks_of
 from semla_ros.evaluation.study import run as running
 from semla_ros.evaluation.study import tasks as work
 from semla_ros.evaluation.study.run import StudyOutcome, StudyRequest, run_study
 from semla_ros.evaluation.study.session import StudySettings, evaluated_sha256
 from semla_ros.evaluation.study.store import FRAMES, RESULTS, frames_table, load_study
-from semla_ros.evaluation.study.tasks import Task, tasks_of
+from semla_ros.evaluation.study.study import Study
 
 from .conftest import SETTINGS
 
@@ -115,11 +116,11 @@ def test_a_recording_that_fails_is_named_and_the_rest_kept(request_for, tmp_path
 def test_a_failed_shard_is_tried_once_more(request_for, monkeypatch: pytest.MonkeyPatch) -> None:
     original, calls = work.evaluate, []
 
-    def flaky(session, subject, **options):
-        calls.append(subject.name)
-        if calls.count(subject.name) == 1:
+    def flaky(session, sequence, **options):
+        calls.append(sequence.name)
+        if calls.count(sequence.name) == 1:
             raise EvaluationError("the network drive hiccups")
-        return original(session, subject, **options)
+        return original(session, sequence, **options)
 
     monkeypatch.setattr(work, "evaluate", flaky)
     outcome = run_study(request_for())
@@ -132,10 +133,10 @@ def test_an_interrupted_run_keeps_what_is_done_and_goes_on(
 ) -> None:
     original = work.evaluate
 
-    def stopping(session, subject, **options):
-        if subject.name == "folder":
+    def stopping(session, sequence, **options):
+        if sequence.name == "folder":
             raise KeyboardInterrupt
-        return original(session, subject, **options)
+        return original(session, sequence, **options)
 
     with monkeypatch.context() as patched:
         patched.setattr(work, "evaluate", stopping)
@@ -151,10 +152,10 @@ def test_an_interrupted_run_keeps_what_is_done_and_goes_on(
 def test_a_full_disk_keeps_what_is_written(request_for, monkeypatch: pytest.MonkeyPatch) -> None:
     original = running.write_shard
 
-    def full(folder: Path, shard) -> None:
-        if shard.name == "folder":
+    def full(folder: Path, study: Study, timings: object) -> None:
+        if study.recordings[0].name == "folder":
             raise EvaluationError("cannot write 'x': No space left on device")
-        original(folder, shard)
+        original(folder, study, timings)
 
     monkeypatch.setattr(running, "write_shard", full)
     outcome = run_study(request_for())

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from semla_ros.core.errors import EvaluationError
-from semla_ros.evaluation.study.scoring import check_truth_size, score_frame
+from semla_ros.data.labels.source import check_truth_size
+from semla_ros.evaluation.study.observation import score_frame
 
 
 def test_a_mask_is_scored_at_the_size_of_its_truth() -> None:

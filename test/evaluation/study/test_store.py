@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 import zipfile
 from dataclasses import fields, replace
 from pathlib import Path
@@ -69,6 +71,26 @@ def test_a_damaged_results_file_is_one_line(tmp_path: Path, damage: bytes) -> No
     save_study(fake_study(), tmp_path)
     (tmp_path / RESULTS).write_bytes(damage)
     with pytest.raises(EvaluationError, match=r"evaluate again|cannot read"):
+        load_study(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("colors", [[1, 2]], "info.colors[0]: expected a list of 3 items"),
+        ("adapters", "fog", "info.adapters: expected a list"),
+        ("support_low", True, "info.support_low: expected a number"),
+        ("parameters", [], "info.parameters: expected entries"),
+    ],
+)
+def test_facts_of_another_type_are_refused_by_name(
+    tmp_path: Path, name: str, value: object, said: str
+) -> None:
+    save_study(fake_study(), tmp_path)
+    data = json.loads((tmp_path / RESULTS).read_text())
+    data["info"][name] = value
+    (tmp_path / RESULTS).write_text(json.dumps(data))
+    with pytest.raises(EvaluationError, match=re.escape(said)):
         load_study(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Whoever does the work, every task ends in its shard or in why there is none."""
+"""Whoever does the work, every task ends in its result or in why there is none."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pytest
 from deadly import DeadlyTask
 
 from semla_ros.core.errors import EngineUnavailableError, EvaluationError
+from semla_ros.data.tasks import Task
 from semla_ros.evaluation.study.session import StudySettings
-from semla_ros.evaluation.study.tasks import Task, TaskResult
+from semla_ros.evaluation.study.tasks import TaskResult
 from semla_ros.evaluation.study.workers import run_tasks, threads_each
 
 from .conftest import SETTINGS
@@ -50,10 +51,10 @@ def test_a_worker_that_dies_is_replaced_and_its_task_tried_again(
         Task(tmp_path / "none", "missing", "fog"),
     ]
     done: dict[str, TaskResult] = {}
-    run_tasks(tasks, settings, on_done=lambda t, shard: done.update({t.name: shard}), **others)
+    run_tasks(tasks, settings, on_done=lambda t, result: done.update({t.name: result}), **others)
     assert (tmp_path / "tried").exists()
     assert [done[name].error for name in ("deadly", "good")] == ["", ""]
-    assert done["deadly"].files.keys() == done["good"].files.keys() != set()
+    assert all(done[name].study is not None for name in ("deadly", "good"))
     assert "found nothing" in done["missing"].error
 
 
@@ -69,11 +70,11 @@ def test_workers_that_cannot_open_the_bundle_say_so_once(
 def test_a_task_that_fails_twice_is_handed_over_with_its_error(
     settings: StudySettings, tmp_path: Path
 ) -> None:
-    shards: list[TaskResult] = []
+    results: list[TaskResult] = []
     tasks = [Task(tmp_path / "none", "none", "fog")]
-    run_tasks(tasks, settings, on_done=lambda _, shard: shards.append(shard))
-    assert [s.files for s in shards] == [{}]
-    assert "found nothing" in shards[0].error
+    run_tasks(tasks, settings, on_done=lambda _, result: results.append(result))
+    assert [r.study for r in results] == [None]
+    assert "found nothing" in results[0].error
 
 
 def test_after_ctrl_c_what_the_processes_have_is_taken(drive, settings: StudySettings) -> None:
@@ -87,7 +88,7 @@ def test_after_ctrl_c_what_the_processes_have_is_taken(drive, settings: StudySet
         run_tasks(
             tasks,
             settings,
-            on_done=lambda task, shard: done.append(task.name) if shard.files else None,
+            on_done=lambda task, result: done.append(task.name) if result.study else None,
             on_progress=interrupt,
             jobs=2,
         )

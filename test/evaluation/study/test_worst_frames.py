@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from semla_ros.evaluation.metrics import mean_iou
+from semla_ros.data.metrics import mean_iou
+from semla_ros.data.tasks import tasks_of
 from semla_ros.evaluation.report.worst_frames import find_worst, worst_frames
 from semla_ros.evaluation.study.run import StudyRequest, run_study
 from semla_ros.evaluation.study.session import StudySettings
-from semla_ros.evaluation.study.tasks import tasks_of
 
 from .conftest import SETTINGS
 from .studies import fake_recording, fake_study
@@ -17,9 +17,9 @@ from .studies import fake_recording, fake_study
 
 def test_the_worst_frames_are_apart_and_in_order() -> None:
     study = fake_study(fake_recording(domains=("fog-day",) * 60))
-    track = study.recordings[0].results["semla"]
+    result = study.recordings[0].results["semla"]
     found = find_worst(study, "semla", count=2)
-    miou = mean_iou(track.counts)
+    miou = mean_iou(result.counts)
     assert found[0].row == int(miou.argmin())
     assert found[0].score <= found[1].score
     assert abs(found[0].row - found[1].row) >= 20

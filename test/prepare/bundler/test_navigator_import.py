@@ -1,7 +1,6 @@
 """Image encoders of open_clip and transformers as navigators, small ones."""
 
 import importlib.util
-import json
 
 import numpy as np
 import pytest
@@ -10,38 +9,20 @@ torch = pytest.importorskip("torch", reason="needs torch: scripts/setup --dev")
 if importlib.util.find_spec("open_clip") is None:
     pytest.skip("needs open_clip_torch: scripts/setup --dev", allow_module_level=True)
 
+from prepare.bundler import upstream  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
 from semla_ros.core.errors import TrainingError  # noqa: E402
-from semla_ros.prepare.bundler.clip import import_open_clip  # noqa: E402
 from semla_ros.prepare.bundler.hf_clip import vision_tower_from_hf  # noqa: E402
 from semla_ros.prepare.bundler.navigator_import import load_navigator  # noqa: E402
 
 NAME = "semla-test-tiny"
-CONFIG = {
-    "embed_dim": 16,
-    "quick_gelu": True,
-    "vision_cfg": {
-        "image_size": 32,
-        "layers": 2,
-        "width": 64,
-        "patch_size": 16,
-        "head_width": 16,
-    },
-    "text_cfg": {"context_length": 77, "vocab_size": 100, "width": 32, "heads": 2, "layers": 1},
-}
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
     """A small CLIP under a name that open_clip knows."""
-    open_clip = import_open_clip()
-    path = tmp_path_factory.mktemp("config") / f"{NAME}.json"
-    path.write_text(json.dumps(CONFIG))
-    open_clip.add_model_config(path)
-    torch.manual_seed(0)
-    fields = {key: CONFIG[key] for key in CONFIG}
-    return open_clip.model.CLIP(**fields).eval()
+    return upstream.small_clip(tmp_path_factory.mktemp("config"), NAME, vocab_size=100)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: scripts/setup --dev")
 
-from fakes import tiny_config, with_taps  # noqa: E402
+from fakes import small_config, with_taps  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from semla_ros.core.errors import TrainingError  # noqa: E402
@@ -24,21 +24,7 @@ from semla_ros.prepare.bundler.onnx_export import (  # noqa: E402
 
 TOLERANCE = 1e-4
 
-CONFIG = tiny_config(
-    resolution=64,
-    vision_layers=4,
-    vocab_size=100,
-    context_length=12,
-    taps=(0, 1),
-    tap_dims=(16, 8),
-    aggregator_layers=2,
-    window=4,
-    pad_len=64,
-    appearance_dim=12,
-    decoder_dims=(16, 8),
-    decoder_guidance_dims=(8, 4),
-    crop_size=64,
-)
+CONFIG = small_config(pad_len=64)
 LAYERS = tuple(layer for layer in adaptable_layers(CONFIG) if layer.used)
 IMAGE_LAYERS = tuple(layer for layer in LAYERS if layer.tower != "text")
 TEXT_LAYERS = tuple(layer for layer in LAYERS if layer.tower == "text")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,6 +21,7 @@ from semla_ros.network.checkpoint import create_catseg
 from semla_ros.network.config import CatSegConfig
 from semla_ros.network.layers import adaptable_layers
 from semla_ros.prepare.bundler import onnx_export
+from semla_ros.prepare.bundler.clip import import_open_clip
 
 CONFIG = tiny_config(text_layers=1)
 DOMAINS = ("fog", "night")
@@ -87,8 +90,6 @@ def write_domain(
         "use_dora": False,
         "use_rslora": False,
     }
-    import json
-
     (folder / "adapter_config.json").write_text(json.dumps(config))
     rng = np.random.default_rng(len(folder.name))
     arrays = {"train_average_embedding": rng.normal(size=(1, dim)).astype(np.float32)}
@@ -102,6 +103,33 @@ def write_loradb(root: Path) -> Path:
     for seed, domain in enumerate(DOMAINS):
         write_domain(root / domain, adapter_tensors(CONFIG, seed=seed))
     return root
+
+
+def small_clip(folder: Path, name: str, *, vocab_size: int) -> Any:
+    """Return a CLIP of random weights, from now on known to open_clip under `name`."""
+    config = {
+        "embed_dim": 16,
+        "quick_gelu": True,
+        "vision_cfg": {
+            "image_size": 32,
+            "layers": 2,
+            "width": 64,
+            "patch_size": 16,
+            "head_width": 16,
+        },
+        "text_cfg": {
+            "context_length": 77,
+            "vocab_size": vocab_size,
+            "width": 32,
+            "heads": 2,
+            "layers": 1,
+        },
+    }
+    (folder / f"{name}.json").write_text(json.dumps(config))
+    open_clip = import_open_clip()
+    open_clip.add_model_config(folder / f"{name}.json")
+    torch.manual_seed(0)
+    return open_clip.model.CLIP(**config).eval()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`semla library describe` on the demo bundle, whose eight domains are known, and its cache."""
+"""`semla library describe` on the demo bundle, whose eight domains are known."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from semla_ros.navigator.prompts import PromptEmbeddings
 from semla_ros.prepare.adapters.seals import reseal_file
 from semla_ros.prepare.adapters.write import write_statistics
 from semla_ros.prepare.curation.describe import (
-    CACHE,
+    DESCRIPTION,
     DescribeRequest,
     describe_library,
     likenesses,
@@ -49,28 +49,28 @@ def test_every_demo_domain_is_named_rightly(demo):
         assert each.words["conditions"] == f"a street on a {weather[kind]} {time}"
 
 
-def test_words_are_kept_until_the_centroid_changes(demo):
+def test_words_follow_the_centroid_and_are_written_where_they_are_new(demo):
     request = DescribeRequest(demo, ("fog-day",))
-    (one,), (two,) = describe_library(request), describe_library(request)
-    assert (one.cached, two.cached) == (False, True)
-    assert one.likenesses == two.likenesses
+    (one,) = describe_library(request)
     folder = demo / "library" / "fog-day"
+    written = (folder / DESCRIPTION).stat()
+    assert describe_library(request) == (one,)
+    assert (folder / DESCRIPTION).stat().st_ino == written.st_ino
     before = read_statistics(folder, "fog-day")
     other = DomainStatistics(-before.centroid, encoder=before.encoder)
     reseal_file(write_statistics(folder, "fog-day", other))
-    (three,) = describe_library(request)
-    assert not three.cached
-    assert three.likenesses[0].prompt == one.likenesses[-1].prompt
+    (turned,) = describe_library(request)
+    assert turned.likenesses[0].prompt == one.likenesses[-1].prompt
+    assert json.loads((folder / DESCRIPTION).read_text())["words"] == turned.words
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"format": 1}', "{", '{"format": 1, "key": 3}'])
-def test_a_damaged_cache_counts_as_none(demo, text):
+@pytest.mark.parametrize("text", ["", "[]", '{"captions": 1}', "{", '{"captions": [{}]}'])
+def test_a_damaged_file_of_words_is_made_anew(demo, text):
     request = DescribeRequest(demo, ("fog-day",))
     (expected,) = describe_library(request)
-    path = demo / "library" / "fog-day" / CACHE
+    path = demo / "library" / "fog-day" / DESCRIPTION
     path.write_text(text)
-    (got,) = describe_library(request)
-    assert got == expected
+    assert describe_library(request) == (expected,)
     assert json.loads(path.read_text())["words"] == expected.words
 
 
@@ -154,4 +154,4 @@ def test_a_text_model_without_its_libraries_names_the_extra(demo, missing):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
-    assert "semla-ros[train]" in done.stderr.splitlines()[-1]
+    assert ".[train]" in done.stderr.splitlines()[-1]

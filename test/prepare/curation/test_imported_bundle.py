@@ -20,17 +20,10 @@ from prepare.bundler import upstream  # noqa: E402
 
 from semla_ros.cli import main  # noqa: E402
 from semla_ros.core.errors import SemlaError  # noqa: E402
-from semla_ros.prepare.bundler.clip import import_open_clip  # noqa: E402
 from semla_ros.prepare.curation.audit import audit_library  # noqa: E402
 from semla_ros.prepare.curation.describe import DescribeRequest, describe_library  # noqa: E402
 
 NAME = "semla-test-words"
-CONFIG = {
-    "embed_dim": 16,
-    "quick_gelu": True,
-    "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16, "head_width": 16},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
-}
 DOMAINS = {"fog": 210, "night": 25}
 
 
@@ -51,11 +44,8 @@ def source(tmp_path_factory):
         for i in range(12):
             picture = scene(level, i)
             cv2.imwrite(str(root / "images" / domain / f"{i}.png"), picture)
-    (root / f"{NAME}.json").write_text(json.dumps(CONFIG))
-    open_clip = import_open_clip()
-    open_clip.add_model_config(root / f"{NAME}.json")
-    torch.manual_seed(0)
-    torch.save(open_clip.model.CLIP(**CONFIG).state_dict(), root / "clip.pth")
+    clip = upstream.small_clip(root, NAME, vocab_size=49408)
+    torch.save(clip.state_dict(), root / "clip.pth")
     return root
 
 

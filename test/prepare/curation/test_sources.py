@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from semla_ros.core.errors import BagError, LibraryError
+from semla_ros.core.errors import BagError, LibraryError, SemlaError
 from semla_ros.data.bags.messages import IMAGE, image_fields
 from semla_ros.data.bags.writer import BagWriter
 from semla_ros.prepare.curation.sources import SourceOptions, list_images, open_sources
@@ -37,12 +37,12 @@ def test_folders_in_folders_need_recursive(tmp_path, pictures):
     pictures(4)
     with pytest.raises(LibraryError, match="--recursive"):
         open_sources([tmp_path], SourceOptions())
-    assert open_sources([tmp_path], SourceOptions(recursive=True)).total == 4
+    assert open_sources([tmp_path], SourceOptions(recursive=True)).lengths == (4,)
 
 
 def test_every_and_wanted(pictures):
     source = open_sources([pictures(10)], SourceOptions(every=3))
-    assert source.total == 4
+    assert source.lengths == (4,)
     images = list(source.images(lambda index: index != 1))
     assert [(i.index, i.name) for i in images] == [
         (0, "001.png"),
@@ -55,36 +55,60 @@ def test_unreadable_images_have_a_reason(pictures):
     folder = pictures(4)
     (folder / "001.png").write_bytes(b"no png")
     got = {i.name: i for i in open_sources([folder], SourceOptions()).images(lambda _: True)}
-    assert got["001.png"].rgb is None
+    assert got["001.png"].frame is None
     assert "001.png" in got["001.png"].reason
-    assert got["003.png"].rgb.shape == (20, 30, 3)
+    assert got["003.png"].frame.rgb.shape == (20, 30, 3)
 
 
 def test_a_recording_gives_every_nth_frame_of_its_topic(tmp_path):
     bag = write_bag(tmp_path / "drive.mcap", odd=(4,))
     source = open_sources([bag], SourceOptions(every=2))
-    assert source.total == 4
+    assert source.lengths == (4,)
     images = list(source.images(lambda index: index != 1))
     assert [i.name for i in images] == ["drive.mcap#0", "drive.mcap#4", "drive.mcap#6"]
     assert [i.index for i in images] == [0, 2, 3]
-    assert images[0].rgb[0, 0, 0] == 0
-    assert images[2].rgb[0, 0, 0] == 60
-    assert images[1].rgb is None
+    assert images[0].frame.rgb[0, 0, 0] == 0
+    assert images[2].frame.rgb[0, 0, 0] == 60
+    assert images[1].frame is None
     assert "klingon8" in images[1].reason
+
+
+def write_video(path, count):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (32, 24))
+    for i in range(count):
+        writer.write(np.full((24, 32, 3), 40 * i, np.uint8))
+    writer.release()
+    return path
+
+
+def test_a_video_gives_every_nth_frame(tmp_path):
+    source = open_sources([write_video(tmp_path / "drive.avi", 5)], SourceOptions(every=2))
+    assert source.lengths == (3,)
+    assert names(source) == ["drive.avi#0", "drive.avi#2", "drive.avi#4"]
+
+
+def test_a_video_that_does_not_say_its_length_is_refused(tmp_path):
+    path = write_video(tmp_path / "drive.avi", 3)
+    content = path.read_bytes()
+    count = (3).to_bytes(4, "little")
+    assert content[48:52] == count, "the header's number of frames"
+    path.write_bytes(content[:4096].replace(count, bytes(4)) + content[4096:])
+    with pytest.raises(LibraryError, match="give its frames as images"):
+        open_sources([path], SourceOptions())
 
 
 def test_several_topics_ask_which(tmp_path):
     bag = write_bag(tmp_path / "drive.mcap", topics=("/left", "/right"))
     with pytest.raises(BagError, match="/left"):
         open_sources([bag], SourceOptions())
-    assert open_sources([bag], SourceOptions(topic="/right")).total == 7
+    assert open_sources([bag], SourceOptions(topic="/right")).lengths == (7,)
 
 
 def test_sources_follow_one_another(tmp_path, pictures):
     bag = write_bag(tmp_path / "drive.mcap", count=2)
     folder = pictures(3)
     source = open_sources([bag, folder, folder / "000.jpg"], SourceOptions())
-    assert source.total == 6
+    assert source.lengths == (2, 3, 1)
     images = list(source.images(lambda _: True))
     assert [i.index for i in images] == list(range(6))
     assert [i.name for i in images][1:4] == ["drive.mcap#1", "001.png", "000.jpg"]
@@ -107,7 +131,7 @@ def test_the_fingerprint_follows_files_and_choice(tmp_path, pictures):
 @pytest.mark.parametrize(
     ("paths", "options", "message"),
     [
-        (["nowhere"], {}, "not there"),
+        (["nowhere"], {}, "found nothing"),
         (["empty"], {}, "found none"),
         ([], {}, "at least one"),
         (["empty"], {"every": 0}, "--every"),
@@ -115,5 +139,5 @@ def test_the_fingerprint_follows_files_and_choice(tmp_path, pictures):
 )
 def test_what_is_no_source(tmp_path, paths, options, message):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(LibraryError, match=message):
+    with pytest.raises(SemlaError, match=message):
         open_sources([tmp_path / p for p in paths], SourceOptions(**options))

@@ -124,7 +124,7 @@ def test_a_missing_sealed_file_is_a_failure_and_no_bundle_an_error(bundle, tmp_p
 
 
 def test_leftovers_are_noted(bundle):
-    (bundle / "library" / ".dusk.resume").write_bytes(b"")
+    (bundle / "library" / ".dusk.resume").mkdir()
     (bundle / "library" / ".staging-x").mkdir()
     found = verify_library(bundle)
     assert found.passed

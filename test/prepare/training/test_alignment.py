@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from semla_ros.prepare.training.alignment import TEMPERATURE, align_dense, alignment_loss
+from semla_ros.prepare.training.descent import FitOptions
 from semla_ros.prepare.training.samples import IGNORE
-from semla_ros.prepare.training.segmentation import FitOptions
 
 
 def test_the_loss_is_the_softmax_cross_entropy_of_known_pixels():

@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch", reason="needs torch: scripts/setup --dev")
 
 from semla_ros.core.errors import TrainingError  # noqa: E402
 from semla_ros.prepare.training.contrastive import Captioned, contrastive_loss, train_clip  # noqa: E402
-from semla_ros.prepare.training.segmentation import FitOptions  # noqa: E402
+from semla_ros.prepare.training.descent import FitOptions  # noqa: E402
 
 
 def test_the_loss_is_the_mean_of_both_cross_entropies():

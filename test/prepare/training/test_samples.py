@@ -1,38 +1,51 @@
-"""Batches: shapes, flips that keep labels with their pixels, and folders of files."""
+"""Batches: shapes, flips and crops that keep labels with their pixels, one seed one batch."""
 
-import cv2
 import numpy as np
 import pytest
+import torch
 
-from semla_ros.core.errors import TrainingError
-from semla_ros.prepare.training.samples import ArrayImages, FolderImages, draw_batch
+from semla_ros.prepare.training.samples import ArrayImages, View, draw_batch
 
 
-def test_labels_follow_their_pixels_through_flip_and_squash():
+@pytest.fixture
+def images():
     labels = np.zeros((1, 20, 30), np.uint8)
     labels[:, :, 20:] = 1
     rgb = np.where(labels[..., None] == 1, 200, 20).astype(np.uint8).repeat(3, axis=3)
-    batch = draw_batch(ArrayImages(rgb, labels), np.random.default_rng(0), batch_size=8, size=15)
-    assert batch.image.shape == (8, 3, 15, 15)
-    assert batch.labels.shape == (8, 15, 15)
-    bright = batch.image.mean(dim=1) > 110
+    return ArrayImages(rgb, labels)
+
+
+@pytest.mark.parametrize("view", [View(15), View(15, crop=18), View(12, crop=12)])
+def test_labels_follow_their_pixels(images, view):
+    batch = draw_batch(images, np.random.default_rng(0), batch_size=8, view=view)
+    assert batch.image.shape == (8, 3, view.size, view.size)
+    assert batch.image.dtype == torch.float32
+    assert batch.labels.shape == (8, view.size, view.size)
+    bright = batch.image.mean(dim=1) > 100
     assert (bright == (batch.labels == 1)).float().mean() > 0.92
-    assert len({int(x[0, 0]) for x in batch.labels}) == 2, "flipped and not flipped"
 
 
-def test_a_folder_pairs_images_with_labels_by_stem(tmp_path):
-    images, labels = tmp_path / "images", tmp_path / "labels"
-    images.mkdir()
-    labels.mkdir()
-    with pytest.raises(TrainingError, match="found none"):
-        FolderImages.open(images, labels)
-    cv2.imwrite(str(images / "a.png"), np.full((4, 6, 3), (10, 20, 30), np.uint8))
-    with pytest.raises(TrainingError, match=r"no label file.*'a\.png'"):
-        FolderImages.open(images, labels)
-    cv2.imwrite(str(labels / "a.png"), np.full((4, 6), 3, np.uint8))
-    rgb, label = FolderImages.open(images, labels)[0]
-    assert rgb[0, 0].tolist() == [30, 20, 10]
-    assert (label == 3).all()
-    cv2.imwrite(str(labels / "a.png"), np.full((5, 6), 3, np.uint8))
-    with pytest.raises(TrainingError, match=r"of its size.*'a\.png'"):
-        FolderImages.open(images, labels)[0]
+def test_half_are_flipped_and_crops_differ(images):
+    whole = draw_batch(images, np.random.default_rng(0), batch_size=16, view=View(15)).labels
+    assert {int(x[0, 0]) for x in whole} == {0, 1}
+    crops = draw_batch(
+        images, np.random.default_rng(0), batch_size=16, view=View(12, crop=12, flip=False)
+    ).labels
+    assert len({int((x == 1).sum()) for x in crops}) > 2
+
+
+def test_the_seed_decides_everything_and_torch_s_generator_is_left_alone(images):
+    def draw(seed):
+        return draw_batch(images, np.random.default_rng(seed), batch_size=4, view=View(15)).image
+
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    assert torch.equal(draw(3), draw(3))
+    assert not torch.equal(draw(3), draw(4))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_images_that_fit_are_not_resized(images):
+    rgb, labels = View(20, crop=20).fit(*images[0])
+    np.testing.assert_array_equal(rgb, images.rgb[0])
+    np.testing.assert_array_equal(labels, images.labels[0])

@@ -1,0 +1,163 @@
+"""Recordings with their labels and domains as plain data; what opens them for whoever reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain, count
+from pathlib import Path
+
+from semla_ros.core.config import PARAMETERS
+from semla_ros.core.errors import EvaluationError
+from semla_ros.core.files.image_codec import FULL_BITS
+from semla_ros.data.inputs import BagInput, Input, InputOptions, open_input
+from semla_ros.data.labels.domains import DomainTable, read_domains
+from semla_ros.data.labels.label_map import LabelMap
+from semla_ros.data.labels.source import (
+    DEFAULT_TOLERANCE_NS,
+    FolderTruth,
+    TopicTruth,
+    TruthSource,
+)
+from semla_ros.data.sequence_source import SequenceSource
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSettings:
+    """How recordings and their labels are read.
+
+    Attributes:
+        label_map: What the labels mean.
+        topic: Image topic of recordings; None takes the only one.
+        fps: Of folders without stamps.
+        tolerance_ns: How far labels may lie from their frame.
+        max_pixels: Larger images are skipped.
+        significant_bits: See `image_codec.decode_raw`.
+    """
+
+    label_map: LabelMap = field(default_factory=LabelMap)
+    topic: str | None = None
+    fps: float = 10.0
+    tolerance_ns: int = DEFAULT_TOLERANCE_NS
+    max_pixels: int = int(PARAMETERS["max_pixels"].default)
+    significant_bits: int = FULL_BITS
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One recording, as plain data.
+
+    Attributes:
+        path: The input.
+        name: Short and unique among those asked for.
+        domain: Of its frames, where `domains` does not say; "" if unknown.
+        labels: Folder of label images, or label topic; "" without truth.
+        domains: CSV table of domains; None without one.
+    """
+
+    path: Path
+    name: str
+    domain: str
+    labels: str = ""
+    domains: Path | None = None
+
+    @property
+    def label_folder(self) -> Path | None:
+        """The folder of labels, None where they are a topic or there are none."""
+        return Path(self.labels) if self.labels and Path(self.labels).is_dir() else None
+
+    def open_input(self, settings: ReadSettings) -> Input:
+        """Return the frames.
+
+        Raises:
+            SemlaError: There are none.
+        """
+        topic = "" if self.label_folder is not None else self.labels
+        options = InputOptions(
+            topic=settings.topic,
+            fps=settings.fps,
+            max_pixels=settings.max_pixels,
+            significant_bits=settings.significant_bits,
+            except_topic=topic,
+        )
+        return open_input(self.path, options)
+
+
+def sequence_of(task: Task, settings: ReadSettings, classes: Sequence[str]) -> SequenceSource:
+    """Return the frames, truth and domains of a task; labels become `classes`.
+
+    Raises:
+        SemlaError: The input or its truth cannot be read.
+    """
+    domains = DomainTable(task.domain)
+    if task.domains is not None:
+        domains = read_domains(task.domains, recording=task.name, default=task.domain)
+    frames = task.open_input(settings)
+    truth = _truth(task, settings, frames, classes)
+    return SequenceSource(str(task.path), task.name, frames, truth, domains)
+
+
+def _truth(
+    task: Task, settings: ReadSettings, frames: Input, classes: Sequence[str]
+) -> TruthSource | None:
+    folder = task.label_folder
+    if not task.labels:
+        return None
+    bounds = {"max_pixels": settings.max_pixels, "tolerance_ns": settings.tolerance_ns}
+    if folder is not None:
+        return FolderTruth(folder, settings.label_map, classes, **bounds)
+    if not isinstance(frames, BagInput):
+        raise EvaluationError(
+            f"expected a folder of labels for {str(task.path)!r}, got {task.labels!r}: not there "
+            "(topics are for recordings)"
+        )
+    return TopicTruth(task.path, task.labels, settings.label_map, classes=classes, **bounds)
+
+
+def tasks_of(
+    inputs: Sequence[str],
+    *,
+    labels: Sequence[str] = (),
+    domains: Path | None = None,
+) -> tuple[Task, ...]:
+    """Return one task for each input.
+
+    Args:
+        inputs: `PATH`, or `NAME=PATH`: recordings of one name are one domain. By default the
+            name is the path's last part.
+        labels: `DIR` or `TOPIC` for all, or `NAME=DIR|TOPIC` for the inputs of that name.
+        domains: CSV table of domains for all.
+
+    Raises:
+        EvaluationError: No input, or labels for an input that there is not.
+    """
+    if not inputs:
+        raise EvaluationError("expected at least one input, got none")
+    named = [(name, Path(path)) for name, path in map(_named, inputs)]
+    by_name = {name: value for name, value in map(_named, labels) if name}
+    common = [value for name, value in map(_named, labels) if not name]
+    unknown = sorted(by_name.keys() - {name or _stem(path) for name, path in named})
+    if unknown or len(common) > 1:
+        raise EvaluationError(
+            f"expected --labels once, or as NAME=… for inputs that there are, got {list(labels)!r}"
+        )
+    tasks: list[Task] = []
+    for name, path in named:
+        domain = name or _stem(path)
+        found = by_name.get(domain, common[0] if common else "")
+        taken = {t.name for t in tasks}
+        names = chain([domain], (f"{domain}-{number}" for number in count(2)))
+        unique = next(n for n in names if n not in taken)
+        tasks.append(Task(path, unique, domain, found, domains))
+    return tuple(tasks)
+
+
+def _named(text: str) -> tuple[str, str]:
+    """Return name and value of `NAME=VALUE`; "" and `text` where there is none, or it exists."""
+    name, equals, value = text.partition("=")
+    return (name, value) if equals and name and not Path(text).exists() else ("", text)
+
+
+def _stem(path: Path) -> str:
+    name = path.resolve().name
+    return path.stem if path.is_file() else name

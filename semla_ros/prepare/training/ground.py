@@ -1,0 +1,235 @@
+"""What every run stands on: the bundle's network, its data, their split, and a workplace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from accelerate import PartialState
+from torch import Tensor
+
+from semla_ros.bundle import AS_TRAINED, ModelBundle
+from semla_ros.core.errors import BundleError, EngineUnavailableError, TrainingError
+from semla_ros.core.types import Float32Array
+from semla_ros.data.tasks import ReadSettings, Task
+from semla_ros.engine.text import TextEncoder
+from semla_ros.engine.torch_engine import load_network
+from semla_ros.navigator.encoder import OnnxImageEncoder
+from semla_ros.network.catseg import CatSeg
+from semla_ros.prepare.training.frames import Gathered, gather
+from semla_ros.prepare.training.hardware import CPU, Hardware
+from semla_ros.prepare.training.recipe import DOUBLED_TAP, Recipe
+from semla_ros.prepare.training.samples import View
+from semla_ros.prepare.training.split import Split, split_frames
+from semla_ros.prepare.training.workplace import Workplace, data_key
+
+
+@dataclass(frozen=True, slots=True)
+class DataRequest:
+    """Labelled recordings.
+
+    Attributes:
+        tasks: To learn from, and to hold some of out.
+        held_out: To judge by; empty: some of `tasks` are.
+        reading: How they are read.
+        domain: Of frames that a table gives a domain, take those of this one.
+    """
+
+    tasks: tuple[Task, ...]
+    held_out: tuple[Task, ...] = ()
+    reading: ReadSettings = field(default_factory=ReadSettings)
+    domain: str = ""
+
+    @property
+    def every(self) -> tuple[Task, ...]:
+        """All recordings, as they are numbered."""
+        return (*self.tasks, *self.held_out)
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a run stands on.
+
+    Attributes:
+        bundle, model: The base.
+        weights: How many the network has.
+        tokens: (T, L), prompts of the bundle's classes.
+        hardware: Resolved.
+        data, split: What was found, and what is held out.
+        data_key: Changes with the data.
+        workplace: Where it works.
+        encoder: Identity of what embedded the frames; "" without a navigator.
+        state: Of the processes that share the run; the main one writes and tells.
+    """
+
+    bundle: ModelBundle
+    model: CatSeg
+    weights: int
+    tokens: Tensor
+    hardware: Hardware
+    data: Gathered
+    split: Split
+    data_key: str
+    workplace: Workplace
+    encoder: str
+    state: PartialState
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the process that writes and tells."""
+        return bool(self.state.is_main_process)
+
+    def claim(self, facts: Mapping[str, Any], *, fresh: bool) -> bool:
+        """Return whether a checkpoint of a run with the same `facts` is there to go on from.
+
+        Raises:
+            TrainingError: There is one of a run that differs.
+        """
+        with self.state.main_process_first():
+            return self.workplace.claim(facts, fresh=fresh)
+
+    def habits(self, recipe: Recipe) -> tuple[str, ...]:
+        """Return the original's habits to train with: those that the bundle serves with, too."""
+        as_trained = self.bundle.manifest.adapter_guidance == AS_TRAINED
+        more = (DOUBLED_TAP,) if as_trained and DOUBLED_TAP not in recipe.official else ()
+        return (*recipe.official, *more)
+
+    def held_out_places(self) -> frozenset[tuple[int, int]]:
+        """Return (recording, index) of the held-out frames."""
+        frames = self.data.frames
+        return frozenset((frames[i].recording, frames[i].index) for i in self.split.held_out)
+
+    def embeddings(self) -> tuple[Float32Array, list[int]]:
+        """Return the embeddings of all frames apart from the held-out stretches, and recordings.
+
+        Frames without labels count, too; those among held-out ones do not.
+        """
+        rows = self.data.embeddings()
+        frames = self.data.frames
+        kept: list[int] = []
+        away: dict[int, list[int]] = {}
+        for i in (*self.split.held_out, *self.split.unused):
+            away.setdefault(frames[i].recording, []).append(frames[i].index)
+        for row, (recording, index) in enumerate(self.data.places):
+            ends = away.get(recording)
+            if ends is None or not min(ends) <= index <= max(ends):
+                kept.append(row)
+        return rows[kept], [self.data.places[row][0] for row in kept]
+
+
+def stand(
+    bundle: ModelBundle,
+    data: DataRequest,
+    recipe: Recipe,
+    *,
+    hardware: Hardware,
+    work: Path,
+    threads: int,
+    embeds: bool,
+    title: str,
+) -> Ground:
+    """Return what a run stands on; reads the data unless that was done before.
+
+    Raises:
+        SemlaError: A bundle that cannot be trained, or data that cannot be trained on.
+    """
+    hardware = hardware.resolved()
+    state = PartialState(cpu=hardware.device == CPU)
+    model = trainable_network(bundle)
+    view = View.of(recipe, size=model.config.resolution)
+    navigator = bundle.manifest.navigator if embeds else None
+    identity = navigator.identity if navigator else ""
+    classes = bundle.manifest.vocabulary.names
+    key = data_key(
+        data.every, data.reading, view.fitted_size(1, 1), view.crop, identity, classes, data.domain
+    )
+    workplace = Workplace(work)
+    with state.main_process_first():
+        gathered = gather(
+            data.every,
+            data.reading,
+            classes,
+            view=view,
+            folder=workplace.frames(key),
+            domain=data.domain,
+            encoder=OnnxImageEncoder(bundle, threads=threads) if navigator else None,
+            title=title,
+        )
+    split = split_frames(
+        [frame.recording for frame in gathered.frames],
+        share=recipe.held_out,
+        held_out=frozenset(range(len(data.tasks), len(data.every))),
+    )
+    return Ground(
+        bundle,
+        model.to(state.device),
+        sum(p.numel() for p in model.parameters()),
+        class_tokens(bundle),
+        hardware,
+        gathered,
+        split,
+        key,
+        workplace,
+        identity,
+        state,
+    )
+
+
+def trainable_network(bundle: ModelBundle) -> CatSeg:
+    """Return the network of `bundle` with its base weights, float32.
+
+    Raises:
+        TrainingError: The bundle holds graphs and no weights that make a network.
+    """
+    try:
+        return load_network(bundle)
+    except (BundleError, EngineUnavailableError) as error:
+        raise TrainingError(
+            f"bundle {bundle.manifest.name!r} cannot be trained ({error}): expected the weights "
+            "of a CAT-Seg; import one: semla bundle import --family catseg --checkpoint FILE"
+        ) from error
+
+
+def class_tokens(bundle: ModelBundle) -> Tensor:
+    """Return the token ids (T, L) of the prompts of the bundle's classes, int64."""
+    encoder = TextEncoder(bundle, tower=_no_tower)
+    return torch.from_numpy(encoder.tokens(bundle.manifest.vocabulary).copy())
+
+
+def _no_tower(tokens: npt.NDArray[np.int64], _: Mapping[str, Float32Array]) -> Float32Array:
+    return np.zeros((len(tokens), 0), np.float32)
+
+
+def ranges(places: Iterable[int]) -> list[list[int]]:
+    """Return increasing numbers as [first, last] of each stretch."""
+    found: list[list[int]] = []
+    for place in places:
+        if found and place == found[-1][1] + 1:
+            found[-1][1] = place
+        else:
+            found.append([place, place])
+    return found
+
+
+def split_facts(ground: Ground) -> dict[str, Any]:
+    """Return the split as a card writes it down: per recording, places in it."""
+    frames, names = ground.data.frames, ground.data.names
+
+    def of(chosen: Sequence[int]) -> dict[str, list[list[int]]]:
+        by_name: dict[str, list[int]] = {}
+        for i in chosen:
+            by_name.setdefault(names[frames[i].recording], []).append(frames[i].index)
+        return {name: ranges(indices) for name, indices in by_name.items()}
+
+    split = ground.split
+    return {
+        "rule": split.rule,
+        "train": of(split.train),
+        "held_out": of(split.held_out),
+        "unused": of(split.unused),
+    }

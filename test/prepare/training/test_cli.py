@@ -1,0 +1,79 @@
+"""The command: errors are one line, a library names what failed and goes on."""
+
+import pytest
+
+from semla_ros.cli import main
+
+QUICK = ("steps=4", "warmup=1", "batch=4", "crop=0", "learning_rate=5e-3", "evaluate_every=2")
+
+
+def _settings():
+    return [part for text in QUICK for part in ("--set", text)]
+
+
+def _adapter(bundle, frames, *more):
+    images, labels = frames
+    where = ["--bundle", str(bundle.root), "--data", f"dusk={images}", "--labels", str(labels)]
+    how = ["--device", "cpu", "--threads", "1", *_settings()]
+    return main(["train", "adapter", *where, *how, *more])
+
+
+def test_an_adapter_is_trained_by_name(bundle, frames, capsys):
+    assert _adapter(bundle, frames, "--init", "pissa", "--compress", "3") == 0
+    out = capsys.readouterr().out
+    assert "init pissa" in out
+    assert "compressed to rank 3" in out
+    assert (bundle.library / "dusk" / "adapter_model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--label-map", "nope"], "expected a label map of"),
+        (["--set", "steps"], "expected --set FIELD=VALUE, got 'steps'"),
+        (["--name", "a.b"], "expected an adapter name"),
+        (["--name", "fog"], "'fog' exists"),
+        (["--init", "svd"], "expected init of"),
+        (["--set", "layers=*.nothing"], "names none of"),
+        (["--init", "rrqr", "--set", "rank=500"], "expected a rank of 1 to"),
+        (["--held-out", "/nowhere"], "/nowhere"),
+    ],
+)
+def test_bad_input_is_one_line(bundle, frames, capsys, arguments, message):
+    assert _adapter(bundle, frames, *arguments) == 2
+    err = capsys.readouterr().err.strip()
+    assert err.startswith("semla: error: ")
+    assert message in err
+    assert "\n" not in err
+
+
+def test_a_domain_that_fails_is_named_and_the_rest_goes_on(bundle, frames, tmp_path, capsys):
+    (tmp_path / "domains.yaml").write_text(
+        "domains:\n"
+        "  dusk: {data: images, labels: labels}\n"
+        "  dawn: {data: [nowhere], labels: labels}\n"
+    )
+    what = [str(tmp_path / "domains.yaml"), "--bundle", str(bundle.root)]
+    code = main(["train", "library", *what, "--jobs", "2", "--device", "cpu", *_settings()])
+    out = capsys.readouterr().out
+    assert code == 1
+    assert "dawn: failed: expected an input at" in out
+    assert "1 of 2 domains are in the library" in out
+    assert (bundle.library / "dusk" / "SHA256SUMS").is_file()
+    assert not (bundle.library / "dawn").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("domains: {}", "expected `domains:`"),
+        ("domains: {dusk: {labels: x}}", "domain 'dusk': expected `data:`"),
+        ("domains: {dusk: {data: x, stepz: 3}}", "got ['stepz']"),
+        ("domains: [", "cannot read domains"),
+    ],
+)
+def test_a_file_of_domains_is_held_against_its_form(bundle, tmp_path, capsys, text, message):
+    path = tmp_path / "domains.yaml"
+    path.write_text(text)
+    assert main(["train", "library", str(path), "--bundle", str(bundle.root)]) == 2
+    assert message in capsys.readouterr().err
