@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from semla_ros.bundle import ModelBundle, open_bundle
+from semla_ros.core.errors import TrainingError
 from semla_ros.prepare.bundler.writer import BundleParts, require_free, write_bundle
 from semla_ros.prepare.training.checkpoint import Progress
 from semla_ros.prepare.training.ground import DataRequest, Ground, stand
