@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from semla_ros.prepare.training.ground import DataRequest
     from semla_ros.prepare.training.run import How
 
-_INSTALL = "pip install 'semla-ros[train]', or scripts/setup --dev in a clone"
+_INSTALL = "pip install '.[train]', or scripts/setup --dev in a clone"
 
 
 def _data_arguments(parser: argparse.ArgumentParser) -> None:
