@@ -85,7 +85,7 @@ def import_transformers() -> Foreign:
         import transformers
     except ModuleNotFoundError as error:
         raise TrainingError(
-            f"family 'transformers' needs {error.name!r}: pip install 'semla-ros[import]'"
+            f"family 'transformers' needs {error.name!r}: pip install '.[import]'"
         ) from error
     return transformers
 
