@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from semla_ros.bundle import ModelBundle, open_bundle
+from semla_ros.core.errors import TrainingError
 from semla_ros.prepare.bundler.writer import BundleParts, require_free, write_bundle
 from semla_ros.prepare.training.checkpoint import Progress
 from semla_ros.prepare.training.ground import DataRequest, Ground, stand
@@ -158,6 +159,8 @@ def _parts(request: BaseRequest, ground: Ground) -> BundleParts:
     """
     old = ground.bundle
     manifest = old.manifest
+    if manifest.text is None:
+        raise TrainingError(f"bundle {manifest.name!r}: expected CAT-Seg, which reads text")
     return BundleParts(
         name=request.out.name,
         model=ground.model.cpu().requires_grad_(False).eval(),
