@@ -69,7 +69,7 @@ def test_the_gate_is_bayes_rule_of_gaussians_with_one_covariance() -> None:
 
 def test_the_gate_needs_a_spread() -> None:
     gate = strategy_of("lda-gate", NAMES, SETTINGS, CentroidBank(NAMES, CENTROIDS))
-    with pytest.raises(LibraryError, match="lda-gate.*embed more images"):
+    with pytest.raises(LibraryError, match=r"lda-gate.*embed more images"):
         gate(_seen((0.7, 0.4)))
 
 
@@ -79,7 +79,7 @@ def test_with_everything_left_out_the_base_serves(strategy: str) -> None:
 
 
 def test_a_strategy_that_is_none_is_refused() -> None:
-    with pytest.raises(ConfigError, match="late-fusion.*got 'mole'"):
+    with pytest.raises(ConfigError, match=r"late-fusion.*got 'mole'"):
         check_strategies(("mole",), NAMES)
 
 
