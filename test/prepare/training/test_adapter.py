@@ -73,6 +73,7 @@ def test_an_entry_that_verify_audit_and_the_library_take(bundle, request_of):
         "road",
         "never shown: tree",
         "trainable parameters",
+        "on cpu with 1 thread of ",
         "s a step",
         "step 6/6",
         "retrieved without it",
