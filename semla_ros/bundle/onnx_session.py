@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as _state
 
+from semla_ros.core.cores import usable_cores
 from semla_ros.core.errors import BundleError
 from semla_ros.core.files.lfs_pointer import lfs_remedy_of
 from semla_ros.core.shown import native_path
@@ -34,8 +33,7 @@ def cpu_threads(threads: int) -> int:
     """
     if threads > 0:
         return threads
-    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 2
-    return max(1, usable - 1)
+    return max(1, usable_cores() - 1)
 
 
 class SharedInitializers:

@@ -1,4 +1,4 @@
-"""`semla bundle`: show, verify, import."""
+"""`semla bundle`: show, verify, import, open the attention to adapters."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ def _bundle_arguments(parser: argparse.ArgumentParser) -> None:
         each.add_argument("folder", type=Path, help="the bundle folder")
         if action == "verify":
             trusted_argument(each)
+    text = "write a bundle anew, with q, k, v and out_proj of CLIP adaptable, too"
+    each = actions.add_parser("open-attention", help=text, description=text)
+    each.add_argument("folder", type=Path, help="the bundle folder")
+    each.add_argument("--out", type=Path, required=True, help="the new bundle folder")
     text = "make a bundle of a checkpoint and adapters"
     _import_arguments(actions.add_parser("import", help=text, description=text))
 
@@ -117,9 +121,23 @@ def _import(args: argparse.Namespace) -> int:
     return 1 if imported.skipped else 0
 
 
+def _open_attention(args: argparse.Namespace) -> int:
+    from semla_ros.bundle import open_bundle
+
+    try:
+        from semla_ros.prepare.bundler.rewrite import open_attention
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"it needs {error.name!r}: pip install '.[train]'") from error
+    made = open_attention(open_bundle(args.folder), args.out)
+    print(f"wrote {made.root}: adapters may change {len(made.manifest.layers)} layers")
+    return 0
+
+
 def _bundle(args: argparse.Namespace) -> int:
     if args.action == "import":
         return _import(args)
+    if args.action == "open-attention":
+        return _open_attention(args)
     from semla_ros.bundle import open_bundle
     from semla_ros.library.library import AdapterLibrary
 

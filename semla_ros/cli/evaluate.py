@@ -47,7 +47,8 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "--strategies",
         default=_STRATEGIES,
         metavar="LIST",
-        help=f"default: {_STRATEGIES}; also fixed:NAME=w+NAME=w and semla-gated@TRIGGER",
+        help=f"default: {_STRATEGIES}; also adapter-soup, top-k-weighted, lda-gate, late-fusion, "
+        "fixed:NAME=w+NAME=w and semla-gated@TRIGGER",
     )
     add(
         "--curve",

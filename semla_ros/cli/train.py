@@ -70,7 +70,12 @@ def how_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--device", default="auto", help="auto, cpu or cuda")
     add("--precision", default="auto", help="auto, f32, bf16 or f16")
-    add("--threads", type=int, default=0, help="CPU threads; default: PyTorch's choice")
+    add(
+        "--threads",
+        type=int,
+        default=0,
+        help="CPU threads; default: OMP_NUM_THREADS, else all usable cores",
+    )
     add("--fresh", action="store_true", help="do not go on with an interrupted run")
     add("--dry-run", action="store_true", help="say what would be trained, and stop")
 

@@ -44,6 +44,22 @@ def adaptable_layers(config: CatSegConfig) -> tuple[AdaptableLayer, ...]:
     )
 
 
+def output_projections(config: CatSegConfig) -> tuple[AdaptableLayer, ...]:
+    """Return `out_proj` of every attention of CLIP, which no official adapter changes.
+
+    Source: PEFT leaves them out of the official adapters, as torch's attention hides its layers.
+    """
+    towers: tuple[tuple[str, int, int, Tower], ...] = (
+        (f"{CLIP_PREFIX}visual.", config.vision_width, config.vision_layers, "visual"),
+        (CLIP_PREFIX, config.text_width, config.text_layers, "text"),
+    )
+    return tuple(
+        _linear(f"{prefix}transformer.resblocks.{index}.attn.out_proj", (width, width), tower)
+        for prefix, width, blocks, tower in towers
+        for index in range(blocks)
+    )
+
+
 def _clip_tower(prefix: str, width: int, layers: int, tower: Tower) -> Iterator[AdaptableLayer]:
     for index in range(layers):
         block = f"{prefix}transformer.resblocks.{index}."

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from semla_ros.network.config import CatSegConfig
-from semla_ros.network.layers import adaptable_layers
+from semla_ros.network.layers import adaptable_layers, output_projections
 
 
 def rank_parameters(layers, rank=8):
@@ -47,3 +47,14 @@ def test_used_layers_are_exactly_those_with_a_gradient(small_config, small_model
     for layer in adaptable_layers(small_config):
         if layer.tower == tower:
             assert (parameters[layer.parameter].grad is not None) == layer.used, layer.name
+
+
+def test_output_projections_exist_and_have_a_gradient(small_config, small_model, tokens):
+    image = torch.rand(1, 3, small_config.resolution, small_config.resolution) * 255
+    small_model(image, small_model.encode_text(tokens)).sum().backward()
+    parameters = dict(small_model.named_parameters())
+    layers = output_projections(small_config)
+    assert len(layers) == small_config.vision_layers + small_config.text_layers
+    for layer in layers:
+        assert parameters[layer.parameter].shape == layer.shape
+        assert parameters[layer.parameter].grad is not None, layer.name

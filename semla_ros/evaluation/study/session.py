@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from semla_ros.bundle import ModelBundle, file_sha256
 from semla_ros.core.answers import Prediction
 from semla_ros.core.config import PARAMETERS, Config, updated
@@ -16,6 +18,7 @@ from semla_ros.data.labels.label_map import LabelMap
 from semla_ros.data.labels.source import DEFAULT_TOLERANCE_NS
 from semla_ros.data.metrics import Int64Array
 from semla_ros.data.tasks import ReadSettings
+from semla_ros.engine.postprocess import Labels, labels_from_scores, scores_from_logits
 from semla_ros.evaluation.run import versions
 from semla_ros.evaluation.study.gate import GateReplay, with_trigger
 from semla_ros.evaluation.study.observation import Observation, score_frame
@@ -24,10 +27,11 @@ from semla_ros.evaluation.study.strategies import (
     Strategy,
     check_leave_out,
     check_strategies,
+    needs_navigator,
     strategy_of,
     trigger_of,
 )
-from semla_ros.evaluation.study.study import GATED_AT, SEMLA, StudyInfo
+from semla_ros.evaluation.study.study import GATED_AT, StudyInfo
 from semla_ros.library.seal import SEAL_FILE
 from semla_ros.navigator.distance import CentroidBank
 from semla_ros.navigator.encoder import ImageEncoder
@@ -132,7 +136,7 @@ class Session:
         self.names = library.names
         self.bank: CentroidBank = bank_of(library, distance=self.live.distance)
         self.strategies = check_strategies(settings.strategies, self.names)
-        needy = [s for s in self.strategies if s.startswith(SEMLA)]
+        needy = [s for s in self.strategies if needs_navigator(s)]
         if needy and self.encoder is None:
             raise ConfigError(
                 f"strategies {needy!r} need a navigator, bundle {bundle.manifest.name!r} has "
@@ -182,7 +186,7 @@ class Session:
             config = with_trigger(self.config, trigger_of(name))
             live = LiveSettings.of(config, self.parts.bundle.manifest.defaults)
             return GateReplay(self.parts.library, self.bank, live).choose
-        return strategy_of(name, self.names, self.live.retrieval)
+        return strategy_of(name, self.names, self.live.retrieval, self.bank)
 
     def serve(self, mix: AdapterMix, stamp_ns: int) -> None:
         """Make `mix` serve, by the swapper of the pipeline.
@@ -202,6 +206,18 @@ class Session:
     def segment(self, rgb: UInt8Array) -> Prediction:
         """Return the mask of `rgb` with what serves."""
         return self.parts.engine.infer(rgb)
+
+    def fused_late(self, seen: Observation, mix: AdapterMix) -> Labels:
+        """Return the mask of the members' scores, averaged with the weights of `mix`.
+
+        Each member serves alone; of its network the logits are taken.
+        """
+        scores = []
+        for name, weight in zip(mix.names, mix.weights, strict=True):
+            self.serve(AdapterMix((name,), (1.0,)), seen.stamp_ns)
+            logits = self.parts.engine.logits(seen.frame.rgb)
+            scores.append(np.float32(weight) * scores_from_logits(logits))
+        return labels_from_scores(np.sum(scores, axis=0), self.parts.engine.facts.size)
 
     def counts(self, seen: Observation, mix: AdapterMix) -> Int64Array:
         """Return (3, T) counts of the mask that `mix` makes of a frame, see `frame_counts`."""

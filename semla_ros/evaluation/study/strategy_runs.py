@@ -16,7 +16,7 @@ from semla_ros.core.types import AdapterMix, LabelArray, UInt8Array
 from semla_ros.evaluation.study.observation import Answer, FrameScore, Observation, score_frame
 from semla_ros.evaluation.study.session import Session
 from semla_ros.evaluation.study.strategies import mix_row
-from semla_ros.evaluation.study.study import GATED, StrategyResult
+from semla_ros.evaluation.study.study import GATED, LATE_FUSION, StrategyResult
 
 
 class StrategyRun(ABC):
@@ -67,13 +67,25 @@ class MixRun(StrategyRun):
             return Answer(None, swapped=False)
         swapped = self._last is not None and mix != self._last
         self._last = mix
+        return Answer(mix, swapped, score=self._scored(seen, mix))
+
+    def _scored(self, seen: Observation, mix: AdapterMix) -> FrameScore:
         if mix not in seen.scores:
             with self._timer.stage("fuse"):
                 self._session.serve(mix, seen.stamp_ns)
             with self._timer.stage("infer"):
                 made = self._session.segment(seen.frame.rgb)
             seen.scores[mix] = self._score(seen, made.labels, made.confidence)
-        return Answer(mix, swapped, score=seen.scores[mix])
+        return seen.scores[mix]
+
+
+class LateFusionRun(MixRun):
+    """A strategy whose mix weighs the members' predictions, not their weights."""
+
+    def _scored(self, seen: Observation, mix: AdapterMix) -> FrameScore:
+        with self._timer.stage("infer"):
+            made = self._session.fused_late(seen, mix)
+        return self._score(seen, made.labels, made.confidence)
 
 
 class LiveRun(StrategyRun):
@@ -120,7 +132,11 @@ class LiveRun(StrategyRun):
 
 def open_run(session: Session, strategy: str, timer: StageTimer) -> StrategyRun:
     """Return the run of a strategy that has seen nothing; `timer` gets where the time goes."""
-    return LiveRun(session, timer) if strategy == GATED else MixRun(session, strategy, timer)
+    if strategy == GATED:
+        return LiveRun(session, timer)
+    if strategy == LATE_FUSION:
+        return LateFusionRun(session, strategy, timer)
+    return MixRun(session, strategy, timer)
 
 
 def strategy_result(

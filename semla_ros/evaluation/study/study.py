@@ -33,6 +33,9 @@ as the robot runs it (filter and debounce); the adapter named like the frame's d
 (`fixed:fog=0.7,rain=0.3`); the gate with another trigger (`semla-gated@0.5`), for the curve of
 mIoU against fusions.
 """
+ADAPTER_SOUP, TOP_K_WEIGHTED = "adapter-soup", "top-k-weighted"
+LDA_GATE, LATE_FUSION = "lda-gate", "late-fusion"
+"""Names of baselines from the literature, see `strategies`; Model Soups is `uniform`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -156,7 +156,7 @@ def import_bundle(request: ImportRequest) -> ImportedBundle:
             vocabulary=vocabulary,
             defaults=_defaults(navigator),
             adapter_guidance=request.adapter_guidance,
-            qkv=request.qkv == APPLY,
+            attention=request.qkv == APPLY,
         )
         with tempfile.TemporaryDirectory(prefix="semla-import-") as scratch:
             library = Path(scratch) / "library"
@@ -221,7 +221,7 @@ def _library(request: ImportRequest, parts: BundleParts, target: Path) -> dict[s
     """Fill `target` with the usable adapters; return why others were left out."""
     if request.loradb is None:
         return {}
-    layers = graph_weights(live_layers(parts.model, qkv=parts.qkv))
+    layers = graph_weights(live_layers(parts.model, attention=parts.attention))
     contract = AdapterContract(
         layers, base_identity(parts.model), parts.navigator_spec, request.qkv
     )

@@ -32,7 +32,7 @@ from semla_ros.core.errors import BundleError
 from semla_ros.core.types import MAX_CLASSES, Vocabulary
 from semla_ros.navigator.prompts import PromptEmbeddings, write_prompts
 from semla_ros.network.catseg import CatSeg
-from semla_ros.network.layers import AdaptableLayer, adaptable_layers
+from semla_ros.network.layers import AdaptableLayer, adaptable_layers, output_projections
 from semla_ros.prepare.bundler.onnx_export import (
     export_image_encoder,
     export_segmentation,
@@ -68,7 +68,7 @@ class BundleParts:
         vocabulary: Default class list.
         defaults: Adaptation settings.
         adapter_guidance: See `Manifest`.
-        qkv: Whether adapters may change CLIP's q, k and v, which official SemLA never executes.
+        attention: Whether adapters may change all of CLIP's attention, see `live_layers`.
     """
 
     name: str
@@ -79,7 +79,7 @@ class BundleParts:
     vocabulary: Vocabulary
     defaults: AdaptationDefaults
     adapter_guidance: str = AS_BASE
-    qkv: bool = False
+    attention: bool = False
 
     @property
     def navigator_spec(self) -> NavigatorSpec | None:
@@ -158,10 +158,18 @@ def state_identity(state: Mapping[str, Tensor], *, prefix: str) -> str:
     return f"{prefix}:{digest.hexdigest()[:16]}"
 
 
-def live_layers(model: CatSeg, *, qkv: bool = False) -> tuple[AdaptableLayer, ...]:
-    """Return the layers that adapters may change: those SemLA's really do, with `qkv` all."""
+def live_layers(model: CatSeg, *, attention: bool = False) -> tuple[AdaptableLayer, ...]:
+    """Return the layers that adapters may change: those SemLA's really do.
+
+    Args:
+        model: The network.
+        attention: q, k and v of CLIP, too, whose official adapters are never executed, and
+            out_proj, which has none.
+    """
     layers = (x for x in adaptable_layers(model.config) if x.used)
-    return tuple(x for x in layers if qkv or not x.inert_in_official)
+    if attention:
+        return (*layers, *output_projections(model.config))
+    return tuple(x for x in layers if not x.inert_in_official)
 
 
 def base_identity(model: CatSeg) -> str:
@@ -170,7 +178,7 @@ def base_identity(model: CatSeg) -> str:
 
 
 def _fill(root: Path, *, parts: BundleParts) -> None:
-    layers = live_layers(parts.model, qkv=parts.qkv)
+    layers = live_layers(parts.model, attention=parts.attention)
     model = parts.model.eval()
     config = model.config
     state = {k: v.detach().contiguous() for k, v in model.state_dict().items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from semla_ros.bundle import ModelBundle, open_bundle
-from semla_ros.core.errors import TrainingError
+from semla_ros.prepare.bundler.rewrite import parts_of
 from semla_ros.prepare.bundler.writer import BundleParts, require_free, write_bundle
 from semla_ros.prepare.training.checkpoint import Progress
 from semla_ros.prepare.training.ground import DataRequest, Ground, stand
@@ -157,21 +157,9 @@ def _parts(request: BaseRequest, ground: Ground) -> BundleParts:
 
     What was calibrated on the old base's masks is left out.
     """
-    old = ground.bundle
-    manifest = old.manifest
-    if manifest.text is None:
-        raise TrainingError(f"bundle {manifest.name!r}: expected CAT-Seg, which reads text")
-    return BundleParts(
-        name=request.out.name,
-        model=ground.model.cpu().requires_grad_(False).eval(),
-        tokenizer_json=old.tokenizer.read_text(encoding="utf-8"),
-        text=manifest.text,
-        navigator=old if manifest.navigator else None,
-        vocabulary=manifest.vocabulary,
-        defaults=replace(manifest.defaults, calibration=None),
-        adapter_guidance=manifest.adapter_guidance,
-        qkv=any(layer.name.endswith(".attn.q_proj") for layer in manifest.layers),
-    )
+    model = ground.model.cpu().requires_grad_(False).eval()
+    parts = parts_of(ground.bundle, model, name=request.out.name)
+    return replace(parts, defaults=replace(parts.defaults, calibration=None))
 
 
 def _card(bundle: ModelBundle, facts: dict[str, Any]) -> str:

@@ -11,7 +11,6 @@ Each domain is a run of its own in a process of its own; one that fails is named
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from semla_ros.data.labels.label_map import read_label_map
 from semla_ros.data.tasks import ReadSettings, tasks_of
 from semla_ros.prepare.training.adapter import AdapterRequest, train_adapter
 from semla_ros.prepare.training.ground import DataRequest
+from semla_ros.prepare.training.hardware import given_threads
 from semla_ros.prepare.training.recipe import ADAPTER, read_recipe
 from semla_ros.prepare.training.run import How, Say
 
@@ -141,7 +141,7 @@ def _one(request: AdapterRequest) -> _Done:
 
 def _by_processes(requests: Sequence[AdapterRequest], jobs: int) -> Iterator[_Done]:
     workers = max(1, min(jobs, len(requests)))
-    shared = [_with_threads(r, max(1, (os.cpu_count() or 1) // workers)) for r in requests]
+    shared = [_with_threads(r, max(1, given_threads() // workers)) for r in requests]
     with ThreadPoolExecutor(workers) as side_by_side:
         running = {side_by_side.submit(_in_own_process, r): r for r in shared}
         yield from _finished(running)

@@ -6,6 +6,7 @@ launcher runs the same command on several GPUs.
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from accelerate import Accelerator
 
+from semla_ros.core.cores import usable_cores
 from semla_ros.core.errors import TrainingError
 
 AUTO, CPU, CUDA = "auto", "cpu", "cuda"
@@ -89,12 +91,17 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+def given_threads() -> int:
+    """Return OMP_NUM_THREADS where it is set, else the cores that this process may use."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(asked) if asked.isdecimal() and int(asked) else usable_cores()
+
+
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Let torch use `count` CPU threads inside; 0: as many as it does anyway."""
+    """Let torch use `count` CPU threads inside; 0: see `given_threads`."""
     before = torch.get_num_threads()
-    if count:
-        torch.set_num_threads(count)
+    torch.set_num_threads(count or given_threads())
     try:
         yield
     finally:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from semla_ros.core.cores import usable_cores
 from semla_ros.prepare.training.frames import Gathered
-from semla_ros.prepare.training.hardware import Hardware
+from semla_ros.prepare.training.hardware import CPU, Hardware
 from semla_ros.prepare.training.recipe import Recipe
 from semla_ros.prepare.training.split import Split
 from semla_ros.prepare.training.trainer import Measured
@@ -28,6 +29,7 @@ class Plan:
         what: Of the network is trained, in words.
         trainable, total: Parameters.
         measured: A few steps.
+        threads: Of PyTorch, on the CPU.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Plan:
     trainable: int
     total: int
     measured: Measured
+    threads: int
 
     def lines(self) -> list[str]:
         """Return it in words."""
@@ -65,13 +68,20 @@ class Plan:
         lines += [
             f"recipe: {self.recipe_name}; {self.what}, "
             f"{self.trainable:,} trainable parameters of {self.total:,}",
-            f"on {self.hardware.device}, {self.hardware.precision}: {seconds:.2f} s a step, "
+            f"on {self._device}, {self.hardware.precision}: {seconds:.2f} s a step, "
             f"{self.measured.memory_bytes / _GIB:.1f} GiB at most; {steps} steps take "
             f"{minutes(steps * seconds)} and evaluations",
         ]
         if self.recipe.official:
             lines.append(f"as the original does it: {', '.join(self.recipe.official)}")
         return lines
+
+    @property
+    def _device(self) -> str:
+        if self.hardware.device != CPU:
+            return self.hardware.device
+        plural = "thread" if self.threads == 1 else "threads"
+        return f"{CPU} with {self.threads} {plural} of {usable_cores()} usable cores"
 
 
 def minutes(seconds: float) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from semla_ros.bundle import ModelBundle
@@ -39,7 +40,7 @@ class How:
         recipe_name, recipe: Its settings.
         hardware: Asked for.
         fresh: Do not go on with an interrupted run.
-        threads: CPU threads; 0: as many as PyTorch takes.
+        threads: CPU threads; 0: see `given_threads`.
     """
 
     recipe_name: str = "semla"
@@ -103,6 +104,7 @@ def announce(
         sum(p.numel() for p in problem.parameters.values()),
         ground.weights,
         measure(problem, how.recipe, ground.hardware),
+        torch.get_num_threads(),
     )
     for line in plan.lines():
         say(line)

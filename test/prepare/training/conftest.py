@@ -86,14 +86,14 @@ def recipe():
 
 @pytest.fixture
 def on_layers(model):
-    """Puts changes by `recipe` on all live layers of the model, q, k and v too."""
+    """Puts changes by `recipe` on all layers of the model that adapters can change."""
 
-    def attach(recipe, *, qkv=True):
+    def attach(recipe, *, attention=True):
         def start(name, weight):
             rng = np.random.default_rng([*name.encode()])
             return start_of(recipe.init, weight, recipe.ranks, alpha=recipe.alpha, rng=rng)
 
-        return attached(model, [x.name for x in live_layers(model, qkv=qkv)], start)
+        return attached(model, [x.name for x in live_layers(model, attention=attention)], start)
 
     return attach
 

@@ -13,6 +13,7 @@ from semla_ros.bundle import open_bundle
 from semla_ros.core.errors import TrainingError
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.storage import read_adapter, read_whole_adapter
+from semla_ros.prepare.bundler.rewrite import open_attention
 from semla_ros.prepare.curation.audit import audit_library
 from semla_ros.prepare.curation.licence import stated_licence
 from semla_ros.prepare.curation.verify import verify_library
@@ -72,6 +73,7 @@ def test_an_entry_that_verify_audit_and_the_library_take(bundle, request_of):
         "road",
         "never shown: tree",
         "trainable parameters",
+        "on cpu with 1 thread of ",
         "s a step",
         "step 6/6",
         "retrieved without it",
@@ -200,3 +202,20 @@ def test_a_base_becomes_a_bundle_of_its_own(bundle, request_of, recipe, tmp_path
     assert on_it.adapter.base_model == made.manifest.base_model
     with pytest.raises(Exception, match="exists already"):
         train_base(BaseRequest(bundle.root, out, asked.data, how), str)
+
+
+def test_adapters_of_attention_are_trained_and_act(bundle, request_of, recipe, tmp_path):
+    opened = open_attention(bundle, tmp_path / "opened", library=False)
+    attention = replace(recipe, layers=("*.attn.?_proj", "*.attn.out_proj"))
+    how = replace(request_of().how, recipe=attention)
+    told = []
+    done = train_adapter(request_of(bundle=opened.root, how=how), told.append)
+    layers = done.adapter.layers
+    kinds = {name.rpartition(".")[2] for name in layers}
+    assert kinds == {"q_proj", "k_proj", "v_proj", "out_proj"}
+    assert all(layer.lora_b.any() for layer in layers.values())
+    base, own = (done.judgement.counts[what] for what in ("base", "adapter"))
+    assert not np.array_equal(base, own)
+    assert _library(open_bundle(opened.root)).problems == {}
+    assert verify_library(opened.root).passed
+    assert f"{len(layers)} layers" in "\n".join(told)
