@@ -81,6 +81,7 @@ def read_live(recording: Path, *, node: str = NODE) -> ReplayResult:
 def _read_live(recording: Path, node: str) -> ReplayResult:
     camera = camera_arrivals(recording, node=node)
     mixes, supports = read_mixes(recording, node=node), read_supports(recording, node=node)
+    served = _read_served(recording, node)
     frames: dict[int, FrameRecord] = {}
     order = {stamp: index for index, stamp in enumerate(camera)}
     for mask in read_masks(recording, f"{node}/mask"):
@@ -91,7 +92,7 @@ def _read_live(recording: Path, node: str) -> ReplayResult:
             index=order[mask.stamp_ns],
             stamp_ns=mask.stamp_ns,
             frame_id=mask.frame_id,
-            mix=mix_at(mixes, mask.stamp_ns),
+            mix=served.get(mask.stamp_ns) or mix_at(mixes, mask.stamp_ns),
             support=supports.get(mask.stamp_ns),
             timings_ms={"latency": latency},
             mask_crc32=mask_crc32(mask.labels),
@@ -162,6 +163,19 @@ def read_mixes(recording: Path, *, node: str = NODE) -> Sequence[tuple[int, Adap
     messages = read_topic(recording, f"{node}/mix", "semla_ros/msg/MixState")
     found = [(_ns(m.message.since), _mix(m.message.mix)) for m in messages]
     return sorted(found, key=lambda item: item[0])
+
+
+def _read_served(recording: Path, node: str) -> dict[int, AdapterMix]:
+    """Return the mix of every frame that has support, by the frame's stamp.
+
+    A swap between two frames carries the stamp of the one before it, which the old mix made; the
+    support of a frame names the mix that made its mask.
+    """
+    states = read_topic(recording, f"{node}/mix", "semla_ros/msg/MixState")
+    known = {str(m.message.mix.id): _mix(m.message.mix) for m in states}
+    supports = read_topic(recording, f"{node}/support", "semla_ros/msg/SupportScore")
+    ids = {stamp_ns(m.message): str(m.message.mix_id) for m in supports}
+    return {stamp: known[name] for stamp, name in ids.items() if name in known}
 
 
 def mix_at(mixes: Sequence[tuple[int, AdapterMix]], stamp: int) -> AdapterMix:

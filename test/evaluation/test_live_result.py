@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from semla_ros.core.errors import EvaluationError
-from semla_ros.data.bags.messages import IMAGE, image_fields
+from semla_ros.core.types import AdapterMix
+from semla_ros.data.bags.messages import IMAGE, MIX_STATE, image_fields, mix_state_fields
 from semla_ros.data.bags.writer import BagWriter
 from semla_ros.evaluation.compare import compare, comparison_table, read_run, write_comparison
 from semla_ros.evaluation.live_result import read_live
@@ -68,6 +69,28 @@ def test_a_camera_stamp_that_is_no_time_is_left_out(views, tmp_path):
             bag.write("/camera/image_raw", IMAGE, fields, frame.stamp_ns)
             sink.add(view)
     assert [f.index for f in read_live(path).frames] == [0, 1, 2, 3]
+
+
+def test_a_swap_between_two_frames_is_not_laid_to_the_one_before(live, views, tmp_path):
+    """Such a swap carries the stamp of the last frame, whose mask the old mix made."""
+    last = views[-1].frame
+    path = tmp_path / "swapped.mcap"
+    with BagWriter(path) as bag:
+        sink = PredictionSink(bag)
+        for view in views:
+            frame = view.frame
+            fields = image_fields(frame.rgb, stamp_ns=frame.stamp_ns, frame_id=frame.frame_id)
+            bag.write("/camera/image_raw", IMAGE, fields, frame.stamp_ns)
+            sink.add(view)
+        state = mix_state_fields(
+            AdapterMix(("fog",), (1.0,)),
+            None,
+            stamp_ns=last.stamp_ns,
+            frame_id="cam",
+            since_ns=last.stamp_ns,
+        )
+        bag.write("/segmenter/mix", MIX_STATE, state, last.stamp_ns + MS)
+    assert read_live(path).frames[-1].mix.names == views[-1].result.mix.names
 
 
 def test_masks_mixes_support_and_latency_are_read_by_stamp(live, views):
