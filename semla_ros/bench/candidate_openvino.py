@@ -13,7 +13,6 @@ from semla_ros.core.errors import EngineUnavailableError
 from semla_ros.core.types import Float32Array
 from semla_ros.core.weights import WeightSet
 from semla_ros.engine.openvino_graph import open_core, resolved_precision
-from semla_ros.engine.weights import graph_shape
 
 
 class CompiledAnew(MadeAnew):
@@ -51,7 +50,7 @@ class CompiledAnew(MadeAnew):
         for name, layer in self._weights.layers.items():
             if name not in weight_set.weights.names:
                 continue
-            weight: Float32Array = np.empty(graph_shape(layer), np.float32)
+            weight: Float32Array = np.empty(layer.graph_shape, np.float32)
             weight_set.weights.write(name, out=weight, transposed=layer.transposed)
             fresh = self._make_constant(weight)
             fresh.set_friendly_name(layer.initializer)

@@ -37,7 +37,7 @@ class PeftUnmerged(Candidate):
         """
         self._torch, peft = torch_and_peft()
         self._torch.set_num_threads(cpu_threads(material.threads))
-        self._input = InputBuffer(material.bundle.manifest.segmentation.size)
+        self._input = InputBuffer(material.bundle.manifest.segmentation.shape)
         tokens = TextEncoder(material.bundle).tokens(material.bundle.manifest.vocabulary)
         self._tokens = self._torch.tensor(tokens)
         self._model = _wrapped(peft, _network(material), material.adapters.values())

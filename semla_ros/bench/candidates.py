@@ -136,7 +136,7 @@ class MadeAnew(Candidate):
         """Prepare to make networks."""
         self._material = material
         self._weights = MixedWeights(material)
-        self._input = InputBuffer(material.bundle.manifest.segmentation.size)
+        self._input = InputBuffer(material.bundle.manifest.segmentation.shape)
         self._next: tuple[Network, Float32Array] | None = None
         self._active: tuple[Network, Float32Array] | None = None
 

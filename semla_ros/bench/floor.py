@@ -138,12 +138,12 @@ def _times(
     engines: Mapping[str, SegmentationEngine], bundle: ModelBundle, *, frames: int
 ) -> dict[str, Times]:
     """Return engine -> times from camera image to labels, and of the network alone."""
-    camera, size = _camera_image(), bundle.manifest.segmentation.size
-    square: UInt8Array = np.ascontiguousarray(np.resize(camera, (size, size, 3)))
+    camera, size = _camera_image(), bundle.manifest.segmentation.shape
+    fitting: UInt8Array = np.ascontiguousarray(np.resize(camera, (*size, 3)))
     ways: dict[str, Callable[[int], object]] = {}
     for name, engine in engines.items():
         ways[f"{name} frame"] = partial(_called, engine.infer, camera)
-        ways[f"{name} network"] = partial(_called, engine.logits, square)
+        ways[f"{name} network"] = partial(_called, engine.logits, fitting)
     taken = in_turns(ways, range(-2, frames), warm_up=2)
     return {name: Times(taken[f"{name} frame"], taken[f"{name} network"]) for name in engines}
 
@@ -154,9 +154,9 @@ def _called(call: Callable[[UInt8Array], object], image: UInt8Array, _: int) -> 
 
 def _shares(bundle: ModelBundle) -> Row:
     """Return what a frame costs around the network: the least processor time in ms."""
-    size, classes = bundle.manifest.segmentation.size, len(bundle.manifest.vocabulary.names)
+    size, classes = bundle.manifest.segmentation.shape, len(bundle.manifest.vocabulary.names)
     camera, buffer, labels = _camera_image(), InputBuffer(size), LabelBuffers(size)
-    logits = np.random.default_rng(0).standard_normal((classes, size // 4, size // 4))
+    logits = np.random.default_rng(0).standard_normal((classes, size[0] // 4, size[1] // 4))
     logits32 = logits.astype(np.float32)
     return {
         "pre_cpu_ms_min": least_ms(lambda: buffer.load(camera)),

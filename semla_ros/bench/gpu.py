@@ -117,7 +117,7 @@ def measured(check: GpuCheck) -> tuple[Row, ...]:
 def _rows(check: GpuCheck, mode: str, answers: dict[str, Float32Array]) -> Iterator[Row]:
     """Yield what one mode costs; its logits with every layer changed go to `answers`."""
     options, warm_up = EngineOptions(precision=check.precision), min(_WARM_UP, check.runs)
-    frame = golden_image(check.bundle.manifest.segmentation.size)
+    frame = golden_image(check.bundle.manifest.segmentation.shape)
     with TensorRtEngine.open(check.bundle, options=options, mode=mode, build=True) as engine:
         sets = _weight_sets(check.bundle, engine)
         serve(engine, sets[1])
@@ -167,7 +167,7 @@ def _streamed(
     busy: bool,
 ) -> Row:
     """Return frame latencies at the camera's rate, quiet or while swapping without a pause."""
-    frame = golden_image(check.bundle.manifest.segmentation.size)
+    frame = golden_image(check.bundle.manifest.segmentation.shape)
     period_ms, committed = 1000.0 / check.rate_hz, 0
     wanted = cycle(sets[::-1])
     spent = []

@@ -30,6 +30,7 @@ from semla_ros.core.types import (
 )
 from semla_ros.demo.footage import demo_drive
 from semla_ros.engine import create_engine
+from semla_ros.engine.closed_text import open_text
 from semla_ros.engine.proof import (
     MAX_CHANGE,
     NOTICED,
@@ -40,7 +41,6 @@ from semla_ros.engine.proof import (
     shares_of,
     takeover,
 )
-from semla_ros.engine.text import TextEncoder
 from semla_ros.library.seal import CONFIG_FILE, TENSOR_FILE
 from semla_ros.library.storage import read_adapter
 from semla_ros.pipeline import default_bundle
@@ -77,7 +77,7 @@ class Stand:
         self.folders = sorted(p for p in bundle.library.iterdir() if p.is_dir())
         self.adapters = {path.name: read_adapter(path) for path in self.folders}
         self._norms: dict[str, float] = {}
-        self._text = TextEncoder(bundle, threads=1)
+        self._text = open_text(bundle)
         self._vocabulary = bundle.manifest.vocabulary
 
     def answers(self, *adapters: LoraAdapter) -> Answers:

@@ -2,11 +2,12 @@
 
     bundle.yaml                what is inside, defaults, calibration, sha256 of every other file
     bundle.yaml.minisig        who vouches for all of that, where somebody does
-    segmentation.onnx          image (B, 3, S, S), text features (T, D) -> logits (B, T, h, w)
+    segmentation.onnx          image (B, 3, H, W), text features (T, D) -> logits (B, T, h, w)
     text_encoder.onnx          tokens (T, L) int64 -> text features (T, D)
     navigator.onnx             image (1, 3, N, N) -> embedding (1, E); absent without a navigator
     navigator_prompts.npz      prompts in the navigator's space; absent without a text tower
     tokenizer.json             text encoder's tokenizer, format of the `tokenizers` library
+                               (a closed class list has neither encoder, tokenizer nor features)
     weights.safetensors        every base weight under its checkpoint name
     library/<domain>/          adapters in SemLA's loradb layout
 
@@ -28,6 +29,9 @@ from semla_ros.bundle.manifest import (
     AS_BASE,
     AS_TRAINED,
     FORMAT,
+    SCORES,
+    SIGMOID,
+    SOFTMAX,
     AdaptationDefaults,
     GraphWeight,
     Manifest,
@@ -51,6 +55,9 @@ __all__ = [
     "FORMAT",
     "GUIDANCES",
     "MANIFEST",
+    "SCORES",
+    "SIGMOID",
+    "SOFTMAX",
     "AdaptationDefaults",
     "GraphWeight",
     "Manifest",
@@ -67,8 +74,10 @@ __all__ = [
 
 MANIFEST = "bundle.yaml"
 MAX_MANIFEST_BYTES = 4_000_000
-SEALED = ("segmentation.onnx", "text_encoder.onnx", "tokenizer.json", "weights.safetensors")
-"""Files that every bundle holds and its manifest vouches for; with a navigator its graph, too."""
+SEALED = ("segmentation.onnx", "weights.safetensors")
+TEXT_FILES = ("text_encoder.onnx", "tokenizer.json")
+"""Files that a bundle holds and its manifest vouches for: every bundle, and one that takes text;
+with a navigator its graph, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +153,11 @@ def open_bundle(
     content = _content(path)
     signer = trusted.check(path, content, error=BundleError) if trusted else None
     manifest = _parse(content, path.name)
-    needed = (*SEALED, *(("navigator.onnx",) if manifest.navigator else ()))
+    needed = (
+        *SEALED,
+        *(TEXT_FILES if manifest.text else ()),
+        *(("navigator.onnx",) if manifest.navigator else ()),
+    )
     unsealed = [name for name in needed if name not in manifest.files]
     if unsealed:
         raise BundleError(

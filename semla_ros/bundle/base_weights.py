@@ -117,12 +117,13 @@ def _tensors(bundle: ModelBundle) -> Iterator[tuple[str, Float32Array]]:
             if layer.parameter not in keys:
                 raise BundleError(f"{where} lacks {layer.parameter!r}: rebuild the bundle")
             shape = tuple(file.get_slice(layer.parameter).get_shape())
-            if shape != tuple(layer.shape):
+            expected = layer.graph_shape if layer.kernel else tuple(layer.shape)
+            if shape != expected:
                 raise BundleError(
-                    f"{where}: expected {layer.parameter!r} of shape {layer.shape!r}, "
+                    f"{where}: expected {layer.parameter!r} of shape {expected!r}, "
                     f"got {shape!r}: rebuild the bundle"
                 )
-            yield layer.name, file.get_tensor(layer.parameter)
+            yield layer.name, file.get_tensor(layer.parameter).reshape(layer.shape)
 
 
 def _stored(name: str, weight: Float32Array, *, transposed: bool) -> Float32Array:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from semla_ros.bundle.manifest_checks import GUIDANCES, check_manifest
+from semla_ros.bundle.manifest_checks import ACTIVATIONS, GUIDANCES, check_manifest
 from semla_ros.core.support_calibration import (
     SupportCalibration,
     calibration_from_dict,
@@ -20,6 +20,9 @@ FORMAT = 1
 
 AS_BASE, AS_TRAINED = GUIDANCES
 """What the decoder's quarter-size guidance reads while adapters serve, see `Manifest`."""
+
+SIGMOID, SOFTMAX, SCORES = ACTIVATIONS
+"""What makes probabilities of class maps, see `SegmentationSpec`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,9 @@ class GraphWeight:
         initializer: Name in that ONNX graph; an overridable input.
         transposed: The graph holds (in, out).
         shape: (out, in).
+        kernel: (in channels, height, width) of a convolution, whose product is `in`; () of a
+            linear layer.
+        aliases: Other module names that adapter files may have for it.
     """
 
     name: str
@@ -41,14 +47,28 @@ class GraphWeight:
     initializer: str
     transposed: bool
     shape: tuple[int, int]
+    kernel: tuple[int, ...] = ()
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def graph_shape(self) -> tuple[int, ...]:
+        """Shape of the weight in its graph."""
+        out, inner = self.shape
+        if self.kernel:
+            return (out, *self.kernel)
+        return (inner, out) if self.transposed else (out, inner)
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentationSpec:
-    """Input side of the segmentation graph: RGB 0..255 squashed to (size, size), float32.
+    """Both ends of the segmentation graph: RGB 0..255 squashed to (size, width), class maps.
 
     Attributes:
-        size: Side of the graph's input.
+        size: Height of the graph's input.
+        width: Its width, 0: `size`.
+        activation: What makes probabilities of the class maps: `sigmoid`, each class by itself,
+            then resized, the largest wins; `softmax`, over the classes of a pixel, the maps being
+            resized before; `scores`, nothing: they are sums of probabilities.
         crop_size: Side of a crop of the sliding path, 0: `size`; resized to `size` in its turn.
         max_classes: Longest class list the graph answers correctly for.
         class_pooling: Side of the blocks of patches over which class attention averages; the
@@ -59,6 +79,13 @@ class SegmentationSpec:
     crop_size: int = 0
     max_classes: int = 256
     class_pooling: int = 2
+    width: int = 0
+    activation: str = SIGMOID
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W) of the graph's input."""
+        return self.size, self.width or self.size
 
     @property
     def crop(self) -> int:
@@ -124,9 +151,10 @@ class Manifest:
 
     Attributes:
         name: What people call it.
-        family: Network family, `catseg`.
+        family: Network family: who made it; nothing at run time asks.
         base_model: Identity of the base weights; adapters name it.
-        segmentation, text, navigator: The graphs; no navigator means explicit mixes only.
+        segmentation, text, navigator: The graphs; no text means a closed class list, no navigator
+            explicit mixes only.
         vocabulary: Default class list.
         defaults: Adaptation settings and calibration.
         layers: Every adaptable layer.
@@ -135,19 +163,21 @@ class Manifest:
             `as_trained`: while a mix holds adapters it reads the first tap twice, as the code
             that trained SemLA's published adapters does; the graph then has the input
             `second_tap`.
+        base_names: Other names by which adapters may call the base, such as its name on a hub.
     """
 
     name: str
     family: str
     base_model: str
     segmentation: SegmentationSpec
-    text: TextSpec
+    text: TextSpec | None
     navigator: NavigatorSpec | None
     vocabulary: Vocabulary
     defaults: AdaptationDefaults
     layers: tuple[GraphWeight, ...]
     files: Mapping[str, str]
     adapter_guidance: str = AS_BASE
+    base_names: tuple[str, ...] = ()
 
 
 def manifest_from_dict(data: Mapping[str, Any]) -> Manifest:
@@ -158,13 +188,14 @@ def manifest_from_dict(data: Mapping[str, Any]) -> Manifest:
     """
     check_manifest(data, "")
     navigator, calibration = data.get("navigator"), data.get("calibration")
+    text = data.get("text")
     classes = data["classes"]
     return Manifest(
         name=data["name"],
         family=data["family"],
         base_model=data["base_model"],
         segmentation=SegmentationSpec(**data["segmentation"]),
-        text=TextSpec(**data["text"]),
+        text=TextSpec(**text) if text else None,
         navigator=NavigatorSpec(**_tuples(navigator, "mean", "std")) if navigator else None,
         vocabulary=Vocabulary(
             tuple(c["name"] for c in classes), np.asarray([c["rgb"] for c in classes], np.uint8)
@@ -173,9 +204,12 @@ def manifest_from_dict(data: Mapping[str, Any]) -> Manifest:
             **data["defaults"],
             calibration=calibration_from_dict(calibration) if calibration else None,
         ),
-        layers=tuple(GraphWeight(**_tuples(entry, "shape")) for entry in data["layers"]),
+        layers=tuple(
+            GraphWeight(**_tuples(entry, "shape", "kernel", "aliases")) for entry in data["layers"]
+        ),
         files=dict(data["files"]),
         adapter_guidance=data.get("adapter_guidance", AS_BASE),
+        base_names=tuple(data.get("base_names", ())),
     )
 
 
@@ -193,16 +227,22 @@ def manifest_to_dict(manifest: Manifest) -> dict[str, Any]:
         "base_model": manifest.base_model,
         "segmentation": _plain(manifest.segmentation),
         "adapter_guidance": manifest.adapter_guidance,
-        "text": _plain(manifest.text),
+        "base_names": list(manifest.base_names),
+        "text": _plain(manifest.text) if manifest.text else None,
         "navigator": _plain(navigator) if navigator else None,
         **_defaults(manifest.defaults),
         "classes": [
             {"id": i, "name": n, "rgb": [int(v) for v in c]}
             for i, (n, c) in enumerate(zip(classes.names, classes.colors, strict=True))
         ],
-        "layers": [_plain(layer) for layer in manifest.layers],
+        "layers": [_told(layer) for layer in manifest.layers],
         "files": dict(manifest.files),
     }
+
+
+def _told(layer: GraphWeight) -> dict[str, Any]:
+    """Return what is said of a layer: there are many, so nothing of what it lacks."""
+    return {key: value for key, value in _plain(layer).items() if value != []}
 
 
 def _defaults(defaults: AdaptationDefaults) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -26,10 +27,11 @@ from semla_ros.core.types import MAX_CLASSES
 RESIZES = ("center_crop", "eval_crop", "letterbox")
 """How a navigator may squash its image, see `navigator.preprocess`."""
 GUIDANCES = ("as_base", "as_trained")
-FAMILIES = ("catseg",)
+FAMILIES = ("catseg", "transformers")
+ACTIVATIONS = ("sigmoid", "softmax", "scores")
 GRAPHS = ("segmentation", "text")
 MAX_SIDE, MAX_CONTEXT, MAX_DIM, MAX_NUMBER = 8192, 4096, 65_536, 1_000_000
-MAX_LAYERS = 100_000
+MAX_LAYERS, MAX_ALIASES, MAX_BASE_NAMES = 100_000, 8, 100
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -59,6 +61,21 @@ def classes(value: object, path: str) -> None:
     for index, each in enumerate(value if isinstance(value, list) else ()):
         if each.get("id", index) != index:
             raise unfit(f"{path}[{index}].id", f"{index}, as the list's order says", each["id"])
+
+
+def layers(value: object, path: str) -> None:
+    """Accept the layers; each name means one of them, and a kernel fills its row."""
+    _LAYERS(value, path)
+    names: set[str] = set()
+    for index, each in enumerate(value if isinstance(value, list) else ()):
+        where = f"{path}[{index}]"
+        kernel, inner = each.get("kernel", ()), each["shape"][1]
+        if kernel and (math.prod(kernel) != inner or each["transposed"]):
+            raise unfit(f"{where}.kernel", f"a product of {inner}, not transposed", kernel)
+        for name in (each["name"], *each.get("aliases", ())):
+            if name in names:
+                raise unfit(f"{where}.aliases", "names that mean one layer", name)
+            names.add(name)
 
 
 def _choices(parameter: str) -> Check:
@@ -109,6 +126,22 @@ _CLASSES = items(
     1,
     MAX_CLASSES,
 )
+_LAYERS = items(
+    table(
+        {
+            "name": text,
+            "parameter": text,
+            "graph": one_of(*GRAPHS),
+            "initializer": text,
+            "transposed": boolean,
+            "shape": items(integer(1, MAX_NUMBER), 2, 2),
+        },
+        {"kernel": items(integer(1, MAX_NUMBER), 3, 3), "aliases": items(text, 0, MAX_ALIASES)},
+    ),
+    1,
+    MAX_LAYERS,
+    distinct="name",
+)
 check_manifest = table(
     {
         "name": text,
@@ -120,9 +153,11 @@ check_manifest = table(
                 "crop_size": integer(0, MAX_SIDE),
                 "max_classes": integer(1, MAX_CLASSES),
                 "class_pooling": integer(1, MAX_SIDE),
+                "width": integer(0, MAX_SIDE),
+                "activation": one_of(*ACTIVATIONS),
             },
         ),
-        "text": table({"template": template, "context_length": integer(1, MAX_CONTEXT)}),
+        "text": or_none(table({"template": template, "context_length": integer(1, MAX_CONTEXT)})),
         "defaults": table(
             {
                 **_RETRIEVAL,
@@ -131,25 +166,12 @@ check_manifest = table(
             }
         ),
         "classes": classes,
-        "layers": items(
-            table(
-                {
-                    "name": text,
-                    "parameter": text,
-                    "graph": one_of(*GRAPHS),
-                    "initializer": text,
-                    "transposed": boolean,
-                    "shape": items(integer(1, MAX_NUMBER), 2, 2),
-                }
-            ),
-            1,
-            MAX_LAYERS,
-            distinct="name",
-        ),
+        "layers": layers,
         "files": mapping(text, digest),
     },
     {
         "adapter_guidance": one_of(*GUIDANCES),
+        "base_names": items(text, 0, MAX_BASE_NAMES),
         "calibration": or_none(calibration),
         "navigator": or_none(
             table(

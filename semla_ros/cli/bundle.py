@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from semla_ros.cli.library import open_library
 from semla_ros.cli.verb import Verb, trusted_argument, trusted_keys
 from semla_ros.core.errors import ConfigError, EngineUnavailableError
 
@@ -27,16 +26,36 @@ def _bundle_arguments(parser: argparse.ArgumentParser) -> None:
     each = actions.add_parser("open-attention", help=text, description=text)
     each.add_argument("folder", type=Path, help="the bundle folder")
     each.add_argument("--out", type=Path, required=True, help="the new bundle folder")
-    text = "make a bundle of a CAT-Seg checkpoint and SemLA's adapters"
+    text = "make a bundle of a checkpoint and adapters"
     _import_arguments(actions.add_parser("import", help=text, description=text))
 
 
 def _import_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--family", default="catseg", help="network family; default: catseg")
-    add("--checkpoint", type=Path, required=True, help="CAT-Seg, .pth or .safetensors")
+    add(
+        "--family",
+        default="catseg",
+        help="network family: catseg (default), or transformers (SegFormer, UPerNet, DPT, "
+        "Mask2Former, EoMT as Hugging Face's library stores them)",
+    )
+    add(
+        "--checkpoint",
+        type=Path,
+        required=True,
+        help="CAT-Seg: .pth or .safetensors; transformers: its folder, or OWNER/NAME on the hub",
+    )
     add("--loradb", type=Path, help="folder of adapters, one for each domain; default: none")
-    add("--classes", required=True, help="cityscapes, a file, or names separated by ';'")
+    add(
+        "--classes",
+        help="cityscapes, a file, or names separated by ';'; default: those that the checkpoint "
+        "names (transformers), catseg takes any",
+    )
+    add(
+        "--size",
+        type=_size,
+        metavar="HEIGHTxWIDTH",
+        help="the network's input, transformers only; default: as its image processor resizes",
+    )
     add(
         "--navigator",
         required=True,
@@ -67,6 +86,13 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
     add("--skip-unusable", action="store_true", help="leave unusable adapters out")
 
 
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    if not (height.isdecimal() and width.isdecimal()):
+        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH such as 480x640, got {text!r}")
+    return int(height), int(width)
+
+
 def _import(args: argparse.Namespace) -> int:
     try:
         from semla_ros.prepare.bundler.importer import ImportRequest, import_bundle
@@ -86,6 +112,7 @@ def _import(args: argparse.Namespace) -> int:
         adapter_guidance=args.adapter_guidance,
         skip_unusable=args.skip_unusable,
         class_pooling=args.class_pooling,
+        size=args.size,
     )
     imported = import_bundle(request)
     for name, problem in imported.skipped.items():
@@ -112,6 +139,7 @@ def _bundle(args: argparse.Namespace) -> int:
     if args.action == "open-attention":
         return _open_attention(args)
     from semla_ros.bundle import open_bundle
+    from semla_ros.library.library import AdapterLibrary
 
     if args.action == "verify":
         bundle = open_bundle(args.folder, trusted=trusted_keys(args))
@@ -120,15 +148,19 @@ def _bundle(args: argparse.Namespace) -> int:
         if bundle.signer:
             print(f"signed by {bundle.signer}")
         return 0
-    manifest = open_bundle(args.folder, verify=False).manifest
+    bundle = open_bundle(args.folder, verify=False)
+    manifest = bundle.manifest
     navigator, layers = manifest.navigator, manifest.layers
-    print(f"{manifest.name}: {manifest.family}, {manifest.segmentation.size} px")
+    height, width = manifest.segmentation.shape
+    size = f"{width}x{height}" if width != height else str(height)
+    print(f"{manifest.name}: {manifest.family}, {size} px")
     print(f"base model    {manifest.base_model}")
     print(f"navigator     {navigator.identity if navigator else 'none: explicit mixes only'}")
-    print(f"classes       {', '.join(manifest.vocabulary.names)}")
+    closed = "" if manifest.text else " (closed: this network knows no others)"
+    print(f"classes       {', '.join(manifest.vocabulary.names)}{closed}")
     graphs = sorted({layer.graph for layer in layers})
     print(f"adaptable     {len(layers)} layers in {', '.join(graphs)}")
-    library = open_library(args.folder)
+    library = AdapterLibrary.of(bundle)
     print(f"adapters      {', '.join(library.names) or 'none'}")
     for name, problem in library.problems.items():
         print(f"unusable      {name}: {problem}")

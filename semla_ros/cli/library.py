@@ -28,31 +28,35 @@ def _library_arguments(parser: argparse.ArgumentParser) -> None:
         verb.arguments(actions.add_parser(action, help=verb.help, description=verb.help))
 
 
-def open_library(folder: Path) -> AdapterLibrary:
-    """Return the library of the bundle in `folder`."""
-    from semla_ros.bundle import open_bundle
-    from semla_ros.library.library import AdapterLibrary
-
-    return AdapterLibrary.of(open_bundle(folder, verify=False))
-
-
 def _library(args: argparse.Namespace) -> int:
     if args.action in _VERBS:
         return _VERBS[args.action].run(args)
-    from semla_ros.prepare.adapters.changes import remove_adapter, rename_adapter
+    from semla_ros.bundle import open_bundle
+    from semla_ros.library.library import AdapterLibrary
 
-    library = open_library(args.folder)
-    if args.action == "add":
-        library = _add(library, args.source, args.name)
-    elif args.action == "remove":
-        library = remove_adapter(library, args.name)
-    elif args.action == "rename":
-        library = rename_adapter(library, args.old, args.new)
+    library = AdapterLibrary.of(open_bundle(args.folder, verify=False))
+    if args.action != "list":
+        library = _changed(library, args)
     for name in library.names:
         print(f"{name}  unsealed" if name in library.unsealed else name)
     for name, problem in library.problems.items():
         print(f"{name}  unusable: {problem}")
     return 1 if library.problems else 0
+
+
+def _changed(library: AdapterLibrary, args: argparse.Namespace) -> AdapterLibrary:
+    """Return the library after it was changed; the states before and after are kept."""
+    from semla_ros.prepare.adapters.changes import remove_adapter, rename_adapter
+    from semla_ros.prepare.adapters.history import changing
+
+    if args.action == "add":
+        with changing(library.root, f"added {args.name or args.source.resolve().name}"):
+            return _add(library, args.source, args.name)
+    if args.action == "remove":
+        with changing(library.root, f"removed {args.name}"):
+            return remove_adapter(library, args.name)
+    with changing(library.root, f"renamed {args.old} to {args.new}"):
+        return rename_adapter(library, args.old, args.new)
 
 
 def _add(library: AdapterLibrary, source: Path, name: str | None) -> AdapterLibrary:
@@ -86,7 +90,50 @@ def _seal(args: argparse.Namespace) -> int:
     return 0
 
 
+def _history_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add whose history."""
+    parser.add_argument("folder", type=Path, help="the bundle folder that holds the library")
+
+
+def _history(args: argparse.Namespace) -> int:
+    from datetime import datetime, timezone
+
+    from semla_ros.bundle import open_bundle
+    from semla_ros.prepare.adapters.history import history
+
+    before: Mapping[str, object] = {}
+    for state in history(open_bundle(args.folder, verify=False).library):
+        when = datetime.fromtimestamp(state.when_ns * 1e-9, timezone.utc)
+        changed = [d for d in {**before, **state.domains} if before.get(d) != state.domains.get(d)]
+        marks = [f"{_mark(d, before, state.domains)}{d}" for d in sorted(changed)]
+        print(f"{state.number:3d}  {when:%Y-%m-%d %H:%M:%S}  {state.why}: {' '.join(marks)}")
+        before = state.domains
+    return 0
+
+
+def _mark(domain: str, before: Mapping[str, object], after: Mapping[str, object]) -> str:
+    return "+" if domain not in before else "-" if domain not in after else "~"
+
+
+def _rollback_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add whose history, and how far back."""
+    _history_arguments(parser)
+    parser.add_argument("number", type=int, help="of the state, see `semla library history`")
+
+
+def _rollback(args: argparse.Namespace) -> int:
+    from semla_ros.bundle import open_bundle
+    from semla_ros.prepare.adapters.history import roll_back
+
+    library = open_bundle(args.folder, verify=False).library
+    state = roll_back(library, args.number)
+    print(f"state {state.number}: {', '.join(state.domains) or 'an empty library'}")
+    return 0
+
+
 _VERBS: Mapping[str, Verb] = {
+    "history": Verb("say what came and went when", _history_arguments, _history),
+    "rollback": Verb("make the library what it was, bit for bit", _rollback_arguments, _rollback),
     "seal": Verb(
         "vouch for adapters as they are now: write their SHA256SUMS", _seal_arguments, _seal
     ),

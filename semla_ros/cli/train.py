@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from semla_ros.prepare.training.ground import DataRequest
     from semla_ros.prepare.training.run import How
 
-_INSTALL = "pip install 'semla-ros[train]', or scripts/setup --dev in a clone"
+_INSTALL = "pip install '.[train]', or scripts/setup --dev in a clone"
 
 
 def _data_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +52,7 @@ def _data_arguments(parser: argparse.ArgumentParser) -> None:
     significant_bits_argument(parser)
 
 
-def _how_arguments(parser: argparse.ArgumentParser) -> None:
+def how_arguments(parser: argparse.ArgumentParser) -> None:
     """Add recipe and hardware."""
     add = parser.add_argument
     add(
@@ -94,7 +94,7 @@ def _adapter_arguments(parser: argparse.ArgumentParser) -> None:
     add("--compress", type=int, default=0, metavar="RANK", help="shrink the adapter by SVD")
     add("--licence", default="", metavar="TEXT", help="goes onto the adapter's card as given")
     add("--replace", action="store_true", help="take the place of an adapter of that name")
-    _how_arguments(parser)
+    how_arguments(parser)
 
 
 def _adapter(args: argparse.Namespace) -> int:
@@ -107,12 +107,12 @@ def _adapter(args: argparse.Namespace) -> int:
         bundle=bundle.root,
         name=name,
         data=_data(args, domain=name),
-        how=_how(args, bundle, kind=ADAPTER),
+        how=how_of(args, bundle, kind=ADAPTER),
         replace=args.replace,
         licence=args.licence,
         compress=args.compress,
     )
-    train_adapter(request, _say, dry_run=args.dry_run)
+    train_adapter(request, say, dry_run=args.dry_run)
     return 0
 
 
@@ -121,7 +121,7 @@ def _base_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder of the new bundle"
     )
-    _how_arguments(parser)
+    how_arguments(parser)
 
 
 def _base(args: argparse.Namespace) -> int:
@@ -131,9 +131,9 @@ def _base(args: argparse.Namespace) -> int:
     bundle = _bundle(args)
     domain = _only_name(args.data) if args.domains else ""
     request = BaseRequest(
-        bundle.root, args.out, _data(args, domain=domain), _how(args, bundle, kind=BASE)
+        bundle.root, args.out, _data(args, domain=domain), how_of(args, bundle, kind=BASE)
     )
-    train_base(request, _say, dry_run=args.dry_run)
+    train_base(request, say, dry_run=args.dry_run)
     return 0
 
 
@@ -144,7 +144,7 @@ def _library_arguments(parser: argparse.ArgumentParser) -> None:
     add("--jobs", type=int, default=1, help="domains side by side; default: 1")
     add("--ray", default="", metavar="auto|ADDRESS|local", help="carry out on a Ray cluster")
     add("--replace", action="store_true", help="take the place of adapters of these names")
-    _how_arguments(parser)
+    how_arguments(parser)
 
 
 def _library(args: argparse.Namespace) -> int:
@@ -152,15 +152,15 @@ def _library(args: argparse.Namespace) -> int:
     from semla_ros.prepare.training.recipe import ADAPTER
 
     bundle = _bundle(args)
-    how = _how(args, bundle, kind=ADAPTER)
+    how = how_of(args, bundle, kind=ADAPTER)
     requests = read_domains_file(args.domains, bundle, how, replaces=args.replace)
     if args.dry_run:
         for request in requests:
             inputs = ", ".join(str(task.path) for task in request.data.every)
-            _say(f"{request.name}: {inputs}; recipe {request.how.recipe_name}")
+            say(f"{request.name}: {inputs}; recipe {request.how.recipe_name}")
         return 0
-    outcome = train_library(requests, jobs=args.jobs, ray=args.ray, say=_say)
-    _say(f"{len(outcome.lines)} of {len(requests)} domains are in the library")
+    outcome = train_library(requests, jobs=args.jobs, ray=args.ray, say=say)
+    say(f"{len(outcome.lines)} of {len(requests)} domains are in the library")
     return 1 if outcome.failed else 0
 
 
@@ -188,7 +188,8 @@ def _data(args: argparse.Namespace, *, domain: str) -> DataRequest:
     return DataRequest(every[:count], every[count:], reading, domain if args.domains else "")
 
 
-def _how(args: argparse.Namespace, bundle: ModelBundle, *, kind: str) -> How:
+def how_of(args: argparse.Namespace, bundle: ModelBundle, *, kind: str) -> How:
+    """Return recipe and hardware given on the command line."""
     from semla_ros.prepare.training.hardware import Hardware
     from semla_ros.prepare.training.recipe import OFFICIAL, changed, read_recipe
     from semla_ros.prepare.training.run import How
@@ -217,7 +218,8 @@ def _only_name(data: list[str]) -> str:
     return names.pop()
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Print a line above a bar of progress."""
     from tqdm import tqdm
 
     with tqdm.external_write_mode(sys.stdout):

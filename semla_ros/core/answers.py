@@ -123,6 +123,17 @@ def known(reading: SupportReading | None) -> SupportReading | None:
     return None if reading is None or reading.level == STALE else reading
 
 
+def uncovered(level: str, score: float, *, low: float) -> bool:
+    """Return whether the library is thin where a frame is; a mix that merely lags behind is not.
+
+    Args:
+        level: Of the stream.
+        score: Of the mix that retrieval picks for the frame alone.
+        low: Below it the level is LOW.
+    """
+    return level == "OUT_OF_LIBRARY" or (level == "LOW" and score < low)
+
+
 @dataclass(frozen=True, slots=True)
 class SegmentationResult:
     """One frame's answer.

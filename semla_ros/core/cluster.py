@@ -28,7 +28,7 @@ def ray_cluster(address: str, *, jobs: int) -> Iterator[Any]:
         import ray
     except ImportError as error:
         raise EngineUnavailableError(
-            "--ray needs Ray: pip install 'semla-ros[cluster]', or use --jobs"
+            "--ray needs Ray: pip install '.[cluster]', or use --jobs"
         ) from error
     local = address == LOCAL
     try:

@@ -257,6 +257,56 @@ class Config:
         low=8,
         high=16,
     )
+    capture_dir: str = parameter(
+        "",
+        "Folder that frames which the library does not cover are kept in; empty: none are kept",
+        live=True,
+    )
+    capture_mib: int = parameter(
+        1000,
+        "What the frames may take on disk; the oldest are deleted to make room",
+        unit="MiB",
+        low=1,
+        high=10_000_000,
+        live=True,
+    )
+    capture_max_age_h: float = parameter(
+        0.0,
+        "Frames that were kept longer ago are deleted; 0: never",
+        unit="h",
+        low=0.0,
+        high=100_000.0,
+        live=True,
+    )
+    capture_period_s: float = parameter(
+        2.0,
+        "Least time between two frames that are kept, by the machine's clock",
+        unit="s",
+        low=0.0,
+        high=86_400.0,
+        live=True,
+    )
+    capture_spread: float = parameter(
+        0.1,
+        "Least distance of a frame's embedding to those kept, as a share of its length; 0: none",
+        low=0.0,
+        high=2.0,
+        live=True,
+    )
+    capture_below_miou: float = parameter(
+        0.0,
+        "Frames of masks whose expected mIoU is lower are kept, too, whatever their support; "
+        "0: none",
+        low=0.0,
+        high=1.0,
+        live=True,
+    )
+    capture_filter: str = parameter(
+        "",
+        "Program that blurs faces and plates before writing: PNG on stdin, PNG of equal size on "
+        "stdout; where it fails the frame is not kept",
+        fixed=True,
+    )
     diagnostics_period_s: float = parameter(
         1.0,
         "Period of /diagnostics and of the stale check",

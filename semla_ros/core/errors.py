@@ -20,6 +20,7 @@ SemlaError
 ├── BagError                 a recording cannot be read or written
 ├── EvaluationError          results cannot be computed, saved or read
 │   └── MissingExtraError    a library of the extra `evaluate` is not installed: install it
+├── CaptureError             captured frames cannot be kept, read or labelled
 └── TrainingError            training or building cannot go on with these inputs
 """
 
@@ -94,6 +95,10 @@ class BagError(SemlaError):
 
 class EvaluationError(SemlaError):
     """Results cannot be computed, saved or read with these inputs."""
+
+
+class CaptureError(SemlaError):
+    """Captured frames cannot be kept, read or labelled with these inputs."""
 
 
 class TrainingError(SemlaError):

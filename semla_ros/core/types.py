@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -205,14 +206,17 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         cleaned = [n.strip() for n in self.names]
-        if not cleaned or not all(n.split(",")[0].strip() for n in cleaned):
+        empty = sum(not n.split(",")[0].strip() for n in cleaned)
+        if not cleaned or empty:
             raise VocabularyError(
-                f"expected at least one class and no empty name, got {self.names!r}: write each "
-                "as a name, or as 'name, synonym'"
+                f"expected at least one class and no empty name, got {empty} empty of "
+                f"{len(cleaned)}: write each as a name, or as 'name, synonym'"
             )
-        if len({n.lower() for n in cleaned}) != len(cleaned):
+        name, times = Counter(n.lower() for n in cleaned).most_common(1)[0]
+        if times > 1:
             raise VocabularyError(
-                f"expected distinct class names, got {self.names!r}: remove the repeats"
+                f"expected distinct class names, got {name[:60]!r} {times} times: remove "
+                "the repeats"
             )
         if len(cleaned) > MAX_CLASSES or self.colors.shape != (len(cleaned), 3):
             raise VocabularyError(

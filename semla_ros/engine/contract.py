@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
-from semla_ros.bundle import GraphWeight
+from semla_ros.bundle import SIGMOID, GraphWeight
 from semla_ros.core.answers import Prediction
 from semla_ros.core.engines import CPU, F32
 from semla_ros.core.types import AdapterMix, Float32Array, UInt8Array, Vocabulary
@@ -30,24 +30,27 @@ class EngineFacts:
     Attributes:
         name: A key of `ENGINES`.
         layers: Adaptable layers of the segmentation graph by name.
-        size: Side S of the square network input.
-        feature_dim: Width D of text features; None: any.
+        size: (H, W) of the network's input.
+        feature_dim: Width D of text features; None: any; 0: it takes none and knows
+            `max_classes` classes, no others.
         max_classes: Longest class list; None: any.
         precision: What matrices are multiplied in: f32, bf16 or f16.
         device: Where: cpu or cuda.
         reason: Why it is this engine.
         identity: Version and processor that decide the last bits of its answers.
+        activation: What makes probabilities of its logits, see `SegmentationSpec`.
     """
 
     name: str
     layers: Mapping[str, GraphWeight]
-    size: int
+    size: tuple[int, int]
     feature_dim: int | None = None
     max_classes: int | None = None
     precision: str = F32
     device: str = CPU
     reason: str = ""
     identity: str = ""
+    activation: str = SIGMOID
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,7 @@ class SegmentationEngine(Protocol):
         ...
 
     def logits(self, image: UInt8Array | Float32Array) -> Float32Array:
-        """Return logits (T, h, w) of `image` (H, W, 3), RGB 0..255, before the sigmoid.
+        """Return logits (T, h, w) of `image` (H, W, 3), RGB 0..255, before the activation.
 
         Raises:
             FrameError: The image has another shape or type.

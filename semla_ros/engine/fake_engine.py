@@ -43,7 +43,7 @@ class FakeEngine(TwoSlotEngine):
         self,
         layers: Mapping[str, GraphWeight] | None = None,
         *,
-        size: int = 64,
+        size: tuple[int, int] = (64, 64),
         feature_dim: int | None = None,
         fail_at: Collection[str] = (),
         reason: str = ASKED_FOR,
@@ -52,7 +52,7 @@ class FakeEngine(TwoSlotEngine):
 
         Args:
             layers: Adaptable layers it should check weights against.
-            size: Side of its square input.
+            size: (H, W) of its input.
             feature_dim: Expected width of text features; None accepts any.
             fail_at: Steps that raise EngineError, of `STEPS`; see `fail_at`.
             reason: Why it is this engine.
@@ -94,12 +94,12 @@ class FakeEngine(TwoSlotEngine):
 
     def _logits(self, index: int, rgb: UInt8Array | Float32Array) -> Float32Array:
         strength, names = self._slots[index]
-        side = max(1, self.facts.size // _MAP_DIVISOR)
+        height, width = (max(1, side // _MAP_DIVISOR) for side in self.facts.size)
         rounded = rgb if rgb.dtype == np.uint8 else np.rint(rgb).astype(np.uint8)
-        resized = cv2.resize(rounded, (side, side), interpolation=cv2.INTER_AREA)
+        resized = cv2.resize(rounded, (width, height), interpolation=cv2.INTER_AREA)
         small = cast(UInt8Array, resized)
         classes = _classes_of_looks(names)[looks(small)]
-        logits = np.full((len(names), side, side), -2.0, np.float32)
+        logits = np.full((len(names), height, width), -2.0, np.float32)
         np.put_along_axis(logits, classes[None], np.float32(1.0 + np.tanh(strength)), axis=0)
         return logits
 
@@ -117,7 +117,7 @@ class FakeEngine(TwoSlotEngine):
 def open_engine(bundle: ModelBundle, *, options: EngineOptions) -> FakeEngine:
     """Return an engine with the sizes and layers of `bundle`."""
     layers = layers_of(bundle, SEGMENTATION_GRAPH)
-    return FakeEngine(layers, size=bundle.manifest.segmentation.size, reason=options.reason)
+    return FakeEngine(layers, size=bundle.manifest.segmentation.shape, reason=options.reason)
 
 
 def looks(rgb: UInt8Array) -> np.ndarray[tuple[int, ...], np.dtype[np.intp]]:

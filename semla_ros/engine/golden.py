@@ -100,11 +100,11 @@ def golden_case(bundle: ModelBundle, *, feature_dim: int) -> tuple[WeightSet, UI
     names = bundle.manifest.vocabulary
     features = rng.standard_normal((len(names.names), feature_dim)).astype(np.float32)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
-    size = bundle.manifest.segmentation.size
+    height, width = bundle.manifest.segmentation.shape
     ends = {layer.name for layer in (*layers[:1], *layers[-1:])}
     changed = ArrayWeights({name: base.get(name) * np.float32(_CHANGED) for name in ends})
-    coarse = rng.integers(0, 256, (math.ceil(size / 8), math.ceil(size / 8), 3), dtype=np.uint8)
-    image: UInt8Array = np.repeat(np.repeat(coarse, 8, 0), 8, 1)[:size, :size]
+    coarse = rng.integers(0, 256, (math.ceil(height / 8), math.ceil(width / 8), 3), dtype=np.uint8)
+    image: UInt8Array = np.repeat(np.repeat(coarse, 8, 0), 8, 1)[:height, :width]
     mix = AdapterMix(("golden",), (1.0,))
     return WeightSet(mix, changed, features, names), np.ascontiguousarray(image)
 

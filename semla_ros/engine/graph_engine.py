@@ -37,9 +37,16 @@ class SlotInputs:
     """
 
     def __init__(
-        self, layers: Mapping[str, GraphWeight], base: BaseWeights, *, threads: int, has_tap: bool
+        self,
+        layers: Mapping[str, GraphWeight],
+        base: BaseWeights,
+        *,
+        threads: int,
+        has_text: bool,
+        has_tap: bool,
     ) -> None:
         """Start with the base weights and no classes."""
+        self._has_text = has_text
         self.features: Float32Array = np.zeros((0, 0), np.float32)
         self._buffers = SlotBuffers(layers, base, threads=threads)
         self._names = {name: layer.initializer for name, layer in layers.items()}
@@ -51,7 +58,8 @@ class SlotInputs:
         inputs: dict[str, npt.NDArray[Any]] = {
             self._names[name]: array for name, array in self._buffers.arrays.items()
         }
-        inputs["text_features"] = self.features
+        if self._has_text:
+            inputs["text_features"] = self.features
         if self._tap is not None:
             inputs[SECOND_TAP] = self._tap
         return inputs
@@ -105,7 +113,14 @@ class GraphEngine(TwoSlotEngine):
         self._bundle = bundle
         self._input = InputBuffer(facts.size)
         self._inputs = [
-            SlotInputs(facts.layers, base, threads=threads, has_tap=has_tap) for _ in range(2)
+            SlotInputs(
+                facts.layers,
+                base,
+                threads=threads,
+                has_text=facts.feature_dim != 0,
+                has_tap=has_tap,
+            )
+            for _ in range(2)
         ]
         self._proof_input = InputBuffer(facts.size)
         self._proof = proof

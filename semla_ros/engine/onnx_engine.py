@@ -11,18 +11,18 @@ from dataclasses import dataclass
 import numpy as np
 import onnxruntime
 
-from semla_ros.bundle import GraphWeight, ModelBundle
+from semla_ros.bundle import GraphWeight, Manifest, ModelBundle
 from semla_ros.bundle.onnx_session import ORT_ERRORS, cpu_threads, open_session
 from semla_ros.core.errors import BundleError, EngineError
 from semla_ros.core.types import Float32Array, UInt8Array
 from semla_ros.engine.contract import EngineFacts
+from semla_ros.engine.graph_ends import GraphEnds
 from semla_ros.engine.graph_engine import GraphEngine, SlotInputs, bind_input
 from semla_ros.engine.options import ASKED_FOR, EngineOptions
 from semla_ros.engine.preprocess import InputBuffer
 from semla_ros.engine.weights import (
     SECOND_TAP,
     SEGMENTATION_GRAPH,
-    graph_shape,
     layers_of,
     shared_initializers,
 )
@@ -43,9 +43,15 @@ class OnnxEngine(GraphEngine):
         spec = bundle.manifest.segmentation
         self._weights = shared_initializers(bundle, layers)
         session = open_session(bundle.segmentation_graph, threads=threads, shared=self._weights)
-        graph = _inspect(session, layers, size=spec.size)
+        graph = _inspect(session, layers, bundle.manifest)
         facts = EngineFacts(
-            "onnx", layers, spec.size, graph.feature_dim, spec.max_classes, reason=reason
+            "onnx",
+            layers,
+            spec.shape,
+            graph.feature_dim,
+            spec.max_classes,
+            reason=reason,
+            activation=spec.activation,
         )
         lent = session if cpu_threads(threads) == 1 else None
         super().__init__(bundle, facts, threads=threads, has_tap=graph.second_tap, proof=lent)
@@ -107,7 +113,7 @@ class _GraphFacts:
     """What the graph says.
 
     Attributes:
-        feature_dim: Width D of text features.
+        feature_dim: Width D of text features, 0: it takes none.
         classes: How many classes to probe it with.
         second_tap: Whether it lets the second tap be chosen.
     """
@@ -118,7 +124,7 @@ class _GraphFacts:
 
 
 def _inspect(
-    session: onnxruntime.InferenceSession, layers: dict[str, GraphWeight], *, size: int
+    session: onnxruntime.InferenceSession, layers: dict[str, GraphWeight], manifest: Manifest
 ) -> _GraphFacts:
     """Return the graph's facts, every layer of the manifest found in it.
 
@@ -127,27 +133,20 @@ def _inspect(
     """
     required = {each.name: each.shape for each in session.get_inputs()}
     offered = {each.name: each.shape for each in session.get_overridable_initializers()}
-    image = required.get("image")
-    features = required.get("text_features")
-    if image is None or features is None or "logits" not in _output_names(session):
-        raise BundleError(
-            "segmentation.onnx: expected inputs 'image' and 'text_features' and output 'logits', "
-            f"got {sorted(required)!r} and {_output_names(session)!r}: rebuild the bundle"
-        )
-    if list(image[1:]) != [3, size, size] or not isinstance(features[1], int):
-        raise BundleError(
-            f"segmentation.onnx: expected an image (1, 3, {size}, {size}) and text features "
-            f"(T, D) with fixed D, got {image!r} and {features!r}: rebuild the bundle"
-        )
+    ends = GraphEnds(required, tuple(_output_names(session)))
+    feature_dim = ends.checked(manifest)
     for layer in layers.values():
         got = (required | offered).get(layer.initializer)
-        if got is None or tuple(got) != graph_shape(layer):
+        if got is None or tuple(got) != layer.graph_shape:
             raise BundleError(
                 f"segmentation.onnx: expected an overridable weight {layer.initializer!r} of "
-                f"shape {graph_shape(layer)!r}, got {got!r}: rebuild the bundle"
+                f"shape {layer.graph_shape!r}, got {got!r}: rebuild the bundle"
             )
-    classes = features[0] if isinstance(features[0], int) else _PROBE_CLASSES
-    return _GraphFacts(feature_dim=features[1], classes=classes, second_tap=SECOND_TAP in offered)
+    classes = len(manifest.vocabulary.names)
+    if feature_dim:
+        fixed = required["text_features"][0]
+        classes = fixed if isinstance(fixed, int) else _PROBE_CLASSES
+    return _GraphFacts(feature_dim=feature_dim, classes=classes, second_tap=SECOND_TAP in offered)
 
 
 def _output_names(session: onnxruntime.InferenceSession) -> list[str]:
@@ -162,9 +161,11 @@ def _probe(
     Raises:
         BundleError: The graph does not run, or gives another kind of output.
     """
-    features = np.full((facts.classes, facts.feature_dim), facts.feature_dim**-0.5, np.float32)
+    feed = {"image": image.tensor}
+    if width := facts.feature_dim:
+        feed["text_features"] = np.full((facts.classes, width), width**-0.5, np.float32)
     try:
-        (logits,) = session.run(["logits"], {"image": image.tensor, "text_features": features})
+        (logits,) = session.run(["logits"], feed)
     except ORT_ERRORS as error:
         raise BundleError(f"segmentation.onnx does not run: {error}: rebuild it") from error
     if logits.ndim != 4 or logits.shape[:2] != (1, facts.classes) or logits.dtype != np.float32:

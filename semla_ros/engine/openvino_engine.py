@@ -56,16 +56,17 @@ class OpenVinoEngine(GraphEngine):
         openvino = open_core()
         layers = layers_of(bundle, SEGMENTATION_GRAPH)
         spec = bundle.manifest.segmentation
-        graph = read_graph(openvino, bundle.segmentation_graph, layers, size=spec.size)
+        graph = read_graph(openvino, bundle.segmentation_graph, layers, bundle.manifest)
         facts = EngineFacts(
             "openvino",
             layers,
-            spec.size,
+            spec.shape,
             graph.feature_dim,
             spec.max_classes,
             precision=resolved_precision(openvino, options.precision),
             reason=options.reason,
             identity=identity(openvino),
+            activation=spec.activation,
         )
         super().__init__(bundle, facts, threads=options.threads, has_tap=graph.second_tap)
         threads = cpu_threads(options.threads)
@@ -156,7 +157,7 @@ class _Networks:
         openvino, graph = self._require_open()
         try:
             model = graph.model.clone()
-            model.reshape({"text_features": [classes, graph.feature_dim]})
+            model.reshape(graph.shapes(classes))
             compiled = openvino.core.compile_model(model, "CPU", self._settings)
             shape = tuple(compiled.output("logits").get_shape())
         except _ERROR as error:

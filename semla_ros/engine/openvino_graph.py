@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from semla_ros.bundle import GraphWeight
+from semla_ros.bundle import GraphWeight, Manifest
 from semla_ros.core.engines import AUTO, BF16, F16, F32
 from semla_ros.core.errors import BundleError, EngineUnavailableError
 from semla_ros.core.shown import native_path
-from semla_ros.engine.weights import SECOND_TAP, graph_shape
+from semla_ros.engine.graph_ends import GraphEnds
+from semla_ros.engine.weights import SECOND_TAP
 
 _CAPABILITIES: Mapping[str, str] = {F32: "FP32", BF16: "BF16", F16: "FP16"}
 _TELEMETRY = "openvino_telemetry"
@@ -37,13 +38,20 @@ class Graph:
 
     Attributes:
         model: OpenVINO's model; clone it before reshaping.
-        feature_dim: Width D of text features.
+        size: (H, W) of its image.
+        feature_dim: Width D of text features, 0: it takes none.
         second_tap: Whether it lets the second tap be chosen.
     """
 
     model: Handle
+    size: tuple[int, int]
     feature_dim: int
     second_tap: bool
+
+    def shapes(self, classes: int) -> dict[str, list[int]]:
+        """Return the shape of each input that the graph may leave open."""
+        text = {"text_features": [classes, self.feature_dim]} if self.feature_dim else {}
+        return {"image": [1, 3, *self.size], **text}
 
 
 def open_core() -> OpenVino:
@@ -114,7 +122,7 @@ def compile_settings(precision: str, *, threads: int) -> dict[str, str | int | b
 
 
 def read_graph(
-    openvino: OpenVino, path: Path, layers: Mapping[str, GraphWeight], *, size: int
+    openvino: OpenVino, path: Path, layers: Mapping[str, GraphWeight], manifest: Manifest
 ) -> Graph:
     """Return the graph `path` with the weights of `layers` as inputs.
 
@@ -130,14 +138,14 @@ def read_graph(
     try:
         with native_path(path) as name:
             model = openvino.core.read_model(name)
-        feature_dim = _check_ends(model, size=size)
-        found = _expose(openvino, model, {x.initializer: graph_shape(x) for x in layers.values()})
+        feature_dim = _ends(model).checked(manifest)
+        found = _expose(openvino, model, {x.initializer: x.graph_shape for x in layers.values()})
     except RuntimeError as error:
         raise EngineUnavailableError(
             f"engine 'openvino': OpenVINO does not read {path.name!r}: {error}: "
             "take engine 'onnx', or rebuild the bundle"
         ) from error
-    return Graph(model, feature_dim, SECOND_TAP in found)
+    return Graph(model, manifest.segmentation.shape, feature_dim, SECOND_TAP in found)
 
 
 def read_text_graph(openvino: OpenVino, path: Path, layers: Mapping[str, GraphWeight]) -> Handle:
@@ -149,34 +157,22 @@ def read_text_graph(openvino: OpenVino, path: Path, layers: Mapping[str, GraphWe
     """
     with native_path(path) as name:
         model = openvino.core.read_model(name)
-    _expose(openvino, model, {x.initializer: graph_shape(x) for x in layers.values()})
+    _expose(openvino, model, {x.initializer: x.graph_shape for x in layers.values()})
     return model
 
 
-def _check_ends(model: Handle, *, size: int) -> int:
-    """Return the width of text features, inputs and outputs being as they must.
-
-    Raises:
-        BundleError: One is missing or has another shape.
-    """
-    inputs = {name: each.get_partial_shape() for each in model.inputs for name in each.names}
-    outputs = sorted(name for each in model.outputs for name in each.names)
-    image, features = inputs.get("image"), inputs.get("text_features")
-    if image is None or features is None or "logits" not in outputs:
-        raise BundleError(
-            "segmentation.onnx: expected inputs 'image' and 'text_features' and output 'logits', "
-            f"got {sorted(inputs)!r} and {outputs!r}: rebuild the bundle"
-        )
-    shape = [image[i].get_length() if image[i].is_static else None for i in range(len(image))]
-    if shape[1:] != [3, size, size] or len(features) != 2 or not features[1].is_static:
-        raise BundleError(
-            f"segmentation.onnx: expected an image (1, 3, {size}, {size}) and text features "
-            f"(T, D) with fixed D, got {image} and {features}: rebuild the bundle"
-        )
-    return int(features[1].get_length())
+def _ends(model: Handle) -> GraphEnds:
+    return GraphEnds(
+        {name: _sides(each) for each in model.inputs for name in each.names},
+        tuple(name for each in model.outputs for name in each.names),
+    )
 
 
-def _expose(openvino: OpenVino, model: Handle, shapes: Mapping[str, tuple[int, int]]) -> set[str]:
+def _sides(port: Handle) -> list[int | None]:
+    return [each.get_length() if each.is_static else None for each in port.get_partial_shape()]
+
+
+def _expose(openvino: OpenVino, model: Handle, shapes: Mapping[str, tuple[int, ...]]) -> set[str]:
     """Make inputs of the constants named in `shapes`, and of the second tap; return their names.
 
     Raises:

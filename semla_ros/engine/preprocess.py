@@ -1,4 +1,4 @@
-"""From a camera image to the network's square input."""
+"""From a camera image to the network's input."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from semla_ros.core.types import Float32Array, UInt8Array
 
 
 class InputBuffer:
-    """The network input, allocated once: RGB 0..255, (1, 3, S, S) float32.
+    """The network input, allocated once: RGB 0..255, (1, 3, H, W) float32.
 
     Attributes:
         tensor: The input; `load` overwrites it in place.
     """
 
-    def __init__(self, size: int) -> None:
-        """Allocate for side `size`."""
-        self.tensor: Float32Array = np.zeros((1, 3, size, size), np.float32)
-        self._squashed: Float32Array = np.zeros((size, size, 3), np.float32)
+    def __init__(self, size: tuple[int, int]) -> None:
+        """Allocate for `size`, (H, W)."""
+        self.tensor: Float32Array = np.zeros((1, 3, *size), np.float32)
+        self._squashed: Float32Array = np.zeros((*size, 3), np.float32)
         self._wide: Float32Array = np.zeros((0, 0, 3), np.float32)
 
     def load(self, rgb: UInt8Array | Float32Array) -> None:
         """Squash `rgb` (H, W, 3) into `tensor`: bilinear, no antialias, half-pixel centres.
 
-        The aspect ratio is not kept, as in CAT-Seg. Interpolating in float avoids the rounding
+        The aspect ratio is not kept. Interpolating in float avoids the rounding
         of 8-bit resizing; the float copy is kept while the camera keeps its resolution.
         """
         if self._wide.shape != rgb.shape:

@@ -14,6 +14,7 @@ from typing import cast
 import cv2
 import numpy as np
 
+from semla_ros.bundle import SIGMOID
 from semla_ros.core.answers import Prediction
 from semla_ros.core.types import (
     AdapterMix,
@@ -58,19 +59,20 @@ class Witness:
     labels: LabelArray
     names: tuple[str, ...]
 
-    def squashed(self, size: int) -> UInt8Array:
-        """Return the image; where it is larger, at the network's side `size`."""
-        if max(self.rgb.shape[:2]) <= size:
+    def squashed(self, size: tuple[int, int]) -> UInt8Array:
+        """Return the image; where it is larger, at the network's `size` (H, W)."""
+        if max(self.rgb.shape[:2]) <= max(size):
             return self.rgb
-        small = cv2.resize(self.rgb, (size, size), interpolation=cv2.INTER_LINEAR)
+        small = cv2.resize(self.rgb, size[::-1], interpolation=cv2.INTER_LINEAR)
         return cast(UInt8Array, small)
 
 
-def golden_image(size: int) -> UInt8Array:
-    """Return coarse noise (S, S, 3), the same everywhere: what there is before the first frame."""
-    side = math.ceil(size / _BLOCK)
-    coarse = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
-    image = np.repeat(np.repeat(coarse, _BLOCK, 0), _BLOCK, 1)[:size, :size]
+def golden_image(size: tuple[int, int]) -> UInt8Array:
+    """Return coarse noise (H, W, 3), the same everywhere: what there is before the first frame."""
+    height, width = size
+    blocks = (math.ceil(height / _BLOCK), math.ceil(width / _BLOCK), 3)
+    coarse = np.random.default_rng(0).integers(0, 256, blocks, dtype=np.uint8)
+    image = np.repeat(np.repeat(coarse, _BLOCK, 0), _BLOCK, 1)[:height, :width]
     return np.ascontiguousarray(image)
 
 
@@ -108,14 +110,17 @@ class Verdict:
     clear: bool = True
 
 
-def judged(witness: Witness, logits: Float32Array, names: tuple[str, ...]) -> Verdict:
+def judged(
+    witness: Witness, logits: Float32Array, names: tuple[str, ...], *, activation: str = SIGMOID
+) -> Verdict:
     """Return the verdict on the answer `logits` (T, h, w), classes `names`, to the witness."""
     if not np.isfinite(logits).all():
         return Verdict("makes the network's answer not finite")
     if names != witness.names:
         return Verdict(changed=0.0, clear=False)
     before = witness.labels
-    labels = labels_from_logits(logits, (before.shape[0], before.shape[1])).labels
+    size = (before.shape[0], before.shape[1])
+    labels = labels_from_logits(logits, size, activation=activation).labels
     changed = float((before != labels).mean())
     old, new = shares_of(before, len(names)), shares_of(labels, len(names))
     top = takeover(old, new)
@@ -210,8 +215,11 @@ class SwapProof:
         witness = self._witness
         if witness is None:
             return Verdict()
-        logits = self._engine.prove(witness.squashed(self._engine.facts.size))
-        return Verdict() if logits is None else judged(witness, logits, vocabulary.names)
+        facts = self._engine.facts
+        logits = self._engine.prove(witness.squashed(facts.size))
+        if logits is None:
+            return Verdict()
+        return judged(witness, logits, vocabulary.names, activation=facts.activation)
 
     def weights(self, adapter: LoraAdapter) -> str:
         """Return what is wrong with the factors of `adapter`, empty: nothing."""

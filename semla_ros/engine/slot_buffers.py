@@ -36,7 +36,11 @@ class SlotBuffers:
             base: W0, kept for layers that go back to it.
             threads: That fill, at most `MOST_THREADS`; they are as nice as who calls `fill`.
         """
-        self.arrays = {name: base.as_stored(name).copy() for name in layers}
+        self._matrices = {name: base.as_stored(name).copy() for name in layers}
+        self.arrays = {
+            name: matrix.reshape(layers[name].graph_shape)
+            for name, matrix in self._matrices.items()
+        }
         self._layers = layers
         self._base = base
         values = sum(array.size for array in self.arrays.values())
@@ -54,11 +58,11 @@ class SlotBuffers:
         stale = self._touched - weights.names
         self._touched |= weights.names
         self._each(weights.names, lambda name: self._write(weights, name))
-        self._each(stale, lambda name: np.copyto(self.arrays[name], self._base.as_stored(name)))
+        self._each(stale, lambda name: np.copyto(self._matrices[name], self._base.as_stored(name)))
         self._touched -= stale
 
     def _write(self, weights: WeightSource, name: str) -> None:
-        weights.write(name, out=self.arrays[name], transposed=self._layers[name].transposed)
+        weights.write(name, out=self._matrices[name], transposed=self._layers[name].transposed)
 
     def _each(self, names: Collection[str], write: Callable[[str], None]) -> None:
         """Call `write` with each name, the largest layers first, and wait for all."""

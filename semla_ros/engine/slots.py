@@ -43,7 +43,7 @@ class TwoSlotEngine(ABC):
     def __init__(self, facts: EngineFacts) -> None:
         """Have two empty slots."""
         self.facts = facts
-        self._labels = LabelBuffers(facts.size)
+        self._labels = LabelBuffers(facts.size, activation=facts.activation)
         self._active: Slot | None = None
         self._prepared: Slot | None = None
         self._readers = [0] * _SLOTS

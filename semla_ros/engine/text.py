@@ -16,7 +16,7 @@ from semla_ros.core.errors import BundleError, EngineError, VocabularyError
 from semla_ros.core.types import Float32Array, Vocabulary
 from semla_ros.core.weights import WeightSource
 from semla_ros.engine.tokenizer_file import encode_prompts, open_tokenizer
-from semla_ros.engine.weights import TEXT_GRAPH, graph_shape, layers_of, shared_initializers
+from semla_ros.engine.weights import TEXT_GRAPH, layers_of, shared_initializers
 
 _BATCH = 64
 _BASE_KEY = "base"
@@ -64,9 +64,12 @@ class TextEncoder:
             tower: What runs the graph; None: ONNX Runtime.
 
         Raises:
-            BundleError: The graph or the tokenizer does not load.
+            BundleError: There is none, or the graph or the tokenizer does not load.
         """
-        self._spec = bundle.manifest.text
+        spec = bundle.manifest.text
+        if spec is None:
+            raise BundleError("expected a bundle with a text encoder, got a closed class list")
+        self._spec = spec
         if self._spec.template.count("{}") != 1:
             raise BundleError(
                 f"expected a prompt template with one '{{}}', got {self._spec.template!r}"
@@ -161,7 +164,7 @@ class TextEncoder:
         with self._merging:
             for name in touched:
                 if name not in self._buffers:
-                    self._buffers[name] = np.empty(graph_shape(self._layers[name]), np.float32)
+                    self._buffers[name] = np.empty(self._layers[name].graph_shape, np.float32)
                 turned = self._layers[name].transposed
                 weights.write(name, out=self._buffers[name], transposed=turned)
             return self._features(

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from semla_ros.engine.torch_network import CpuNetwork
     from semla_ros.network.catseg import CatSeg
 
+_FAMILY = "catseg"
+
 
 class TorchEngine(TwoSlotEngine):
     """The network as it was trained: float32 on the CPU, float16 on a GPU, or as asked."""
@@ -42,7 +44,7 @@ class TorchEngine(TwoSlotEngine):
                 auto: the CPU, there f32; on a GPU f16.
 
         Raises:
-            EngineUnavailableError: The GPU is missing.
+            EngineUnavailableError: No GPU, or no torch network of this family.
             BundleError: The weights are not those of a network this version can build.
         """
         options = options or EngineOptions()
@@ -54,7 +56,7 @@ class TorchEngine(TwoSlotEngine):
         facts = EngineFacts(
             "torch",
             layers_of(bundle, SEGMENTATION_GRAPH),
-            bundle.manifest.segmentation.size,
+            bundle.manifest.segmentation.shape,
             model.config.embed_dim,
             precision=usual if options.precision == AUTO else options.precision,
             device=device,
@@ -125,8 +127,14 @@ def load_network(bundle: ModelBundle) -> CatSeg:
     """Return the network of `bundle` with its base weights.
 
     Raises:
+        EngineUnavailableError: Its family is a graph alone; nothing here makes it of weights.
         BundleError: The weights are not those of a network this version can build.
     """
+    if (family := bundle.manifest.family) != _FAMILY:
+        raise EngineUnavailableError(
+            f"engine 'torch': expected a bundle of family {_FAMILY!r}, got {family!r}, which is a "
+            "graph alone: take engine 'onnx' or 'openvino'"
+        )
     from safetensors.torch import load_file
 
     from semla_ros.network.checkpoint import catseg_from_state

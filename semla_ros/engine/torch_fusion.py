@@ -15,12 +15,11 @@ from semla_ros.bundle import GraphWeight
 from semla_ros.bundle.base_weights import BaseWeights
 from semla_ros.core.types import Float32Array
 from semla_ros.core.weights import LayerFactors, WeightSource
-from semla_ros.engine.weights import graph_shape
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_Shape = tuple[int, int]
+_Shape = tuple[int, ...]
 Stacks = dict[_Shape, "Tensor"]
 """Shape in the graph -> (n, rows, columns) float32: the weights of the n layers of that shape."""
 
@@ -48,7 +47,7 @@ class TorchBank:
         self._device = torch.device(device)
         self._groups: dict[_Shape, list[str]] = {}
         for name, layer in layers.items():
-            self._groups.setdefault(graph_shape(layer), []).append(name)
+            self._groups.setdefault(layer.graph_shape, []).append(name)
         self._base: Stacks = {}
         for shape, names in self._groups.items():
             stacked = np.stack([base.as_stored(name) for name in names])

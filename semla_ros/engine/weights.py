@@ -45,14 +45,11 @@ def shared_initializers(
     """
     base = BaseWeights.open(bundle)
     return SharedInitializers(
-        {layer.initializer: base.as_stored(name) for name, layer in layers.items()}
+        {
+            layer.initializer: base.as_stored(name).reshape(layer.graph_shape)
+            for name, layer in layers.items()
+        }
     )
-
-
-def graph_shape(layer: GraphWeight) -> tuple[int, int]:
-    """Return the shape of the layer's weight as the graph holds it."""
-    out, inner = layer.shape
-    return (inner, out) if layer.transposed else (out, inner)
 
 
 def check_weight_set(weight_set: WeightSet, facts: EngineFacts) -> None:
@@ -63,6 +60,11 @@ def check_weight_set(weight_set: WeightSet, facts: EngineFacts) -> None:
         VocabularyError: More classes than the engine can tell apart.
     """
     classes = len(weight_set.vocabulary.names)
+    if facts.feature_dim == 0 and classes != facts.max_classes:
+        raise VocabularyError(
+            f"expected the {facts.max_classes} classes that this network was trained for, got "
+            f"{classes}: it knows no others"
+        )
     most = classes if facts.max_classes is None else facts.max_classes
     if classes > most:
         raise VocabularyError(

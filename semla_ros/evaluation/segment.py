@@ -22,7 +22,8 @@ from semla_ros.core.timing import StageTimer
 from semla_ros.core.types import BASE, AdapterMix, DomainEstimate, Float32Array, UInt8Array
 from semla_ros.data.labels.class_lists import read_classes
 from semla_ros.engine import create_engine
-from semla_ros.engine.text import TextEncoder, TextFeatures
+from semla_ros.engine.closed_text import open_text
+from semla_ros.engine.text import TextFeatures
 from semla_ros.evaluation.frozen_text import FirstMixText
 from semla_ros.evaluation.mixes import mix_of
 from semla_ros.evaluation.segment_files import SegmentedImage, write_results
@@ -165,7 +166,7 @@ class Segmenter:
         self._vocabulary = read_classes(named) if named else manifest.vocabulary
         use_one_blas_thread()
         self._base = BaseWeights.open(bundle)
-        text = TextEncoder(bundle, threads=config.threads)
+        text = open_text(bundle, threads=config.threads)
         self._text: TextFeatures = FirstMixText(text) if request.paper_compat_text_cache else text
         self._settings = LiveSettings.of(config, manifest.defaults)
         self._navigator = self._open_navigator()

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from semla_ros.bundle import SIGMOID
+from semla_ros.core.errors import EngineError
 from semla_ros.core.types import Float32Array, UInt8Array
 from semla_ros.engine.contract import SegmentationEngine
 from semla_ros.engine.postprocess import (
@@ -41,8 +43,9 @@ def single_window(engine: SegmentationEngine, rgb: UInt8Array) -> WindowedLabels
     Raises:
         EngineError: The network failed, or its output is not finite.
     """
-    logits = engine.logits(rgb)
-    return WindowedLabels(labels_from_logits(logits, (rgb.shape[0], rgb.shape[1])), logits)
+    logits, size = engine.logits(rgb), (rgb.shape[0], rgb.shape[1])
+    labels = labels_from_logits(logits, size, activation=engine.facts.activation)
+    return WindowedLabels(labels, logits)
 
 
 def padded_window(engine: SegmentationEngine, rgb: UInt8Array, *, multiple: int) -> WindowedLabels:
@@ -57,10 +60,11 @@ def padded_window(engine: SegmentationEngine, rgb: UInt8Array, *, multiple: int)
         multiple: Sides are padded to multiples of this; 384 for the published models.
 
     Raises:
-        EngineError: The network failed, or its output is not finite.
+        EngineError: The network failed, its output is not finite, or this is not its way.
 
     Source: CAT-Seg's forward with SIZE_DIVISIBILITY 384.
     """
+    _require_sigmoid(engine)
     height, width = rgb.shape[:2]
     shape = (height + -height % multiple, width + -width % multiple, 3)
     padded = np.broadcast_to(np.array(CatSegConfig.pixel_mean, np.float32), shape).copy()
@@ -81,10 +85,11 @@ def sliding_window(engine: SegmentationEngine, rgb: UInt8Array, *, crop: int) ->
         crop: Side of a crop; 384 for the published models, whose canvas is 640.
 
     Raises:
-        EngineError: The network failed, or its output is not finite.
+        EngineError: The network failed, its output is not finite, or this is not its way.
 
     Source: CAT-Seg's sliding inference (canvas 640, crop 384, overlap 0.333).
     """
+    _require_sigmoid(engine)
     stride = int(crop * (1 - _OVERLAP))
     side = crop + stride
     image = rgb.astype(np.float32)
@@ -102,6 +107,15 @@ def sliding_window(engine: SegmentationEngine, rgb: UInt8Array, *, crop: int) ->
     total += _planes(scores[-1], side)
     total /= 2
     return WindowedLabels(labels_from_scores(total, (rgb.shape[0], rgb.shape[1])), logits)
+
+
+def _require_sigmoid(engine: SegmentationEngine) -> None:
+    """Refuse CAT-Seg's ways for networks whose classes do not score by themselves."""
+    if engine.facts.activation != SIGMOID:
+        raise EngineError(
+            "expected the whole image at once, got a way of CAT-Seg: this network's class maps "
+            f"are {engine.facts.activation!r}; take window 'single'"
+        )
 
 
 def _planes(maps: Float32Array, side: int) -> Float32Array:

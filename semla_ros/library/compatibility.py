@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from semla_ros.bundle import GraphWeight
 from semla_ros.core.errors import AdapterMismatchError
@@ -15,10 +16,33 @@ PUBLISHED_ENCODER = "openai/clip-vit-large-patch14"
 _SHOWN = 3
 
 
+def with_layer_names(adapter: LoraAdapter, layers: Mapping[str, GraphWeight]) -> LoraAdapter:
+    """Return `adapter` with every layer under its own name where its file has an alias of it.
+
+    Raises:
+        AdapterMismatchError: Two modules of the file are the same layer.
+    """
+    aliases = {alias: layer.name for layer in layers.values() for alias in layer.aliases}
+    renamed = {aliases.get(module, module): layer for module, layer in adapter.layers.items()}
+    if len(renamed) != len(adapter.layers):
+        twice = [m for m in adapter.layers if aliases.get(m) in adapter.layers]
+        raise AdapterMismatchError(
+            f"adapter {adapter.name!r}: changes {aliases[twice[0]]!r} twice, also as "
+            f"{twice[0]!r}: save it with one version of transformers"
+        )
+    return replace(adapter, layers=renamed) if aliases else adapter
+
+
 def check_adapter(
-    adapter: LoraAdapter, layers: Mapping[str, GraphWeight], *, base_model: str
+    adapter: LoraAdapter,
+    layers: Mapping[str, GraphWeight],
+    *,
+    base_model: str,
+    base_names: Collection[str] = (),
 ) -> None:
     """Return if every layer of `adapter` has its place among `layers`.
+
+    PEFT writes the base's name or path into an adapter; its last part may be one of `base_names`.
 
     SemLA's q/k/v tensors name modules that are no adaptable layer; their B is all zero, so they
     never reach this point. One with a non-zero B would change the model where we cannot follow.
@@ -26,10 +50,13 @@ def check_adapter(
     Raises:
         AdapterMismatchError: Another base model, unknown layers or other shapes.
     """
-    if adapter.base_model is not None and adapter.base_model != base_model:
+    named = adapter.base_model
+    if named not in (None, base_model) and str(named).rstrip("/").split("/")[-1] not in base_names:
+        known = f"base model {base_model!r}"
+        known += f" or one named of {sorted(base_names)!r}" if base_names else ""
         raise AdapterMismatchError(
-            f"adapter {adapter.name!r}: expected base model {base_model!r}, got "
-            f"{adapter.base_model!r}: use an adapter trained on this bundle's base"
+            f"adapter {adapter.name!r}: expected {known}, got {named!r}: use an adapter trained "
+            "on this bundle's base"
         )
     unknown = [module for module in adapter.layers if module not in layers]
     if unknown:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from semla_ros.bundle import GraphWeight
 from semla_ros.core.errors import AdapterError
 from semla_ros.core.types import LoraAdapter
-from semla_ros.library.compatibility import check_adapter, check_statistics
+from semla_ros.library.compatibility import check_adapter, check_statistics, with_layer_names
 from semla_ros.library.seal import ACCEPT, REFUSE, SEAL_FILE
 from semla_ros.library.statistics import DomainStatistics, read_statistics
 from semla_ros.library.storage import inspect_adapter, read_adapter
@@ -26,6 +26,7 @@ class LibraryContract:
     Attributes:
         layers: Adaptable layers by name.
         base_model: Identity of the base weights.
+        base_names: Other names of the base, see `Manifest`.
         encoder: Identity of the navigator's encoder, None where any will do.
         dim: Length of a centroid, None without a navigator: centroids are then not read.
         unsealed: Of `UNSEALED_POLICIES`: whether adapters without a seal serve.
@@ -38,6 +39,7 @@ class LibraryContract:
     dim: int | None
     unsealed: str = ACCEPT
     trusted: TrustedKeys | None = None
+    base_names: tuple[str, ...] = ()
 
     def read(self, folder: Path, name: str) -> LoraAdapter:
         """Return the adapter `name` in `folder`, read and checked.
@@ -47,8 +49,7 @@ class LibraryContract:
         """
         self._require_seal(folder, name)
         adapter = read_adapter(folder, name=name, trusted=self.trusted)
-        check_adapter(adapter, self.layers, base_model=self.base_model)
-        return adapter
+        return self._checked(adapter)
 
     def inspect(self, folder: Path, name: str) -> None:
         """Return if configuration, names and shapes fit; values are not read.
@@ -61,8 +62,15 @@ class LibraryContract:
         """
         self._require_seal(folder, name)
         adapter = inspect_adapter(folder, name=name, trusted=self.trusted)
-        known = {m: layer for m, layer in adapter.layers.items() if m in self.layers}
-        check_adapter(replace(adapter, layers=known), self.layers, base_model=self.base_model)
+        named = with_layer_names(adapter, self.layers)
+        known = {m: layer for m, layer in named.layers.items() if m in self.layers}
+        self._checked(replace(named, layers=known))
+
+    def _checked(self, adapter: LoraAdapter) -> LoraAdapter:
+        named = with_layer_names(adapter, self.layers)
+        base, others = self.base_model, self.base_names
+        check_adapter(named, self.layers, base_model=base, base_names=others)
+        return named
 
     def statistics(self, folder: Path, name: str) -> DomainStatistics | None:
         """Return the checked statistics of `name`, None without a navigator.

@@ -83,6 +83,7 @@ class AdapterLibrary:
         memory_bytes: int = DEFAULT_BYTES,
         unsealed: str = ACCEPT,
         trusted: TrustedKeys | None = None,
+        base_names: Sequence[str] = (),
     ) -> AdapterLibrary:
         """Return the library in folder `root`; an empty one is allowed.
 
@@ -98,13 +99,20 @@ class AdapterLibrary:
             memory_bytes: Factors kept in memory; the others stay on disk.
             unsealed: Of `UNSEALED_POLICIES`: whether adapters without a seal serve.
             trusted: Keys of which one must have signed a seal; None: signatures are not asked for.
+            base_names: Other names of the base, see `Manifest`.
 
         Raises:
             LibraryError: No such folder.
         """
         by_name = {layer.name: layer for layer in layers}
         contract = LibraryContract(
-            by_name, base_model, encoder, dim, unsealed=unsealed, trusted=trusted
+            by_name,
+            base_model,
+            encoder,
+            dim,
+            unsealed=unsealed,
+            trusted=trusted,
+            base_names=tuple(base_names),
         )
         return cls(root, contract, memory_bytes=memory_bytes)
 
@@ -133,6 +141,7 @@ class AdapterLibrary:
             memory_bytes=memory_bytes,
             unsealed=unsealed,
             trusted=trusted,
+            base_names=manifest.base_names,
         )
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from functools import lru_cache
@@ -156,7 +157,10 @@ def _check_header(header: int, size: int, where: str) -> None:
 
 
 def _checked(key: str, shape: list[int], dtype: str, where: str) -> tuple[int, ...]:
-    """Return the shape of the tensor `key`, a factor of a linear layer.
+    """Return the shape of the tensor `key` as a matrix: a factor of a linear or convolution layer.
+
+    Of a convolution A is (rank, in, h, w) and B (out, rank, 1, 1): their product, seen as
+    (out, in h w), is the change of its weight.
 
     Raises:
         AdapterError: It is something else.
@@ -170,14 +174,17 @@ def _checked(key: str, shape: list[int], dtype: str, where: str) -> tuple[int, .
     if not side:
         raise AdapterError(
             f"{where}: expected base_model.model.<module>.lora_A|B.weight, "
-            f"got {key!r}: only plain LoRA of linear layers is supported"
+            f"got {key!r}: only plain LoRA of linear and convolution layers is supported"
         )
     rank_axis = 0 if side == "A" else 1
+    whole = shape
+    if len(shape) == 4 and (side == "A" or shape[2:] == [1, 1]):
+        shape = [shape[0], math.prod(shape[1:])]
     sane = len(shape) == 2 and 1 <= shape[rank_axis] <= MAX_RANK
     if not sane or not 1 <= shape[1 - rank_axis] <= MAX_FEATURES:
         raise AdapterError(
             f"{where}: expected {key!r} as (rank, in) or (out, rank) with rank up to {MAX_RANK} "
-            f"and features up to {MAX_FEATURES}, got {tuple(shape)}"
+            f"and features up to {MAX_FEATURES}, got {tuple(whole)}"
         )
     if dtype not in _DTYPES:
         raise AdapterError(

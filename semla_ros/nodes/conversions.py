@@ -33,6 +33,7 @@ from semla_ros.core.types import (
     Vocabulary,
 )
 from semla_ros.navigator.support import distances_to
+from semla_ros.nodes.capture import CaptureReport
 
 _BILLION = 1_000_000_000
 _BRIDGED = frozenset(
@@ -207,4 +208,20 @@ def swap_message(header: Header, event: SwapEvent) -> msg.AdapterSwap:
         load_s=float(event.load_ms) * 1e-3,
         stall_s=float(event.stall_ms) * 1e-3,
         ready_s=float(event.ready_ms) * 1e-3,
+    )
+
+
+def capture_message(header: Header, report: CaptureReport) -> msg.CaptureState:
+    """Return how much is kept of frames that the library does not cover."""
+    return msg.CaptureState(
+        header=header,
+        state=report.state,
+        detail=report.detail,
+        folder=report.folder,
+        frames=report.frames,
+        size_bytes=report.nbytes,
+        limit_bytes=report.max_bytes,
+        kept=report.kept,
+        alike=report.alike,
+        failed=report.failed,
     )

@@ -15,7 +15,7 @@ from semla_ros.core.config import Config
 from semla_ros.engine.contract import BUILDING
 from semla_ros.nodes.statistics import FrameValues
 from semla_ros.nodes.stream import StreamReport
-from semla_ros.nodes.verdicts import of_adapters, of_errors, of_losses
+from semla_ros.nodes.verdicts import of_adapters, of_capture, of_errors, of_losses
 from semla_ros.pipeline.health import PipelineHealth
 
 SWAP_PATIENCE_S = 20.0
@@ -52,23 +52,22 @@ class Snapshot:
 
 
 def statuses(snapshot: Snapshot) -> list[DiagnosticStatus]:
-    """Return one status each for node, image, inference, adapters and support."""
+    """Return one status each for node, image, inference, adapters, support and capture."""
     return [
         _node(snapshot),
         _image(snapshot),
         _inference(snapshot),
         _adapters(snapshot),
         _support(snapshot),
+        _status(snapshot, "capture", *of_capture(snapshot.stream.capture)),
     ]
 
 
 def _node(now: Snapshot) -> DiagnosticStatus:
     level, message = DiagnosticStatus.OK, now.state
     if now.ignored or now.surroundings:
-        level, message = (
-            DiagnosticStatus.WARN,
-            "; ".join((*now.surroundings, *now.ignored.values())),
-        )
+        level = DiagnosticStatus.WARN
+        message = "; ".join((*now.surroundings, *now.ignored.values()))
     if now.problem:
         level, message = DiagnosticStatus.ERROR, now.problem
     return _status(

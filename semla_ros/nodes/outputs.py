@@ -18,8 +18,9 @@ from semla_ros.core.timing import now_ms
 from semla_ros.core.types import AdapterMix, DomainEstimate, Frame, Vocabulary
 from semla_ros.core.viz.legend import legend
 from semla_ros.engine.contract import EngineStatus
-from semla_ros.msg import AdapterSwap, EngineState, MixState, SupportScore
+from semla_ros.msg import AdapterSwap, CaptureState, EngineState, MixState, SupportScore
 from semla_ros.nodes import conversions, qos
+from semla_ros.nodes.capture import CaptureReport
 from semla_ros.nodes.planner import planner_label_info, planner_labels
 from semla_ros.pipeline import AdaptivePipeline
 
@@ -70,6 +71,7 @@ class Outputs:
         self._planner_info = self._publisher(LabelInfo, "~/planner/label_info", qos.latched_qos())
         self._legend = self._publisher(Image, "~/legend", qos.latched_qos())
         self._engine = self._publisher(EngineState, "~/engine", qos.latched_qos())
+        self._capture = self._publisher(CaptureState, "~/capture", qos.latched_qos())
         self._mix = self._publisher(MixState, "~/mix", qos.latched_qos())
         self._debug = {
             name: self._publisher(Float64, f"~/debug/{name}", qos.output_qos()) for name in _DEBUG
@@ -77,11 +79,16 @@ class Outputs:
         self._stages = self._publisher(DiagnosticArray, "~/debug/stages", qos.output_qos())
         self._vocabulary: Vocabulary | None = None
         self._told_classes, self._told_engine = _Told(REPEAT_MS), _Told(REPEAT_MS)
-        self._told_mix = _Told(math.inf)
+        self._told_mix, self._told_capture = _Told(math.inf), _Told(math.inf)
 
     def forget(self) -> None:
         """Publish everything that is announced anew, whether or not it changed."""
-        for each in (self._told_classes, self._told_mix, self._told_engine):
+        for each in (
+            self._told_classes,
+            self._told_mix,
+            self._told_engine,
+            self._told_capture,
+        ):
             each.forget()
 
     def announce(self, vocabulary: Vocabulary, header: Header) -> None:
@@ -150,6 +157,11 @@ class Outputs:
             self._engine.publish(
                 EngineState(header=header, engine=engine, state=state, detail=detail)
             )
+
+    def announce_capture(self, report: CaptureReport, header: Header) -> None:
+        """Publish how much is kept of frames that the library does not cover, if it changed."""
+        if self._told_capture.due(report):
+            self._capture.publish(conversions.capture_message(header, report))
 
     def publish_stale(self, header: Header, mix: AdapterMix, *, observed_ns: int) -> None:
         """Publish that there is no usable image; no mask with it."""

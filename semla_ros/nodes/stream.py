@@ -17,6 +17,7 @@ from semla_ros.core.timing import StageTimer, now_ms
 from semla_ros.core.types import DomainEstimate
 from semla_ros.nodes import conversions
 from semla_ros.nodes.camera import Camera, ImageMessage
+from semla_ros.nodes.capture import Capture, CaptureReport
 from semla_ros.nodes.freshness import Freshness
 from semla_ros.nodes.outputs import Outputs
 from semla_ros.nodes.statistics import FrameStatistics
@@ -49,6 +50,7 @@ class StreamReport:
         stale: Whether the camera has stalled.
         losses: Images that never came.
         worker: The worker's counters, None while there is none.
+        capture: What is kept of frames that the library does not cover.
     """
 
     topic: str = ""
@@ -57,6 +59,7 @@ class StreamReport:
     stale: bool = False
     losses: LossReport = field(default_factory=LossReport)
     worker: WorkerReport | None = None
+    capture: CaptureReport = field(default_factory=CaptureReport)
 
 
 class FrameStream:
@@ -86,6 +89,7 @@ class FrameStream:
         self._estimate: DomainEstimate | None = None
         self._newest: _Arrival | None = None
         self._stale = False
+        self._capture = Capture(pipeline, config)
         pipeline.interrupted()  # what was seen before the node was deactivated
         outputs.forget()
         self._announce()
@@ -98,6 +102,8 @@ class FrameStream:
         self.camera.close()
         if not self._worker.stop(patience_s):
             _log.error("the frame in hand does not end: the inference hangs")
+        if not self._capture.stop(patience_s=patience_s):
+            _log.error("the frame that is being captured does not end: the disk hangs")
 
     def report(self) -> StreamReport:
         """Return how images come and are worked on; called periodically."""
@@ -109,6 +115,7 @@ class FrameStream:
             self._stale,
             camera.losses.report(),
             self._worker.report(),
+            self._capture.report(),
         )
 
     def check(self) -> None:
@@ -122,6 +129,7 @@ class FrameStream:
             )
             self._outputs.publish_stale(header, self._pipeline.active, observed_ns=observed_ns)
         self._outputs.announce_engine(self._pipeline.engine.status, self._header)
+        self._outputs.announce_capture(self._capture.report(), self._header)
 
     def _receive(self, message: ImageMessage) -> None:
         self._statistics.arrived()
@@ -143,6 +151,7 @@ class FrameStream:
         published_age_s = self._freshness.age_s(stamp_ns)
         with timer.stage("publish"):
             self._outputs.publish(header, frame, result, alpha=config.overlay_alpha)
+        self._capture.saw(frame, result)
         self._tell(result.swaps)
         self._announce()
         cycle_s = self._freshness.answered()

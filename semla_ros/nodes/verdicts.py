@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from diagnostic_msgs.msg import DiagnosticStatus
 
+from semla_ros.nodes.capture import FAILING, CaptureReport
 from semla_ros.nodes.transport_loss import LossReport
 from semla_ros.nodes.worker import WorkerReport
 from semla_ros.pipeline.adapter_access import by_reason
@@ -66,3 +69,19 @@ def of_adapters(model: PipelineHealth, *, swap_error: str) -> tuple[bytes, str]:
     if not wrong:
         return DiagnosticStatus.OK, model.mix or "none"
     return DiagnosticStatus.WARN, " | ".join(wrong)
+
+
+def of_capture(report: CaptureReport) -> tuple[bytes, str, Mapping[str, object]]:
+    """Return level, message and facts of what is kept of frames without support."""
+    failing = report.state == FAILING
+    level = DiagnosticStatus.WARN if failing else DiagnosticStatus.OK
+    facts = {
+        "folder": report.folder,
+        "frames": report.frames,
+        "size_mib": f"{report.nbytes / 2**20:.1f}",
+        "limit_mib": f"{report.max_bytes / 2**20:.1f}",
+        "kept": report.kept,
+        "alike": report.alike,
+        "failed": report.failed,
+    }
+    return level, f"{report.state}: {report.detail}" if failing else report.state, facts

@@ -15,7 +15,8 @@ from semla_ros.core.executors import end
 from semla_ros.core.mask_signals import mask_signals
 from semla_ros.core.timing import StageTimer
 from semla_ros.core.types import AdapterMix, Frame, Vocabulary
-from semla_ros.core.viz.palette import colors_for
+from semla_ros.core.viz.palette import vocabulary_of
+from semla_ros.engine.closed_text import require_known
 from semla_ros.engine.contract import SegmentationEngine
 from semla_ros.engine.postprocess import restore, restore_confidence
 from semla_ros.library.library import AdapterLibrary
@@ -102,6 +103,11 @@ class AdaptivePipeline:
         return self._swapper.busy
 
     @property
+    def adaptation(self) -> Adaptation:
+        """The deciding half, to be looked at by the loop's thread."""
+        return self._adaptation
+
+    @property
     def health(self) -> PipelineHealth:
         """What serves, and what could keep it from adapting; any thread."""
         library, observer = self.library, self._parts.observer
@@ -183,13 +189,11 @@ class AdaptivePipeline:
         """Return the future of a swap to another class list; the mix stays.
 
         Raises:
-            VocabularyError: The list is empty, too long or repeats a name.
+            VocabularyError: The list is empty, too long or repeats a name, or it is closed.
         """
-        if isinstance(names, Vocabulary):
-            wanted = names
-        else:
-            wanted = Vocabulary(tuple(names), colors_for(names))
+        wanted = names if isinstance(names, Vocabulary) else vocabulary_of(names)
         self._require_open()
+        require_known(wanted, self.bundle.manifest)
         return self._control.set_vocabulary(wanted)
 
     def reload_library(self) -> Future[SwapEvent]:

@@ -19,8 +19,8 @@ from semla_ros.core.config import Config
 from semla_ros.core.errors import BundleError
 from semla_ros.core.executors import BackgroundExecutor, InlineExecutor, use_one_blas_thread
 from semla_ros.core.shipped import places
+from semla_ros.engine.closed_text import open_text
 from semla_ros.engine.contract import SegmentationEngine
-from semla_ros.engine.text import TextEncoder
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.encoder import ImageEncoder
 from semla_ros.navigator.navigator import Navigator
@@ -106,7 +106,7 @@ def open_parts(
     observer = _observer(
         bundle, adapters, config, executor=executors[-1], with_encoder=with_encoder
     )
-    text = TextEncoder(bundle, threads=_ONE_THREAD, tower=open_text_tower(config, bundle))
+    text = open_text(bundle, threads=_ONE_THREAD, tower=open_text_tower(config, bundle))
     engine = open_engine(config, bundle)
     try:
         swapper = AdapterSwapper(
@@ -193,7 +193,6 @@ def _observer(
 
 
 def _warm_up(engine: SegmentationEngine) -> None:
-    size = engine.facts.size
-    blank = np.zeros((size, size, 3), np.uint8)
+    blank = np.zeros((*engine.facts.size, 3), np.uint8)
     for _ in range(_WARM_UP_FRAMES):
         engine.infer(blank)

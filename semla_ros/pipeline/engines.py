@@ -77,9 +77,13 @@ def open_encoder(config: Config, bundle: ModelBundle) -> ImageEncoder:
 def open_text_tower(config: Config, bundle: ModelBundle) -> TextTower | None:
     """Return what runs the text graph: OpenVINO by the navigator's rule, None: ONNX Runtime.
 
+    None, too, where there is no such graph.
+
     Raises:
         EngineUnavailableError: OpenVINO was asked for and cannot run here.
     """
+    if bundle.manifest.text is None:
+        return None
     if config.navigator_engine == OPENVINO:
         return _openvino_text(bundle, AUTO)
     if config.navigator_engine == AUTO:

@@ -58,6 +58,11 @@ class Observer:
         self._due_ns: int | None = None
 
     @property
+    def observing(self) -> Observation | None:
+        """The frame that is being embedded, None without one."""
+        return self._flight[0] if self._flight else None
+
+    @property
     def pending_s(self) -> float:
         """For how long the navigator has been at the frame in hand, 0 without one; any thread."""
         since_ms = self._since_ms

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from semla_ros.bundle import AdaptationDefaults
 from semla_ros.core.answers import SupportReading
 from semla_ros.core.config import Config
+from semla_ros.core.errors import EmptyLibraryError
 from semla_ros.core.novelty import NoveltyAlarm
 from semla_ros.core.support_calibration import SupportCalibration
 from semla_ros.core.types import AdapterMix, DomainEstimate
-from semla_ros.library.retrieval import RetrievalSettings, settings_from
+from semla_ros.library.retrieval import RetrievalSettings, retrieve, settings_from
 from semla_ros.navigator.navigator import Navigator
-from semla_ros.navigator.support import COME_BACK, nearest_of
+from semla_ros.navigator.support import COME_BACK, nearest_of, support_score
 
 _LOG = logging.getLogger(__name__)
 
@@ -97,6 +98,18 @@ class LiveSettings:
             novelty=novelty,
             before=before,
         )
+
+    def support_alone(self, estimate: DomainEstimate) -> float:
+        """Return the score of the mix that retrieval picks for the newest frame alone.
+
+        It judges the library; that of the mix that serves is low also where it lags behind.
+        """
+        names, distances, settings = estimate.names, estimate.raw_distances, self.retrieval
+        try:
+            mix = retrieve(names, distances, settings=settings)
+        except EmptyLibraryError:
+            return 0.0
+        return support_score(mix, names, distances, null_distance=settings.null_distance)
 
     def outside(self, estimate: DomainEstimate, *, novelty: float, before: bool) -> bool:
         """Return whether `estimate` counts as outside the library, where the base may serve.

@@ -136,6 +136,14 @@ def test_the_unlabeled_id_is_never_a_class(count, unlabeled):
     assert vocabulary.unlabeled_id >= count
 
 
+@pytest.mark.parametrize("names", [("road",) * 3000, ("",) * 3000, ("r" * 3000,) * 2])
+def test_a_refused_vocabulary_is_told_in_one_short_line(names):
+    with pytest.raises(VocabularyError) as refused:
+        Vocabulary(names, colors(len(names)))
+    assert len(str(refused.value)) < 160
+    assert "\n" not in str(refused.value)
+
+
 def test_more_classes_than_ids_are_refused():
     with pytest.raises(VocabularyError, match="at most 65534"):
         Vocabulary(tuple(map(str, range(65535))), colors(65535))

@@ -43,7 +43,7 @@ def test_any_resolution_gives_labels_at_network_size(engine, engine_set, shape):
     serve(engine, engine_set(1))
     prediction = engine.infer(np.full((*shape, 3), 128, np.uint8))
     size = engine.facts.size
-    assert prediction.labels.shape == prediction.confidence.shape == (size, size)
+    assert prediction.labels.shape == prediction.confidence.shape == size
     assert prediction.labels.dtype == prediction.confidence.dtype == np.uint8
     assert prediction.logits is None
     assert int(prediction.labels.max()) < 4

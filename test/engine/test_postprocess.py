@@ -139,3 +139,48 @@ def test_restored_confidence_is_smooth_and_keeps_constants():
     assert (restore_confidence(np.full((8, 8), 77, np.uint8), (30, 20)) == 77).all()
     ramp = np.tile(np.arange(0, 160, 20, dtype=np.uint8), (8, 1))
     assert (np.diff(restore_confidence(ramp, (8, 64)).astype(int), axis=1) >= 0).all()
+
+
+def maps_of(logits, size):
+    torch = pytest.importorskip("torch", reason="torch is the reference here")
+    return torch.nn.functional.interpolate(
+        torch.from_numpy(logits)[None], size=size, mode="bilinear"
+    )[0]
+
+
+def test_softmax_compares_enlarged_logits_and_never_promises_more_than_they_do():
+    logits = np.random.default_rng(1).normal(0, 3, (19, 24, 32)).astype(np.float32)
+    got = labels_from_logits(logits, (96, 128), activation="softmax")
+    enlarged = maps_of(logits, (96, 128))
+    top = enlarged.sort(dim=0, descending=True)
+    clear = (top.values[0] - top.values[1]).numpy() > 1e-4
+    assert clear.mean() > 0.99
+    np.testing.assert_array_equal(got.labels[clear], top.indices[0].numpy()[clear])
+    logarithms = logits - np.log(np.exp(logits).sum(0, keepdims=True))
+    expected = 255 * maps_of(logarithms, (96, 128)).amax(0).exp().numpy()
+    assert np.abs(got.confidence - expected).max() <= 0.51
+    assert (got.confidence <= 255 * enlarged.softmax(0).amax(0).numpy() + 0.51).all()
+
+
+def test_sums_of_probabilities_are_compared_whole_and_end_at_certainty():
+    scores = np.random.default_rng(2).uniform(0, 3, (5, 12, 12)).astype(np.float32)
+    got = labels_from_logits(scores, (24, 48), activation="scores")
+    enlarged = maps_of(scores, (24, 48)).numpy()
+    top = np.sort(enlarged, axis=0)
+    clear = top[-1] - top[-2] > 1e-4
+    np.testing.assert_array_equal(got.labels[clear], enlarged.argmax(0)[clear])
+    assert np.abs(got.confidence - 255 * enlarged.max(0).clip(0, 1)).max() <= 0.51
+
+
+@pytest.mark.parametrize("activation", ["softmax", "scores"])
+def test_no_activation_makes_a_mask_of_what_is_not_finite(activation):
+    logits = np.full((3, 4, 4), np.nan, np.float32)
+    with pytest.raises(EngineError, match="not finite"):
+        labels_from_logits(logits, 8, activation=activation)
+
+
+def test_logits_of_any_size_have_a_softmax():
+    logits = np.array([[[1e30]], [[-1e30]], [[0.0]]], np.float32)
+    got = labels_from_logits(logits, (4, 4), activation="softmax")
+    assert (got.labels == 0).all()
+    assert (got.confidence == 255).all()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from fuzz import loop_readers as loop
 from fuzz import seeds
 
 MAX_PIXELS = 100_000
@@ -264,5 +265,13 @@ READERS: Mapping[str, Reader] = {
     "ros1": Reader("x.bag", seeds.ros1_bags, _frames, (b"op=\x05", b"bz2", b"lz4", b"count=")),
     "metadata": Reader("metadata.yaml", seeds.metadata, _folder_frames, _YAML),
     "message": Reader("x.cdr", seeds.messages, _message, (b"rgb16", b"mono8", b"bayer_rggb8")),
+    "capture": Reader(f"{1:019d}.json", loop.records, loop.read_record, _JSON, _json),
+    "cvat": Reader("x.zip", loop.cvat_zips, loop.read_cvat, (*_PNG, b"PK\x01\x02", b":0,0,0::")),
+    "label_studio": Reader(
+        "x.json", loop.label_studio_exports, loop.read_label_studio, _JSON, _json
+    ),
+    "coco": Reader("x.json", loop.cocos, loop.read_coco, _JSON, _json),
+    "label_set": Reader("set.json", loop.label_sets, loop.read_set, _JSON, _json),
+    "library_state": Reader("000001.json", loop.histories, loop.read_history, _JSON, _json),
     "embedding_store": Reader("00000000.npz", seeds.stores, _store, _NPY),
 }

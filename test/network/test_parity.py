@@ -21,7 +21,7 @@ class Network:
 
     def __init__(self, model, text_features):
         self._model, self._text = model, text_features
-        self._input = InputBuffer(model.config.resolution)
+        self._input = InputBuffer((model.config.resolution,) * 2)
 
     @torch.no_grad()
     def logits(self, rgb):

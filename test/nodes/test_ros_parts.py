@@ -168,7 +168,8 @@ def model(**changes):
 def test_diagnostics_before_anything_came():
     parts = {s.name: s for s in statuses(snapshot())}
     assert set(parts) == {
-        f"/segmenter: {p}" for p in ("node", "image", "inference", "adapters", "support")
+        f"/segmenter: {p}"
+        for p in ("node", "image", "inference", "adapters", "support", "capture")
     }
     assert parts["/segmenter: image"].level == b"\x01"
     assert "waiting for the first image on /camera" in parts["/segmenter: image"].message

@@ -67,7 +67,7 @@ def test_a_result_says_everything_about_its_frame(world, make_frames):
 def test_output_may_stay_at_network_size(world, make_frames):
     with world.pipeline(output_size="model") as pipeline:
         (result,) = run(pipeline, make_frames("red"))
-    assert result.labels.shape == (world.engine.facts.size, world.engine.facts.size)
+    assert result.labels.shape == world.engine.facts.size
 
 
 def test_two_runs_over_the_same_frames_give_the_same_bytes(world, make_frames):

@@ -14,7 +14,7 @@ import numpy as np
 from semla_ros.bundle import GraphWeight, ModelBundle
 from semla_ros.bundle.base_weights import BaseWeights
 from semla_ros.core.engines import CUDA
-from semla_ros.core.errors import VocabularyError
+from semla_ros.core.errors import EngineUnavailableError, VocabularyError
 from semla_ros.core.types import Float32Array, UInt8Array
 from semla_ros.core.weights import WeightSet
 from semla_ros.engine.contract import NOT_PROVED, READY, EngineFacts, EngineStatus, Tell
@@ -39,7 +39,6 @@ from semla_ros.engine.tensorrt.weight_slots import InputSlots
 from semla_ros.engine.weights import (
     SECOND_TAP,
     SEGMENTATION_GRAPH,
-    graph_shape,
     layers_of,
     second_tap,
 )
@@ -65,7 +64,7 @@ class TensorRtEngine(TwoSlotEngine):
         """
         bundle = wanted.bundle
         layers = layers_of(bundle, SEGMENTATION_GRAPH)
-        size = bundle.manifest.segmentation.size
+        size = bundle.manifest.segmentation.shape
         self._toolkit, self._bundle, self._mode = toolkit, bundle, wanted.mode
         engine = toolkit.deserialise(plan)
         require_tensors(engine, _expected(wanted, layers))
@@ -124,6 +123,11 @@ class TensorRtEngine(TwoSlotEngine):
                 as it should; the message names what.
             BundleError: The bundle does not hold what the engine needs.
         """
+        if bundle.manifest.text is None:
+            raise EngineUnavailableError(
+                "engine 'tensorrt': expected a network that reads text features, got a closed "
+                "class list, which was never tried with TensorRT: take engine 'onnx'"
+            )
         wanted = PlanRequest.segmentation(bundle, mode, options.precision)
         return opened(
             wanted,
@@ -191,14 +195,13 @@ def _expected(
 ) -> Mapping[str, tuple[int, ...]]:
     """Return the shapes of the plan's tensors by name, -1 where the manifest does not say."""
     manifest = wanted.bundle.manifest
-    size = manifest.segmentation.size
     expected: dict[str, tuple[int, ...]] = {
-        IMAGE: (1, 3, size, size),
+        IMAGE: (1, 3, *manifest.segmentation.shape),
         TEXT: (wanted.classes, -1),
         LOGITS: (1, wanted.classes, -1, -1),
     }
     if wanted.has_tap:
         expected[SECOND_TAP] = (1,)
     if wanted.mode == INPUTS:
-        expected |= {layer.initializer: graph_shape(layer) for layer in layers.values()}
+        expected |= {layer.initializer: layer.graph_shape for layer in layers.values()}
     return expected

@@ -21,7 +21,6 @@ from semla_ros.core.weights import WeightSource
 from semla_ros.engine.tensorrt.cuda import Cuda
 from semla_ros.engine.tensorrt.tensors import dtype_of
 from semla_ros.engine.tensorrt.toolkit import Toolkit, asked
-from semla_ros.engine.weights import graph_shape
 
 ALIGNMENT = 256
 """Bytes; what cudaMalloc gives, too."""
@@ -63,7 +62,7 @@ class WeightBlock:
         self.arrays: dict[str, npt.NDArray[Any]] = {
             name: self.memory[start : start + sizes[name]]
             .view(dtypes[name])
-            .reshape(graph_shape(layers[name]))
+            .reshape(layers[name].graph_shape)
             for name, start in self.offsets.items()
         }
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from semla_ros.core.types import Float64Array
+from semla_ros.core.answers import uncovered
+from semla_ros.core.types import Float32Array, Float64Array
 from semla_ros.data.metrics import Int64Array
 from semla_ros.evaluation.extra import evaluate_extra
 from semla_ros.evaluation.study.study import BoolArray, SequenceResult, Study
@@ -44,6 +45,21 @@ class GapFrame:
 
 
 @dataclass(frozen=True, slots=True)
+class Uncovered:
+    """A frame of low support with what groups it.
+
+    Attributes:
+        frame: The frame.
+        embedding: (D,) of the frame alone.
+        distances: (K,) to the adapters, NaN where unknown.
+    """
+
+    frame: GapFrame
+    embedding: Float32Array
+    distances: Float64Array
+
+
+@dataclass(frozen=True, slots=True)
 class Gap:
     """A group of like frames that the library hardly covers.
 
@@ -76,22 +92,46 @@ def library_gaps(study: Study, *, seed: int = 0) -> tuple[Gap, ...]:
     Raises:
         MissingExtraError: scikit-learn is missing.
     """
-    found = [
-        (frame, recording)
+    found = uncovered_frames(study)
+    return grouped(found, study.info.adapters, total=study.frames, seed=seed)
+
+
+def uncovered_frames(study: Study) -> tuple[Uncovered, ...]:
+    """Return the frames of a study whose support is LOW or OUT_OF_LIBRARY, see `library_gaps`."""
+    return tuple(
+        Uncovered(frame, recording.embeddings[frame.row], recording.distances[frame.row])
         for recording in study.recordings
         for frame in _low_frames(recording, study)
-    ]
+    )
+
+
+def grouped(
+    found: Sequence[Uncovered], adapters: Sequence[str], *, total: int, seed: int = 0
+) -> tuple[Gap, ...]:
+    """Return groups of like frames, the largest first.
+
+    Args:
+        found: The frames.
+        adapters: Whose distances they hold.
+        total: How many frames there were, covered ones included.
+        seed: Of k-means.
+
+    Raises:
+        MissingExtraError: scikit-learn is missing.
+    """
     if not found:
         return ()
-    embeddings = np.stack([r.embeddings[f.row] for f, r in found]).astype(np.float64)
-    distances = np.stack([r.distances[f.row] for f, r in found])
+    embeddings = np.stack([each.embedding for each in found]).astype(np.float64)
+    distances = np.stack([each.distances for each in found])
     labels = clusters(embeddings, seed=seed)
     groups = sorted(np.unique(labels), key=lambda c: (-int((labels == c).sum()), int(c)))
-    frames = [frame for frame, _ in found]
-    return tuple(
-        _gap(number, labels == cluster, frames, embeddings, distances, study=study)
-        for number, cluster in enumerate(groups, start=1)
-    )
+    frames = [each.frame for each in found]
+    gaps = []
+    for number, cluster in enumerate(groups, start=1):
+        inside = labels == cluster
+        nearest = _nearest(distances[inside], adapters)
+        gaps.append(_gap(number, inside, frames, embeddings, nearest=nearest, total=total))
+    return tuple(gaps)
 
 
 def clusters(points: Float64Array, *, most: int = MAX_CLUSTERS, seed: int = 0) -> Int64Array:
@@ -152,7 +192,8 @@ def _is_low(recording: SequenceResult, study: Study) -> BoolArray:
     info = study.info
     alone = recording.support < info.support_low
     novel = recording.novelty > info.out_of_library if info.out_of_library > 0 else alone
-    low = (levels == "OUT_OF_LIBRARY") | ((levels == "LOW") & alone)
+    scores = zip(recording.levels, recording.support.tolist(), strict=True)
+    low = np.array([uncovered(lvl, score, low=info.support_low) for lvl, score in scores], bool)
     unseen = (levels == "") & ~np.isfinite(recording.smoothed).any() & (alone | novel)
     found: BoolArray = np.asarray(low | unseen, np.bool_)
     return found
@@ -163,23 +204,28 @@ def _gap(
     inside: BoolArray,
     frames: Sequence[GapFrame],
     embeddings: Float64Array,
-    distances: Float64Array,
     *,
-    study: Study,
+    nearest: str,
+    total: int,
 ) -> Gap:
     places = np.flatnonzero(inside)
     middle = embeddings[places].mean(axis=0)
     order = places[np.argsort(np.linalg.norm(embeddings[places] - middle, axis=1), kind="stable")]
-    mean = distances[places].mean(axis=0)
-    known = bool(mean.size) and not np.isnan(mean).all()
     chosen = [frames[i] for i in places.tolist()]
     domains, counts = np.unique([f.domain for f in chosen], return_counts=True)
     return Gap(
         number=number,
         frames=tuple(chosen),
         exemplars=tuple(frames[i] for i in order[:EXEMPLARS].tolist()),
-        share=len(chosen) / max(study.frames, 1),
+        share=len(chosen) / max(total, 1),
         out_of_library=math.fsum(f.level == "OUT_OF_LIBRARY" for f in chosen) / len(chosen),
-        nearest=study.info.adapters[int(np.nanargmin(mean))] if known else "",
+        nearest=nearest,
         domains=tuple(str(d) for d in domains[np.argsort(-counts, kind="stable")]),
     )
+
+
+def _nearest(distances: Float64Array, adapters: Sequence[str]) -> str:
+    """Return the adapter that is nearest on average, empty where no distance is known."""
+    mean = distances.mean(axis=0)
+    known = bool(mean.size) and not np.isnan(mean).all()
+    return adapters[int(np.nanargmin(mean))] if known else ""

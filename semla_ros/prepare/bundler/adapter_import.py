@@ -7,6 +7,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,10 +17,10 @@ from semla_ros.bundle import GraphWeight, NavigatorSpec
 from semla_ros.core.errors import AdapterError, LibraryError
 from semla_ros.core.types import LoraAdapter
 from semla_ros.library.adapter_config import MAX_CONFIG_BYTES
-from semla_ros.library.compatibility import check_adapter, check_statistics
+from semla_ros.library.compatibility import check_adapter, check_statistics, with_layer_names
 from semla_ros.library.seal import CONFIG_FILE, TENSOR_FILE
 from semla_ros.library.statistics import read_statistics
-from semla_ros.library.storage import read_adapter
+from semla_ros.library.storage import inspect_adapter, read_adapter
 from semla_ros.library.tensor_file import MAX_TENSOR_BYTES
 from semla_ros.prepare.adapters.changes import copy_documents, copy_sealed
 from semla_ros.prepare.adapters.seals import write_seal
@@ -42,12 +43,14 @@ class AdapterContract:
         navigator: None: centroids are not needed.
         qkv: What happens to adapters that change CLIP's q, k, v, which official SemLA never
             executes: `ignore` leaves these changes out, `apply` keeps them, None refuses.
+        base_names: See `Manifest`.
     """
 
     layers: Mapping[str, GraphWeight]
     base_model: str
     navigator: NavigatorSpec | None
     qkv: str | None
+    base_names: tuple[str, ...] = ()
 
 
 def import_library(
@@ -84,6 +87,20 @@ def import_library(
     return problems
 
 
+def touched(source: Path) -> set[str]:
+    """Return the names of all modules that adapters of `source` change, readable ones.
+
+    Raises:
+        LibraryError: No adapters.
+    """
+    names: set[str] = set()
+    for folder in _adapter_folders(source):
+        # Unreadable ones are told when they are imported.
+        with tempfile.TemporaryDirectory(prefix="semla-") as scratch, suppress(AdapterError):
+            names |= inspect_adapter(plain_folder(folder, Path(scratch))).layers.keys()
+    return names
+
+
 def _adapter_folders(source: Path) -> list[Path]:
     if not source.is_dir():
         raise LibraryError(f"expected a folder of adapters, found none at {str(source)!r}")
@@ -102,7 +119,9 @@ def _adapter_folders(source: Path) -> list[Path]:
 def _import(source: Path, target: Path, contract: AdapterContract) -> None:
     read = read_adapter(source)
     adapter = _executed(read, contract)
-    check_adapter(adapter, contract.layers, base_model=contract.base_model)
+    named = with_layer_names(adapter, contract.layers)
+    base, others = contract.base_model, contract.base_names
+    check_adapter(named, contract.layers, base_model=base, base_names=others)
     target.mkdir()
     if adapter is read:
         copy_sealed(source / CONFIG_FILE, target / CONFIG_FILE, max_bytes=MAX_CONFIG_BYTES)

@@ -1,4 +1,4 @@
-"""`semla bundle import`: a CAT-Seg checkpoint and SemLA's adapters become a bundle."""
+"""`semla bundle import`: a checkpoint and adapters become a bundle."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ from semla_ros.prepare.bundler.writer import (
     write_bundle,
 )
 
-FAMILIES = ("catseg",)
+CATSEG, TRANSFORMERS = "catseg", "transformers"
+FAMILIES = (CATSEG, TRANSFORMERS)
 TEMPLATE = "A photo of a {} in the scene"
 """Source: CAT-Seg, PROMPT_ENSEMBLE_TYPE single."""
 
@@ -66,9 +67,10 @@ class ImportRequest:
     """What to make a bundle of.
 
     Attributes:
-        checkpoint: CAT-Seg, upstream or SemLA's fork; PyTorch or safetensors.
-        loradb: SemLA's adapters; None: an empty library.
-        classes: Default class list, see `read_classes`.
+        checkpoint: CAT-Seg, upstream or SemLA's fork, PyTorch or safetensors; of family
+            transformers its folder, or its name on the hub.
+        loradb: Adapters, a folder each; None: an empty library.
+        classes: Class list, see `read_classes`; None: the checkpoint's own, where it has one.
         navigator: See `load_navigator`; `none`: explicit mixes only.
         navigator_checkpoint: Its weights; None: from the hub.
         navigator_resize: One of the navigator's `RESIZES`; None: its encoder's own.
@@ -78,20 +80,22 @@ class ImportRequest:
         adapter_guidance: See `Manifest`.
         skip_unusable: Leave unusable adapters out instead of refusing the library.
         class_pooling: See `read_model`.
+        size: (H, W) of the network's input, see `HubRequest`.
     """
 
     checkpoint: Path
     loradb: Path | None
-    classes: str
+    classes: str | None
     navigator: str
     out: Path
     navigator_checkpoint: Path | None = None
     navigator_resize: str | None = None
-    family: str = FAMILIES[0]
+    family: str = CATSEG
     qkv: str | None = None
     adapter_guidance: str = AS_BASE
     skip_unusable: bool = False
     class_pooling: int = POOLINGS[0]
+    size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         _require("family", self.family, FAMILIES)
@@ -99,6 +103,25 @@ class ImportRequest:
         _require("adapter guidance", self.adapter_guidance, GUIDANCES)
         _require("navigator resize", self.navigator_resize, (None, *RESIZES))
         _require("class pooling", self.class_pooling, POOLINGS)
+        self._require_fit()
+
+    def _require_fit(self) -> None:
+        """Refuse what the family has no use for.
+
+        Raises:
+            ConfigError: An option of another family, or none where one is needed.
+        """
+        given = {
+            "--size": (CATSEG, self.size is not None),
+            "--qkv": (TRANSFORMERS, self.qkv is not None),
+            "--adapter-guidance": (TRANSFORMERS, self.adapter_guidance != AS_BASE),
+            "--class-pooling": (TRANSFORMERS, self.class_pooling != POOLINGS[0]),
+        }
+        for option, (stranger, is_given) in given.items():
+            if is_given and self.family == stranger:
+                raise ConfigError(f"family {self.family!r} has no {option}: leave it out")
+        if self.family == CATSEG and self.classes is None:
+            raise ConfigError("family 'catseg' takes any classes: name them with --classes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +139,10 @@ def import_bundle(request: ImportRequest) -> ImportedBundle:
         SemlaError: An input is unusable, or the exported graphs do not answer as torch does.
     """
     require_free(request.out)
+    if request.family == TRANSFORMERS:
+        return _import_hub(request)
     with _steps(4) as step:
-        vocabulary = read_classes(request.classes)
+        vocabulary = read_classes(request.classes or "")
         step("reading the checkpoint")
         model = read_model(request.checkpoint, class_pooling=request.class_pooling)
         step("reading the navigator")
@@ -141,6 +166,25 @@ def import_bundle(request: ImportRequest) -> ImportedBundle:
             step("exporting and checking the graphs")
             check = partial(compare_with_torch, model=model, navigator=navigator)
             bundle = write_bundle(request.out, parts, library=library, check=check)
+    return ImportedBundle(bundle, skipped)
+
+
+def _import_hub(request: ImportRequest) -> ImportedBundle:
+    from semla_ros.prepare.bundler.transformers.importer import HubRequest, import_hub_bundle
+
+    navigator = _navigator(request)
+    bundle, skipped = import_hub_bundle(
+        HubRequest(
+            checkpoint=str(request.checkpoint),
+            out=request.out,
+            defaults=_defaults(navigator),
+            loradb=request.loradb,
+            classes=request.classes,
+            size=request.size,
+            navigator=navigator,
+            skip_unusable=request.skip_unusable,
+        )
+    )
     return ImportedBundle(bundle, skipped)
 
 

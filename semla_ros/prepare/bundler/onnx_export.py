@@ -8,7 +8,6 @@ runtime may feed with fused weights or leave at its base value.
 from __future__ import annotations
 
 import logging
-import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,12 +28,10 @@ from semla_ros.engine.weights import SECOND_TAP
 from semla_ros.network.catseg import CatSeg
 from semla_ros.network.in_out import with_in_out_linears
 from semla_ros.network.layers import AdaptableLayer
+from semla_ros.prepare.bundler.graph_file import save_graph
 
 OPSET = 18
 """The oldest opset torch's exporter writes itself."""
-
-MAX_INLINE_BYTES = 1_900_000_000
-"""A protobuf file ends at 2 GiB; more weights than this go to a file of their own."""
 
 _EXAMPLE_CLASSES = 3
 _EXAMPLE_LENGTH = 5
@@ -43,15 +40,19 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Graph:
-    """What torch is asked to export; inputs with a default need not be fed."""
+class Graph:
+    """What torch is asked to export; inputs with a default need not be fed.
+
+    `dynamic_shapes` is for arguments that hold several inputs each; None: one input an argument.
+    """
 
     name: str
     module: nn.Module
-    example: tuple[Tensor, ...]
+    example: tuple[Tensor | list[Tensor], ...]
     inputs: Mapping[str, Mapping[int, torch.export.Dim]]
     output: str
     defaults: Mapping[str, npt.NDArray[np.int64]] = field(default_factory=dict)
+    dynamic_shapes: tuple[object, ...] | None = None
 
 
 def export_segmentation(
@@ -93,7 +94,7 @@ def export_segmentation(
         torch.zeros(1, 3, config.resolution, config.resolution),
         torch.full((_EXAMPLE_CLASSES, config.embed_dim), config.embed_dim**-0.5),
     )
-    graph = _Graph(
+    graph = Graph(
         name="segmentation",
         module=changed,
         example=(*example, torch.tensor([2])) if choose_tap else example,
@@ -127,7 +128,7 @@ def export_text_encoder(
     changed = with_in_out_linears(model, [layer.name for layer in chosen]).eval()
     prompts = torch.export.Dim("prompts", min=1, max=65536)
     length = torch.export.Dim("length", min=2, max=model.config.context_length)
-    graph = _Graph(
+    graph = Graph(
         name="text",
         module=TextTower(changed).eval(),
         example=(torch.ones(_EXAMPLE_CLASSES, _EXAMPLE_LENGTH, dtype=torch.int64),),
@@ -145,7 +146,7 @@ def export_image_encoder(module: nn.Module, path: Path, *, size: int) -> None:
         path: the `.onnx` file to write.
         size: side of the input in pixels.
     """
-    graph = _Graph(
+    graph = Graph(
         name="image encoder",
         module=module.eval(),
         example=(torch.zeros(1, 3, size, size),),
@@ -198,8 +199,8 @@ def _require_used(layers: Sequence[AdaptableLayer]) -> None:
         )
 
 
-def _export(graph: _Graph, path: Path, layers: Sequence[AdaptableLayer]) -> dict[str, GraphWeight]:
-    proto = _trace(graph)
+def _export(graph: Graph, path: Path, layers: Sequence[AdaptableLayer]) -> dict[str, GraphWeight]:
+    proto = trace(graph)
     parameters = dict(graph.module.named_parameters())
     for layer in layers:
         _make_overridable(proto.graph, layer, parameters[layer.parameter])
@@ -210,43 +211,12 @@ def _export(graph: _Graph, path: Path, layers: Sequence[AdaptableLayer]) -> dict
     return graph_weights(layers)
 
 
-def save_graph(proto: onnx.ModelProto, path: Path) -> None:
-    """Write `proto` to `path`, checked; large weights beside it in `<name>.data`.
+def trace(graph: Graph) -> onnx.ModelProto:
+    """Return what torch's exporter makes of `graph`.
 
-    Args:
-        proto: The graph; its tensors move out of it where they go to a file of their own.
-        path: The `.onnx` file.
+    Raises:
+        TrainingError: Nothing; torch is too old.
     """
-    _forget_origin(proto.graph)
-    size = sum(_bytes(tensor) for tensor in proto.graph.initializer)
-    if size > MAX_INLINE_BYTES:
-        onnx.save(
-            proto,
-            str(path),
-            save_as_external_data=True,
-            all_tensors_to_one_file=True,
-            location=f"{path.name}.data",
-        )
-    else:
-        onnx.save(proto, str(path))
-    onnx.checker.check_model(str(path))
-
-
-def _forget_origin(graph: onnx.GraphProto) -> None:
-    """Drop the exporter's notes: stack traces with paths of the machine, much of a small file."""
-    graph.ClearField("value_info")
-    graph.ClearField("metadata_props")
-    for item in (*graph.node, *graph.input, *graph.output, *graph.initializer):
-        item.ClearField("metadata_props")
-        item.ClearField("doc_string")
-
-
-def _bytes(tensor: onnx.TensorProto) -> int:
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    return int(math.prod(tensor.dims) * dtype.itemsize)
-
-
-def _trace(graph: _Graph) -> onnx.ModelProto:
     with warnings.catch_warnings(), _quiet("onnxscript"):
         # torch's exporter copies one of its own deprecated types.
         warnings.filterwarnings("ignore", message=r".*LeafSpec", category=FutureWarning)
@@ -259,7 +229,8 @@ def _trace(graph: _Graph) -> onnx.ModelProto:
             dynamo=True,
             optimize=True,
             verbose=False,
-            dynamic_shapes=tuple(dict(axes) for axes in graph.inputs.values()),
+            dynamic_shapes=graph.dynamic_shapes
+            or tuple(dict(axes) for axes in graph.inputs.values()),
         )
     if program is None:
         raise TrainingError(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from semla_ros.bundle import ModelBundle
+from semla_ros.core.errors import BundleError
 from semla_ros.engine.torch_engine import load_network
 from semla_ros.network.catseg import CatSeg
 from semla_ros.prepare.bundler.verify import compare_with_torch
@@ -17,8 +18,14 @@ _ATTENTION = ".attn.q_proj"
 
 
 def parts_of(bundle: ModelBundle, model: CatSeg, *, name: str) -> BundleParts:
-    """Return the parts of `bundle` around `model`, a network of the same sizes."""
+    """Return the parts of `bundle` around `model`, a network of the same sizes.
+
+    Raises:
+        BundleError: The bundle is of a family that reads no text.
+    """
     manifest = bundle.manifest
+    if manifest.text is None:
+        raise BundleError(f"bundle {manifest.name!r}: expected CAT-Seg, which reads text")
     return BundleParts(
         name=name,
         model=model,

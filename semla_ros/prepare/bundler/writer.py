@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -106,13 +107,24 @@ def write_bundle(
     Raises:
         BundleError: `out` exists, or cannot be written.
     """
+    return new_bundle(out, partial(_fill, parts=parts), library=library, check=check)
+
+
+def new_bundle(
+    out: Path,
+    fill: Callable[[Path], None],
+    *,
+    library: Path | None = None,
+    check: Callable[[ModelBundle], None] | None = None,
+) -> ModelBundle:
+    """Return the bundle that `fill` writes into a folder, see `write_bundle` for the rest."""
     require_free(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
             root = Path(scratch) / out.name
             root.mkdir()
-            _fill(root, parts)
+            fill(root)
             if library is None:
                 (root / "library").mkdir()
             else:
@@ -165,7 +177,7 @@ def base_identity(model: CatSeg) -> str:
     return state_identity(model.state_dict(), prefix="catseg")
 
 
-def _fill(root: Path, parts: BundleParts) -> None:
+def _fill(root: Path, *, parts: BundleParts) -> None:
     layers = live_layers(parts.model, attention=parts.attention)
     model = parts.model.eval()
     config = model.config
@@ -175,7 +187,7 @@ def _fill(root: Path, parts: BundleParts) -> None:
     save_file(state, str(weights), metadata={"format": "pt"})
     shutil.copymode(root / "tokenizer.json", weights)  # safetensors writes for the owner alone
     graphs = _export(root, model, layers, choose_tap=parts.adapter_guidance == AS_TRAINED)
-    _write_navigator(root, parts.navigator)
+    write_navigator(root, parts.navigator)
     files = {
         str(p.relative_to(root)): file_sha256(p) for p in sorted(root.rglob("*")) if p.is_file()
     }
@@ -200,7 +212,8 @@ def _fill(root: Path, parts: BundleParts) -> None:
     write_manifest(root, manifest)
 
 
-def _write_navigator(root: Path, parts: NavigatorParts | ModelBundle | None) -> None:
+def write_navigator(root: Path, parts: NavigatorParts | ModelBundle | None) -> None:
+    """Write the navigator's files into `root`, of a bundle's as they are; None: nothing."""
     if isinstance(parts, ModelBundle):
         for path in (parts.navigator_graph, parts.navigator_prompts):
             if path.is_file():

@@ -14,7 +14,7 @@ from semla_ros.bundle.base_weights import BaseWeights
 from semla_ros.core.errors import AdapterError
 from semla_ros.core.types import Float64Array, LoraAdapter
 from semla_ros.data.labels.class_lists import read_classes
-from semla_ros.library.compatibility import check_adapter, check_statistics
+from semla_ros.library.compatibility import check_adapter, check_statistics, with_layer_names
 from semla_ros.library.seal import SEAL_FILE, TENSOR_FILE
 from semla_ros.library.statistics import DomainStatistics, read_statistics
 from semla_ros.library.storage import read_whole_adapter
@@ -127,14 +127,15 @@ def _read(
 ) -> tuple[AdapterAudit, LoraAdapter | None]:
     """Return what shows in one adapter alone, and what of it is executed if it fits the bundle."""
     layers = {layer.name: layer for layer in bundle.manifest.layers}
+    base, names = bundle.manifest.base_model, bundle.manifest.base_names
     problems: list[Finding] = []
     adapter = facts = statistics = None
     try:
-        whole = read_whole_adapter(folder)
+        whole = with_layer_names(read_whole_adapter(folder), layers)
         facts = lora_facts(whole, layers, norms)
         live = {name: layer for name, layer in whole.layers.items() if layer.lora_b.any()}
         executed = replace(whole, layers=live)
-        check_adapter(executed, layers, base_model=bundle.manifest.base_model)
+        check_adapter(executed, layers, base_model=base, base_names=names)
         adapter = executed
     except AdapterError as error:
         problems.append(Finding(True, str(error)))

@@ -98,6 +98,7 @@ def contract_of(bundle: ModelBundle) -> LibraryContract:
     return LibraryContract(
         layers={layer.name: layer for layer in bundle.manifest.layers},
         base_model=bundle.manifest.base_model,
+        base_names=bundle.manifest.base_names,
         encoder=navigator.identity if navigator else None,
         dim=navigator.dim if navigator else None,
     )

@@ -14,7 +14,7 @@ from accelerate import PartialState
 from torch import Tensor
 
 from semla_ros.bundle import AS_TRAINED, ModelBundle
-from semla_ros.core.errors import BundleError, TrainingError
+from semla_ros.core.errors import BundleError, EngineUnavailableError, TrainingError
 from semla_ros.core.types import Float32Array
 from semla_ros.data.tasks import ReadSettings, Task
 from semla_ros.engine.text import TextEncoder
@@ -188,7 +188,7 @@ def trainable_network(bundle: ModelBundle) -> CatSeg:
     """
     try:
         return load_network(bundle)
-    except BundleError as error:
+    except (BundleError, EngineUnavailableError) as error:
         raise TrainingError(
             f"bundle {bundle.manifest.name!r} cannot be trained ({error}): expected the weights "
             "of a CAT-Seg; import one: semla bundle import --family catseg --checkpoint FILE"

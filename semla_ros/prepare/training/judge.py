@@ -84,24 +84,48 @@ def judge(
     """
     classes = runner.bundle.manifest.vocabulary.names
     mixes = _mixes(runner, adapter)
+    counts, frames = scored(runner, tasks, settings, mixes=mixes, chosen=held_out)
+    return Judgement(classes, frames, counts)
+
+
+def scored(
+    runner: Runner,
+    tasks: Sequence[Task],
+    settings: ReadSettings,
+    *,
+    mixes: Mapping[str, MixOf],
+    chosen: Collection[tuple[int, int]] | None = None,
+) -> tuple[dict[str, Int64Array], int]:
+    """Return what served -> (3, T) counts of labelled frames, see `frame_counts`, and how many.
+
+    Args:
+        runner: The base's bundle.
+        tasks: The recordings, as they were numbered.
+        settings: How they are read.
+        mixes: What is to be compared.
+        chosen: Places of frames, (recording, index); None: all.
+    """
+    classes = runner.bundle.manifest.vocabulary.names
     counts = {what: np.zeros((3, len(classes)), np.int64) for what in mixes}
     frames = 0
     for number, task in enumerate(tasks):
-        wanted = {index for recording, index in held_out if recording == number}
-        if not wanted:
+        wanted = {index for recording, index in chosen or () if recording == number}
+        if chosen is not None and not wanted:
             continue
         for block in sequence_of(task, settings, classes).blocks(on_note=_unheard):
             seen = [
                 (read.frame.rgb, truth.labels)
                 for read, truth in block
-                if read.frame is not None and truth.labels is not None and read.index in wanted
+                if read.frame is not None
+                and truth.labels is not None
+                and (chosen is None or read.index in wanted)
             ]
             frames += len(seen)
             for what, mix_of in mixes.items():
                 for rgb, labels in seen:
                     mask = restore(runner.segment(rgb, mix_of(rgb)), labels.shape[:2])
                     counts[what] += frame_counts(labels, mask, classes=len(classes))
-    return Judgement(classes, frames, counts)
+    return counts, frames
 
 
 def _mixes(runner: Runner, adapter: LoraAdapter | None) -> dict[str, MixOf]:

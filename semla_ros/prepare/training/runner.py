@@ -17,9 +17,10 @@ from semla_ros.core.types import (
     UInt8Array,
 )
 from semla_ros.engine import create_engine
+from semla_ros.engine.closed_text import open_text
 from semla_ros.engine.contract import SegmentationEngine
 from semla_ros.engine.postprocess import restore
-from semla_ros.engine.text import TextEncoder
+from semla_ros.engine.text import TextFeatures
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.distance import DISTANCES, CentroidBank
 from semla_ros.navigator.encoder import OnnxImageEncoder
@@ -40,7 +41,7 @@ class Runner:
     bundle: ModelBundle
     library: AdapterLibrary
     base: BaseWeights
-    text: TextEncoder
+    text: TextFeatures
     engine: SegmentationEngine
     encoder: OnnxImageEncoder | None = None
     bank: CentroidBank | None = None
@@ -60,7 +61,7 @@ class Runner:
             bundle,
             library,
             BaseWeights.open(bundle),
-            TextEncoder(bundle, threads=threads),
+            open_text(bundle, threads=threads),
             create_engine(
                 "torch" if gpu else "onnx",
                 bundle,

@@ -16,5 +16,5 @@ def test_it_loads_beside_a_torchvision_of_another_torch():
 
 def test_without_it_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "open_clip", None)
-    with pytest.raises(ConfigError, match=r"open_clip.*semla-ros\[train\]"):
+    with pytest.raises(ConfigError, match=r"open_clip.*'\.\[train\]"):
         import_open_clip()

@@ -14,7 +14,7 @@ from semla_ros.core.errors import TrainingError  # noqa: E402
 from semla_ros.network.catseg import ABSENT_LOGIT  # noqa: E402
 from semla_ros.network.checkpoint import create_catseg  # noqa: E402
 from semla_ros.network.layers import adaptable_layers  # noqa: E402
-from semla_ros.prepare.bundler import onnx_export  # noqa: E402
+from semla_ros.prepare.bundler import graph_file  # noqa: E402
 from semla_ros.prepare.bundler.onnx_export import (  # noqa: E402
     OPSET,
     export_segmentation,
@@ -219,7 +219,7 @@ def test_the_second_tap_can_be_chosen_per_run(model, short, image):
 def test_weights_over_the_limit_go_to_a_file_of_their_own(
     segmentation, other, folder, image, monkeypatch
 ):
-    monkeypatch.setattr(onnx_export, "MAX_INLINE_BYTES", 1000)
+    monkeypatch.setattr(graph_file, "MAX_INLINE_BYTES", 1000)
     weights, path = segmentation[0], folder / "large.onnx"
     save_graph(onnx.load(str(folder / "segmentation.onnx")), path)
     stored = sum(weight.shape[0] * weight.shape[1] * 4 for weight in weights.values())

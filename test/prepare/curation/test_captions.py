@@ -62,7 +62,7 @@ def test_missing_weights_say_what_to_give(transformers):
 
 def test_without_transformers_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ConfigError, match=r"semla-ros\[captions\]"):
+    with pytest.raises(ConfigError, match=r"'\.\[captions\]"):
         Blip2()
 
 

@@ -1,0 +1,180 @@
+"""A frame of a bundle in every engine, beside the ways people run such a network already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+
+from semla_ros.bench.record import BenchRecord, Row
+from semla_ros.bench.turns import in_turns
+from semla_ros.bundle import ModelBundle, open_bundle
+from semla_ros.bundle.onnx_session import cpu_threads
+from semla_ros.core.engines import AUTO
+from semla_ros.core.errors import ConfigError, EngineUnavailableError
+from semla_ros.core.executors import BackgroundExecutor
+from semla_ros.core.types import Float64Array, UInt8Array
+from semla_ros.core.weights import UNCHANGED, WeightSet
+from semla_ros.engine import SegmentationEngine, create_engine
+from semla_ros.engine.golden import golden_case
+
+ENGINES = ("onnx:f32", "openvino:f32", "openvino:bf16")
+PLAIN, EAGER = "plain onnx runtime", "transformers eager"
+_Way = Callable[[UInt8Array], object]
+_NOTES = (
+    "A frame is a camera image of the network's size to labels; all ways take turns, frame by "
+    "frame, in one process; nothing is trimmed.",
+    "swapping: the other weight set is prepared in the background while the frame is computed, "
+    "and committed after it; its processor time is in the frame's.",
+    f"{PLAIN}: the same graph with its weights as constants, enlarged logits, argmax.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyRequest:
+    """What `semla bench family` was asked for.
+
+    Attributes:
+        bundle: A bundle with a closed class list.
+        checkpoint: Its checkpoint, for transformers as it is; None: without.
+        engines: `name` or `name:precision`.
+        frames: Of each way, after two that are not counted.
+        threads: CPU threads; 0: all cores but one.
+    """
+
+    bundle: Path
+    checkpoint: Path | None = None
+    engines: Sequence[str] = ENGINES
+    frames: int = 20
+    threads: int = 0
+
+
+def run_family(request: FamilyRequest, *, command: str) -> BenchRecord:
+    """Return the record of every way that works here; the others are named in the notes.
+
+    Raises:
+        SemlaError: Another kind of bundle, an unusable checkpoint, or no onnx.
+    """
+    bundle = open_bundle(request.bundle)
+    if bundle.manifest.text is not None or request.frames < 1:
+        raise ConfigError("expected a bundle with a closed class list, and frames >= 1")
+    height, width = bundle.manifest.segmentation.shape
+    threads = cpu_threads(request.threads)
+    with ExitStack() as stack:
+        ways, notes = _engine_ways(request, bundle, stack)
+        ways[PLAIN] = _plain(bundle, threads=threads)
+        if request.checkpoint is not None:
+            ways[EAGER] = _eager(request.checkpoint, threads=threads)
+        rng = np.random.default_rng(0)
+        size = (request.frames + 2, height, width, 3)
+        taken = in_turns(ways, list(rng.integers(0, 256, size, np.uint8)), warm_up=2)
+    return BenchRecord(
+        title=f"A frame of {bundle.manifest.name}, {width}x{height}, {threads} threads",
+        command=command,
+        rows=tuple(_row(name, spent) for name, spent in taken.items()),
+        notes=(*_NOTES, *notes),
+    )
+
+
+def _row(name: str, spent: Float64Array) -> Row:
+    wall, cpu = spent.T
+    return {
+        "way": name,
+        "frames": len(spent),
+        "ms_p50": float(np.median(wall)),
+        "ms_max": float(wall.max()),
+        "cpu_ms_p50": float(np.median(cpu)),
+        "cpu_ms_min": float(cpu.min()),
+    }
+
+
+def _engine_ways(
+    request: FamilyRequest, bundle: ModelBundle, stack: ExitStack
+) -> tuple[dict[str, _Way], list[str]]:
+    ways: dict[str, _Way] = {}
+    notes: list[str] = []
+    executor = stack.enter_context(BackgroundExecutor("semla-swap"))
+    changed, _ = golden_case(bundle, feature_dim=0)
+    base = WeightSet(changed.mix, UNCHANGED, changed.text_features, changed.vocabulary)
+    for text in request.engines:
+        name, _, precision = text.partition(":")
+        try:
+            engine = create_engine(
+                name, bundle, threads=request.threads, precision=precision or AUTO
+            )
+        except EngineUnavailableError as error:
+            notes.append(f"Left out {text}: {error}")
+            continue
+        stack.enter_context(engine)
+        engine.prepare(base)
+        engine.commit()
+        ways[text] = engine.infer
+        ways[f"{text} swapping"] = _swapping(engine, (changed, base), executor)
+    return ways, notes
+
+
+def _swapping(
+    engine: SegmentationEngine, sets: Sequence[WeightSet], executor: BackgroundExecutor
+) -> _Way:
+    wanted = cycle(sets)
+
+    def frame(rgb: UInt8Array) -> None:
+        ready = executor.submit(engine.prepare, next(wanted))
+        engine.infer(rgb)
+        ready.result()
+        engine.commit()
+
+    return frame
+
+
+def _plain(bundle: ModelBundle, *, threads: int) -> _Way:
+    """Return the graph as a plain node runs it: weights are constants, one argmax."""
+    try:
+        import onnx
+    except ModuleNotFoundError as error:
+        raise EngineUnavailableError("a plain node needs onnx: pip install '.[train]'") from error
+    model = onnx.load(str(bundle.segmentation_graph))
+    image = next(each for each in model.graph.input if each.name == "image")
+    del model.graph.input[:]
+    model.graph.input.append(image)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+    def frame(rgb: UInt8Array) -> object:
+        pixels = np.ascontiguousarray(rgb.transpose(2, 0, 1)[None], np.float32)
+        (logits,) = session.run(["logits"], {"image": pixels})
+        size = rgb.shape[1::-1]
+        return np.argmax([cv2.resize(plane, size) for plane in logits[0]], axis=0)
+
+    return frame
+
+
+def _eager(checkpoint: Path, *, threads: int) -> _Way:
+    """Return the network, image processor and post-processing of transformers itself."""
+    import torch
+
+    from semla_ros.prepare.bundler.transformers.checkpoint import (
+        import_transformers,
+        read_hub_checkpoint,
+    )
+
+    read = read_hub_checkpoint(str(checkpoint))
+    processor = import_transformers().AutoImageProcessor.from_pretrained(str(read.folder))
+    torch.set_num_threads(threads)
+
+    def frame(rgb: UInt8Array) -> object:
+        with torch.inference_mode():
+            found = read.network(**processor(rgb, return_tensors="pt"))
+        sizes = [rgb.shape[:2]]
+        return processor.post_process_semantic_segmentation(found, target_sizes=sizes)[0]
+
+    return frame

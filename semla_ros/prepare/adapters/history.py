@@ -1,0 +1,250 @@
+"""What a library was, state by state, and the way back, bit for bit.
+
+    library/.history/
+      000001.json      when, why, and domain -> file -> sha256 and size
+      files/<sha256>   every file that a state names, kept once
+
+A state is there once its `.json` is there. Of a library that others change, too (by hand, by a
+copy), the state that is found is kept before anything is done to it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from semla_ros.bundle import file_sha256
+from semla_ros.core.errors import LibraryError
+from semla_ros.core.files.checks import integer, mapping, table, text
+from semla_ros.core.files.lock import locked
+from semla_ros.core.files.structured_text import from_json
+from semla_ros.core.files.whole_file import write_file
+from semla_ros.core.timing import wall_ns
+from semla_ros.prepare.adapters.changes import staging, take_place
+
+FOLDER, FILES, LOCK_FILE = ".history", "files", ".lock"
+FOUND = "found as it was"
+_FORMAT = 1
+_MAX_STATE_BYTES = 100_000_000
+_STATE = re.compile(r"(\d{6})\.json")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+Domains = Mapping[str, Mapping[str, str]]
+"""Domain -> file -> sha256."""
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryState:
+    """What a library was after something was done to it.
+
+    Attributes:
+        number: From 1, the oldest.
+        when_ns: By the machine's clock, ns since 1970.
+        why: What was done.
+        domains: What lay there.
+    """
+
+    number: int
+    when_ns: int
+    why: str
+    domains: Domains
+
+
+@contextmanager
+def changing(library: Path, why: str) -> Iterator[None]:
+    """Hold the library alone, keep the state that is found, and the one that is left.
+
+    Args:
+        library: The folder.
+        why: What is done inside.
+
+    Raises:
+        LibraryError: Another process changes it, or its history cannot be written.
+    """
+    with alone(library):
+        _keep(library, FOUND)
+        yield
+        _keep(library, why)
+
+
+@contextmanager
+def alone(library: Path) -> Iterator[None]:
+    """Hold the library: no other process changes it through `semla` meanwhile.
+
+    Raises:
+        LibraryError: Another process holds it.
+    """
+    if not library.is_dir():
+        raise LibraryError(f"expected a library, found no folder {str(library)!r}")
+    what = f"the library {str(library)!r}"
+    with locked(library / LOCK_FILE, error=LibraryError, what=what):
+        yield
+
+
+def history(library: Path) -> tuple[LibraryState, ...]:
+    """Return the states of a library, the oldest first.
+
+    Raises:
+        LibraryError: A state cannot be read.
+    """
+    folder = library / FOLDER
+    if not folder.is_dir():
+        return ()
+    numbers = sorted(int(m[1]) for p in folder.iterdir() if (m := _STATE.fullmatch(p.name)))
+    return tuple(_read(folder, number) for number in numbers)
+
+
+def roll_back(library: Path, number: int) -> LibraryState:
+    """Make the library what it was in state `number`, which becomes the newest state.
+
+    Domains are replaced one by one, each in one step; what is the same already is not touched.
+    After an interruption the same call goes on.
+
+    Raises:
+        LibraryError: No such state, a file of it is gone or damaged, or the disk refuses: nothing
+            was changed in the first two cases.
+    """
+    with alone(library):
+        _keep(library, FOUND)
+        known = {state.number: state for state in history(library)}
+        if number not in known:
+            raise LibraryError(
+                f"expected a state of {sorted(known)!r}, got {number}: semla library history"
+            )
+        wanted, found = known[number].domains, contents(library)
+        different = [d for d in sorted({*wanted, *found}) if wanted.get(d) != found.get(d)]
+        for domain in different:
+            for digest in wanted.get(domain, {}).values():
+                _check(library, digest)
+        try:
+            for domain in different:
+                _restore(library, domain, wanted.get(domain))
+        except OSError as error:
+            raise LibraryError(
+                f"cannot roll back {str(library)!r} ({error}): some domains are back already; "
+                "mend the disk and call again"
+            ) from error
+        return _keep(library, f"rolled back to {number}")
+
+
+def _keep(library: Path, why: str) -> LibraryState:
+    """Return the newest state, which is what lies there now; it is written if it is another."""
+    states, found = history(library), contents(library)
+    if states and states[-1].domains == found:
+        return states[-1]
+    state = LibraryState(states[-1].number + 1 if states else 1, wall_ns(), why, found)
+    try:
+        (library / FOLDER / FILES).mkdir(parents=True, exist_ok=True)
+        for domain, files in found.items():
+            for name, digest in files.items():
+                _keep_file(library, library / domain / name, digest)
+    except OSError as error:
+        raise LibraryError(f"cannot keep the history of {str(library)!r}: {error}") from error
+    value = {"format": _FORMAT, "when_ns": state.when_ns, "why": why, "domains": found}
+    content = (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+    write_file(library / FOLDER / f"{state.number:06d}.json", content, error=LibraryError)
+    return state
+
+
+def _keep_file(library: Path, source: Path, digest: str) -> None:
+    target = library / FOLDER / FILES / digest
+    if target.exists():
+        return
+    with staging(library / FOLDER) as scratch:
+        shutil.copyfile(source, scratch / digest)
+        if file_sha256(scratch / digest) != digest:
+            raise LibraryError(f"{str(source)!r} changes while it is read: call again")
+        (scratch / digest).rename(target)
+
+
+def contents(library: Path) -> dict[str, dict[str, str]]:
+    """Return domain -> file -> sha256 of what lies in a library; hidden things are no part of it.
+
+    Raises:
+        LibraryError: It cannot be read.
+    """
+    try:
+        return {
+            domain.name: {
+                file.name: file_sha256(file)
+                for file in sorted(domain.iterdir())
+                if file.is_file() and not file.name.startswith(".")
+            }
+            for domain in sorted(library.iterdir())
+            if domain.is_dir() and not domain.name.startswith(".")
+        }
+    except OSError as error:
+        raise LibraryError(f"cannot read the library {str(library)!r}: {error}") from error
+
+
+def _check(library: Path, digest: str) -> None:
+    path = library / FOLDER / FILES / digest
+    if not path.is_file() or file_sha256(path) != digest:
+        raise LibraryError(
+            f"{str(path)!r} of the history is gone or damaged: this state cannot come back; take "
+            "another, or restore the folder"
+        )
+
+
+def _restore(library: Path, domain: str, files: Mapping[str, str] | None) -> None:
+    """Put a domain in its place as it was; None: it was not there."""
+    target = library / domain
+    with staging(library) as scratch:
+        if files is not None:
+            (scratch / "new").mkdir()
+            for name, digest in files.items():
+                shutil.copyfile(library / FOLDER / FILES / digest, scratch / "new" / name)
+        there = target.exists() or target.is_symlink()
+        if files is not None:
+            take_place(scratch / "new", target, aside=scratch / "old" if there else None)
+        else:
+            target.rename(scratch / "old")
+        if (scratch / "old").is_symlink():
+            (scratch / "old").unlink()  # the link alone, never what it points to
+
+
+def _read(folder: Path, number: int) -> LibraryState:
+    path = folder / f"{number:06d}.json"
+    try:
+        if path.stat().st_size > _MAX_STATE_BYTES:
+            raise ValueError(f"expected at most {_MAX_STATE_BYTES} bytes")  # noqa: TRY301
+        value = from_json(path.read_bytes())
+        _CHECK(value, "")
+    except (OSError, ValueError) as error:
+        raise LibraryError(f"{str(path)!r} is damaged ({error}): remove this state") from error
+    return LibraryState(number, value["when_ns"], value["why"], value["domains"])
+
+
+def _name(value: object, path: str) -> None:
+    text(value, path)
+    if not isinstance(value, str) or "/" in value or value.startswith("."):
+        raise ValueError(f"{path}: expected a plain name, got {value!r}")
+
+
+def _digest(value: object, path: str) -> None:
+    if not isinstance(value, str) or not _DIGEST.fullmatch(value):
+        raise ValueError(f"{path}: expected a sha256, got {value!r}")
+
+
+def _files(value: object, path: str) -> None:
+    if value != {}:
+        mapping(_name, _digest)(value, path)
+
+
+def _domains(value: object, path: str) -> None:
+    if value != {}:
+        mapping(_name, _files)(value, path)
+
+
+_CHECK = table(
+    {
+        "format": integer(_FORMAT, _FORMAT),
+        "when_ns": integer(0, 2**63 - 1),
+        "why": text,
+        "domains": _domains,
+    }
+)

@@ -1,0 +1,1 @@
+"""The family `transformers`: semantic segmenters as Hugging Face's library stores them."""

@@ -1,0 +1,54 @@
+"""`semla bench family` on a small closed bundle: every way is run, refusals are said."""
+
+import json
+
+import pytest
+from closed_bundle import closed_bundle
+from small_bundle import small_bundle
+
+from semla_ros.bench.family import PLAIN, FamilyRequest, _plain, run_family
+from semla_ros.bundle import open_bundle
+from semla_ros.cli import main
+from semla_ros.core.errors import ConfigError
+
+pytest.importorskip("onnx", reason="needs onnx: scripts/setup --dev")
+
+
+def test_every_way_is_timed_and_what_cannot_run_is_named(tmp_path):
+    bundle, out = closed_bundle(tmp_path / "bundle"), tmp_path / "family.json"
+    engines = "onnx:f32,torch:f32"
+    options = ("--engines", engines, "--frames", "3", "--threads", "1", "--out", str(out))
+    assert main(["bench", "family", "--bundle", str(bundle), *options]) == 0
+    record = json.loads(out.read_text())
+    rows = {row["way"]: row for row in record["rows"]}
+    assert set(rows) == {"onnx:f32", "onnx:f32 swapping", PLAIN}
+    assert all(row["frames"] == 3 and row["ms_p50"] > 0 for row in rows.values())
+    assert any("Left out torch:f32" in note for note in record["notes"])
+
+
+def test_the_plain_way_gives_the_engines_own_labels(tmp_path):
+    import numpy as np
+
+    from semla_ros.engine import create_engine
+    from semla_ros.engine.golden import golden_case
+
+    bundle = open_bundle(closed_bundle(tmp_path / "bundle"))
+    rgb = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
+    weight_set, _ = golden_case(bundle, feature_dim=0)
+    base = type(weight_set)(
+        weight_set.mix,
+        type(weight_set.weights)({}),
+        weight_set.text_features,
+        weight_set.vocabulary,
+    )
+    with create_engine("onnx", bundle, threads=1) as engine:
+        engine.prepare(base)
+        engine.commit()
+        labels = engine.infer(rgb).labels
+    assert (_plain(bundle, threads=1)(rgb) == labels).mean() > 0.999
+
+
+def test_an_open_class_list_is_refused(tmp_path):
+    request = FamilyRequest(small_bundle(tmp_path / "open"))
+    with pytest.raises(ConfigError, match="closed class list"):
+        run_family(request, command="")
