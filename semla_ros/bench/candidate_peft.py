@@ -35,7 +35,7 @@ class PeftUnmerged(Candidate):
         Raises:
             EngineUnavailableError: torch or PEFT is missing, or the adapters differ in rank.
         """
-        self._torch, peft = _modules()
+        self._torch, peft = torch_and_peft()
         self._torch.set_num_threads(cpu_threads(material.threads))
         self._input = InputBuffer(material.bundle.manifest.segmentation.shape)
         tokens = TextEncoder(material.bundle).tokens(material.bundle.manifest.vocabulary)
@@ -101,7 +101,7 @@ class PeftMerge:
         self, weights: Mapping[str, Float32Array], adapters: Sequence[LoraAdapter]
     ) -> None:
         """Build it of layer name -> (out, in) and adapters of one rank and scaling."""
-        torch, peft = _modules()
+        torch, peft = torch_and_peft()
         self._places = {name: f"layer{i}" for i, name in enumerate(weights)}
         container = torch.nn.Module()
         for name, weight in weights.items():
@@ -147,7 +147,12 @@ class PeftMerge:
         )
 
 
-def _modules() -> tuple[Any, Any]:
+def torch_and_peft() -> tuple[Any, Any]:
+    """Return both modules.
+
+    Raises:
+        EngineUnavailableError: One is missing.
+    """
     try:
         import torch
 

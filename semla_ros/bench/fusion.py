@@ -122,6 +122,7 @@ def run_fusion(
         "Fusion",
         command,
         ({"rank": RANK, "members": MEMBERS},),
+        notes=("Doubled rank: adapters that started inside W0, as RecycleLoRA exports them.",),
         extra={"tables": [{"title": title, "rows": found} for title, found in tables.items()]},
     )
 
@@ -169,6 +170,7 @@ def _figures(taken: Mapping[str, Float64Array]) -> dict[str, float]:
             float(spent.min()),
         )
     figures["ours_over_memcpy"] = figures["ours_ms"] / figures["memcpy_ms"]
+    figures["doubled_rank_over_ours"] = figures["doubled_rank_ms"] / figures["ours_ms"]
     if "peft" in taken:
         figures["peft_over_ours"] = figures["peft_ms"] / figures["ours_ms"]
         figures["peft_over_ours_least"] = float((taken["peft"] / taken["ours"]).min())
@@ -182,6 +184,7 @@ def _ways(
     by_name = {layer.name: layer for layer in layers}
     slot = SlotBuffers(by_name, base, threads=threads)
     names = list(slot.arrays)
+    doubled = random_adapters(layers, rank=2 * RANK)
 
     def copy(share: int) -> None:
         for name in names[share :: slot.threads]:
@@ -194,6 +197,7 @@ def _ways(
     ways: dict[str, Way] = {
         "memcpy": memcpy if slot.threads > 1 else lambda _: copy(0),
         "ours": lambda mix: slot.fill(MergedWeights(base, adapters, mix)),
+        "doubled_rank": lambda mix: slot.fill(MergedWeights(base, doubled, mix)),
     }
     return ways | _torch_ways(by_name, base, adapters, threads=threads)
 
@@ -226,11 +230,13 @@ def _torch_ways(
     return ways
 
 
-def random_adapters(layers: Case, *, members: int = MEMBERS) -> list[LoraAdapter]:
-    """Return `members` adapters of rank `RANK` for `layers`, B lying as files are read."""
+def random_adapters(
+    layers: Case, *, members: int = MEMBERS, rank: int = RANK
+) -> list[LoraAdapter]:
+    """Return `members` adapters for `layers`, B lying as files are read."""
     names = [f"domain{seed}" for seed in range(members)]
     return [
-        random_adapter(n, layers, rank=RANK, scaling=SCALING, seed=i) for i, n in enumerate(names)
+        random_adapter(n, layers, rank=rank, scaling=SCALING, seed=i) for i, n in enumerate(names)
     ]
 
 

@@ -229,6 +229,23 @@ def _adapters(args: argparse.Namespace, command: str) -> BenchRecord:
     return run_adapters(request, command=command, say=print)
 
 
+def _training_arguments(parser: argparse.ArgumentParser) -> None:
+    bundle_argument(parser)
+    parser.add_argument("--steps", type=int, default=20, help="interleaved; default: 20")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; default: all given")
+
+
+def _training(args: argparse.Namespace, command: str) -> BenchRecord:
+    from semla_ros.pipeline import default_bundle
+
+    try:
+        from semla_ros.bench.training import run_training
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"it needs {error.name!r}: pip install 'semla-ros[train]'") from error
+    bundle = args.bundle or default_bundle()
+    return run_training(bundle, steps=args.steps, thread_count=args.threads, command=command)
+
+
 _Arguments = Callable[[argparse.ArgumentParser], None]
 _Measure = Callable[[argparse.Namespace, str], "BenchRecord"]
 
@@ -242,6 +259,7 @@ _MEASURES: Mapping[str, tuple[str, _Arguments, _Measure]] = {
     "navigator": ("embed an image with ViT-L/14", _navigator_arguments, _navigator),
     "masks": ("label at the camera's size", _masks_arguments, _masks),
     "adapters": ("train libraries in many ways: tables", _adapters_arguments, _adapters),
+    "training": ("train adapters, beside PEFT", _training_arguments, _training),
     "proof": ("swap in damaged adapters: which are refused", _proof_arguments, _proof),
 }
 

@@ -35,9 +35,10 @@ def test_peft_reaches_the_same_weights():
     assert [row["threads"] for row in rows] == [1, 2]
     for row in rows:
         assert row["difference_to_peft"] < 1e-6
-        for way in ("memcpy", "ours", "torch_cpu", "peft"):
+        for way in ("memcpy", "ours", "doubled_rank", "torch_cpu", "peft"):
             assert 0 < row[f"{way}_least_ms"] <= row[f"{way}_ms"]
         assert row["peft_over_ours"] == row["peft_ms"] / row["ours_ms"]
+        assert row["doubled_rank_over_ours"] == row["doubled_rank_ms"] / row["ours_ms"]
         assert row["million_values"] == (2 * 48 * 12 + 12 * 12) / 1e6
 
 
