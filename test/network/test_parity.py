@@ -6,6 +6,7 @@ import torch
 from fakes import with_taps
 from torch.nn import functional
 
+from semla_ros.engine.contract import EngineFacts
 from semla_ros.engine.preprocess import InputBuffer
 from semla_ros.evaluation.windows import padded_window
 from semla_ros.network.layers import adaptable_layers
@@ -21,7 +22,9 @@ class Network:
 
     def __init__(self, model, text_features):
         self._model, self._text = model, text_features
-        self._input = InputBuffer((model.config.resolution,) * 2)
+        side = (model.config.resolution,) * 2
+        self.facts = EngineFacts("torch", {}, side)
+        self._input = InputBuffer(side)
 
     @torch.no_grad()
     def logits(self, rgb):
