@@ -12,16 +12,16 @@ import cv2
 import numpy as np
 import onnxruntime
 
+from semla_ros.bench.open_engines import open_engines
 from semla_ros.bench.record import BenchRecord, Row
 from semla_ros.bench.turns import in_turns
 from semla_ros.bundle import ModelBundle, open_bundle
 from semla_ros.bundle.onnx_session import cpu_threads
-from semla_ros.core.engines import AUTO
 from semla_ros.core.errors import ConfigError, EngineUnavailableError
 from semla_ros.core.executors import BackgroundExecutor
 from semla_ros.core.types import Float64Array, UInt8Array
 from semla_ros.core.weights import UNCHANGED, WeightSet
-from semla_ros.engine import SegmentationEngine, create_engine
+from semla_ros.engine import SegmentationEngine
 from semla_ros.engine.golden import golden_case
 
 ENGINES = ("onnx:f32", "openvino:f32", "openvino:bf16")
@@ -98,20 +98,11 @@ def _engine_ways(
     request: FamilyRequest, bundle: ModelBundle, stack: ExitStack
 ) -> tuple[dict[str, _Way], list[str]]:
     ways: dict[str, _Way] = {}
-    notes: list[str] = []
     executor = stack.enter_context(BackgroundExecutor("semla-swap"))
     changed, _ = golden_case(bundle, feature_dim=0)
     base = WeightSet(changed.mix, UNCHANGED, changed.text_features, changed.vocabulary)
-    for text in request.engines:
-        name, _, precision = text.partition(":")
-        try:
-            engine = create_engine(
-                name, bundle, threads=request.threads, precision=precision or AUTO
-            )
-        except EngineUnavailableError as error:
-            notes.append(f"Left out {text}: {error}")
-            continue
-        stack.enter_context(engine)
+    opened, notes = open_engines(request.engines, bundle, threads=request.threads, stack=stack)
+    for text, engine in opened.items():
         engine.prepare(base)
         engine.commit()
         ways[text] = engine.infer

@@ -17,15 +17,15 @@ from typing import NamedTuple
 import numpy as np
 
 from semla_ros.bench.made_bundle import BUNDLE, VIT_B, bundle_of
+from semla_ros.bench.open_engines import open_engines
 from semla_ros.bench.record import BenchRecord, Row
 from semla_ros.bench.roofline import Processor, Work, least_ms, processor_of, work_of
 from semla_ros.bench.turns import in_turns
 from semla_ros.bundle import ModelBundle
 from semla_ros.bundle.onnx_session import cpu_threads
-from semla_ros.core.engines import AUTO
 from semla_ros.core.errors import ConfigError, EngineUnavailableError
 from semla_ros.core.types import Float64Array, UInt8Array
-from semla_ros.engine import SegmentationEngine, create_engine
+from semla_ros.engine import SegmentationEngine
 from semla_ros.engine.golden import golden_case
 from semla_ros.engine.postprocess import LabelBuffers
 from semla_ros.engine.preprocess import InputBuffer
@@ -112,18 +112,9 @@ def _opened(
     request: FloorRequest, bundle: ModelBundle, stack: ExitStack
 ) -> tuple[dict[str, SegmentationEngine], list[str]]:
     """Return the engines by `name:precision`, serving, and why others are not there."""
+    found, notes = open_engines(request.engines, bundle, threads=request.threads, stack=stack)
     opened: dict[str, SegmentationEngine] = {}
-    notes = []
-    for text in request.engines:
-        name, _, precision = text.partition(":")
-        try:
-            engine = create_engine(
-                name, bundle, threads=request.threads, precision=precision or AUTO
-            )
-        except EngineUnavailableError as error:
-            notes.append(f"Left out {text}: {error}")
-            continue
-        stack.enter_context(engine)
+    for engine in found.values():
         if engine.facts.feature_dim is not None:
             weight_set, _ = golden_case(bundle, feature_dim=engine.facts.feature_dim)
             engine.prepare(weight_set)
