@@ -12,7 +12,7 @@ from semla_ros.bundle.manifest_checks import MAX_CONTEXT
 from semla_ros.bundle.onnx_session import ORT_ERRORS, open_session
 from semla_ros.bundle.tokenizer_file import encode_prompts, open_tokenizer
 from semla_ros.core.errors import BundleError, VocabularyError
-from semla_ros.core.types import Float32Array, Float64Array
+from semla_ros.core.types import Float32Array
 
 ENCODER_KEY = "encoder"
 """Metadata of the graph: identity of the navigator whose text half it is."""
@@ -79,9 +79,3 @@ class OnnxTextEncoder:
             raise VocabularyError(f"texts have no finite embedding: {list(texts)[:2]!r}")
         unit: Float32Array = found / lengths
         return unit
-
-
-def describe(captions: Sequence[str], encoder: TextEncoder) -> Float64Array:
-    """Return the description (E,) float64 of a domain: the mean of its captions' unit vectors."""
-    mean: Float64Array = encoder.encode(captions).mean(axis=0, dtype=np.float64)
-    return mean
