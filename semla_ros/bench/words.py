@@ -24,6 +24,7 @@ from semla_ros.demo.model.recipe import Recipe
 from semla_ros.demo.model.scenes import render_domains
 from semla_ros.demo.model.words import by_words
 from semla_ros.demo.world import CLASSES, DOMAINS, Drive, domain_captions
+from semla_ros.engine.postprocess import restore
 from semla_ros.evaluation.study.session import Session, StudySettings
 from semla_ros.evaluation.study.text_strategies import shuffled, words_of
 from semla_ros.pipeline.assembly import default_bundle
@@ -121,15 +122,14 @@ def counts(session: Session, cut: Cut, said: str) -> Int64Array:
     for number, (frame, labels) in enumerate(zip(cut.frames, cut.labels, strict=True)):
         if said and number == cut.at - round(AHEAD_S * FPS):
             pipeline.hint(domain_captions(said)[0]).result()
-        mask = pipeline.step(frame).labels
+        mask = restore(pipeline.step(frame).labels, (labels.shape[0], labels.shape[1]))
         found.append(frame_counts(labels, mask, classes=len(CLASSES)))
     return np.stack(found)
 
 
 def cut_table(bundle: ModelBundle, seeds: Sequence[int]) -> Iterator[str]:
     """Yield the table of mIoU around cuts, line by line: mean and spread over seeds."""
-    changes = {"output_size": "input"}
-    session = Session(StudySettings(bundle.root, strategies=("zero-shot",), changes=changes))
+    session = Session(StudySettings(bundle.root, strategies=("zero-shot",)))
     cells: dict[str, list[list[float]]] = {arm: [] for arm in ARMS}
     for seed in seeds:
         rows: dict[str, list[list[float]]] = {arm: [] for arm in ARMS}

@@ -16,6 +16,7 @@ from semla_ros.core.config import PARAMETERS, Config
 from semla_ros.core.types import AdapterMix, DomainEstimate, Vocabulary
 from semla_ros.engine.contract import BUILDING, READY, EngineStatus
 from semla_ros.nodes import conversions, qos
+from semla_ros.pipeline.hint import HintWatch
 from semla_ros.nodes.diagnostics import Snapshot, resident_bytes, statuses
 from semla_ros.nodes.parameters import descriptor, unknown_overrides
 from semla_ros.nodes.statistics import FrameStatistics, percentile
@@ -101,7 +102,9 @@ def test_numbers_of_any_type_become_message_fields():
     estimate = DomainEstimate(
         1, np.zeros(3, np.float32), np.zeros(3, np.float32), ("rain", "fog"), zeros + 2, zeros
     )
-    message = conversions.mix_state_message(Header(), MIX, estimate, state=1, since_ns=3)
+    message = conversions.mix_state_message(
+        Header(), MIX, estimate, state=1, since_ns=3, hint=HintWatch()
+    )
     serialize_message(message)
     first, second = message.mix.adapters
     assert first.distance == 2.0
