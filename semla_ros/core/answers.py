@@ -44,8 +44,8 @@ class SwapEvent:
         stamp_ns: Stamp of the frame before which it took effect (or failed).
         from_mix: Active before.
         to_mix: What was published, or should have been.
-        reason: Why: `domain`, `hint`, `out_of_library`, `pinned`, `unpinned`, `vocabulary`, `library` or
-            `initial`.
+        reason: Why: `domain`, `hint`, `out_of_library`, `pinned`, `unpinned`, `vocabulary`,
+            `library` or `initial`.
         committed: False if it failed; the old set then keeps serving.
         error: Why it failed, empty otherwise.
         detection_ms: Sensor time from the first frame that wanted the new mix to the request.

@@ -38,7 +38,9 @@ def read_captions(folder: Path, *, trusted: TrustedKeys | None = None) -> tuple[
     if not path.is_file():
         return ()
     where = f"{folder.name}/{CAPTIONS_FILE}"
-    content = read_sealed(path, read_seal(folder, trusted=trusted), max_bytes=MAX_CAPTIONS_FILE_BYTES)
+    content = read_sealed(
+        path, read_seal(folder, trusted=trusted), max_bytes=MAX_CAPTIONS_FILE_BYTES
+    )
     try:
         return checked_captions(from_yaml(content))
     except ValueError as error:

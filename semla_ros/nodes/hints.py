@@ -1,4 +1,4 @@
-"""`~/hint` and `~/hint_stamped`: words about what the camera will see, for as long as it is active.
+"""`~/hint` and `~/hint_stamped`: words about what the camera will see, while the node is active.
 
 What was made of them is one line in the log; who wants an answer asks the service `~/set_hint`.
 """
@@ -60,7 +60,9 @@ class HintTopics:
 
     def _give(self, text: str, **when: Any) -> None:  # noqa: ANN401
         try:
-            self._pipeline.hint(text, **when).add_done_callback(lambda done: self._tell(text, done))
+            self._pipeline.hint(text, **when).add_done_callback(
+                lambda done: self._tell(text, done)
+            )
         except SemlaError as error:
             self._refused(error)
 

@@ -98,9 +98,7 @@ class OrderServices:
         self, request: SetHint.Request, response: SetHint.Response
     ) -> SetHint.Response:
         text, ttl_s = str(request.text), float(request.ttl_s)
-        return await self._answer(
-            lambda pipeline: pipeline.hint(text, ttl_s=ttl_s), response, str
-        )
+        return await self._answer(lambda pipeline: pipeline.hint(text, ttl_s=ttl_s), response, str)
 
     async def _answer(
         self, order: Order[_Answer], response: _Response, describe: Callable[[_Answer], str]
@@ -112,9 +110,9 @@ class OrderServices:
         except SemlaError as error:
             answer.success, answer.message = False, str(error)
         else:
-            failed = isinstance(done, SwapEvent) and not done.committed
-            answer.success = not failed
-            answer.message = done.error if failed else describe(done)
+            refused = done.error if isinstance(done, SwapEvent) and not done.committed else None
+            answer.success = refused is None
+            answer.message = describe(done) if refused is None else refused
         if not answer.success:
             _log.warning("refused: %s", answer.message)
         return response

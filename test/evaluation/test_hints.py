@@ -9,11 +9,11 @@ from rosbags.highlevel import AnyReader
 
 from semla_ros.core.errors import LibraryError
 from semla_ros.core.types import Frame
+from semla_ros.data.bags.definitions import typestore_with
 from semla_ros.data.bags.hints import STRING, RecordedHint
 from semla_ros.data.bags.messages import IMAGE, image_fields
 from semla_ros.data.bags.reader import SkippedFrame
 from semla_ros.data.bags.writer import BagWriter
-from semla_ros.data.bags.definitions import typestore_with
 from semla_ros.evaluation.replay import with_hints
 from semla_ros.evaluation.run import ReplayRequest, run_replay
 

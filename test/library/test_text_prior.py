@@ -39,7 +39,9 @@ def test_the_floor_is_the_loneliest_captions_nearest_foreign_description():
 
 def test_words_further_away_than_that_are_refused():
     assert DESCRIBED.prior("dusk", unit(134)[0], temperature=0.1).cosines["night"] > 0
-    with pytest.raises(LibraryError, match=r"'car, road' speaks of no domain.*'night' with") as got:
+    with pytest.raises(
+        LibraryError, match=r"'car, road' speaks of no domain.*'night' with"
+    ) as got:
         DESCRIBED.prior("car, road", unit(136)[0], temperature=0.1)
     assert "\n" not in str(got.value)
     assert DESCRIBED.likeness("car, road", unit(180)[0], temperature=0.1).cosines["night"] < 0.1

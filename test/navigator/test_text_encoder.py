@@ -27,7 +27,12 @@ def encoder(bundle):
 
 def test_it_is_the_text_tower_that_made_the_bundles_prompts(bundle, encoder):
     prompts = read_prompts(bundle.navigator_prompts)
-    templates = ("a photo of {}", "a picture of {}", "a dash cam image of {}", "a camera view of {}")
+    templates = (
+        "a photo of {}",
+        "a picture of {}",
+        "a dash cam image of {}",
+        "a camera view of {}",
+    )
     rows = [encoder.encode([t.format(p) for p in prompts.prompts]) for t in templates]
     mean = np.sum(rows, axis=0)
     mean /= np.linalg.norm(mean, axis=1, keepdims=True)

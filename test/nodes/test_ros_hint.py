@@ -45,8 +45,9 @@ def test_both_topics_bring_the_adapter_and_empty_words_withdraw_it(robot, hinted
         mixtures, until = hinted(it)
         until(lambda m: m.hint == "", "a mix without words")
         assert mixtures[-1].hint_share == 0.0
-        plain, stamped = publisher(it, String, "hint", wait), publisher(
-            it, Hint, "hint_stamped", wait
+        plain, stamped = (
+            publisher(it, String, "hint", wait),
+            publisher(it, Hint, "hint_stamped", wait),
         )
         plain.publish(String(data=SNOW))
         found = until(lambda m: m.hint == SNOW and m.hint_share > 0, "words in force")
@@ -62,7 +63,7 @@ def test_both_topics_bring_the_adapter_and_empty_words_withdraw_it(robot, hinted
 
 def test_the_service_answers_what_was_made_of_it(robot, hinted):
     with robot(**QUICK) as it:
-        mixtures, until = hinted(it)
+        _, until = hinted(it)
         until(lambda m: True, "a mix")
         answer = it.call(SetHint, "set_hint", SetHint.Request(text=SNOW, ttl_s=5.0))
         assert answer.success

@@ -16,7 +16,6 @@ from semla_ros.core.config import PARAMETERS, Config
 from semla_ros.core.types import AdapterMix, DomainEstimate, Vocabulary
 from semla_ros.engine.contract import BUILDING, READY, EngineStatus
 from semla_ros.nodes import conversions, qos
-from semla_ros.pipeline.hint import HintWatch
 from semla_ros.nodes.diagnostics import Snapshot, resident_bytes, statuses
 from semla_ros.nodes.parameters import descriptor, unknown_overrides
 from semla_ros.nodes.statistics import FrameStatistics, percentile
@@ -24,6 +23,7 @@ from semla_ros.nodes.stream import StreamReport
 from semla_ros.nodes.worker import WorkerReport
 from semla_ros.pipeline.clock import StampReport
 from semla_ros.pipeline.health import PipelineHealth
+from semla_ros.pipeline.hint import HintWatch
 from semla_ros.processes.player import due_times, header_stamp_ns, with_stamp
 
 MIX = AdapterMix(("fog", "base"), (0.75, 0.25))

@@ -24,7 +24,9 @@ class ColourWords:
 
     def encode(self, texts):
         rows = [[1.0 + (c in t) * 9.0 for c in COLOURS] for t in texts]
-        found = np.array([[*row, 60.0 * ("class" in t)] for row, t in zip(rows, texts, strict=True)])
+        found = np.array(
+            [[*row, 60.0 * ("class" in t)] for row, t in zip(rows, texts, strict=True)]
+        )
         return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
 
 
@@ -59,9 +61,7 @@ def test_the_share_of_words_falls_with_every_observed_frame():
     assert shares[-1] == 0.5
 
 
-@pytest.mark.parametrize(
-    ("stamp_s", "until_s"), [(0, 12.0), (5, 10.0), (7, 12.0), (9, 12.0)]
-)
+@pytest.mark.parametrize(("stamp_s", "until_s"), [(0, 12.0), (5, 10.0), (7, 12.0), (9, 12.0)])
 def test_it_lives_from_its_stamp_or_from_the_newest_frame(stamp_s, until_s):
     watch = HintWatch()
     watch.put(Hint(prior(), 5.0, stamp_s * S))

@@ -44,6 +44,8 @@ def by_words(names: Sequence[str], settings: RetrievalSettings, words: Words) ->
 
     def choose(domain: str, _: UInt8Array) -> AdapterMix:
         chosen = replace(settings, exclude=frozenset({domain}))
-        return retrieve(names, np.ones(len(names)), settings=chosen, prior=words[domain], share=1.0)
+        return retrieve(
+            names, np.ones(len(names)), settings=chosen, prior=words[domain], share=1.0
+        )
 
     return choose

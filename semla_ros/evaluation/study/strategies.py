@@ -135,7 +135,13 @@ def check_strategies(strategies: Sequence[str], names: Sequence[str]) -> tuple[s
         ConfigError: None, or an unknown one.
         LibraryError: A fixed mix of adapters that are not there.
     """
-    known = (*DEFAULT_STRATEGIES, *BASELINES, *TEXT_STRATEGIES, f"{FIXED}NAME=w,…", f"{GATED_AT}TRIGGER")
+    known = (
+        *DEFAULT_STRATEGIES,
+        *BASELINES,
+        *TEXT_STRATEGIES,
+        f"{FIXED}NAME=w,…",
+        f"{GATED_AT}TRIGGER",
+    )
     for each in strategies:
         if each.startswith(FIXED):
             mix_of(each.removeprefix(FIXED), names)

@@ -119,7 +119,9 @@ def _copy_adapter(source: Path, target: Path, *, name: str) -> None:
             copy_sealed(statistics, own, max_bytes=MAX_STATISTICS_BYTES)
             break
     if (source / CAPTIONS_FILE).is_file():
-        copy_sealed(source / CAPTIONS_FILE, target / CAPTIONS_FILE, max_bytes=MAX_CAPTIONS_FILE_BYTES)
+        copy_sealed(
+            source / CAPTIONS_FILE, target / CAPTIONS_FILE, max_bytes=MAX_CAPTIONS_FILE_BYTES
+        )
     copy_documents(source, target)
 
 

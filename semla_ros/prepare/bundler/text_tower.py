@@ -95,6 +95,7 @@ class Text(nn.Module):
         self.model = model
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Return the features (T, D) of padded tokens (T, L)."""
         features: Tensor = self.model.encode_text(tokens)
         return features
 

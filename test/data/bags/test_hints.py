@@ -19,7 +19,9 @@ def stamped(text, stamp_ns, ttl_s=0.0):
 def bag(tmp_path):
     path = tmp_path / "drive.mcap"
     with BagWriter(path) as out:
-        out.write("/robot/segmenter/hint_stamped", HINT, stamped("Schnee – früh", 4 * S, 2.5), 5 * S)
+        out.write(
+            "/robot/segmenter/hint_stamped", HINT, stamped("Schnee – früh", 4 * S, 2.5), 5 * S
+        )
         out.write("/segmenter/hint", STRING, {"data": "fog"}, 3 * S)
         out.write("/chatter", STRING, {"data": "no hint"}, 1 * S)
         out.write("/segmenter/hint", STRING, {"data": ""}, 9 * S)

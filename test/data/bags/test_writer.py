@@ -50,9 +50,7 @@ def test_our_messages_come_back_with_every_field(tmp_path):
     at = {"stamp_ns": STAMP, "frame_id": "cam"}
     with BagWriter(path) as bag:
         bag.write("/s", m.SUPPORT_SCORE, m.support_fields(support, MIX, **at), STAMP)
-        state = m.mix_state_fields(
-            MIX, estimate(), **at, since_ns=5, hint="fog", hint_share=0.5
-        )
+        state = m.mix_state_fields(MIX, estimate(), **at, since_ns=5, hint="fog", hint_share=0.5)
         bag.write("/a", m.MIX_STATE, state, STAMP)
         bag.write("/w", m.ADAPTER_SWAP, m.swap_fields(swap, frame_id="cam"), STAMP)
         info = m.label_info_fields(Vocabulary(("road", "car"), colors), **at)
