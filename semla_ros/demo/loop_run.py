@@ -1,0 +1,258 @@
+"""`semla loop demo`: a robot meets snow for the first time, and knows it on the next lap.
+
+Snow is taken out of a copy of the demo's library: no other pair of domains raises the alarm so
+surely when it is missing (`python -m semla_ros.bench.left_out`).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from semla_ros.bundle import open_bundle
+from semla_ros.core.errors import ConfigError, SemlaError, TrainingError
+from semla_ros.data.captures.folder import is_capture_folder, read_captures
+from semla_ros.data.labelling.label_set import SET_FILE, Labelling, read_label_set, write_label_set
+from semla_ros.demo.footage import Footage, read_answers, render_footage
+from semla_ros.demo.laps import FoundGap, Lap, LoopOutcome, Step, domain_miou, lap_of
+from semla_ros.demo.loop_page import loop_page
+from semla_ros.demo.score import replayed_masks
+from semla_ros.demo.world import CLASSES, Drive
+from semla_ros.evaluation.page import write_page
+from semla_ros.evaluation.run import versions
+from semla_ros.loop.quarantine import read_verdict
+from semla_ros.pipeline import default_bundle
+from semla_ros.processes.children import start_child, stop_process
+from semla_ros.processes.drive import require_ros
+from semla_ros.processes.live import LiveNode
+
+MISSING = ("snow-day", "snow-night")
+ROUTE = (
+    ("clear-day", 8.0),
+    ("snow-day", 12.0),
+    ("fog-day", 8.0),
+    ("snow-day", 12.0),
+    ("rain-day", 8.0),
+    ("snow-day", 12.0),
+    ("rain-night", 8.0),
+    ("snow-night", 12.0),
+    ("clear-night", 8.0),
+    ("snow-night", 12.0),
+    ("fog-night", 8.0),
+    ("snow-night", 12.0),
+)
+"""Known and missing weather in turns; each time it snows it snows otherwise."""
+BUNDLE, CAPTURES, GAPS, KNOWN, LOGS = "bundle", "captures", "gaps", "known", "logs"
+_LATER_NS = 3_600_000_000_000
+_STAMP_DIGITS = 19
+_RELOAD_AFTER_S = 6.0
+_PICTURES = 6
+Say = Callable[[str], None]
+"""Told each step before it is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoopPlan:
+    """How large the demo is.
+
+    Attributes:
+        route: (domain, seconds) of both laps.
+        seeds: Of the first and the second drive: other streets, traffic and weather.
+        fps: Camera rate.
+        known_frames: Labelled frames of each known domain that an adapter is held against.
+        train: Further words for `semla loop train`.
+    """
+
+    route: tuple[tuple[str, float], ...] = ROUTE
+    seeds: tuple[int, int] = (2030, 2031)
+    fps: float = 10.0
+    known_frames: int = 24
+    train: tuple[str, ...] = ()
+
+
+def run(out: Path, say: Say, plan: LoopPlan | None = None) -> tuple[Path, LoopOutcome]:
+    """Return the page and what came of both laps.
+
+    Args:
+        out: New folder for `index.html`, `summary.json`, the bundle, captures and gaps.
+        say: Told what is done.
+        plan: How large, None for the demo.
+
+    Raises:
+        EngineUnavailableError: ROS 2 or the interfaces are missing.
+        TrainingError: What training needs is missing.
+        SemlaError: The node, the camera or a command failed.
+    """
+    _require_all(out)
+    plan = plan or LoopPlan()
+    outcome = _Demo(out, plan, say).outcome()
+    text = json.dumps(outcome.as_dict() | {"versions": versions()}, indent=2)
+    (out / "summary.json").write_text(text + "\n", encoding="utf-8")
+    page = out / "index.html"
+    write_page(page, loop_page(outcome))
+    return page, outcome
+
+
+def _require_all(out: Path) -> None:
+    require_ros()
+    for module in ("torch", "sklearn"):
+        if importlib.util.find_spec(module) is None:
+            raise TrainingError(f"the loop needs {module!r}: scripts/setup --dev, or `make loop`")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"expected a new folder, got {str(out)!r}: remove it, or give another")
+
+
+class _Demo:
+    """The demo's course; what is done is timed."""
+
+    def __init__(self, out: Path, plan: LoopPlan, say: Say) -> None:
+        self._out, self._plan, self._say = out.resolve(), plan, say
+        self._whole = default_bundle()
+        self._steps: list[Step] = []
+
+    def outcome(self) -> LoopOutcome:
+        """Drive, close the gaps, drive again."""
+        hidden = shutil.ignore_patterns(".*", *MISSING)
+        shutil.copytree(self._whole, self._out / BUNDLE, ignore=hidden)
+        with tempfile.TemporaryDirectory(prefix="semla-loop-") as scratch:
+            folder = Path(scratch)
+            with self._step("both drives rendered"):
+                first, second = (
+                    self._rendered(folder / f"camera_{number}.mcap", number) for number in (0, 1)
+                )
+            with self._node(bundle=self._out / BUNDLE, captures=True) as node:
+                lap_1 = self._lap(node, first, "lap 1")
+                gaps = self._close_gaps(first)
+                name = "lap 2, the library reloaded on the way"
+                lap_2 = self._lap(node, second, name, reload_after_s=_RELOAD_AFTER_S)
+            with self._node(bundle=self._whole) as node:
+                full = self._lap(node, second, "lap 2 again with the whole library, no capture")
+        lacking = {"bundle": str(self._whole), "exclude": ",".join(MISSING)}
+        with self._step("lap 2 replayed with the library of lap 1"):
+            before = domain_miou(second, replayed_masks(second, lacking))
+        return LoopOutcome(MISSING, lap_1, lap_2, full, before, gaps, tuple(self._steps))
+
+    def _rendered(self, path: Path, number: int) -> Footage:
+        plan = self._plan
+        drive = Drive(plan.seeds[number], fps=plan.fps, segments=plan.route)
+        return render_footage(path, drive, later_ns=number * _LATER_NS)
+
+    def _node(self, *, bundle: Path, captures: bool = False) -> LiveNode:
+        kept = {"capture_dir": str(self._out / CAPTURES), "capture_period_s": 0.0}
+        return LiveNode(
+            self._out / LOGS, changes={"bundle": str(bundle)} | (kept if captures else {})
+        )
+
+    def _lap(
+        self, node: LiveNode, footage: Footage, name: str, *, reload_after_s: float | None = None
+    ) -> Lap:
+        out = footage.camera.with_name("lap.mcap")
+        with self._step(name):
+            run = node.play(
+                footage.camera, out, seconds=footage.seconds, reload_after_s=reload_after_s
+            )
+        lap = lap_of(footage, run, read_answers(run), captured=self._captured())
+        out.unlink()
+        return lap
+
+    def _captured(self) -> list[int]:
+        folder = self._out / CAPTURES
+        if not is_capture_folder(folder):
+            return []
+        return [capture.record.stamp_ns for capture in read_captures(folder).captures]
+
+    def _close_gaps(self, footage: Footage) -> tuple[FoundGap, ...]:
+        """Let the commands that users have find, train and let in what is missing."""
+        out = self._out
+        if not is_capture_folder(out / CAPTURES):
+            return ()
+        self._semla("gaps", f"{out / CAPTURES}", "--bundle", f"{out / BUNDLE}", "--out", f"{out / GAPS}")
+        sets = sorted(path.parent for path in (out / GAPS).glob(f"*/{SET_FILE}"))
+        with self._step("labels from the world's truth"):
+            found = [_labelled(folder, footage) for folder in sets]
+            others = self._known(footage)
+        found.sort(key=lambda gap: -sum(gap.domains.values()))
+        return tuple(self._trained(gap, others) for gap in found)
+
+    def _trained(self, gap: FoundGap, others: list[str]) -> FoundGap:
+        """Return a gap with what came of its adapter, which serves if it may."""
+        bundle = self._out / BUNDLE
+        words = [f"{self._out / GAPS / gap.name}", "--bundle", f"{bundle}", *others]
+        code, said = self._semla("loop", "train", *words, *self._plan.train, allowed=(0, 1, 2))
+        if code not in (0, 1):
+            return replace(gap, why_not=said.splitlines()[-1])
+        verdict = read_verdict(open_bundle(bundle, verify=False), gap.name)
+        if verdict.passed:
+            self._semla("loop", "approve", f"{bundle}", gap.name)
+        return replace(gap, verdict=verdict)
+
+    def _known(self, footage: Footage) -> list[str]:
+        """Write labelled frames of the known domains; return them as words for a command."""
+        shots = list(zip(footage.frames, footage.labels, footage.domains, strict=True))
+        inputs, labels = [], []
+        for domain in sorted(set(footage.domains) - set(MISSING)):
+            own = [shot for shot in shots if shot[2] == domain]
+            places = np.linspace(0, len(own) - 1, min(len(own), self._plan.known_frames))
+            chosen = [own[place] for place in places.round().astype(int).tolist()]
+            items = [Labelling(f"{f.stamp_ns:0{_STAMP_DIGITS}d}", f.rgb, None) for f, _, _ in chosen]
+            made = write_label_set(self._out / KNOWN / domain, CLASSES, items)
+            for image, (_, truth, _) in zip(made.images, chosen, strict=True):
+                made.write_label(image, truth)
+            inputs.append(f"{domain}={made.root / 'images'}")
+            labels += ["--labels", f"{domain}={made.root / 'labels'}"]
+        return ["--others", *inputs, *labels]
+
+    def _semla(self, *words: str, allowed: Collection[int] = (0,)) -> tuple[int, str]:
+        """Run a command as users do; return its exit code and what it said.
+
+        Raises:
+            SemlaError: It ended with another code than those `allowed`.
+        """
+        shown = shlex.join(["semla", *words]).replace(f"{self._out}/", "")
+        with self._step(shown):
+            command = [sys.executable, "-m", "semla_ros", *words]
+            process = start_child(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            try:
+                said = process.communicate()[0].decode(errors="replace").strip()
+            finally:
+                stop_process(process)
+        with (self._out / LOGS / "commands.log").open("a", encoding="utf-8") as log:
+            log.write(f"$ {shown}\n{said}\n")
+        if process.returncode not in allowed:
+            last = said.splitlines()[-1:] or ["it said nothing"]
+            raise SemlaError(f"{shown!r} ended with code {process.returncode}: {last[0]}")
+        return process.returncode, said
+
+    @contextmanager
+    def _step(self, what: str) -> Iterator[None]:
+        self._say(what)
+        start = time.monotonic()
+        yield
+        self._steps.append(Step(what, time.monotonic() - start))
+
+
+def _labelled(folder: Path, footage: Footage) -> FoundGap:
+    """Label a set with the truth of its frames; return what the set is."""
+    truth = {f.stamp_ns: t for f, t in zip(footage.frames, footage.labels, strict=True)}
+    rgb = {frame.stamp_ns: frame.rgb for frame in footage.frames}
+    made, domain_of, stamps = read_label_set(folder), footage.domain_of, []
+    for image in made.images:
+        stamps.append(int(image.name[-_STAMP_DIGITS:]))
+        made.write_label(image, truth[stamps[-1]])
+    domains = dict(Counter(domain_of[stamp] for stamp in stamps).most_common())
+    places = np.linspace(0, len(stamps) - 1, min(len(stamps), _PICTURES)).round().astype(int)
+    pictures = tuple(rgb[stamps[place]] for place in places.tolist())
+    return FoundGap(folder.name, domains, pictures)
