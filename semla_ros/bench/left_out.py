@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sets = [(name,) for name in names] + list(combinations(names, 2))
     found = {gone: shares(bundle, gone) for gone in sets}
     lines = ["| left out | out of library | or low |", "| --- | ---: | ---: |"]
-    for gone, (outside, uncovered) in sorted(found.items(), key=lambda item: (-item[1][0])):
+    for gone, (outside, uncovered) in sorted(found.items(), key=lambda item: -item[1][0]):
         lines.append(f"| {' + '.join(gone)} | {100 * outside:.0f} % | {100 * uncovered:.0f} % |")
     sys.stdout.write("\n".join(lines) + "\n")
 

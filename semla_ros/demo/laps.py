@@ -229,5 +229,7 @@ class LoopOutcome:
                 }
                 for gap in self.gaps
             ],
-            "steps": [{"what": step.what, "seconds": round(step.seconds, 1)} for step in self.steps],
+            "steps": [
+                {"what": step.what, "seconds": round(step.seconds, 1)} for step in self.steps
+            ],
         }

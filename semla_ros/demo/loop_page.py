@@ -74,7 +74,7 @@ def _headlines(outcome: LoopOutcome) -> list[Headline]:
         Headline(
             " → ".join(f"{share:.0f} %" for share in unknown),
             "out of library",
-            f"lap 1 → lap 2; known weather on lap 2: {100 * second.share(OUT, outcome.known):.0f} %",
+            f"lap 1 → lap 2; known weather: {100 * second.share(OUT, outcome.known):.0f} %",
         ),
         Headline(
             f"{first.lost} + {second.lost}",
@@ -156,7 +156,15 @@ def _frames_table(outcome: LoopOutcome) -> str:
         ]
         for name, lap in laps.items()
     ]
-    header = ("drive", "images", "lost", "to mask p50, ms", "p99, ms", "swaps", "longest stall, ms")
+    header = (
+        "drive",
+        "images",
+        "lost",
+        "to mask p50, ms",
+        "p99, ms",
+        "swaps",
+        "longest stall, ms",
+    )
     return table(header, rows, digits=1)
 
 

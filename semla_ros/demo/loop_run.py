@@ -16,8 +16,10 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -130,25 +132,33 @@ class _Demo:
         with tempfile.TemporaryDirectory(prefix="semla-loop-") as scratch:
             folder = Path(scratch)
             with self._step("both drives rendered"):
-                first, second = (
-                    self._rendered(folder / f"camera_{number}.mcap", number) for number in (0, 1)
-                )
+                first, second = self._rendered(folder)
             with self._node(bundle=self._out / BUNDLE, captures=True) as node:
                 lap_1 = self._lap(node, first, "lap 1")
                 gaps = self._close_gaps(first)
                 name = "lap 2, the library reloaded on the way"
                 lap_2 = self._lap(node, second, name, reload_after_s=_RELOAD_AFTER_S)
             with self._node(bundle=self._whole) as node:
-                full = self._lap(node, second, "lap 2 again with the whole library, no capture")
+                name = "lap 2 again with the whole library, nothing captured"
+                full = self._lap(node, second, name, captures=False)
         lacking = {"bundle": str(self._whole), "exclude": ",".join(MISSING)}
         with self._step("lap 2 replayed with the library of lap 1"):
             before = domain_miou(second, replayed_masks(second, lacking))
         return LoopOutcome(MISSING, lap_1, lap_2, full, before, gaps, tuple(self._steps))
 
-    def _rendered(self, path: Path, number: int) -> Footage:
+    def _rendered(self, folder: Path) -> tuple[Footage, ...]:
         plan = self._plan
-        drive = Drive(plan.seeds[number], fps=plan.fps, segments=plan.route)
-        return render_footage(path, drive, later_ns=number * _LATER_NS)
+        with ProcessPoolExecutor(len(plan.seeds), mp_context=get_context("spawn")) as pool:
+            waiting = [
+                pool.submit(
+                    render_footage,
+                    folder / f"camera_{number}.mcap",
+                    Drive(seed, fps=plan.fps, segments=plan.route),
+                    later_ns=number * _LATER_NS,
+                )
+                for number, seed in enumerate(plan.seeds)
+            ]
+            return tuple(each.result() for each in waiting)
 
     def _node(self, *, bundle: Path, captures: bool = False) -> LiveNode:
         kept = {"capture_dir": str(self._out / CAPTURES), "capture_period_s": 0.0}
@@ -157,14 +167,22 @@ class _Demo:
         )
 
     def _lap(
-        self, node: LiveNode, footage: Footage, name: str, *, reload_after_s: float | None = None
+        self,
+        node: LiveNode,
+        footage: Footage,
+        name: str,
+        *,
+        captures: bool = True,
+        reload_after_s: float | None = None,
     ) -> Lap:
         out = footage.camera.with_name("lap.mcap")
         with self._step(name):
             run = node.play(
                 footage.camera, out, seconds=footage.seconds, reload_after_s=reload_after_s
             )
-        lap = lap_of(footage, run, read_answers(run), captured=self._captured())
+        lap = lap_of(
+            footage, run, read_answers(run), captured=self._captured() if captures else ()
+        )
         out.unlink()
         return lap
 
@@ -179,7 +197,9 @@ class _Demo:
         out = self._out
         if not is_capture_folder(out / CAPTURES):
             return ()
-        self._semla("gaps", f"{out / CAPTURES}", "--bundle", f"{out / BUNDLE}", "--out", f"{out / GAPS}")
+        self._semla(
+            "gaps", f"{out / CAPTURES}", "--bundle", f"{out / BUNDLE}", "--out", f"{out / GAPS}"
+        )
         sets = sorted(path.parent for path in (out / GAPS).glob(f"*/{SET_FILE}"))
         with self._step("labels from the world's truth"):
             found = [_labelled(folder, footage) for folder in sets]
@@ -207,7 +227,9 @@ class _Demo:
             own = [shot for shot in shots if shot[2] == domain]
             places = np.linspace(0, len(own) - 1, min(len(own), self._plan.known_frames))
             chosen = [own[place] for place in places.round().astype(int).tolist()]
-            items = [Labelling(f"{f.stamp_ns:0{_STAMP_DIGITS}d}", f.rgb, None) for f, _, _ in chosen]
+            items = [
+                Labelling(f"{f.stamp_ns:0{_STAMP_DIGITS}d}", f.rgb, None) for f, _, _ in chosen
+            ]
             made = write_label_set(self._out / KNOWN / domain, CLASSES, items)
             for image, (_, truth, _) in zip(made.images, chosen, strict=True):
                 made.write_label(image, truth)

@@ -202,7 +202,7 @@ def verdict_table(verdict: Verdict) -> Sequence[str]:
 
 
 def _limit(verdict: Verdict) -> str:
-    """Return what a verdict that passed does not know, empty where frames speak for all domains."""
+    """Return what a verdict that passed rests on alone, empty where frames speak for all."""
     guessed = [trial.domain for trial in verdict.trials[1:] if not trial.frames]
     if not guessed:
         return ""

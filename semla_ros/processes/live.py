@@ -145,9 +145,7 @@ class LiveNode:
                 time.sleep(1.0)
                 bar.update(1)
         if player.returncode:
-            raise SemlaError(
-                f"the camera process ended with code {player.returncode}: see logs/"
-            )
+            raise SemlaError(f"the camera process ended with code {player.returncode}: see logs/")
         return reloads
 
     def _check(self, name: str, process: subprocess.Popen[bytes]) -> None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import rclpy
+from rclpy.client import Client
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
@@ -31,7 +32,7 @@ def call(service: str, *, timeout_s: float, stop: StopFlag) -> Trigger.Response:
     """
     node = Node("semla_trigger", start_parameter_services=False)
     try:
-        client = node.create_client(Trigger, service)
+        client: Client[Trigger.Request, Trigger.Response] = node.create_client(Trigger, service)
         end = time.monotonic() + timeout_s
 
         def until(done: Callable[[], bool], step: Callable[[], object], what: str) -> None:
