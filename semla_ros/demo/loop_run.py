@@ -161,7 +161,9 @@ class _Demo:
             return tuple(each.result() for each in waiting)
 
     def _node(self, *, bundle: Path, captures: bool = False) -> LiveNode:
-        kept = {"capture_dir": str(self._out / CAPTURES), "capture_period_s": 0.0}
+        """Return a node that runs; two minutes are short, so it keeps every frame it may."""
+        kept = {"capture_dir": str(self._out / CAPTURES)}
+        kept |= {"capture_period_s": 0.0, "capture_spread": 0.0}
         return LiveNode(
             self._out / LOGS, changes={"bundle": str(bundle)} | (kept if captures else {})
         )
@@ -244,7 +246,8 @@ class _Demo:
             SemlaError: It ended with another code than those `allowed`.
         """
         shown = shlex.join(["semla", *words]).replace(f"{self._out}/", "")
-        with self._step(shown):
+        brief = shown.partition(" --others ")
+        with self._step(brief[0] + (" --others …" if brief[1] else "")):
             command = [sys.executable, "-m", "semla_ros", *words]
             process = start_child(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
             try:
