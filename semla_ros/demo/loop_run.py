@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -22,17 +21,16 @@ from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
-import numpy as np
-
 from semla_ros.bundle import open_bundle
 from semla_ros.core.errors import ConfigError, SemlaError, TrainingError
 from semla_ros.data.captures.folder import is_capture_folder, read_captures
-from semla_ros.data.labelling.label_set import SET_FILE, Labelling, read_label_set, write_label_set
+from semla_ros.data.labelling.label_set import SET_FILE
 from semla_ros.demo.footage import Footage, read_answers, render_footage
 from semla_ros.demo.laps import FoundGap, Lap, LoopOutcome, Step, domain_miou, lap_of
+from semla_ros.demo.loop_labels import labelled_gap, labelled_known
 from semla_ros.demo.loop_page import loop_page
 from semla_ros.demo.score import replayed_masks
-from semla_ros.demo.world import CLASSES, Drive
+from semla_ros.demo.world import Drive
 from semla_ros.evaluation.page import write_page
 from semla_ros.evaluation.run import versions
 from semla_ros.loop.quarantine import read_verdict
@@ -59,9 +57,7 @@ ROUTE = (
 """Known and missing weather in turns; each time it snows it snows otherwise."""
 BUNDLE, CAPTURES, GAPS, KNOWN, LOGS = "bundle", "captures", "gaps", "known", "logs"
 _LATER_NS = 3_600_000_000_000
-_STAMP_DIGITS = 19
 _RELOAD_AFTER_S = 6.0
-_PICTURES = 6
 Say = Callable[[str], None]
 """Told each step before it is taken."""
 
@@ -75,6 +71,8 @@ class LoopPlan:
         seeds: Of the first and the second drive: other streets, traffic and weather.
         fps: Camera rate.
         known_frames: Labelled frames of each known domain that an adapter is held against.
+        least: Frames of a gap from which on an adapter is trained: a quarter is held out, fewer
+            than 50 to learn from would silence the library's alarm.
         train: Further words for `semla loop train`.
     """
 
@@ -82,6 +80,7 @@ class LoopPlan:
     seeds: tuple[int, int] = (2030, 2031)
     fps: float = 10.0
     known_frames: int = 24
+    least: int = 67
     train: tuple[str, ...] = ()
 
 
@@ -162,11 +161,11 @@ class _Demo:
 
     def _node(self, *, bundle: Path, captures: bool = False) -> LiveNode:
         """Return a node that runs; two minutes are short, so it keeps every frame it may."""
-        kept = {"capture_dir": str(self._out / CAPTURES)}
-        kept |= {"capture_period_s": 0.0, "capture_spread": 0.0}
-        return LiveNode(
-            self._out / LOGS, changes={"bundle": str(bundle)} | (kept if captures else {})
-        )
+        changes: dict[str, object] = {"bundle": str(bundle)}
+        if captures:
+            changes["capture_dir"] = str(self._out / CAPTURES)
+            changes |= {"capture_period_s": 0.0, "capture_spread": 0.0}
+        return LiveNode(self._out / LOGS, changes=changes)
 
     def _lap(
         self,
@@ -204,13 +203,18 @@ class _Demo:
         )
         sets = sorted(path.parent for path in (out / GAPS).glob(f"*/{SET_FILE}"))
         with self._step("labels from the world's truth"):
-            found = [_labelled(folder, footage) for folder in sets]
-            others = self._known(footage)
+            found = [labelled_gap(folder, footage) for folder in sets]
+            known = set(footage.domains) - set(MISSING)
+            frames = self._plan.known_frames
+            others = labelled_known(out / KNOWN, footage, known, frames=frames)
         found.sort(key=lambda gap: -sum(gap.domains.values()))
         return tuple(self._trained(gap, others) for gap in found)
 
     def _trained(self, gap: FoundGap, others: list[str]) -> FoundGap:
         """Return a gap with what came of its adapter, which serves if it may."""
+        if (frames := sum(gap.domains.values())) < self._plan.least:
+            few = f"{frames} frames: fewer than {self._plan.least} would silence the alarm"
+            return replace(gap, why_not=few)
         bundle = self._out / BUNDLE
         words = [f"{self._out / GAPS / gap.name}", "--bundle", f"{bundle}", *others]
         code, said = self._semla("loop", "train", *words, *self._plan.train, allowed=(0, 1, 2))
@@ -220,24 +224,6 @@ class _Demo:
         if verdict.passed:
             self._semla("loop", "approve", f"{bundle}", gap.name)
         return replace(gap, verdict=verdict)
-
-    def _known(self, footage: Footage) -> list[str]:
-        """Write labelled frames of the known domains; return them as words for a command."""
-        shots = list(zip(footage.frames, footage.labels, footage.domains, strict=True))
-        inputs, labels = [], []
-        for domain in sorted(set(footage.domains) - set(MISSING)):
-            own = [shot for shot in shots if shot[2] == domain]
-            places = np.linspace(0, len(own) - 1, min(len(own), self._plan.known_frames))
-            chosen = [own[place] for place in places.round().astype(int).tolist()]
-            items = [
-                Labelling(f"{f.stamp_ns:0{_STAMP_DIGITS}d}", f.rgb, None) for f, _, _ in chosen
-            ]
-            made = write_label_set(self._out / KNOWN / domain, CLASSES, items)
-            for image, (_, truth, _) in zip(made.images, chosen, strict=True):
-                made.write_label(image, truth)
-            inputs.append(f"{domain}={made.root / 'images'}")
-            labels += ["--labels", f"{domain}={made.root / 'labels'}"]
-        return ["--others", *inputs, *labels]
 
     def _semla(self, *words: str, allowed: Collection[int] = (0,)) -> tuple[int, str]:
         """Run a command as users do; return its exit code and what it said.
@@ -267,17 +253,3 @@ class _Demo:
         start = time.monotonic()
         yield
         self._steps.append(Step(what, time.monotonic() - start))
-
-
-def _labelled(folder: Path, footage: Footage) -> FoundGap:
-    """Label a set with the truth of its frames; return what the set is."""
-    truth = {f.stamp_ns: t for f, t in zip(footage.frames, footage.labels, strict=True)}
-    rgb = {frame.stamp_ns: frame.rgb for frame in footage.frames}
-    made, domain_of, stamps = read_label_set(folder), footage.domain_of, []
-    for image in made.images:
-        stamps.append(int(image.name[-_STAMP_DIGITS:]))
-        made.write_label(image, truth[stamps[-1]])
-    domains = dict(Counter(domain_of[stamp] for stamp in stamps).most_common())
-    places = np.linspace(0, len(stamps) - 1, min(len(stamps), _PICTURES)).round().astype(int)
-    pictures = tuple(rgb[stamps[place]] for place in places.tolist())
-    return FoundGap(folder.name, domains, pictures)
