@@ -81,27 +81,30 @@ def demo_drive(*, seconds: float, fps: float) -> Drive:
     return Drive(DRIVE_SEED, fps=fps, segments=segments)
 
 
-def render_footage(path: Path, drive: Drive, *, later_ns: int = 0) -> Footage:
-    """Return `drive`, and record its camera.
+def render_footage(path: Path, *drives: Drive, later_ns: int = 0) -> Footage:
+    """Return `drives` one after the other, and record their camera.
 
     Args:
         path: Of the recording.
-        drive: What to render.
-        later_ns: Added to every stamp, so that drives of one node follow one another.
+        drives: What to render, at one rate.
+        later_ns: Added to every stamp, so that what one node sees follows one another.
     """
+    seconds = 0.0
     frames: list[Frame] = []
     labels: list[UInt8Array] = []
     domains: list[str] = []
     with BagWriter(path) as bag:
-        for i in tqdm(range(len(drive)), desc="render the drive", mininterval=5.0):
-            shot = drive.frame(i)
-            stamp = shot.stamp_ns + later_ns
-            frames.append(Frame(stamp, FRAME_ID, shot.image.rgb))
-            labels.append(shot.image.labels)
-            domains.append(shot.domain)
-            fields = image_fields(shot.image.rgb, stamp_ns=stamp, frame_id=FRAME_ID)
-            bag.write(CAMERA, "sensor_msgs/msg/Image", fields, stamp)
-    return Footage(tuple(frames), tuple(labels), tuple(domains), path, len(drive) / drive.fps)
+        for drive in drives:
+            for i in tqdm(range(len(drive)), desc="render the drive", mininterval=5.0):
+                shot = drive.frame(i)
+                stamp = shot.stamp_ns + later_ns + round(seconds * 1e9)
+                frames.append(Frame(stamp, FRAME_ID, shot.image.rgb))
+                labels.append(shot.image.labels)
+                domains.append(shot.domain)
+                fields = image_fields(shot.image.rgb, stamp_ns=stamp, frame_id=FRAME_ID)
+                bag.write(CAMERA, "sensor_msgs/msg/Image", fields, stamp)
+            seconds += len(drive) / drive.fps
+    return Footage(tuple(frames), tuple(labels), tuple(domains), path, seconds)
 
 
 def read_answers(run: LiveRun) -> Answers:

@@ -40,21 +40,15 @@ from semla_ros.processes.drive import require_ros
 from semla_ros.processes.live import LiveNode
 
 MISSING = ("snow-day", "snow-night")
-ROUTE = (
-    ("clear-day", 8.0),
-    ("snow-day", 12.0),
-    ("fog-day", 8.0),
-    ("snow-day", 12.0),
-    ("rain-day", 8.0),
-    ("snow-day", 12.0),
-    ("rain-night", 8.0),
-    ("snow-night", 12.0),
-    ("clear-night", 8.0),
-    ("snow-night", 12.0),
-    ("fog-night", 8.0),
-    ("snow-night", 12.0),
+ROUTE = tuple(
+    ((known, 4.0), (missing, 6.5))
+    for missing, around in (
+        ("snow-day", ("clear-day", "fog-day", "rain-day")),
+        ("snow-night", ("rain-night", "clear-night", "fog-night")),
+    )
+    for known in 2 * around
 )
-"""Known and missing weather in turns; each time it snows it snows otherwise."""
+"""Streets, each with known and then missing weather: many, for one street is no domain."""
 BUNDLE, CAPTURES, GAPS, KNOWN, LOGS = "bundle", "captures", "gaps", "known", "logs"
 _LATER_NS = 3_600_000_000_000
 _RELOAD_AFTER_S = 6.0
@@ -67,7 +61,7 @@ class LoopPlan:
     """How large the demo is.
 
     Attributes:
-        route: (domain, seconds) of both laps.
+        route: The streets of both laps: (domain, seconds) of their weather.
         seeds: Of the first and the second drive: other streets, traffic and weather.
         fps: Camera rate.
         known_frames: Labelled frames of each known domain that an adapter is held against.
@@ -76,7 +70,7 @@ class LoopPlan:
         train: Further words for `semla loop train`.
     """
 
-    route: tuple[tuple[str, float], ...] = ROUTE
+    route: tuple[tuple[tuple[str, float], ...], ...] = ROUTE
     seeds: tuple[int, int] = (2030, 2031)
     fps: float = 10.0
     known_frames: int = 24
@@ -152,7 +146,10 @@ class _Demo:
                 pool.submit(
                     render_footage,
                     folder / f"camera_{number}.mcap",
-                    Drive(seed, fps=plan.fps, segments=plan.route),
+                    *(
+                        Drive(100 * seed + street, fps=plan.fps, segments=weather)
+                        for street, weather in enumerate(plan.route)
+                    ),
                     later_ns=number * _LATER_NS,
                 )
                 for number, seed in enumerate(plan.seeds)

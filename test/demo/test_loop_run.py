@@ -10,7 +10,7 @@ from semla_ros.core.errors import ConfigError
 from semla_ros.demo.loop_run import BUNDLE, CAPTURES, GAPS, MISSING, LoopPlan, run
 
 pytestmark = pytest.mark.ros
-ROUTE = (("clear-day", 2.0), ("snow-day", 6.0), ("snow-night", 6.0))
+ROUTE = ((("clear-day", 2.0), ("snow-day", 6.0)), (("snow-night", 6.0),))
 STEPS = ("--set", "steps=2", "--set", "warmup=1")
 PLAN = LoopPlan(ROUTE, fps=5.0, known_frames=2, least=8, train=STEPS)
 
@@ -42,7 +42,7 @@ def test_the_gap_is_captured_found_and_judged(made):
 
 def test_no_frame_is_lost_and_the_library_was_reloaded(made):
     _, _, _, outcome = made
-    sent = round(sum(seconds for _, seconds in ROUTE) * PLAN.fps)
+    sent = round(sum(seconds for street in ROUTE for _, seconds in street) * PLAN.fps)
     assert (outcome.first.sent, outcome.second.sent, outcome.full.sent) == (sent,) * 3
     reasons = [swap.reason for swap in outcome.second.answers.swaps if swap.committed]
     assert "library" in reasons
@@ -55,7 +55,7 @@ def test_what_was_done_is_told_and_written(made):
     assert "semla gaps captures --bundle bundle --out gaps" in said
     assert any(what.startswith("semla loop train gaps/") for what in said)
     summary = json.loads((out / "summary.json").read_text())
-    assert set(summary["lap_2"]["domains"]) == {name for name, _ in ROUTE}
+    assert set(summary["lap_2"]["domains"]) == {name for street in ROUTE for name, _ in street}
     assert {"semla_ros", "python"} <= set(summary["versions"])
     text = page.read_text()
     assert not re.search(r"""(?:src|href)=["'](?!data:|#)""", text)
