@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,22 +52,26 @@ def nearest(train: Rows, test: Rows) -> tuple[float, float]:
     return by_distance, by_novelty
 
 
-def missing(train: Rows, test: Rows, name: str) -> Missing:
-    """Return how well the alarm finds frames of `name`, which the library lacks.
+def missing(train: Rows, tests: Sequence[Rows], name: str) -> list[Missing]:
+    """Return how well the alarm finds frames of `name`, which the library lacks, for each test.
 
     Args:
         train: What the library is made of, with that domain.
-        test: Frames of the same domains.
+        tests: Frames of the same domains.
         name: The domain.
     """
     bank = bank_of_rows({key: rows for key, rows in train.items() if key != name})
-    frames = [(row, key == name) for key, rows in test.items() for row in rows]
-    novelty = np.array([_novelties(row, bank).min() for row, _ in frames])
-    unknown: BoolArray = np.array([is_unknown for _, is_unknown in frames])
-    outside = novelty > (bank.alarm.threshold if bank.alarm else np.inf)
-    return Missing(
-        auroc(novelty, unknown), float(outside[unknown].mean()), float(outside[~unknown].mean())
-    )
+    alarm = bank.alarm
+    threshold = alarm.threshold if alarm is not None and not alarm.reason else math.inf
+    found = []
+    for test in tests:
+        frames = [(row, key == name) for key, rows in test.items() for row in rows]
+        novelty = np.array([_novelties(row, bank).min() for row, _ in frames])
+        unknown: BoolArray = np.array([is_unknown for _, is_unknown in frames])
+        outside = novelty > threshold
+        shares = (float(outside[each].mean()) for each in (unknown, ~unknown))
+        found.append(Missing(auroc(novelty, unknown), *shares))
+    return found
 
 
 def bank_of_rows(rows: Rows) -> CentroidBank:

@@ -21,7 +21,7 @@ class World:
     """Scenes with labels, and recordings without.
 
     Attributes:
-        train, validation: Scenes of every domain.
+        train, validation: Scenes of every domain; no validation: nothing is segmented.
         tests: Disjoint sets of scenes of every domain.
         recordings: Name -> images in their order, each a domain of its own.
     """
@@ -46,7 +46,9 @@ class World:
         seeds = recipe.seeds
         return cls(
             scenes("train", seeds.train, recipe.domain_scenes),
-            scenes("validation", seeds.validation, recipe.validation_scenes),
+            scenes("validation", seeds.validation, recipe.validation_scenes)
+            if recipe.validation_scenes
+            else (),
             tuple(
                 scenes(f"test {n}", seeds.test + 1_000_000 * n, recipe.test_scenes)
                 for n in range(recipe.test_seeds)

@@ -46,6 +46,7 @@ from semla_ros.prepare.training.runner import Runner
 
 _PROMPTS = "navigator_prompts.npz"
 _STRATEGIES = ("semla-loo", "semla")
+RECIPE = Recipe(domain_scenes=80, validation_scenes=0)
 _NOTES = (
     "embedding: the bundle's navigator as it is; statistics, both: channel statistics of its "
     "early layers, alone and beside it; segmenter: those of the segmentation graph before any "
@@ -55,13 +56,13 @@ _NOTES = (
     "auroc: of novelty, each domain in turn taken out of the library, mean over domains and the "
     "worst; found, false_alarms: percent of single frames of the missing domain and of the others "
     "beyond the threshold that the library without it finds for itself.",
-    "h_mean: mIoU over domains, own adapter left out and whole library, with settings chosen anew "
-    "on validation scenes. spread: standard deviation over disjoint test sets.",
+    "h_mean (--miou): mIoU over domains, own adapter left out and whole library, with settings "
+    "chosen anew on validation scenes. spread: standard deviation over disjoint test sets.",
 )
 
 
 def run_domains(
-    folder: Path, recordings: Mapping[str, Path], *, command: str, recipe: Recipe | None = None
+    folder: Path, recordings: Mapping[str, Path], *, command: str, recipe: Recipe = RECIPE
 ) -> BenchRecord:
     """Return the record of every navigator that `folder`, a demo bundle, can be given.
 
@@ -69,12 +70,12 @@ def run_domains(
         folder: The bundle.
         recordings: Name -> images; of each, first and last third make it known, the middle tests.
         command: The command line that measures it again.
-        recipe: Numbers of scenes, their seeds.
+        recipe: Numbers of scenes, their seeds; without validation scenes no mIoU is measured.
 
     Raises:
         SemlaError: The bundle does not run, or a recording cannot be read.
     """
-    bundle, world = open_bundle(folder), World.made(recipe or Recipe(), recordings)
+    bundle, world = open_bundle(folder), World.made(recipe, recordings)
     rows: list[Row] = []
     further: list[Row] = []
     for name in (*FEATURES, SEGMENTER):
@@ -84,7 +85,8 @@ def run_domains(
             known = {each.domain: _embedded(encoder, each.images.rgb) for each in world.train}
             seen = [{e.domain: _embedded(encoder, e.images.rgb) for e in t} for t in world.tests]
             facts: Row = {"navigator": name, "dimensions": encoder.dim}
-            rows.append({**facts, **_told_apart(known, seen), **_scores(made, encoder, world)})
+            scores = _scores(made, encoder, world) if world.validation else {}
+            rows.append({**facts, **_told_apart(known, seen), **scores})
             real = {key: _embedded(encoder, each) for key, each in world.recordings.items()}
             further += [{**facts, **row} for row in _with_recordings(known, seen[0], real)]
     tables = [{"title": "Recordings as further domains", "rows": further}] if further else []
@@ -124,10 +126,10 @@ def _navigator(bundle: ModelBundle, name: str) -> Navigator:
 
 def _told_apart(known: Rows, tests: Sequence[Rows]) -> Row:
     ways = np.array([nearest(known, each) for each in tests])
-    gone = [[missing(known, each, name) for name in known] for each in tests]
-    aurocs = np.array([[each.auroc for each in row] for row in gone])
+    gone = [missing(known, tests, name) for name in known]
+    aurocs = np.array([[each.auroc for each in row] for row in gone]).T
     alarms = np.array([[(each.found, each.false_alarms) for each in row] for row in gone])
-    found, false = alarms.mean(axis=1).T
+    found, false = alarms.mean(axis=0).T
     return {
         **_percent("nearest_by_distance", ways[:, 0]),
         **_percent("nearest_by_novelty", ways[:, 1]),
@@ -157,7 +159,7 @@ def _with_recordings(known: Rows, seen: Rows, real: Rows) -> Iterator[Row]:
     test = {**seen, **{name: b for name, (_, b, _) in thirds.items()}}
     for name in real:
         by_distance, by_novelty = nearest(train, {name: test[name]})
-        gone = missing(train, test, name)
+        (gone,) = missing(train, [test], name)
         yield {
             "recording": name,
             "frames": len(real[name]),
@@ -191,11 +193,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recordings", nargs="*", type=_named, metavar="NAME=SOURCE")
     parser.add_argument("--bundle", type=Path, default=None)
+    parser.add_argument("--miou", action="store_true", help="segment as well: an hour or more")
     parser.add_argument("--out", type=Path, required=True, help="the .json to write")
     options = parser.parse_args(given)
     command = f"python -m semla_ros.bench.domains {shlex.join(given)}"
     folder = options.bundle or default_bundle()
-    save_record(run_domains(folder, dict(options.recordings), command=command), options.out)
+    recipe = replace(RECIPE, validation_scenes=24 * options.miou)
+    recordings = dict(options.recordings)
+    save_record(run_domains(folder, recordings, command=command, recipe=recipe), options.out)
 
 
 if __name__ == "__main__":

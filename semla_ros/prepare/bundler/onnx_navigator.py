@@ -120,11 +120,12 @@ def _open_ends(proto: onnx.ModelProto, path: Path, asked: int | None) -> int:
             f"{[(each.name, shape) for each in inputs][:3]!r}: export it for images"
         )
     side = _side(path, shape[2:], asked)
-    source, answer = inputs[0].name, graph.output[0].name
-    for name, wanted in ((source, IMAGE), (answer, _OUTPUT)):
-        if name != wanted:
-            rename(graph, wanted, f"{wanted}::other")
-            rename(graph, name, wanted)
+    ends = ((inputs[0].name, IMAGE), (graph.output[0].name, _OUTPUT))
+    for name, wanted in ends:
+        rename(graph, name, f"{wanted}::end")
+    for _, wanted in ends:
+        rename(graph, wanted, f"{wanted}::other")
+        rename(graph, f"{wanted}::end", wanted)
     image = _image(inputs[0], side)
     del graph.input[:]
     graph.input.append(image)

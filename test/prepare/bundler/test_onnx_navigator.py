@@ -34,7 +34,7 @@ def write(path, *, sides=(SIZE, SIZE), pooled="GlobalAveragePool", ends=("pixels
         nodes,
         "own",
         [helper.make_tensor_value_info(source, TensorProto.FLOAT, ["N", 3, *sides])],
-        [helper.make_tensor_value_info(answer, TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info(answer, TensorProto.FLOAT, ["N", DIM, "h", "w"])],
         [numpy_helper.from_array(KERNEL, "kernel")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])

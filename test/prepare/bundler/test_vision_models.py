@@ -83,7 +83,7 @@ def test_statistics_of_it_are_few_and_its_own(named):
     name, _, path = named
     parts = with_features(load_navigator(name, path), "statistics")
     assert parts.spec.identity.endswith("+statistics")
-    assert 16 <= parts.spec.dim <= 512
+    assert 16 <= parts.spec.dim <= 1024
 
 
 @pytest.mark.parametrize(
