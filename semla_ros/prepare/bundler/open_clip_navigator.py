@@ -25,6 +25,7 @@ from semla_ros.prepare.bundler.image_tower import ImageTower, fill_tower, square
 from semla_ros.prepare.bundler.navigator_parts import NavigatorParts
 from semla_ros.prepare.bundler.prompt_sets import EncodeTexts, PromptSet, embed_prompts
 from semla_ros.prepare.bundler.text_tower import text_tower
+from semla_ros.prepare.bundler.vision_models import fetched
 from semla_ros.prepare.bundler.writer import state_identity
 
 _LOG = logging.getLogger(__name__)
@@ -149,14 +150,10 @@ def _downloaded(open_clip: Any, name: str, pretrained: Mapping[str, Any]) -> Pat
             f"navigator {name!r}: expected weights: give --navigator-checkpoint, or the name as "
             "MODEL:PRETRAINED"
         )
-    try:
-        return Path(open_clip.download_pretrained(dict(pretrained), prefer_hf_hub=True))
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise TrainingError(
-            f"navigator {name!r}: the weights cannot be downloaded ({reason}): give them with "
-            "--navigator-checkpoint"
-        ) from error
+    path = fetched(
+        name, lambda: open_clip.download_pretrained(dict(pretrained), prefer_hf_hub=True)
+    )
+    return Path(path)
 
 
 def _visual_state(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
