@@ -40,12 +40,8 @@ from semla_ros.navigator.encoder import OnnxImageEncoder
 from semla_ros.network.catseg import CatSeg
 from semla_ros.network.checkpoint import create_catseg
 from semla_ros.prepare.bundler.clip import create_clip
-from semla_ros.prepare.bundler.writer import (
-    BundleParts,
-    NavigatorParts,
-    NavigatorText,
-    write_bundle,
-)
+from semla_ros.prepare.bundler.navigator_parts import NavigatorParts, NavigatorText
+from semla_ros.prepare.bundler.writer import BundleParts, write_bundle
 from semla_ros.prepare.training.recipe import BUNDLE_RECIPES
 from semla_ros.prepare.training.runner import Runner
 

@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -30,48 +30,19 @@ from semla_ros.bundle import (
 )
 from semla_ros.core.errors import BundleError
 from semla_ros.core.types import MAX_CLASSES, Vocabulary
-from semla_ros.navigator.prompts import PromptEmbeddings, write_prompts
+from semla_ros.navigator.prompts import write_prompts
 from semla_ros.navigator.text_encoder import ENCODER_KEY
 from semla_ros.network.catseg import CatSeg
 from semla_ros.network.layers import AdaptableLayer, adaptable_layers, output_projections
+from semla_ros.prepare.bundler.graph_file import save_graph
+from semla_ros.prepare.bundler.navigator_parts import SEGMENTER, Navigator, NavigatorText
 from semla_ros.prepare.bundler.onnx_export import (
     export_image_encoder,
     export_segmentation,
     export_text_encoder,
     export_text_half,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class NavigatorText:
-    """The text half of a navigator.
-
-    Attributes:
-        module: Tokens (T, L) int64, zero after the end mark -> features (T, E).
-        context_length: L, in tokens.
-        tokenizer_json: Its tokenizer.
-    """
-
-    module: nn.Module
-    context_length: int
-    tokenizer_json: str
-
-
-@dataclass(frozen=True, slots=True)
-class NavigatorParts:
-    """An image encoder module, (1, 3, N, N) -> (1, E), and what the manifest says of it.
-
-    Attributes:
-        module: The encoder.
-        spec: Its entry in the manifest.
-        prompts: Words in its space, None where it has no text tower.
-        text: Its text half, None likewise.
-    """
-
-    module: nn.Module
-    spec: NavigatorSpec
-    prompts: PromptEmbeddings | None = None
-    text: NavigatorText | None = None
+from semla_ros.prepare.bundler.segmenter_navigator import share_embedding
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +54,7 @@ class BundleParts:
         model: The network, in evaluation mode.
         tokenizer_json: The text encoder's tokenizer.
         text: Prompt template and context length.
-        navigator: None for a bundle with explicit mixes only; a bundle: as it has it.
+        navigator: See `Navigator`.
         vocabulary: Default class list.
         defaults: Adaptation settings.
         adapter_guidance: See `Manifest`.
@@ -94,18 +65,11 @@ class BundleParts:
     model: CatSeg
     tokenizer_json: str
     text: TextSpec
-    navigator: NavigatorParts | ModelBundle | None
+    navigator: Navigator
     vocabulary: Vocabulary
     defaults: AdaptationDefaults
     adapter_guidance: str = AS_BASE
     attention: bool = False
-
-    @property
-    def navigator_spec(self) -> NavigatorSpec | None:
-        """The navigator's entry in the manifest."""
-        if isinstance(self.navigator, ModelBundle):
-            return self.navigator.manifest.navigator
-        return self.navigator.spec if self.navigator else None
 
 
 def write_bundle(
@@ -206,7 +170,9 @@ def _fill(root: Path, *, parts: BundleParts) -> None:
     save_file(state, str(weights), metadata={"format": "pt"})
     shutil.copymode(root / "tokenizer.json", weights)  # safetensors writes for the owner alone
     graphs = _export(root, model, layers, choose_tap=parts.adapter_guidance == AS_TRAINED)
-    write_navigator(root, parts.navigator)
+    navigator = write_navigator(
+        root, parts.navigator, base_model=base_identity(model), shape=(config.resolution,) * 2
+    )
     files = {
         str(p.relative_to(root)): file_sha256(p) for p in sorted(root.rglob("*")) if p.is_file()
     }
@@ -221,7 +187,7 @@ def _fill(root: Path, *, parts: BundleParts) -> None:
             class_pooling=config.pooling,
         ),
         text=parts.text,
-        navigator=parts.navigator_spec,
+        navigator=navigator,
         vocabulary=parts.vocabulary,
         defaults=parts.defaults,
         layers=graphs,
@@ -231,20 +197,42 @@ def _fill(root: Path, *, parts: BundleParts) -> None:
     write_manifest(root, manifest)
 
 
-def write_navigator(root: Path, parts: NavigatorParts | ModelBundle | None) -> None:
-    """Write the navigator's files into `root`, of a bundle's as they are; None: nothing."""
-    if isinstance(parts, ModelBundle):
-        for path in (parts.navigator_graph, parts.navigator_prompts, parts.navigator_text):
+def write_navigator(
+    root: Path, navigator: Navigator, *, base_model: str, shape: tuple[int, int]
+) -> NavigatorSpec | None:
+    """Write the navigator's files into `root`, beside the segmentation graph of `shape` (H, W).
+
+    Returns:
+        What the manifest says of it. A bundle's is written as it is: no longer shared, as the
+        segmentation graph beside it may be another one.
+
+    Raises:
+        TrainingError: See `share_embedding`.
+    """
+    if navigator is None:
+        return None
+    if isinstance(navigator, ModelBundle):
+        for path in (
+            navigator.navigator_graph,
+            navigator.navigator_prompts,
+            navigator.navigator_text,
+        ):
             if path.is_file():
                 shutil.copyfile(path, root / path.name)
-        return
-    if parts is None:
-        return
-    export_image_encoder(parts.module, root / "navigator.onnx", size=parts.spec.size)
-    if parts.prompts is not None:
-        write_prompts(root / "navigator_prompts.npz", parts.prompts)
-    if parts.text is not None:
-        _write_text(root, parts.text, encoder=parts.spec.identity)
+        spec = navigator.manifest.navigator
+        return replace(spec, shared=False) if spec else None
+    if navigator == SEGMENTER:
+        return share_embedding(root, base_model=base_model, shape=shape)
+    encoder, path = navigator.encoder, root / "navigator.onnx"
+    if isinstance(encoder, nn.Module):
+        export_image_encoder(encoder, path, size=navigator.spec.size)
+    else:
+        save_graph(encoder, path)
+    if navigator.prompts is not None:
+        write_prompts(root / "navigator_prompts.npz", navigator.prompts)
+    if navigator.text is not None:
+        _write_text(root, navigator.text, encoder=navigator.spec.identity)
+    return navigator.spec
 
 
 def _write_text(root: Path, text: NavigatorText, *, encoder: str) -> None:

@@ -29,6 +29,7 @@ from semla_ros.core.types import Vocabulary
 from semla_ros.core.viz.palette import vocabulary_of
 from semla_ros.data.labels.class_lists import read_classes
 from semla_ros.prepare.bundler.adapter_import import AdapterContract, import_library, touched
+from semla_ros.prepare.bundler.navigator_parts import Navigator, spec_of
 from semla_ros.prepare.bundler.transformers.checkpoint import (
     HubCheckpoint,
     read_hub_checkpoint,
@@ -40,7 +41,6 @@ from semla_ros.prepare.bundler.transformers.layers import Layer, adaptable_layer
 from semla_ros.prepare.bundler.transformers.processor import input_size, read_processor
 from semla_ros.prepare.bundler.verify import compare_navigator
 from semla_ros.prepare.bundler.writer import (
-    NavigatorParts,
     new_bundle,
     require_free,
     state_identity,
@@ -77,7 +77,7 @@ class HubRequest:
     loradb: Path | None = None
     classes: str | None = None
     size: tuple[int, int] | None = None
-    navigator: NavigatorParts | None = None
+    navigator: Navigator = None
     skip_unusable: bool = False
 
 
@@ -152,7 +152,7 @@ def _library(request: HubRequest, parts: _Parts, target: Path) -> dict[str, str]
     if request.loradb is None:
         return {}
     layers = {layer.name: graph_weight(layer) for layer in parts.layers}
-    spec = request.navigator.spec if request.navigator else None
+    spec = spec_of(request.navigator)
     contract = AdapterContract(
         layers, parts.identity, spec, qkv=None, base_names=parts.checkpoint.names
     )
@@ -168,9 +168,9 @@ def _fill(root: Path, *, request: HubRequest, parts: _Parts) -> None:
     weights = root / "weights.safetensors"
     save_file(_layer_weights(parts, layers), str(weights), metadata={"format": "pt"})
     shutil.copymode(graph, weights)  # safetensors writes for the owner alone
-    navigator = request.navigator
-    if navigator is not None:
-        write_navigator(root, navigator)
+    navigator = write_navigator(
+        root, request.navigator, base_model=parts.identity, shape=parts.size
+    )
     files = {p.name: file_sha256(p) for p in sorted(root.iterdir()) if p.is_file()}
     height, width = parts.size
     manifest = Manifest(
@@ -184,7 +184,7 @@ def _fill(root: Path, *, request: HubRequest, parts: _Parts) -> None:
             activation=kind.activation,
         ),
         text=None,
-        navigator=navigator.spec if navigator else None,
+        navigator=navigator,
         vocabulary=parts.vocabulary,
         defaults=request.defaults,
         layers=tuple(layers),
@@ -200,7 +200,7 @@ def _layer_weights(parts: _Parts, layers: list[GraphWeight]) -> dict[str, torch.
     return {x.parameter: network.get_parameter(x.parameter).detach().contiguous() for x in layers}
 
 
-def _check(bundle: ModelBundle, *, parts: _Parts, navigator: NavigatorParts | None) -> None:
+def _check(bundle: ModelBundle, *, parts: _Parts, navigator: Navigator) -> None:
     """Return if the graph answers seeded noise as the network does.
 
     Raises:
@@ -210,7 +210,7 @@ def _check(bundle: ModelBundle, *, parts: _Parts, navigator: NavigatorParts | No
     image = rng.uniform(0, 255, (1, 3, *parts.size)).astype(np.float32)
     with torch.inference_mode():
         expected = parts.segmenter(torch.from_numpy(image)).numpy()
-    (got,) = open_session(bundle.segmentation_graph, threads=0).run(None, {"image": image})
+    (got,) = open_session(bundle.segmentation_graph, threads=0).run(["logits"], {"image": image})
     same = got.shape == expected.shape
     scale = max(1e-6, float(np.abs(expected).max()))
     error = float(np.abs(got - expected).max()) / scale if same else np.inf
@@ -222,5 +222,4 @@ def _check(bundle: ModelBundle, *, parts: _Parts, navigator: NavigatorParts | No
             "torch version this project is tested with"
         )
     _LOG.info("the graph is within %.2g of torch, %.3f %% equal labels", error, 100 * equal)
-    if navigator is not None:
-        compare_navigator(bundle, navigator)
+    compare_navigator(bundle, navigator)
