@@ -15,6 +15,8 @@ from semla_ros.core.types import Float32Array, Float64Array
 
 MIN_DESCRIBED = 3
 """Domains with captions below which nobody can say how far apart their descriptions lie."""
+REFUSED = 0.05
+"""Share of the library's own captions, each held out, that `least` would refuse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +50,16 @@ class Descriptions:
     Attributes:
         names: N adapters.
         vectors: (N, E) float64, the mean of each domain's captions as unit vectors.
-        floor: The least cosine with which a caption finds a domain that it is not of: what lies
-            further away than that speaks of no domain.
+        floor: The least cosine with which a caption finds a domain that it is not of: no domain
+            of the library is further from the others.
+        least: Cosine of captions, each held out, to what else describes their domain, which all
+            but `REFUSED` of them reach: what lies further away speaks of no domain that is here.
     """
 
     names: tuple[str, ...]
     vectors: Float64Array
     floor: float
+    least: float
 
     @classmethod
     def of(cls, captions: Mapping[str, Float32Array]) -> Descriptions:
@@ -64,39 +69,46 @@ class Descriptions:
             captions: Adapter -> its captions' embeddings (T, E), of length 1.
 
         Raises:
-            LibraryError: Fewer than `MIN_DESCRIBED` adapters.
+            LibraryError: Fewer than `MIN_DESCRIBED` adapters, or one caption each.
         """
-        if len(captions) < MIN_DESCRIBED:
+        own = [c for rows in captions.values() for c in _held_out(rows)]
+        if len(captions) < MIN_DESCRIBED or not own:
             raise LibraryError(
-                f"expected captions of at least {MIN_DESCRIBED} adapters, got {len(captions)}: "
+                f"expected several captions of at least {MIN_DESCRIBED} adapters, got "
+                f"{sum(map(len, captions.values()))} of {len(captions)}: "
                 'semla library caption add BUNDLE NAME "..."'
             )
         names = tuple(captions)
         vectors = np.stack([captions[name].mean(axis=0, dtype=np.float64) for name in names])
-        others = [
+        foreign = [
             np.delete(_cosines(captions[name], vectors), i, axis=1).max(axis=1).min()
             for i, name in enumerate(names)
         ]
-        return cls(names, vectors, float(min(others)))
+        least = float(np.quantile(own, REFUSED, method="lower"))
+        return cls(names, vectors, float(min(foreign)), least)
 
-    def prior(self, text: str, embedding: Float32Array, *, temperature: float) -> TextPrior:
+    def prior(
+        self, text: str, embedding: Float32Array, *, temperature: float, least: float
+    ) -> TextPrior:
         """Return which adapters `text` speaks of.
 
         Args:
             text: What was said.
             embedding: (E,) of it, or of the mean of several texts.
             temperature: Of the softmax over cosines.
+            least: Cosine that the nearest description must have: `self.least` where a domain of
+                the library is meant, `self.floor` where another one is.
 
         Raises:
-            LibraryError: It is further from every description than captions are from foreign ones.
+            LibraryError: No description is that near.
         """
         prior = self.likeness(text, embedding, temperature=temperature)
         nearest, cosine = max(prior.cosines.items(), key=lambda item: item[1])
-        if cosine < self.floor:
+        if cosine < least:
             raise LibraryError(
                 f"{_shown(text)} speaks of no domain of the library: nearest is "
                 f"{nearest!r} with a cosine of {cosine:.2f}, expected at "
-                f"least {self.floor:.2f}: describe place, weather and light in a sentence"
+                f"least {least:.2f}: describe place, weather and light in a sentence"
             )
         return prior
 
@@ -105,6 +117,13 @@ class Descriptions:
         cosines = map(float, _cosines(embedding[None], self.vectors)[0])
         found = dict(zip(self.names, cosines, strict=True))
         return TextPrior(text, found, self.floor, temperature)
+
+
+def _held_out(rows: Float32Array) -> list[float]:
+    """Return the cosine of each of (T, E) captions to the mean of the others, if there are any."""
+    total = rows.sum(axis=0, dtype=np.float64)
+    count = len(rows) if len(rows) > 1 else 0
+    return [float(_cosines(rows[i : i + 1], (total - rows[i])[None])[0, 0]) for i in range(count)]
 
 
 def _cosines(points: Float32Array, vectors: Float64Array) -> Float64Array:

@@ -160,7 +160,8 @@ class HintReader:
             self._known = captions, Descriptions.of(embedded)
         (embedding,) = self._encoder.encode([words])
         temperature = self._bundle.manifest.defaults.text_temperature
-        prior = self._known[1].prior(words, embedding, temperature=temperature)
+        known = self._known[1]
+        prior = known.prior(words, embedding, temperature=temperature, least=known.least)
         self._read.put(Hint(prior, ttl_s, stamp_ns))
         nearest = sorted(prior.cosines, key=lambda name: -prior.cosines[name])[:_MEMBERS]
         told = ", ".join(f"{name} {prior.cosines[name]:.2f}" for name in nearest)

@@ -27,7 +27,7 @@ PRIOR = TextPrior("words", {"clear": 0.9, "fog": 0.6, "night": 0.1}, 0.5, 0.1)
 def test_a_description_is_the_mean_of_its_captions():
     assert DESCRIBED.names == NAMES
     np.testing.assert_allclose(DESCRIBED.vectors[1], unit(40, 50).mean(axis=0), rtol=1e-6)
-    prior = DESCRIBED.prior("fog", unit(45)[0], temperature=0.1)
+    prior = DESCRIBED.likeness("fog", unit(45)[0], temperature=0.1)
     assert prior.cosines["fog"] == pytest.approx(1.0)
     assert prior.cosines["clear"] == pytest.approx(np.cos(np.deg2rad(40)))
 
@@ -37,12 +37,22 @@ def test_the_floor_is_the_loneliest_captions_nearest_foreign_description():
     assert DESCRIBED.floor == pytest.approx(np.cos(np.deg2rad(45)))
 
 
+def test_held_out_captions_say_how_near_words_of_a_known_domain_are():
+    rows = np.concatenate([unit(*range(0, 40, 2)), unit(80)])
+    own = Descriptions.of({**CAPTIONS, "wide": rows}).least
+    others = Descriptions.of(CAPTIONS).least
+    assert others == pytest.approx(np.cos(np.deg2rad(10)))
+    lonely = rows[:-1].mean(axis=0)
+    assert own > lonely @ rows[-1] / np.linalg.norm(lonely), "one of 25 may be refused"
+
+
 def test_words_further_away_than_that_are_refused():
-    assert DESCRIBED.prior("dusk", unit(134)[0], temperature=0.1).cosines["night"] > 0
+    how = {"temperature": 0.1, "least": DESCRIBED.floor}
+    assert DESCRIBED.prior("dusk", unit(134)[0], **how).cosines["night"] > 0
     with pytest.raises(
         LibraryError, match=r"'car, road' speaks of no domain.*'night' with"
     ) as got:
-        DESCRIBED.prior("car, road", unit(136)[0], temperature=0.1)
+        DESCRIBED.prior("car, road", unit(136)[0], **how)
     assert "\n" not in str(got.value)
     assert DESCRIBED.likeness("car, road", unit(180)[0], temperature=0.1).cosines["night"] < 0.1
 
@@ -50,8 +60,10 @@ def test_words_further_away_than_that_are_refused():
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_a_few_described_domains_do_not_say_how_far_is_far(count):
     few = {name: CAPTIONS[name] for name in NAMES[:count]}
-    with pytest.raises(LibraryError, match=f"at least 3 adapters, got {count}"):
+    with pytest.raises(LibraryError, match=f"at least 3 adapters, got .* of {count}"):
         Descriptions.of(few)
+    with pytest.raises(LibraryError, match=r"several captions .* got 3 of 3"):
+        Descriptions.of({name: rows[:1] for name, rows in CAPTIONS.items()})
 
 
 def test_words_alone_ignore_distances():

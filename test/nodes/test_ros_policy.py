@@ -9,6 +9,7 @@ from semla_ros.nodes.segmenter_node import NODE_NAME
 
 POLICY = Path(__file__).resolve().parents[2] / "config" / "security" / "policy.xml"
 CAMERA = "/camera/image_raw"
+HINTS = {f"/{NODE_NAME}/hint", f"/{NODE_NAME}/hint_stamped"}
 SIMULATED = {"/clock"}
 """Topics the node subscribes only with use_sim_time."""
 
@@ -56,8 +57,7 @@ def test_the_node_may_do_what_it_does_and_nothing_else(graph):
     assert allowed[("services", "reply")] == graph[("services", "reply")]
     assert allowed.get(("services", "request"), set()) == graph[("services", "request")] == set()
     extra = allowed[("topics", "subscribe")] - graph[("topics", "subscribe")]
-    hints = {f"/{NODE_NAME}/hint", f"/{NODE_NAME}/hint_stamped"}
-    assert graph[("topics", "subscribe")] == {CAMERA, *hints}
+    assert graph[("topics", "subscribe")] == {CAMERA, *HINTS}
     assert extra == {f"{CAMERA}/compressed", *SIMULATED}
 
 
@@ -65,7 +65,7 @@ def test_simulated_time_and_compressed_images_need_no_other_topics(robot):
     with robot(use_sim_time=True, image_transport="compressed") as it:
         heard = of(it.node.get_subscriber_names_and_types_by_node(NODE_NAME, "/"))
     assert heard <= rules("/semla/segmenter")[("topics", "subscribe")]
-    assert heard == {f"{CAMERA}/compressed", *SIMULATED}
+    assert heard == {f"{CAMERA}/compressed", *SIMULATED, *HINTS}
 
 
 def test_a_planner_reads_what_is_published_and_orders_nothing(graph):

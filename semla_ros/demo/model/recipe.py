@@ -14,6 +14,7 @@ BASE_DOMAIN = "clear-day"
 
 IMAGE_SIZE = (192, 320)
 """Height and width of rendered images."""
+CAPTIONS_PER_IMAGE = 4
 
 
 CLIP_OPTIONS = FitOptions(400, 64, 1e-3, title="CLIP")

@@ -160,7 +160,7 @@ def export_image_encoder(module: nn.Module, path: Path, *, size: int) -> None:
 def export_text_half(
     module: nn.Module, path: Path, *, length: int, metadata: Mapping[str, str]
 ) -> None:
-    """Write `tokens` (T, length) int64 -> `embedding` (T, E).
+    """Write `tokens` (T, length) int64 -> `text_embedding` (T, E).
 
     Args:
         module: the text half of a CLIP; left unchanged.
@@ -173,7 +173,7 @@ def export_text_half(
         module=module.eval(),
         example=(torch.ones(_EXAMPLE_CLASSES, length, dtype=torch.int64),),
         inputs={"tokens": {0: torch.export.Dim("texts", min=1, max=65536)}},
-        output="embedding",
+        output="text_embedding",
         metadata=metadata,
     )
     _export(graph, path, ())
