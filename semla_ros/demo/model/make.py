@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-from semla_ros.bundle import AdaptationDefaults, ModelBundle, TextSpec, reseal
-from semla_ros.core.errors import BundleError
+from semla_ros.bundle import ModelBundle, TextSpec
 from semla_ros.core.viz.palette import vocabulary_of
-from semla_ros.demo.model.adapters import train_library, write_centroids
-from semla_ros.demo.model.calibrate import calibrate
+from semla_ros.demo.model.adapters import Base, train_library, write_centroids
 from semla_ros.demo.model.card import write_card
-from semla_ros.demo.model.experiment import SeedScores, score
 from semla_ros.demo.model.networks import (
     base_config,
+    class_prompts,
     demo_prompts,
     train_base,
     train_navigator,
@@ -34,20 +27,32 @@ from semla_ros.demo.model.networks import (
 from semla_ros.demo.model.promise import make_promise, store_promise
 from semla_ros.demo.model.recipe import BASE_DOMAIN, SUITED, TEMPLATE, Recipe
 from semla_ros.demo.model.scenes import DomainScenes, render_domain, render_domains
+from semla_ros.demo.model.stages import (
+    UNCALIBRATED,
+    calibrated,
+    minutes,
+    stage,
+    tested,
+    thread_count,
+)
 from semla_ros.demo.world import CLASSES
-from semla_ros.library.retrieval import RetrievalSettings
 from semla_ros.navigator.encoder import OnnxImageEncoder
 from semla_ros.network.catseg import CatSeg
 from semla_ros.network.checkpoint import create_catseg
 from semla_ros.prepare.bundler.clip import create_clip
-from semla_ros.prepare.bundler.writer import BundleParts, NavigatorParts, write_bundle
+from semla_ros.prepare.bundler.writer import (
+    BundleParts,
+    NavigatorParts,
+    base_identity,
+    live_layers,
+    write_bundle,
+)
+from semla_ros.prepare.training.networks import CatSegNetwork
 from semla_ros.prepare.training.recipe import BUNDLE_RECIPES
-from semla_ros.prepare.training.runner import Runner
 
 logger = logging.getLogger(__name__)
 
 CAPTIONS_PER_IMAGE = 4
-UNCALIBRATED = AdaptationDefaults(0.05, 5, "euclidean", "inverse", -1.0, 0.0, 1e6)
 
 
 def make_demo_model(out: Path, *, work: Path, recipe: Recipe | None = None) -> ModelBundle:
@@ -61,7 +66,7 @@ def make_demo_model(out: Path, *, work: Path, recipe: Recipe | None = None) -> M
     settings = recipe or Recipe()
     torch.manual_seed(0)
     work.mkdir(parents=True, exist_ok=True)
-    with _stage(work, "scenes"):
+    with stage(work, "scenes"):
         train = render_domains(
             first_seed=settings.seeds.train,
             count=settings.domain_scenes,
@@ -73,44 +78,29 @@ def make_demo_model(out: Path, *, work: Path, recipe: Recipe | None = None) -> M
     model = _base(work, clip, tokenizer, settings)
     library = work / "library"
     if not library.is_dir():
-        with _stage(work, "adapters"):
-            train_library(model, train, tokenizer, settings, out=work / "library.part")
+        with stage(work, "adapters"):
+            base = Base(
+                CatSegNetwork(model),
+                tuple(x.name for x in live_layers(model)),
+                base_identity(model),
+            )
+            prompts = class_prompts(tokenizer, synonyms=True)
+            train_library(base, train, prompts, settings, out=work / "library.part")
         (work / "library.part").rename(library)
-    with _stage(work, "bundle"):
+    with stage(work, "bundle"):
         bundle = _bundle(work / "bundle", model, clip, tokenizer, library, settings)
-    with _stage(work, "calibration"):
+    with stage(work, "calibration"):
         bundle = _calibrated(bundle, train, settings)
-    with _stage(work, "test"):
-        scores = _test(bundle, settings)
-    with _stage(work, "promise"):
-        promise = make_promise(bundle, threads=_threads())
-    write_card(bundle, scores, settings, minutes=_minutes(work), threads=_threads())
+    with stage(work, "test"):
+        scores = tested(bundle, settings)
+    with stage(work, "promise"):
+        promise = make_promise(bundle, threads=thread_count())
+    write_card(bundle, scores, settings, minutes=minutes(work), threads=thread_count())
     bundle = store_promise(bundle, promise)
     if out.exists():
         shutil.rmtree(out)
     shutil.copytree(bundle.root, out)
     return ModelBundle(out, bundle.manifest)
-
-
-@contextmanager
-def _stage(work: Path, name: str) -> Iterator[None]:
-    """Note how long a stage took, so that a resumed run still knows the whole time."""
-    started = time.monotonic()
-    yield
-    path = work / "seconds.json"
-    seconds = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    seconds[name] = round(time.monotonic() - started, 1)
-    path.write_text(json.dumps(seconds, indent=1), encoding="utf-8")
-    logger.info("%s: %.0f s", name, seconds[name])
-
-
-def _minutes(work: Path) -> float:
-    seconds = json.loads((work / "seconds.json").read_text(encoding="utf-8"))
-    return float(sum(seconds.values())) / 60
-
-
-def _threads() -> int:
-    return torch.get_num_threads()
 
 
 def _tokenizer(work: Path, train: tuple[DomainScenes, ...], recipe: Recipe) -> Tokenizer:
@@ -125,7 +115,7 @@ def _clip(
 ) -> Any:  # noqa: ANN401  an open_clip model
     path = work / "clip.safetensors"
     if not path.is_file():
-        with _stage(work, "clip"):
+        with stage(work, "clip"):
             trained = train_navigator(train, tokenizer, recipe)
         save_file({k: v.contiguous() for k, v in trained.state_dict().items()}, str(path))
     clip = create_clip(recipe.clip_size, seed=recipe.clip.seed)
@@ -136,7 +126,7 @@ def _clip(
 def _base(work: Path, clip: Any, tokenizer: Tokenizer, recipe: Recipe) -> CatSeg:  # noqa: ANN401
     path = work / "base.safetensors"
     if not path.is_file():
-        with _stage(work, "base"):
+        with stage(work, "base"):
             scenes = render_domain(
                 BASE_DOMAIN,
                 first_seed=recipe.seeds.train + 1_000_000,
@@ -191,39 +181,6 @@ def _bundle(
 def _calibrated(
     bundle: ModelBundle, train: tuple[DomainScenes, ...], recipe: Recipe
 ) -> ModelBundle:
-    encoder = OnnxImageEncoder(bundle, threads=_threads())
+    encoder = OnnxImageEncoder(bundle, threads=thread_count())
     write_centroids(encoder, train, out=bundle.library)
-    scenes = render_domains(
-        first_seed=recipe.seeds.validation, count=recipe.validation_scenes, title="validation"
-    )
-    return reseal(bundle, defaults=calibrate(_runner(bundle), scenes))
-
-
-def _runner(bundle: ModelBundle) -> Runner:
-    runner = Runner.open(bundle)
-    if problems := runner.library.problems:
-        raise BundleError(f"expected a sound library, got problems {dict(problems)!r}")
-    return runner
-
-
-def _test(bundle: ModelBundle, recipe: Recipe) -> tuple[SeedScores, ...]:
-    defaults = bundle.manifest.defaults
-    settings = RetrievalSettings(
-        temperature=defaults.temperature,
-        top_k=defaults.top_k,
-        similarity=defaults.similarity,
-        null_distance=defaults.null_distance,
-        exclude=frozenset(),
-    )
-    runner = _runner(bundle)
-    results = []
-    for number in range(recipe.test_seeds):
-        scenes = render_domains(
-            first_seed=recipe.seeds.test + 1_000_000 * number,
-            count=recipe.test_scenes,
-            title=f"test {number}",
-        )
-        results.append(score(runner, scenes, settings, title=f"test set {number}"))
-    path = bundle.root / "results.json"
-    path.write_text(json.dumps([asdict(r) for r in results], indent=1), encoding="utf-8")
-    return tuple(results)
+    return calibrated(bundle, recipe)

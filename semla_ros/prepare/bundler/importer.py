@@ -44,6 +44,7 @@ from semla_ros.prepare.bundler.writer import (
     NavigatorParts,
     base_identity,
     live_layers,
+    navigator_spec,
     require_free,
     write_bundle,
 )
@@ -223,7 +224,7 @@ def _library(request: ImportRequest, parts: BundleParts, target: Path) -> dict[s
         return {}
     layers = graph_weights(live_layers(parts.model, attention=parts.attention))
     contract = AdapterContract(
-        layers, base_identity(parts.model), parts.navigator_spec, request.qkv
+        layers, base_identity(parts.model), navigator_spec(parts.navigator), request.qkv
     )
     return import_library(request.loradb, target, contract, skip_unusable=request.skip_unusable)
 

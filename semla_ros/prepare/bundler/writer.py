@@ -39,6 +39,9 @@ from semla_ros.prepare.bundler.onnx_export import (
     export_text_encoder,
 )
 
+Check = Callable[[ModelBundle], None]
+"""Is shown a whole bundle before it appears; what it raises calls it off."""
+
 
 @dataclass(frozen=True, slots=True)
 class NavigatorParts:
@@ -81,20 +84,13 @@ class BundleParts:
     adapter_guidance: str = AS_BASE
     attention: bool = False
 
-    @property
-    def navigator_spec(self) -> NavigatorSpec | None:
-        """The navigator's entry in the manifest."""
-        if isinstance(self.navigator, ModelBundle):
-            return self.navigator.manifest.navigator
-        return self.navigator.spec if self.navigator else None
-
 
 def write_bundle(
     out: Path,
     parts: BundleParts,
     *,
     library: Path | None = None,
-    check: Callable[[ModelBundle], None] | None = None,
+    check: Check | None = None,
 ) -> ModelBundle:
     """Return the bundle written to the folder `out`, which appears only when whole.
 
@@ -115,7 +111,7 @@ def new_bundle(
     fill: Callable[[Path], None],
     *,
     library: Path | None = None,
-    check: Callable[[ModelBundle], None] | None = None,
+    check: Check | None = None,
 ) -> ModelBundle:
     """Return the bundle that `fill` writes into a folder, see `write_bundle` for the rest."""
     require_free(out)
@@ -202,7 +198,7 @@ def _fill(root: Path, *, parts: BundleParts) -> None:
             class_pooling=config.pooling,
         ),
         text=parts.text,
-        navigator=parts.navigator_spec,
+        navigator=navigator_spec(parts.navigator),
         vocabulary=parts.vocabulary,
         defaults=parts.defaults,
         layers=graphs,
@@ -210,6 +206,13 @@ def _fill(root: Path, *, parts: BundleParts) -> None:
         adapter_guidance=parts.adapter_guidance,
     )
     write_manifest(root, manifest)
+
+
+def navigator_spec(parts: NavigatorParts | ModelBundle | None) -> NavigatorSpec | None:
+    """Return what the manifest says of a navigator, see `BundleParts`."""
+    if isinstance(parts, ModelBundle):
+        return parts.manifest.navigator
+    return parts.spec if parts else None
 
 
 def write_navigator(root: Path, parts: NavigatorParts | ModelBundle | None) -> None:

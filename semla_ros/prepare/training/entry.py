@@ -124,7 +124,7 @@ def card_text(name: str, *, licence: str, summary: Sequence[str], facts: dict[st
             "---",
             f"# {name}",
             "",
-            "A LoRA for CAT-Seg in SemLA's layout, made by `semla train adapter`.",
+            "A LoRA in SemLA's layout, made by `semla train adapter`.",
             "",
             *summary,
             "",
