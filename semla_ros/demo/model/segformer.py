@@ -15,7 +15,7 @@ import torch
 from semla_ros.bundle import ModelBundle, open_bundle
 from semla_ros.demo.model.adapters import Base, train_library
 from semla_ros.demo.model.card import results_table
-from semla_ros.demo.model.recipe import BASE_DOMAIN, BASE_RECIPE, IMAGE_SIZE, SUITED, Recipe
+from semla_ros.demo.model.recipe import ADAPTER_RECIPE, BASE_DOMAIN, BASE_RECIPE, SUITED, Recipe
 from semla_ros.demo.model.scenes import DomainScenes, render_domain, render_domains
 from semla_ros.demo.model.stages import UNCALIBRATED, calibrated, minutes, stage, tested
 from semla_ros.demo.world import CLASSES, DOMAINS
@@ -40,8 +40,19 @@ SIZES = {
     "decoder_hidden_size": 64,
 }
 """A B0 has 32, 64, 160, 256 and 256: six times as many weights."""
-RECIPE = replace(Recipe(), base=replace(BASE_RECIPE, steps=2000, warmup=200))
-"""The demo's, but for the base: nothing has taught this one what images look like."""
+SIZE = (128, 192)
+"""Of its image: about what the demo's CAT-Seg, 128 x 128, is shown."""
+RECIPE = replace(
+    Recipe(),
+    base_scenes=500,
+    domain_scenes=96,
+    base=replace(BASE_RECIPE, steps=800),
+    adapter=replace(ADAPTER_RECIPE, steps=100, warmup=10),
+    validation_scenes=12,
+    test_scenes=20,
+    test_seeds=2,
+)
+"""Fewer scenes and steps than the demo's: minutes on one core."""
 
 
 def make_segformer(
@@ -95,7 +106,7 @@ def _fresh(work: Path, demo: ModelBundle) -> ModelBundle:
     config = library.SegformerConfig(
         **SIZES, id2label=names, label2id={name: i for i, name in names.items()}
     )
-    height, width = IMAGE_SIZE
+    height, width = SIZE
     folder, out = work / "checkpoint", work / "fresh"
     for each in (folder, out):
         shutil.rmtree(each, ignore_errors=True)
