@@ -26,13 +26,14 @@ from semla_ros.bench.record import BenchRecord, Cell
 from semla_ros.bundle import ModelBundle, open_bundle
 from semla_ros.core.errors import ConfigError
 from semla_ros.demo.world import DOMAINS
-from semla_ros.evaluation.study.study import ORACLE, SEMLA, ZERO_SHOT
+from semla_ros.evaluation.study.study import ORACLE, SEMLA, UNIFORM, ZERO_SHOT
 from semla_ros.prepare.bundler.rewrite import open_attention
 from semla_ros.prepare.training.recipe import ADAPTER, BASE, changed, read_recipe
 
 BASE_ALONE = "base alone"
 _COLUMNS = {
     "oracle": ORACLE,
+    "uniform_leave_one_out": UNIFORM,
     "semla_leave_one_out": SEMLA,
     "oracle_other_names": f"{ORACLE}{OTHER_NAMES}",
     "semla_other_names": f"{SEMLA}{OTHER_NAMES}",
@@ -105,8 +106,8 @@ def run_adapters(request: AdapterBenchRequest, *, command: str, say: Say) -> Ben
         notes=(
             "Harmonic means over domains of mIoU in percent, on scenes that no run has seen; "
             "`±` is the standard deviation over seeds of training, test scenes being the same.",
-            "SemLA without the adapter of the frame's own domain; other names are synonyms of "
-            "the classes that no adapter was trained with.",
+            "Uniform and SemLA without the adapter of the frame's own domain; other names are "
+            "synonyms of the classes that no adapter was trained with.",
         ),
         extra={"tables": tables},
     )

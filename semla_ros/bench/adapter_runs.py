@@ -12,6 +12,7 @@ import numpy as np
 
 from semla_ros.bench.adapter_rows import Row
 from semla_ros.bench.adapter_world import TEST, TRAIN, World
+from semla_ros.bench.full_mixes import mixed_scores
 from semla_ros.bundle import ModelBundle, open_bundle, write_manifest
 from semla_ros.core.errors import TrainingError
 from semla_ros.data.metrics import mean_iou
@@ -21,7 +22,7 @@ from semla_ros.evaluation.files import write_file
 from semla_ros.evaluation.study.run import StudyRequest, run_study
 from semla_ros.evaluation.study.scores import domain_counts, means_over
 from semla_ros.evaluation.study.session import StudySettings
-from semla_ros.evaluation.study.study import ORACLE, SEMLA, ZERO_SHOT
+from semla_ros.evaluation.study.study import ORACLE, SEMLA, UNIFORM, ZERO_SHOT
 from semla_ros.prepare.training.adapter import AdapterRequest, chosen_layers
 from semla_ros.prepare.training.base import BaseRequest, train_base
 from semla_ros.prepare.training.domains import train_library
@@ -64,8 +65,8 @@ class Bench:
 def scores_of(bench: Bench, row: Row, seed: int) -> dict[str, float]:
     """Return the h-means over domains, percent, of one library; a run that is done is read.
 
-    Keys are `oracle`, `semla` (its own domain left out) and `zero-shot`, each also with
-    `OTHER_NAMES`; of full training `oracle` alone.
+    Keys are `oracle`, `zero-shot`, `uniform` and `semla` (both without the own domain), each
+    also with `OTHER_NAMES`; of full training `oracle`, `uniform` and `semla`.
 
     Raises:
         SemlaError: A domain cannot be trained or judged.
@@ -112,7 +113,7 @@ def _library(bench: Bench, place: Path, recipe: Recipe) -> dict[str, float]:
     if outcome.failed:
         raise TrainingError("; ".join(f"{name}: {why}" for name, why in outcome.failed.items()))
     renamed = _renamed(bundle, place / "renamed")
-    strategies = (ZERO_SHOT, SEMLA, ORACLE)
+    strategies = (ZERO_SHOT, UNIFORM, SEMLA, ORACLE)
     tasks = bench.world.tasks(TEST)
     scores = _judged(bundle, place / "study", tasks, strategies)
     others = _judged(renamed, place / "study-renamed", tasks, strategies)
@@ -120,7 +121,7 @@ def _library(bench: Bench, place: Path, recipe: Recipe) -> dict[str, float]:
 
 
 def _full(bench: Bench, place: Path, recipe: Recipe) -> dict[str, float]:
-    """Return the oracle of bases trained as a whole, one for each domain."""
+    """Return the scores of bases trained as a whole, one for each domain, and of their mixes."""
     values: dict[str, float] = {}
     for domain in bench.world.domains:
         out = place / domain
@@ -131,7 +132,9 @@ def _full(bench: Bench, place: Path, recipe: Recipe) -> dict[str, float]:
             )
         tasks = bench.world.tasks(TEST, [domain])
         values[domain] = _judged(out, place / f"study-{domain}", tasks, (ZERO_SHOT,))[ZERO_SHOT]
-    return {ORACLE: means_over(values, ())["h_mean"]}
+    members = {domain: open_bundle(place / domain) for domain in bench.world.domains}
+    mixed = mixed_scores(bench.base, members, bench.world)
+    return {ORACLE: means_over(values, ())["h_mean"], **mixed}
 
 
 def _judged(

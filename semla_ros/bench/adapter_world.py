@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import numpy as np
 
+from semla_ros.core.types import UInt8Array
 from semla_ros.data.tasks import Task, tasks_of
 from semla_ros.demo.model.recipe import SceneSeeds
 from semla_ros.demo.model.scenes import render_domain
@@ -47,6 +49,14 @@ class World:
             [f"{domain}={place / 'images'}" for domain, place in places.items()],
             labels=[f"{domain}={place / 'labels'}" for domain, place in places.items()],
         )
+
+    def frames(self, split: str, domain: str) -> Iterator[tuple[UInt8Array, UInt8Array]]:
+        """Yield the images (H, W, 3), RGB, and labels (H, W) of a domain, in order."""
+        place = self._place(split, domain)
+        for path in sorted((place / "images").iterdir()):
+            bgr = np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR), np.uint8)
+            labels = cv2.imread(str(place / "labels" / path.name), cv2.IMREAD_GRAYSCALE)
+            yield np.ascontiguousarray(bgr[..., ::-1]), np.asarray(labels, np.uint8)
 
     def _place(self, split: str, domain: str) -> Path:
         count = self.train if split == TRAIN else self.test

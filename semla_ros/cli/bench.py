@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from semla_ros.cli import experiments
 from semla_ros.cli.bench_family import family, family_arguments
 from semla_ros.cli.verb import Verb, bundle_argument, engine_arguments, node_changes
 from semla_ros.core.errors import ConfigError
@@ -177,59 +178,6 @@ def _proof(args: argparse.Namespace, command: str) -> BenchRecord:
     )
 
 
-def _adapters_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    bundle_argument(parser)
-    add("--work", type=Path, required=True, help="frames, runs and scores are kept here")
-    add("--tables", help="separated by commas; default: all")
-    add("--domains", help="of the demo world, separated by commas; default: all")
-    add("--seeds", type=int, default=3, help="libraries of each row; default: 3")
-    add("--train", type=int, default=240, help="frames of each domain; default: 240")
-    add("--test", type=int, default=30, help="frames of each domain; default: 30")
-    add("--steps", type=int, default=0, help="of training; default: the bundle's recipes")
-    add("--jobs", type=int, default=1, help="domains trained side by side; default: 1")
-
-
-def _adapters(args: argparse.Namespace, command: str) -> BenchRecord:
-    from semla_ros.pipeline import default_bundle
-
-    try:
-        from semla_ros.bench.adapter_bench import AdapterBenchRequest, run_adapters
-        from semla_ros.bench.adapter_rows import TABLES
-        from semla_ros.demo.world import DOMAINS
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"it needs {error.name!r}: pip install 'semla-ros[train]'") from error
-    request = AdapterBenchRequest(
-        args.bundle or default_bundle(),
-        args.work,
-        tuple(args.tables.split(",")) if args.tables else tuple(TABLES),
-        args.seeds,
-        tuple(args.domains.split(",")) if args.domains else DOMAINS,
-        args.train,
-        args.test,
-        args.steps,
-        args.jobs,
-    )
-    return run_adapters(request, command=command, say=print)
-
-
-def _training_arguments(parser: argparse.ArgumentParser) -> None:
-    bundle_argument(parser)
-    parser.add_argument("--steps", type=int, default=20, help="interleaved; default: 20")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; default: all given")
-
-
-def _training(args: argparse.Namespace, command: str) -> BenchRecord:
-    from semla_ros.pipeline import default_bundle
-
-    try:
-        from semla_ros.bench.training import run_training
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"it needs {error.name!r}: pip install 'semla-ros[train]'") from error
-    bundle = args.bundle or default_bundle()
-    return run_training(bundle, steps=args.steps, thread_count=args.threads, command=command)
-
-
 _Arguments = Callable[[argparse.ArgumentParser], None]
 _Measure = Callable[[argparse.Namespace, str], "BenchRecord"]
 
@@ -242,8 +190,21 @@ _MEASURES: Mapping[str, tuple[str, _Arguments, _Measure]] = {
     "fusion": ("merge, load and retrieve adapters, beside PEFT", _fusion_arguments, _fusion),
     "navigator": ("embed an image with ViT-L/14", _navigator_arguments, _navigator),
     "masks": ("label at the camera's size", _masks_arguments, _masks),
-    "adapters": ("train libraries in many ways: tables", _adapters_arguments, _adapters),
-    "training": ("train adapters, beside PEFT", _training_arguments, _training),
+    "adapters": (
+        "train libraries in many ways: tables",
+        experiments.adapters_arguments,
+        experiments.adapters,
+    ),
+    "retrieval": (
+        "choose mixes in other ways: table",
+        experiments.retrieval_arguments,
+        experiments.retrieval,
+    ),
+    "training": (
+        "train adapters, beside PEFT",
+        experiments.training_arguments,
+        experiments.training,
+    ),
     "proof": ("swap in damaged adapters: which are refused", _proof_arguments, _proof),
 }
 

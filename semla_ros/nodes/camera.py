@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Any, TypeAlias
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode
@@ -16,9 +16,6 @@ from semla_ros.core.files.image_codec import dark_note
 from semla_ros.core.types import Frame
 from semla_ros.nodes import conversions, qos
 from semla_ros.nodes.transport_loss import TransportLoss
-
-if TYPE_CHECKING:
-    from rclpy.subscription import MessageInfo  # from Kilted on
 
 _log = logging.getLogger(__name__)
 
@@ -44,20 +41,22 @@ class Camera:
         self.incompatible = 0
         self.losses = TransportLoss(self.publishers)
         compressed = config.image_transport == "compressed"
+        events = config.executor == "events"
         self.topic = node.resolve_topic_name("image")
         if compressed and not self.topic.endswith("/compressed"):
             self.topic += "/compressed"
         self._subscription = node.create_subscription(
             CompressedImage if compressed else Image,
             self.topic,
-            self._arrived,
+            # The events executor gives no callback a message's info: rclpy ends with SystemError.
+            self._arrived_alone if events else self._arrived,
             qos.camera_qos(),
             callback_group=MutuallyExclusiveCallbackGroup(),
             event_callbacks=qos.subscription_events(
                 self.topic,
                 self._mismatch,
-                # The events executor does not survive events at the end of a subscription.
-                lost=None if config.executor == "events" else self.losses.reported,
+                # Nor does it survive events at the end of a subscription.
+                lost=None if events else self.losses.reported,
             ),
             qos_overriding_options=qos.overridable(),
         )
@@ -89,9 +88,12 @@ class Camera:
                 _log.warning("%s", note)
         return replace(frame, arrival_ns=arrival_ns)
 
-    def _arrived(self, message: ImageMessage, info: MessageInfo) -> None:
+    def _arrived(self, message: ImageMessage, info: Mapping[str, Any]) -> None:
         self.losses.arrived(info, conversions.stamp_ns(message.header.stamp))
         self._receive(message)
+
+    def _arrived_alone(self, message: ImageMessage) -> None:
+        self._arrived(message, {})
 
     def _mismatch(self, text: str) -> None:
         self.incompatible += 1

@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -10,8 +11,10 @@ pytest.importorskip("rclpy", reason="rclpy is missing: source ROS 2 or run scrip
 
 from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
 
+from semla_ros.core.config import Config
 from semla_ros.core.errors import EngineUnavailableError
 from semla_ros.nodes import executors
+from semla_ros.nodes.camera import Camera
 
 
 @pytest.fixture
@@ -45,6 +48,29 @@ def test_the_fastest_executor_is_event_driven_where_there_is_one(context):
     pytest.importorskip("rclpy.experimental.events_executor", reason="rclpy older than Jazzy's")
     found = ended(executors.fastest_executor())
     assert found not in (SingleThreadedExecutor, MultiThreadedExecutor)
+
+
+@pytest.mark.parametrize("kind", ["single", "multi", "events"])
+def test_images_come_through_every_executor(context, kind):
+    if kind == "events":
+        pytest.importorskip("rclpy.experimental.events_executor", reason="rclpy too old")
+    from rclpy.lifecycle import LifecycleNode
+    from sensor_msgs.msg import Image
+
+    executor = executors.make_executor(kind)
+    node, received = LifecycleNode("camera_test"), []
+    camera = Camera(node, Config(executor=kind), received.append)
+    publisher = node.create_publisher(Image, camera.topic, 1)
+    executor.add_node(node)
+    deadline = time.monotonic() + 20
+    while len(received) < 3 and time.monotonic() < deadline:
+        publisher.publish(Image(height=1, width=1, step=3, encoding="rgb8", data=bytes(3)))
+        executor.spin_once(timeout_sec=0.1)
+    executor.remove_node(node)
+    camera.close()
+    node.destroy_node()
+    executor.shutdown()
+    assert len(received) >= 3
 
 
 FAULTS = """
