@@ -3,7 +3,9 @@
 import importlib.util
 import shutil
 import warnings
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +29,7 @@ from semla_ros.prepare.bundler.transformers.importer import (  # noqa: E402
     HubRequest,
     import_hub_bundle,
 )
+from semla_ros.prepare.bundler.transformers.layers import adaptable_layers  # noqa: E402
 from semla_ros.prepare.curation.verify import verify_library  # noqa: E402
 from semla_ros.prepare.training.adapter import train_adapter  # noqa: E402
 from semla_ros.prepare.training.base import BaseRequest, train_base  # noqa: E402
@@ -123,45 +126,55 @@ def test_a_base_becomes_a_bundle_that_answers_as_it_was_trained(
     np.testing.assert_allclose(got, expected, atol=1e-4 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("init", ["kaiming", "rrqr"])
-def test_convolutions_are_trained_as_they_are_merged(made_bundle, tmp_path, halves, image, init):
-    network = HubNetwork(
+def unexported(kind, network, vocabulary, defaults, size=hub.SIZE):
+    return HubNetwork(
         HubParts(
             name="tiny",
-            model_type="segformer",
-            segmenter=Segmenter(hub.segformer(), KINDS["segformer"], Pixels(rescale=1 / 255)),
+            model_type=kind,
+            segmenter=Segmenter(network, KINDS[kind], Pixels(rescale=1 / 255)),
             state={},
-            folder=tmp_path,
+            folder=Path(),
             layers=(),
-            size=hub.SIZE,
-            vocabulary=made_bundle.manifest.vocabulary,
-            defaults=made_bundle.manifest.defaults,
+            size=size,
+            vocabulary=vocabulary,
+            defaults=defaults,
         )
     )
-    layers = ["decode_head.classifier", "decode_head.linear_fuse"]
-    recipe = Recipe(
-        init=init, rank=2, alpha=2, steps=3, batch=2, warmup=0, learning_rate=1e-2, crop=0
-    )
-    nothing = torch.zeros(0, 0)
-    base = network(image, nothing).detach()
-    rng = np.random.default_rng(0)
+
+
+@contextmanager
+def trained_on(network, layers, recipe, images):
+    """Put changes on `layers`, yield them, train when asked to, take them off again."""
+    rng, nothing = np.random.default_rng(0), torch.zeros(0, 0)
 
     def start(_, weight):
         return start_of(recipe.init, weight, recipe.ranks, alpha=recipe.alpha, rng=rng)
 
     with attached(network.model, layers, start) as changes:
-        torch.testing.assert_close(network(image, nothing), base, atol=1e-4, rtol=0)
-        objective = Objective(network, changes=changes.changes.values())
         problem = Problem(
-            objective,
+            Objective(network, changes=changes.changes.values()),
             changes.parameters(),
             changes.groups(recipe),
-            halves,
+            images,
             (),
             lambda _: nothing,
             nothing,
         )
-        train(problem, recipe, RunOptions(Hardware(CPU)))
+        yield changes, lambda: train(problem, recipe, RunOptions(Hardware(CPU)))
+
+
+SHORT = Recipe(rank=2, alpha=2, steps=3, batch=2, warmup=0, learning_rate=1e-2, crop=0)
+
+
+@pytest.mark.parametrize("init", ["kaiming", "rrqr"])
+def test_convolutions_are_trained_as_they_are_merged(made_bundle, halves, image, init):
+    manifest, nothing = made_bundle.manifest, torch.zeros(0, 0)
+    network = unexported("segformer", hub.segformer(), manifest.vocabulary, manifest.defaults)
+    layers = ["decode_head.classifier", "decode_head.linear_fuse"]
+    base = network(image, nothing).detach()
+    with trained_on(network, layers, replace(SHORT, init=init), halves) as (changes, run):
+        torch.testing.assert_close(network(image, nothing), base, atol=1e-4, rtol=0)
+        run()
         trained = network(image, nothing).detach()
         adapter = adapter_of(changes, name="x", base_model="b")
     torch.testing.assert_close(network(image, nothing), base, atol=1e-6, rtol=0)
@@ -172,6 +185,17 @@ def test_convolutions_are_trained_as_they_are_merged(made_bundle, tmp_path, halv
             weight += delta.view_as(weight)
     assert (trained - base).abs().max() > 1e-3
     torch.testing.assert_close(network(image, nothing), trained, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in hub.KINDS if kind in ("upernet", "dpt")])
+def test_other_networks_with_a_softmax_are_trained_too(made_bundle, halves, kind):
+    manifest, (model, _) = made_bundle.manifest, hub.KINDS[kind]()
+    network = unexported(kind, model, manifest.vocabulary, manifest.defaults, size=(64, 64))
+    layers = [layer.name for layer in adaptable_layers(model)]
+    with trained_on(network, layers, SHORT, halves) as (changes, run):
+        run()
+        for name, change in changes.changes.items():
+            assert change.layer().lora_b.any(), f"{name} never received a gradient"
 
 
 def test_what_cannot_be_trained_is_refused_in_one_line(bundle):
