@@ -1,4 +1,4 @@
-.PHONY: demo test setup dev check docs bench clean
+.PHONY: demo loop test setup dev check docs bench clean
 
 demo: setup  ## Play a two-minute drive through changing weather into the running node
 	@. scripts/ros_env && exec .venv/bin/python -m semla_ros demo --out demo_out
@@ -19,8 +19,12 @@ check: dev  ## formatting, lint, types, import rules, spelling, the documentatio
 docs: dev  ## The documentation as a site, in site/
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet
 
+loop: dev  ## Two laps through snow that the library lacks: found, captured, trained, reloaded
+	@rm -rf loop_out
+	@. scripts/ros_env && exec .venv/bin/python -m semla_ros loop demo --out loop_out
+
 bench: dev  ## Measure docs/performance.md anew; half an hour on a quiet machine
 	@scripts/bench
 
 clean:
-	rm -rf build install log demo_out site
+	rm -rf build install log demo_out loop_out site

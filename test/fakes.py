@@ -137,13 +137,9 @@ def tiny_bundle(out: Path, *, domains: Sequence[str] = TINY_DOMAINS, seed: int =
     from semla_ros.library.statistics import DomainStatistics
     from semla_ros.network.checkpoint import create_catseg
     from semla_ros.prepare.adapters.write import write_adapter, write_statistics
+    from semla_ros.prepare.bundler.navigator_parts import NavigatorParts
     from semla_ros.prepare.bundler.tokenizer import clip_tokenizer, learn_merges
-    from semla_ros.prepare.bundler.writer import (
-        BundleParts,
-        NavigatorParts,
-        base_identity,
-        write_bundle,
-    )
+    from semla_ros.prepare.bundler.writer import BundleParts, base_identity, write_bundle
 
     tokenizer = clip_tokenizer(learn_merges(["a photo of a car and a tree"], count=20))
     config = tiny_config(vocab_size=tokenizer.get_vocab_size(), context_length=40)

@@ -2,9 +2,10 @@
 
     bundle.yaml                what is inside, defaults, calibration, sha256 of every other file
     bundle.yaml.minisig        who vouches for all of that, where somebody does
-    segmentation.onnx          image (B, 3, H, W), text features (T, D) -> logits (B, T, h, w)
+    segmentation.onnx          image (B, 3, H, W), text features (T, D) -> logits (B, T, h, w), and
+                               the embedding where the navigator is shared
     text_encoder.onnx          tokens (T, L) int64 -> text features (T, D)
-    navigator.onnx             image (1, 3, N, N) -> embedding (1, E); absent without a navigator
+    navigator.onnx             image (1, 3, N, M) -> embedding (1, E); absent without a navigator
     navigator_prompts.npz      prompts in the navigator's space; absent without a text tower
     tokenizer.json             text encoder's tokenizer, format of the `tokenizers` library
                                (a closed class list has neither encoder, tokenizer nor features)

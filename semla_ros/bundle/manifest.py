@@ -106,12 +106,14 @@ class NavigatorSpec:
     """The image encoder that tells domains apart.
 
     Attributes:
-        identity: Model and preprocessing; centroids made by another identity are refused.
-        size: Side of the square input.
+        identity: Model, features, preprocessing; centroids made by another identity are refused.
+        size: Height of the input.
         resize: `center_crop` (shortest side to `size`, bicubic, centre crop), `eval_crop` (to
-            8/7 of it) or `letterbox`.
+            8/7 of it), `letterbox` or `squash` (bilinear, no antialias, as the segmenter does it).
         mean, std: Per channel, of RGB in 0..1.
         dim: Length of an embedding.
+        width: Width of the input, 0: `size`; another one is squashed to alone.
+        shared: segmentation.onnx computes the same embedding on its way, as output `embedding`.
     """
 
     identity: str
@@ -120,6 +122,13 @@ class NavigatorSpec:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     dim: int
+    width: int = 0
+    shared: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W) of the input."""
+        return self.size, self.width or self.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +187,11 @@ class Manifest:
     files: Mapping[str, str]
     adapter_guidance: str = AS_BASE
     base_names: tuple[str, ...] = ()
+
+    @property
+    def shared_dim(self) -> int:
+        """Length of the embedding that segmentation.onnx gives, 0: it gives none."""
+        return self.navigator.dim if self.navigator and self.navigator.shared else 0
 
 
 def manifest_from_dict(data: Mapping[str, Any]) -> Manifest:

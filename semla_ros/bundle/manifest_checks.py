@@ -24,7 +24,7 @@ from semla_ros.core.files.checks import (
 )
 from semla_ros.core.types import MAX_CLASSES
 
-RESIZES = ("center_crop", "eval_crop", "letterbox")
+RESIZES = ("center_crop", "eval_crop", "letterbox", "squash")
 """How a navigator may squash its image, see `navigator.preprocess`."""
 GUIDANCES = ("as_base", "as_trained")
 FAMILIES = ("catseg", "transformers")
@@ -182,7 +182,8 @@ check_manifest = table(
                     "mean": items(_ANY, 3, 3),
                     "std": items(_POSITIVE, 3, 3),
                     "dim": integer(1, MAX_DIM),
-                }
+                },
+                {"width": integer(0, MAX_SIDE), "shared": boolean},
             )
         ),
     },

@@ -56,17 +56,7 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HEIGHTxWIDTH",
         help="the network's input, transformers only; default: as its image processor resizes",
     )
-    add(
-        "--navigator",
-        required=True,
-        help="clip-vit-l-14 (SemLA's own), any open_clip model, dinov2-vit-l-14, or none",
-    )
-    add("--navigator-checkpoint", type=Path, help="its weights; default: from the hub")
-    add(
-        "--navigator-resize",
-        choices=("center_crop", "eval_crop", "letterbox"),
-        help="default: as the navigator was trained",
-    )
+    _navigator_arguments(parser)
     add("--out", type=Path, required=True, help="the new bundle folder")
     add("--qkv", help="adapters that change CLIP's q, k, v: ignore (as official SemLA) or apply")
     add(
@@ -86,9 +76,51 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
     add("--skip-unusable", action="store_true", help="leave unusable adapters out")
 
 
+def _navigator_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--navigator",
+        required=True,
+        help="clip-vit-l-14 (SemLA's own), any open_clip model, dinov2-vit-l-14, timm:MODEL, "
+        "torchvision:MODEL, onnx:FILE, segmenter (the network's own early layers), or none",
+    )
+    add("--navigator-checkpoint", type=Path, help="its weights; default: from the hub")
+    add(
+        "--navigator-features",
+        choices=("embedding", "statistics", "both"),
+        help="its embedding (default), channel statistics of its early layers, which see weather, "
+        "or both",
+    )
+    add(
+        "--navigator-resize",
+        choices=("center_crop", "eval_crop", "letterbox", "squash"),
+        help="default: as the navigator was trained",
+    )
+    add("--navigator-size", type=int, help="side of the image of onnx:FILE, where it is open")
+    for name in ("mean", "std"):
+        add(
+            f"--navigator-{name}",
+            type=_triple,
+            metavar="R,G,B",
+            help="of RGB in 0..1, as onnx:FILE was trained",
+        )
+
+
+def _triple(text: str) -> tuple[float, float, float]:
+    try:
+        red, green, blue = (float(word) for word in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"expected three numbers such as 0.485,0.456,0.406, got {text!r}"
+        ) from error
+    return red, green, blue
+
+
 def _import(args: argparse.Namespace) -> int:
     try:
         from semla_ros.prepare.bundler.importer import ImportRequest, import_bundle
+        from semla_ros.prepare.bundler.navigator_import import NavigatorRequest
+        from semla_ros.prepare.bundler.onnx_navigator import OnnxInput
     except ModuleNotFoundError as error:
         raise ConfigError(f"importing needs {error.name!r}: pip install '.[train]'") from error
 
@@ -96,10 +128,14 @@ def _import(args: argparse.Namespace) -> int:
         checkpoint=args.checkpoint,
         loradb=args.loradb,
         classes=args.classes,
-        navigator=args.navigator,
+        navigator=NavigatorRequest(
+            args.navigator,
+            args.navigator_checkpoint,
+            args.navigator_resize,
+            args.navigator_features,
+            OnnxInput(args.navigator_size, args.navigator_mean, args.navigator_std),
+        ),
         out=args.out,
-        navigator_checkpoint=args.navigator_checkpoint,
-        navigator_resize=args.navigator_resize,
         family=args.family,
         qkv=args.qkv,
         adapter_guidance=args.adapter_guidance,

@@ -136,9 +136,26 @@ def _rollback(args: argparse.Namespace) -> int:
     return 0
 
 
+def _prune_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add whose history, and how much of it stays."""
+    _history_arguments(parser)
+    text = "the newest states, which can be rolled back to afterwards"
+    parser.add_argument("--keep", type=int, required=True, metavar="N", help=text)
+
+
+def _prune(args: argparse.Namespace) -> int:
+    from semla_ros.bundle import open_bundle
+    from semla_ros.prepare.adapters.history import prune
+
+    states, nbytes = prune(open_bundle(args.folder, verify=False).library, args.keep)
+    print(f"states deleted: {states}; freed: {nbytes / 1e6:.1f} MB")
+    return 0
+
+
 _VERBS: Mapping[str, Verb] = {
     "history": Verb("say what came and went when", _history_arguments, _history),
     "rollback": Verb("make the library what it was, bit for bit", _rollback_arguments, _rollback),
+    "prune": Verb("forget all but the newest states of the history", _prune_arguments, _prune),
     "seal": Verb(
         "vouch for adapters as they are now: write their SHA256SUMS", _seal_arguments, _seal
     ),

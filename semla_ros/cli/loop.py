@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from semla_ros.cli.train import how_arguments, how_of, say
@@ -126,6 +126,10 @@ def _loop_arguments(parser: argparse.ArgumentParser) -> None:
     how_arguments(train)
     text = "name the adapters in quarantine, with what was found of them"
     listed = actions.add_parser("list", help=text, description=text)
+    text = "drive through snow that the library lacks, close the gap, drive again; over ROS 2"
+    demo = actions.add_parser("demo", help=text, description=text)
+    text = "new folder for the page and all that was made; default: loop_out"
+    demo.add_argument("--out", type=Path, default=Path("loop_out"), help=text)
     text = "let an adapter that passed into the library"
     approve = actions.add_parser("approve", help=text, description=text)
     for each in (listed, approve):
@@ -137,8 +141,8 @@ def _loop(args: argparse.Namespace) -> int:
     from semla_ros.bundle import open_bundle
     from semla_ros.loop.quarantine import read_verdict, release, verdict_table, waiting
 
-    if args.action == "train":
-        return _train(args)
+    if args.action in _ACTIONS:
+        return _ACTIONS[args.action](args)
     bundle = open_bundle(args.bundle, verify=False)
     if args.action == "approve":
         print(f"wrote {release(bundle, args.name)}")
@@ -147,6 +151,14 @@ def _loop(args: argparse.Namespace) -> int:
     for name in waiting(bundle):
         for line in verdict_table(read_verdict(bundle, name)):
             print(line)
+    return 0
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from semla_ros.demo.loop_run import run
+
+    page, outcome = run(args.out, say)
+    print(f"{page}: {outcome.shows}")
     return 0
 
 
@@ -188,6 +200,8 @@ def _train(args: argparse.Namespace) -> int:
     print(_RELOAD if args.auto else f"to let it in: semla loop approve {bundle.root} {name}")
     return 0
 
+
+_ACTIONS: Mapping[str, Callable[[argparse.Namespace], int]] = {"demo": _demo, "train": _train}
 
 VERBS: Mapping[str, Verb] = {
     "gaps": Verb("group the frames that the library does not cover", _gaps_arguments, _gaps),

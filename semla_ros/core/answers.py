@@ -27,6 +27,7 @@ class Prediction:
         mix: The mix that was active for this very frame.
         vocabulary: The classes that `labels` index.
         logits: (T, h, w) float32 before the sigmoid; only where they were asked for.
+        embedding: (E,) float32, the navigator's, where the segmentation graph gives it.
     """
 
     labels: LabelArray
@@ -34,6 +35,7 @@ class Prediction:
     mix: AdapterMix
     vocabulary: Vocabulary
     logits: Float32Array | None = None
+    embedding: Float32Array | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,11 @@ class Footage:
     camera: Path
     seconds: float
 
+    @property
+    def domain_of(self) -> dict[int, str]:
+        """Stamp -> domain."""
+        return dict(zip((f.stamp_ns for f in self.frames), self.domains, strict=True))
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -76,28 +81,30 @@ def demo_drive(*, seconds: float, fps: float) -> Drive:
     return Drive(DRIVE_SEED, fps=fps, segments=segments)
 
 
-def render_footage(folder: Path, *, seconds: float, fps: float) -> Footage:
-    """Return the demo drive, stretched to `seconds`, and record its camera.
+def render_footage(path: Path, *drives: Drive, later_ns: int = 0) -> Footage:
+    """Return `drives` one after the other, and record their camera.
 
     Args:
-        folder: Where the camera recording goes.
-        seconds: Length; the segments keep their proportions.
-        fps: Camera rate.
+        path: Of the recording.
+        drives: What to render, at one rate.
+        later_ns: Added to every stamp, so that what one node sees follows one another.
     """
-    drive = demo_drive(seconds=seconds, fps=fps)
+    seconds = 0.0
     frames: list[Frame] = []
     labels: list[UInt8Array] = []
     domains: list[str] = []
-    path = folder / "camera.mcap"
     with BagWriter(path) as bag:
-        for i in tqdm(range(len(drive)), desc="render the drive", mininterval=5.0):
-            shot = drive.frame(i)
-            frames.append(Frame(shot.stamp_ns, FRAME_ID, shot.image.rgb))
-            labels.append(shot.image.labels)
-            domains.append(shot.domain)
-            fields = image_fields(shot.image.rgb, stamp_ns=shot.stamp_ns, frame_id=FRAME_ID)
-            bag.write(CAMERA, "sensor_msgs/msg/Image", fields, shot.stamp_ns)
-    return Footage(tuple(frames), tuple(labels), tuple(domains), path, len(drive) / fps)
+        for drive in drives:
+            for i in tqdm(range(len(drive)), desc="render the drive", mininterval=5.0):
+                shot = drive.frame(i)
+                stamp = shot.stamp_ns + later_ns + round(seconds * 1e9)
+                frames.append(Frame(stamp, FRAME_ID, shot.image.rgb))
+                labels.append(shot.image.labels)
+                domains.append(shot.domain)
+                fields = image_fields(shot.image.rgb, stamp_ns=stamp, frame_id=FRAME_ID)
+                bag.write(CAMERA, "sensor_msgs/msg/Image", fields, stamp)
+            seconds += len(drive) / drive.fps
+    return Footage(tuple(frames), tuple(labels), tuple(domains), path, seconds)
 
 
 def read_answers(run: LiveRun) -> Answers:

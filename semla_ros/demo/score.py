@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from semla_ros.core.config import Config, updated
+from semla_ros.core.types import LabelArray
 from semla_ros.data.metrics import (
     Int64Array,
     frame_counts,
@@ -71,27 +72,18 @@ def score_drive(
     footage: Footage, run: LiveRun, answers: Answers, *, bundle: Path | None = None
 ) -> DriveScore:
     """Return the scores; the base alone segments the very frames that the node answered."""
-    changes = {"adaptation": "inline", "swap_policy": "never", "bundle": str(bundle or "")}
-    classes = _class_count(footage)
-    live: dict[str, Int64Array] = {}
-    base: dict[str, Int64Array] = {}
+    replayed = replayed_masks(footage, {"swap_policy": "never", "bundle": str(bundle or "")})
+    base = {stamp: mask for stamp, mask in replayed.items() if stamp in answers.by_stamp}
+    live, alone = domain_counts(footage, live_masks(answers)), domain_counts(footage, base)
     supports: dict[str, list[float]] = {}
-    with build_pipeline(updated(Config(), changes)) as pipeline:
-        shots = list(zip(footage.frames, footage.labels, footage.domains, strict=True))
-        for frame, truth, domain in tqdm(shots, desc="base alone", mininterval=5.0):
-            answer = answers.by_stamp.get(frame.stamp_ns)
-            if answer is None:
-                continue
-            alone = pipeline.step(frame).labels
-            for counts, mask in ((live, answer.result.labels), (base, alone)):
-                found = frame_counts(truth, mask, classes=classes)
-                counts[domain] = counts[domain] + found if domain in counts else found
-            reading = answer.result.support
+    for stamp, domain in footage.domain_of.items():
+        if stamp in answers.by_stamp:
+            reading = answers.by_stamp[stamp].result.support
             supports.setdefault(domain, []).append(reading.smoothed if reading else math.nan)
     domains = {
         domain: DomainScore(
             len(supports[domain]),
-            100 * float(mean_iou(base[domain])),
+            100 * float(mean_iou(alone[domain])),
             100 * float(mean_iou(counts)),
             float(np.nanmean(supports[domain])),
         )
@@ -101,5 +93,25 @@ def score_drive(
     return DriveScore(len(run.sent), len(answers.by_stamp), percentiles(latencies), domains)
 
 
-def _class_count(footage: Footage) -> int:
-    return 1 + max(int(labels.max()) for labels in footage.labels)
+def live_masks(answers: Answers) -> dict[int, LabelArray]:
+    """Return stamp -> mask, as published."""
+    return {stamp: answer.result.labels for stamp, answer in answers.by_stamp.items()}
+
+
+def replayed_masks(footage: Footage, changes: Mapping[str, object]) -> dict[int, LabelArray]:
+    """Return stamp -> mask of what the pipeline answers with `changes`, everything inline."""
+    config = updated(Config(), {"adaptation": "inline", **changes})
+    with build_pipeline(config) as pipeline:
+        frames = tqdm(footage.frames, desc="replay", mininterval=5.0)
+        return {frame.stamp_ns: pipeline.step(frame).labels for frame in frames}
+
+
+def domain_counts(footage: Footage, masks: Mapping[int, LabelArray]) -> dict[str, Int64Array]:
+    """Return domain -> (3, T) counts of the frames that have a mask, in order of appearance."""
+    classes = 1 + max(int(labels.max()) for labels in footage.labels)
+    found: dict[str, Int64Array] = {}
+    for frame, truth, domain in zip(footage.frames, footage.labels, footage.domains, strict=True):
+        if frame.stamp_ns in masks:
+            counts = frame_counts(truth, masks[frame.stamp_ns], classes=classes)
+            found[domain] = found[domain] + counts if domain in found else counts
+    return found

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from semla_ros.demo.footage import Answers, Footage, read_answers, render_footage
+from semla_ros.demo.footage import Answers, Footage, demo_drive, read_answers, render_footage
 from semla_ros.demo.score import DriveScore, score_drive
 from semla_ros.demo.showcase_page import showcase_page
 from semla_ros.evaluation.page import write_page
@@ -45,7 +45,7 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="semla-demo-") as scratch:
         folder = Path(scratch)
-        footage = render_footage(folder, seconds=seconds, fps=fps)
+        footage = render_footage(folder / "camera.mcap", demo_drive(seconds=seconds, fps=fps))
         live = play_live(
             footage.camera,
             folder / "drive.mcap",

@@ -31,7 +31,7 @@ def showcase_page(
 ) -> str:
     """Return the page as HTML."""
     vocabulary = vocabulary_of(CLASSES)
-    domain_of = dict(zip((f.stamp_ns for f in footage.frames), footage.domains, strict=True))
+    domain_of = footage.domain_of
     sink = FilmSink(FILM_MOMENTS)
     for frame in footage.frames:
         if frame.stamp_ns in answers.by_stamp:
@@ -50,7 +50,7 @@ def showcase_page(
         ),
         section(
             "What it adapted to",
-            timeline(_course(answers, domain_of), swaps=answers.swaps),
+            timeline(drive_course(footage, answers), swaps=answers.swaps),
             note="Share of each adapter in the active mix, the support score, and every swap.",
         ),
         section(
@@ -124,7 +124,9 @@ def _speed(score: DriveScore, answers: Answers) -> str:
     return latency + table(header, rows, digits=2, sortable=True)
 
 
-def _course(answers: Answers, domain_of: Mapping[int, str]) -> Course:
+def drive_course(footage: Footage, answers: Answers) -> Course:
+    """Return the course of what the node answered."""
+    domain_of = footage.domain_of
     stamps = sorted(answers.by_stamp)
     results = [answers.by_stamp[stamp].result for stamp in stamps]
     return course_of(

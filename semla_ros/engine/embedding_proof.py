@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from semla_ros.bundle import ModelBundle
+from semla_ros.bundle import ModelBundle, NavigatorSpec
 from semla_ros.bundle.onnx_session import ORT_ERRORS, open_session
 from semla_ros.core.engines import BF16, F16, F32
 from semla_ros.core.errors import EngineError, EngineUnavailableError
@@ -26,7 +26,7 @@ _IMAGES = 3
 _BLOCK = 8
 
 Run = Callable[[Float32Array], Float32Array]
-"""From a preprocessed image (1, 3, S, S) to its embedding."""
+"""From a preprocessed image (1, 3, H, W) to its embedding."""
 
 
 def require_embeddings(
@@ -59,10 +59,12 @@ def require_embeddings(
 def _measured(run: Run, bundle: ModelBundle, *, engine: str) -> float:
     """Return the largest relative error over fixed images."""
     spec = bundle.manifest.navigator
+    if spec is None:
+        raise EngineUnavailableError(f"bundle {bundle.manifest.name!r} has no navigator")
     session = open_session(bundle.navigator_graph, threads=1)
     worst = 0.0
     for seed in range(_IMAGES):
-        image = _image(spec.size if spec else 1, seed)
+        image = _image(spec, seed)
         try:
             (expected,) = session.run(["embedding"], {"image": image})
             answer = run(image)
@@ -74,9 +76,11 @@ def _measured(run: Run, bundle: ModelBundle, *, engine: str) -> float:
     return worst
 
 
-def _image(size: int, seed: int) -> Float32Array:
-    """Return coarse noise as the navigator sees images, (1, 3, S, S) around 0."""
-    side = math.ceil(size / _BLOCK)
-    coarse = np.random.default_rng(seed).uniform(-2.0, 2.0, (1, 3, side, side))
-    large = np.repeat(np.repeat(coarse, _BLOCK, 2), _BLOCK, 3)[:, :, :size, :size]
-    return np.ascontiguousarray(large, np.float32)
+def _image(spec: NavigatorSpec, seed: int) -> Float32Array:
+    """Return coarse noise as the navigator sees images, (1, 3, H, W), normalised."""
+    height, width = spec.shape
+    rough = (1, 3, math.ceil(height / _BLOCK), math.ceil(width / _BLOCK))
+    noise = np.random.default_rng(seed).uniform(0.0, 1.0, rough)
+    large = np.repeat(np.repeat(noise, _BLOCK, 2), _BLOCK, 3)[:, :, :height, :width]
+    mean, std = (np.asarray(each).reshape(1, 3, 1, 1) for each in (spec.mean, spec.std))
+    return np.ascontiguousarray((large - mean) / std, np.float32)

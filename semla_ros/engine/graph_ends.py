@@ -33,6 +33,11 @@ class GraphEnds:
                 f"segmentation.onnx: expected inputs {wanted!r} and output 'logits', got "
                 f"{sorted(self.inputs)!r} and {sorted(self.outputs)!r}: rebuild the bundle"
             )
+        if manifest.shared_dim and "embedding" not in self.outputs:
+            raise BundleError(
+                "segmentation.onnx: expected an output 'embedding' as the manifest's navigator is "
+                f"shared, got {sorted(self.outputs)!r}: rebuild the bundle"
+            )
         image, size = list(self.inputs["image"]), [3, *manifest.segmentation.shape]
         fits = len(image) == 4 and all(
             got == side for got, side in zip(image[1:], size, strict=True) if isinstance(got, int)

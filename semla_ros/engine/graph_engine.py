@@ -125,6 +125,8 @@ class GraphEngine(TwoSlotEngine):
         self._proof_input = InputBuffer(facts.size)
         self._proof = proof
         self._shared = shared_initializers(bundle, facts.layers)
+        if dim := bundle.manifest.shared_dim:
+            self._embedding = np.zeros((1, dim), np.float32)
 
     @abstractmethod
     def _bind(self, index: int) -> None:
@@ -160,3 +162,8 @@ class GraphEngine(TwoSlotEngine):
 def bind_input(binding: onnxruntime.IOBinding, name: str, array: npt.NDArray[Any]) -> None:
     """Bind `array` without a copy; what is written to it later is what the graph reads."""
     binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+
+
+def bind_output(binding: onnxruntime.IOBinding, name: str, array: npt.NDArray[Any]) -> None:
+    """Bind `array` without a copy; the graph writes its answer into it."""
+    binding.bind_ortvalue_output(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))

@@ -17,7 +17,7 @@ from semla_ros.core.errors import BundleError, EngineError
 from semla_ros.core.types import Float32Array, UInt8Array
 from semla_ros.engine.contract import EngineFacts
 from semla_ros.engine.graph_ends import GraphEnds
-from semla_ros.engine.graph_engine import GraphEngine, SlotInputs, bind_input
+from semla_ros.engine.graph_engine import GraphEngine, SlotInputs, bind_input, bind_output
 from semla_ros.engine.options import ASKED_FOR, EngineOptions
 from semla_ros.engine.preprocess import InputBuffer
 from semla_ros.engine.weights import (
@@ -56,7 +56,10 @@ class OnnxEngine(GraphEngine):
         lent = session if cpu_threads(threads) == 1 else None
         super().__init__(bundle, facts, threads=threads, has_tap=graph.second_tap, proof=lent)
         self._map_size = _probe(session, graph, image=self._input)
-        self._slots = [_BoundSlot(session, each, image=self._input) for each in self._inputs]
+        self._slots = [
+            _BoundSlot(session, each, image=self._input, embedding=self._embedding)
+            for each in self._inputs
+        ]
 
     def _bind(self, index: int) -> None:
         self._slots[index].bind(self._map_size)
@@ -85,7 +88,12 @@ class _BoundSlot:
     """The binding that reads one slot's inputs, and what it wrote last, (T, h, w)."""
 
     def __init__(
-        self, session: onnxruntime.InferenceSession, inputs: SlotInputs, *, image: InputBuffer
+        self,
+        session: onnxruntime.InferenceSession,
+        inputs: SlotInputs,
+        *,
+        image: InputBuffer,
+        embedding: Float32Array | None,
     ) -> None:
         self.session = session
         self.binding = session.io_binding()
@@ -93,6 +101,8 @@ class _BoundSlot:
         self._inputs = inputs
         self._features: Float32Array | None = None
         bind_input(self.binding, "image", image.tensor)
+        if embedding is not None:
+            bind_output(self.binding, "embedding", embedding)
 
     def bind(self, map_size: tuple[int, int]) -> None:
         """Bind the inputs, and logits of `map_size` (h, w), unless they are the same arrays."""
@@ -102,9 +112,7 @@ class _BoundSlot:
         for name, array in self._inputs.arrays.items():
             bind_input(self.binding, name, array)
         batch = np.zeros((1, len(features), *map_size), np.float32)
-        self.binding.bind_ortvalue_output(
-            "logits", onnxruntime.OrtValue.ortvalue_from_numpy(batch)
-        )
+        bind_output(self.binding, "logits", batch)
         self._features, self.logits = features, batch.reshape(batch.shape[1:])
 
 

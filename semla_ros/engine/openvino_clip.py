@@ -88,7 +88,7 @@ class OpenVinoRunner(_Tower):
 
         def read(openvino: OpenVino) -> Handle:
             model = openvino.core.read_model(bundle.navigator_graph)
-            model.reshape({"image": [1, 3, spec.size, spec.size]})
+            model.reshape({"image": [1, 3, *spec.shape]})
             return model
 
         super().__init__("the navigator", read, options=options)
@@ -97,7 +97,7 @@ class OpenVinoRunner(_Tower):
         )
 
     def __call__(self, image: Float32Array) -> Float32Array:
-        """Return the embedding of the preprocessed `image` (1, 3, S, S).
+        """Return the embedding of the preprocessed `image` (1, 3, H, W).
 
         Raises:
             EngineError: OpenVINO failed.

@@ -76,7 +76,8 @@ class OpenVinoEngine(GraphEngine):
         except EngineError as error:
             raise EngineUnavailableError(f"engine 'openvino': {error}") from error
         self._slots = [
-            _BoundSlot(self._networks, each, image=self._input) for each in self._inputs
+            _BoundSlot(self._networks, each, image=self._input, embedding=self._embedding)
+            for each in self._inputs
         ]
 
     def _bind(self, index: int) -> None:
@@ -182,13 +183,21 @@ class _BoundSlot:
         classes: How many classes it is bound for; 0 before the first set.
     """
 
-    def __init__(self, networks: _Networks, inputs: SlotInputs, *, image: InputBuffer) -> None:
+    def __init__(
+        self,
+        networks: _Networks,
+        inputs: SlotInputs,
+        *,
+        image: InputBuffer,
+        embedding: Float32Array | None,
+    ) -> None:
         self.request: Handle = None
         self.logits: Float32Array = np.zeros((0, 0, 0), np.float32)
         self.classes = 0
         self._networks = networks
         self._inputs = inputs
         self._image = image
+        self._embedding = embedding
 
     def bind(self) -> None:
         """Bind the inputs anew where the number of classes has changed.
@@ -204,6 +213,8 @@ class _BoundSlot:
         request = network.compiled.create_infer_request()
         batch = np.zeros((1, classes, *network.map_size), np.float32)
         bound = {**self._inputs.arrays, "image": self._image.tensor, "logits": batch}
+        if self._embedding is not None:
+            bound["embedding"] = self._embedding
         for name, array in bound.items():
             request.set_tensor(name, self._networks.share(array))
         self.request, self.logits = request, batch.reshape(batch.shape[1:])

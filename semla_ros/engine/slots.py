@@ -34,7 +34,8 @@ _DRAIN_TIMEOUT_S = 60.0
 class TwoSlotEngine(ABC):
     """The contract of `SegmentationEngine` with two slots; each runtime is a subclass.
 
-    Subclasses fill buffers (`_prepare_impl`) and compute logits (`_infer_impl`); the rest is here.
+    Subclasses fill buffers (`_prepare_impl`) and compute logits (`_infer_impl`), where their graph
+    gives it with the navigator's answer (1, E) in `_embedding`; the rest is here.
 
     Attributes:
         facts: What it is.
@@ -44,6 +45,7 @@ class TwoSlotEngine(ABC):
         """Have two empty slots."""
         self.facts = facts
         self._labels = LabelBuffers(facts.size, activation=facts.activation)
+        self._embedding: Float32Array | None = None
         self._active: Slot | None = None
         self._prepared: Slot | None = None
         self._readers = [0] * _SLOTS
@@ -108,7 +110,8 @@ class TwoSlotEngine(ABC):
             logits = self._infer_impl(slot.index, rgb)
             labels, confidence = self._labels.from_logits(logits)
             kept = logits.copy() if keep_logits else None
-        return Prediction(labels, confidence, slot.mix, slot.vocabulary, kept)
+            embedding = None if self._embedding is None else self._embedding[0].copy()
+        return Prediction(labels, confidence, slot.mix, slot.vocabulary, kept, embedding)
 
     def logits(self, image: UInt8Array | Float32Array) -> Float32Array:
         """Return logits of `image`, see `SegmentationEngine.logits`."""

@@ -197,8 +197,19 @@ def verdict_table(verdict: Verdict) -> Sequence[str]:
         shown = (_percent(v) for v in (each.before, each.after, each.share))
         lines.append(f"{each.domain:24} {each.frames:6d} " + " ".join(f"{s:>8}" for s in shown))
     if verdict.passed:
-        return [*lines, f"{verdict.name} pays and harms nobody"]
+        return [*lines, f"{verdict.name} pays and harms nobody{_limit(verdict)}"]
     return [*lines, *(f"{verdict.name} stays in quarantine: {why}" for why in verdict.reasons)]
+
+
+def _limit(verdict: Verdict) -> str:
+    """Return what a verdict that passed rests on alone, empty where frames speak for all."""
+    guessed = [trial.domain for trial in verdict.trials[1:] if not trial.frames]
+    if not guessed:
+        return ""
+    return (
+        f", as far as kept embeddings tell of {', '.join(guessed)}: their masks in new weather, "
+        "and while one mix follows another, were not seen (--others)"
+    )
 
 
 def _percent(value: float) -> str:

@@ -13,10 +13,10 @@ from semla_ros.core.errors import BundleError, FrameError
 from semla_ros.core.types import Float32Array, UInt8Array
 from semla_ros.navigator.preprocess import preprocess, resize_of
 
-__all__ = ["ImageEncoder", "OnnxImageEncoder", "RunnerImageEncoder", "preprocess"]
+__all__ = ["ImageEncoder", "OnnxImageEncoder", "RunnerImageEncoder", "finite", "preprocess"]
 
 Run = Callable[[Float32Array], Float32Array]
-"""From preprocessed images (N, 3, S, S), N = 1 unless it batches, to N answers; thread-safe."""
+"""From preprocessed images (N, 3, H, W), N = 1 unless it batches, to N answers; thread-safe."""
 
 
 class ImageEncoder(Protocol):
@@ -74,10 +74,7 @@ class RunnerImageEncoder:
             BundleError: The graph answers with another length than the manifest says.
             FrameError: The embedding is not finite.
         """
-        embedding: Float32Array = self.encode_batch([rgb])[0]
-        if not np.isfinite(embedding).all():
-            raise FrameError(f"image {rgb.shape} has no finite embedding: frame ignored")
-        return embedding
+        return finite(self.encode_batch([rgb])[0], rgb)
 
     def encode_batch(self, images: Iterable[UInt8Array]) -> Float32Array:
         """Return the embeddings (N, D) of N images, finite or not; thread-safe.
@@ -128,6 +125,17 @@ class OnnxImageEncoder(RunnerImageEncoder):
 
         free = not isinstance(session.get_inputs()[0].shape[0], int)
         super().__init__(bundle, run, batches=free)
+
+
+def finite(embedding: Float32Array, rgb: UInt8Array) -> Float32Array:
+    """Return the `embedding` (D,) of `rgb` if it is one.
+
+    Raises:
+        FrameError: It is not finite.
+    """
+    if not np.isfinite(embedding).all():
+        raise FrameError(f"image {rgb.shape} has no finite embedding: frame ignored")
+    return embedding
 
 
 def _spec_of(bundle: ModelBundle) -> NavigatorSpec:

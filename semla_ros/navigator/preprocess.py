@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import cast
 
+import cv2
 import numpy as np
 
 from semla_ros.bundle import NavigatorSpec
@@ -12,7 +14,7 @@ from semla_ros.core.errors import BundleError
 from semla_ros.core.types import Float32Array, UInt8Array
 from semla_ros.navigator.bicubic import Window, resized_window
 
-CENTER_CROP, EVAL_CROP = "center_crop", "eval_crop"
+CENTER_CROP, EVAL_CROP, SQUASH = "center_crop", "eval_crop", "squash"
 
 
 def center_crop(rgb: UInt8Array, spec: NavigatorSpec) -> Float32Array:
@@ -57,9 +59,19 @@ def letterbox(rgb: UInt8Array, spec: NavigatorSpec) -> Float32Array:
     return canvas
 
 
+def squash(rgb: UInt8Array, spec: NavigatorSpec) -> Float32Array:
+    """Return the whole of `rgb` at `spec.shape`, (H, W, 3) in 0..255, proportions not kept.
+
+    Bilinear without antialiasing, in float: what the segmentation network sees.
+    """
+    size = spec.shape[::-1]
+    image = cv2.resize(rgb.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+    return cast(Float32Array, image)
+
+
 Resize = Callable[[UInt8Array, NavigatorSpec], Float32Array]
 RESIZES: Mapping[str, Resize] = MappingProxyType(
-    {CENTER_CROP: center_crop, EVAL_CROP: eval_crop, "letterbox": letterbox}
+    {CENTER_CROP: center_crop, EVAL_CROP: eval_crop, "letterbox": letterbox, SQUASH: squash}
 )
 
 
@@ -78,6 +90,11 @@ def resize_of(spec: NavigatorSpec) -> Resize:
             f"navigator: expected a size of at least 1 and std above 0, got {spec.size!r} and "
             f"{spec.std!r}"
         )
+    if spec.width not in (0, spec.size) and spec.resize != SQUASH:
+        raise BundleError(
+            f"navigator: expected a square input for resize {spec.resize!r}, got {spec.shape!r}: "
+            "rebuild the bundle"
+        )
     return RESIZES[spec.resize]
 
 
@@ -89,17 +106,17 @@ def preprocess(rgb: UInt8Array, spec: NavigatorSpec) -> Float32Array:
         spec: Size, resize mode, normalisation.
 
     Returns:
-        (1, 3, N, N) float32, normalised.
+        (1, 3, H, W) float32, normalised.
 
     Raises:
         BundleError: `spec` is impossible.
     """
-    square = resize_of(spec)(rgb, spec)
+    image = resize_of(spec)(rgb, spec)
     scale = 1.0 / (255.0 * np.asarray(spec.std))
     shift = np.asarray(spec.mean) / np.asarray(spec.std)
-    square *= scale.astype(np.float32)
-    square -= shift.astype(np.float32)
-    return np.ascontiguousarray(square.transpose(2, 0, 1))[np.newaxis]
+    image *= scale.astype(np.float32)
+    image -= shift.astype(np.float32)
+    return np.ascontiguousarray(image.transpose(2, 0, 1))[np.newaxis]
 
 
 def _centred(length: int, count: int) -> Window:

@@ -9,7 +9,7 @@ from functools import partial
 from semla_ros.core.answers import SupportReading
 from semla_ros.core.errors import EmptyLibraryError
 from semla_ros.core.live_parameters import same_policy
-from semla_ros.core.types import AdapterMix, DomainEstimate, Frame
+from semla_ros.core.types import AdapterMix, DomainEstimate, Float32Array, Frame
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.retrieval import retrieve
 from semla_ros.navigator.swap_policy import SWAP_POLICIES
@@ -104,11 +104,17 @@ class Adaptation:
             self._unknown.look(estimate, self.settings)
         return estimate
 
-    def offer(self, frame: Frame) -> None:
-        """Let the navigator look at `frame`, whose time `at` was told, if it is time to."""
+    def offer(self, frame: Frame, embedding: Float32Array | None = None) -> None:
+        """Let the navigator look at `frame`, whose time `at` was told, if it is time to.
+
+        Args:
+            frame: The frame.
+            embedding: (D,) of it where the network that segmented it gave it, too.
+        """
         now, rate_hz = self._now, self.settings.config.navigator_rate_hz
         if self.observer is not None and now is not None and now.judged:
-            self.observer.offer(frame, time_ns=now.time_ns, rate_hz=rate_hz)
+            time_ns = now.time_ns
+            self.observer.offer(frame, time_ns=time_ns, rate_hz=rate_hz, embedding=embedding)
 
     def decide(
         self, estimate: DomainEstimate, target: AdapterMix, *, unusable: Collection[str]

@@ -148,7 +148,7 @@ class AdaptivePipeline:
             with timer.stage("infer"):
                 prediction = self._infer(frame)
             with timer.stage("observe"):
-                self._adaptation.offer(frame)
+                self._adaptation.offer(frame, self._parts.embedding_of(prediction))
             return self._result(frame, prediction, timer)
 
     def poll(self, stamp_ns: int) -> tuple[SwapEvent, ...]:

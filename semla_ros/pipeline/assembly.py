@@ -25,7 +25,12 @@ from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.encoder import ImageEncoder
 from semla_ros.navigator.navigator import Navigator
 from semla_ros.pipeline.adaptive import AdaptivePipeline
-from semla_ros.pipeline.engines import open_encoder, open_engine, open_text_tower
+from semla_ros.pipeline.engines import (
+    open_encoder,
+    open_engine,
+    open_text_tower,
+    shares_embedding,
+)
 from semla_ros.pipeline.library_view import bank_of, check_excluded
 from semla_ros.pipeline.observer import Observer
 from semla_ros.pipeline.parts import PipelineParts
@@ -118,6 +123,8 @@ def open_parts(
             executors[0],
         )
         _warm_up(engine)
+        encoder = observer.navigator.encoder if observer else None
+        shares = encoder is not None and shares_embedding(engine, bundle, encoder)
     except BaseException:
         engine.close()
         raise
@@ -128,6 +135,7 @@ def open_parts(
         library=adapters,
         observer=observer,
         executors=executors,
+        shares_embedding=shares,
     )
 
 

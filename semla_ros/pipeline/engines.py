@@ -16,6 +16,9 @@ from semla_ros.core.engines import AUTO, BF16
 from semla_ros.core.errors import EngineUnavailableError, PlanMissingError
 from semla_ros.engine import EngineOptions, create_engine, require_package
 from semla_ros.engine.contract import SegmentationEngine, Tell
+from semla_ros.engine.embedding_proof import BOUNDS
+from semla_ros.engine.golden import relative_error
+from semla_ros.engine.proof import golden_image
 from semla_ros.engine.text import TextTower
 from semla_ros.navigator.encoder import ImageEncoder, OnnxImageEncoder, Run, RunnerImageEncoder
 
@@ -92,6 +95,38 @@ def open_text_tower(config: Config, bundle: ModelBundle) -> TextTower | None:
         except EngineUnavailableError as error:
             _LOG.debug("text tower: not %s", error)
     return None
+
+
+def shares_embedding(
+    engine: SegmentationEngine, bundle: ModelBundle, encoder: ImageEncoder
+) -> bool:
+    """Return whether embeddings that come with masks of `engine` are those of `encoder`.
+
+    They are held against each other on one image; else the navigator's own graph runs aside, as it
+    does where the engine gives none.
+
+    Args:
+        engine: Serves something.
+        bundle: Of both.
+        encoder: The navigator's graph.
+    """
+    if not bundle.manifest.shared_dim:
+        return False
+    image = golden_image(engine.facts.size)
+    shared = engine.infer(image).embedding
+    if shared is None:
+        _LOG.info("navigator: engine %s gives no embedding, it runs aside", engine.facts.name)
+        return False
+    error, bound = relative_error(shared, encoder.encode(image)), BOUNDS[engine.facts.precision]
+    if not error <= bound:
+        _LOG.warning(
+            "navigator: engine %s in %s embeds with an error of %.2g, over %g: it runs aside",
+            engine.facts.name,
+            engine.facts.precision,
+            error,
+            bound,
+        )
+    return error <= bound
 
 
 def _may_build(config: Config) -> bool:

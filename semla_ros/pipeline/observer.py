@@ -11,6 +11,7 @@ from semla_ros.core.errors import FrameError, SemlaError
 from semla_ros.core.executors import InlineExecutor
 from semla_ros.core.timing import now_ms
 from semla_ros.core.types import DomainEstimate, Float32Array, Frame
+from semla_ros.navigator.encoder import finite
 from semla_ros.navigator.navigator import Navigator
 
 _LOG = logging.getLogger(__name__)
@@ -81,12 +82,28 @@ class Observer:
             return passed_s
         return max(passed_s, (now_ms() - self.observed.taken_ms) * 1e-3)
 
-    def offer(self, frame: Frame, *, time_ns: int, rate_hz: float) -> None:
-        """Embed `frame` unless it is not due by stream time, or the last one still runs."""
+    def offer(
+        self,
+        frame: Frame,
+        *,
+        time_ns: int,
+        rate_hz: float,
+        embedding: Float32Array | None = None,
+    ) -> None:
+        """Embed `frame` unless it is not due by stream time, or the last one still runs.
+
+        Args:
+            frame: The frame.
+            time_ns: Its stream time.
+            rate_hz: How often to look; 0: at every frame.
+            embedding: (D,) of the frame where it is known already; nothing runs aside then.
+        """
         if self._flight is None and self._is_due(time_ns, rate_hz):
             self._since_ms = now_ms()
             observation = Observation(time_ns, frame.stamp_ns, self._since_ms)
-            self._flight = (observation, self._executor.submit(_embed, self.navigator, frame))
+            executor = self._executor if embedding is None else InlineExecutor()
+            embedded = executor.submit(_embed, self.navigator, frame, embedding)
+            self._flight = (observation, embedded)
 
     @property
     def ready(self) -> bool:
@@ -134,9 +151,9 @@ class Observer:
         return True
 
 
-def _embed(navigator: Navigator, frame: Frame) -> _Embedded:
+def _embed(navigator: Navigator, frame: Frame, known: Float32Array | None) -> _Embedded:
     try:
-        return _Embedded(navigator.embed(frame))
+        return _Embedded(navigator.embed(frame) if known is None else finite(known, frame.rgb))
     except SemlaError as error:
         return _Embedded(None, str(error))
     except Exception as error:  # noqa: BLE001  worker boundary: masks go on

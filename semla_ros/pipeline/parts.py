@@ -6,6 +6,8 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from semla_ros.bundle import ModelBundle
+from semla_ros.core.answers import Prediction
+from semla_ros.core.types import Float32Array
 from semla_ros.engine.contract import SegmentationEngine
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.pipeline.observer import Observer
@@ -24,6 +26,7 @@ class PipelineParts:
         observer: Where are we? None without a navigator: explicit mixes only.
         executors: Where slow work runs; shut down with the pipeline. The first one also
             reloads the library.
+        shares_embedding: The engine gives the navigator's embedding, too, and may be believed.
     """
 
     bundle: ModelBundle
@@ -32,3 +35,8 @@ class PipelineParts:
     library: AdapterLibrary
     observer: Observer | None
     executors: tuple[Executor, ...]
+    shares_embedding: bool = False
+
+    def embedding_of(self, prediction: Prediction) -> Float32Array | None:
+        """Return the embedding (D,) of the frame of `prediction` where no navigator need run."""
+        return prediction.embedding if self.shares_embedding else None

@@ -116,7 +116,7 @@ REFUSED = {
     "defaults.top_k": (True, "a whole number from 1 to 1000, got True"),
     "segmentation.size": (10**12, "a whole number from 1 to 8192, got 1000000000000"),
     "defaults.temperature": (math.nan, "a number above 0 to 1e+06, got nan"),
-    "navigator.resize": ("odd", "one of center_crop, eval_crop, letterbox, got 'odd'"),
+    "navigator.resize": ("odd", "one of center_crop, eval_crop, letterbox, squash, got 'odd'"),
     "navigator.mean": ([0.1, 0.2], "a list of 3 items, got [0.1, 0.2]"),
     "text.template": ("a photo", "text with one '{}', got 'a photo'"),
     "name": ("x" * 300, "printable text of at most 255 bytes"),

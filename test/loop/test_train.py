@@ -25,6 +25,7 @@ from semla_ros.loop.quarantine import (
     place_of,
     read_verdict,
     release,
+    verdict_table,
     waiting,
     write_verdict,
 )
@@ -225,3 +226,10 @@ def test_commands(bundle, labelled, capsys):
     assert main(["library", "history", str(bundle.root)]) == 0
     value = json.loads((place_of(bundle, "dusk") / "verdict.json").read_text())
     assert value["trials"][0]["frames"] == 3
+
+
+def test_a_verdict_that_rests_on_embeddings_says_so():
+    trials = (OWN, DomainTrial("fog", 20, 0.5, 0.5), DomainTrial("rain", 0, share=0.01))
+    assert "kept embeddings tell of rain:" in verdict_table(Verdict("dusk", "key", trials, ()))[-1]
+    seen = Verdict("dusk", "key", trials[:2], ())
+    assert verdict_table(seen)[-1] == "dusk pays and harms nobody"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from semla_ros.core.errors import BundleError
+from semla_ros.engine.preprocess import InputBuffer
 from semla_ros.navigator.preprocess import RESIZES, preprocess, resize_of
 
 
@@ -96,6 +97,14 @@ def test_of_a_square_image_letterbox_and_crop_see_the_same(spec):
     )
 
 
+def test_squash_is_what_the_segmentation_network_sees(spec):
+    rgb = noise(37, 53)
+    buffer = InputBuffer((24, 40))
+    buffer.load(rgb)
+    seen = replace(spec, size=24, width=40, resize="squash", mean=(0.0,) * 3, std=(1 / 255,) * 3)
+    np.testing.assert_array_equal(preprocess(rgb, seen), buffer.tensor)
+
+
 @pytest.mark.parametrize("resize", sorted(RESIZES))
 @pytest.mark.parametrize("shape", [(1, 1), (2, 900), (900, 2), (33, 17)])
 def test_any_image_size_gives_a_finite_input(spec, resize, shape):
@@ -110,6 +119,7 @@ def test_any_image_size_gives_a_finite_input(spec, resize, shape):
         ({"resize": "stretch"}, "'stretch'"),
         ({"size": 0}, "size of at least 1"),
         ({"std": (0.2, 0.0, 0.2)}, "std above 0"),
+        ({"width": 20}, "square input for resize 'center_crop'"),
     ],
 )
 def test_an_impossible_spec_is_refused(spec, change, message):

@@ -1,6 +1,8 @@
 """Lifecycle, parameters and services of the live node."""
 
 import shutil
+import subprocess
+import sys
 
 import pytest
 import rclpy
@@ -280,3 +282,19 @@ def test_incompatible_qos_is_explained_with_the_override(robot, capfd):
         )
     assert int(facts["incompatible_publishers"]) == 1
     assert f"{override}: best_effort" in capfd.readouterr().err
+
+
+def test_a_program_triggers_a_service_and_says_what_it_answered(robot):
+    def triggered(*words):
+        command = [sys.executable, "-m", "semla_ros.processes.trigger", *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    with robot() as it:
+        done = triggered("/segmenter/reload_library")
+        assert (done.returncode, "3 adapters, serving" in done.stderr) == (0, True)
+        assert it.transition("deactivate")
+        refused = triggered("/segmenter/reload_library")
+    assert (refused.returncode, "activate" in refused.stderr) == (1, True)
+    nobody = triggered("/nowhere", "--wait", "0.5")
+    assert nobody.returncode == 1
+    assert "expected '/nowhere' to be there within 0.5 s" in nobody.stderr

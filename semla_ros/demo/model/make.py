@@ -40,9 +40,9 @@ from semla_ros.navigator.encoder import OnnxImageEncoder
 from semla_ros.network.catseg import CatSeg
 from semla_ros.network.checkpoint import create_catseg
 from semla_ros.prepare.bundler.clip import create_clip
+from semla_ros.prepare.bundler.navigator_parts import NavigatorParts
 from semla_ros.prepare.bundler.writer import (
     BundleParts,
-    NavigatorParts,
     base_identity,
     live_layers,
     write_bundle,

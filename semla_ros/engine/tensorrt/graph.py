@@ -16,7 +16,15 @@ from semla_ros.core.engines import F16
 from semla_ros.core.errors import BundleError
 from semla_ros.engine.tensorrt.half import to_half
 from semla_ros.engine.tensorrt.norms import spell_out_norms
-from semla_ros.engine.tensorrt.plans import IMAGE, INPUTS, TEXT, PlanRequest, external_data
+from semla_ros.engine.tensorrt.plans import (
+    EMBEDDING,
+    IMAGE,
+    INPUTS,
+    LOGITS,
+    TEXT,
+    PlanRequest,
+    external_data,
+)
 from semla_ros.engine.weights import SECOND_TAP
 
 
@@ -41,6 +49,7 @@ def prepared_graph(wanted: PlanRequest, *, layer_normalization: bool = True) -> 
             "the bundle"
         )
     as_inputs(model, (*fed, *chosen))
+    drop_embedding(model)
     spell_out_norms(model, layer_normalization=layer_normalization)
     fix_axis(model, IMAGE, 1)
     fix_axis(model, TEXT, wanted.classes)
@@ -94,6 +103,14 @@ def as_inputs(model: onnx.ModelProto, names: Collection[str]) -> None:
     model.graph.input.extend([*inputs, *fed])
     del model.graph.initializer[:]
     model.graph.initializer.extend(constants)
+
+
+def drop_embedding(model: onnx.ModelProto) -> None:
+    """Leave a segmentation graph its logits alone: the navigator's own graph runs aside."""
+    outputs = list(model.graph.output)
+    if any(each.name == LOGITS for each in outputs):
+        del model.graph.output[:]
+        model.graph.output.extend(each for each in outputs if each.name != EMBEDDING)
 
 
 def fix_axis(model: onnx.ModelProto, name: str, size: int) -> None:

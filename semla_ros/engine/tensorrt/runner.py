@@ -31,13 +31,13 @@ from semla_ros.engine.tensorrt.toolkit import Toolkit, asked
 class TensorRtRunner:
     """Embeds images on a stream that yields to the frames'."""
 
-    def __init__(self, toolkit: Toolkit, plan: bytes, *, size: int) -> None:
+    def __init__(self, toolkit: Toolkit, plan: bytes, *, size: tuple[int, int]) -> None:
         """Make the engine.
 
         Args:
             toolkit: TensorRT; closed with the runner.
             plan: Of the navigator's graph.
-            size: Side of the image.
+            size: (H, W) of the image.
 
         Raises:
             EngineError: TensorRT does not take the plan, or it is another graph's.
@@ -46,7 +46,7 @@ class TensorRtRunner:
         self._lock = threading.Lock()
         cuda = self._cuda = toolkit.cuda
         engine = toolkit.deserialise(plan)
-        require_tensors(engine, {IMAGE: (1, 3, size, size), EMBEDDING: (1, -1)})
+        require_tensors(engine, {IMAGE: (1, 3, *size), EMBEDDING: (1, -1)})
         self._image, self._embedding = (Mirror(cuda, engine, name) for name in (IMAGE, EMBEDDING))
         context = asked("makes no context", engine.create_execution_context)
         self._held: list[Any] = [context, engine]
@@ -83,7 +83,7 @@ class TensorRtRunner:
         wanted = PlanRequest(bundle, NAVIGATOR_GRAPH, CONSTANT, F16)
         return opened(
             wanted,
-            lambda toolkit, plan: cls(toolkit, plan, size=spec.size),
+            lambda toolkit, plan: cls(toolkit, plan, size=spec.shape),
             lambda runner: require_embeddings(
                 runner, bundle, engine="tensorrt", precision=F16, identity=runner.identity
             ),
@@ -93,7 +93,7 @@ class TensorRtRunner:
         )
 
     def __call__(self, image: Float32Array) -> Float32Array:
-        """Return the embedding of the preprocessed `image` (1, 3, S, S); thread-safe.
+        """Return the embedding of the preprocessed `image` (1, 3, H, W); thread-safe.
 
         Raises:
             EngineError: TensorRT failed, or the runner is closed.

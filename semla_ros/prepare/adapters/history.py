@@ -131,6 +131,36 @@ def roll_back(library: Path, number: int) -> LibraryState:
         return _keep(library, f"rolled back to {number}")
 
 
+def prune(library: Path, keep: int) -> tuple[int, int]:
+    """Delete all states but the newest `keep`, and every file that no other state names.
+
+    After an interruption the same call goes on.
+
+    Returns:
+        How many states were deleted, and how many bytes of files.
+
+    Raises:
+        LibraryError: `keep` is below 1, a state cannot be read, or the disk refuses.
+    """
+    if keep < 1:
+        raise LibraryError(f"expected at least 1 state to keep, got {keep}")
+    with alone(library):
+        states, folder = history(library), library / FOLDER
+        kept = states[-keep:]
+        named = {each for s in kept for files in s.domains.values() for each in files.values()}
+        nbytes = 0
+        try:
+            for state in states[:-keep]:
+                (folder / f"{state.number:06d}.json").unlink()
+            for path in (folder / FILES).iterdir() if states else ():
+                if path.name not in named:
+                    nbytes += path.stat().st_size
+                    path.unlink()
+        except OSError as error:
+            raise LibraryError(f"cannot prune {str(folder)!r}: {error}: call again") from error
+    return len(states) - len(kept), nbytes
+
+
 def _keep(library: Path, why: str) -> LibraryState:
     """Return the newest state, which is what lies there now; it is written if it is another."""
     states, found = history(library), contents(library)

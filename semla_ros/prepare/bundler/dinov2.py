@@ -20,9 +20,10 @@ from semla_ros.bundle import NavigatorSpec
 from semla_ros.core.errors import TrainingError
 from semla_ros.navigator.preprocess import EVAL_CROP
 from semla_ros.prepare.bundler.checkpoint_reader import read_checkpoint
-from semla_ros.prepare.bundler.clip import mend_torchvision
 from semla_ros.prepare.bundler.image_tower import ImageTower, fill_tower, name_of, with_resize
-from semla_ros.prepare.bundler.writer import NavigatorParts, state_identity
+from semla_ros.prepare.bundler.navigator_parts import NavigatorParts
+from semla_ros.prepare.bundler.vision_models import fetched, import_vision
+from semla_ros.prepare.bundler.writer import state_identity
 
 DINO_PREFIX = "dinov2-"
 DINOS: Mapping[str, str] = MappingProxyType(
@@ -55,7 +56,7 @@ def load_dinov2(name: str, checkpoint: Path | None, *, resize: str | None) -> Na
     """
     if name not in DINOS:
         raise TrainingError(f"expected a DINOv2 of {tuple(DINOS)!r}, got {name!r}: take one")
-    timm = _import_timm(name)
+    timm = import_vision("timm", name)
     state = timm_layout(_hub_state(timm, name) if checkpoint is None else _read(checkpoint))
     short = name.removeprefix(DINO_PREFIX)
     identity = state_identity(state, prefix=f"dinov2/{short}@{SIZE}")
@@ -114,17 +115,6 @@ def resized_positions(stored: Tensor, *, grid: int) -> Tensor:
     return torch.cat([stored[:, :1], resized.flatten(2).transpose(1, 2)], dim=1)
 
 
-def _import_timm(name: str) -> Any:  # noqa: ANN401  timm is untyped
-    try:
-        mend_torchvision()  # timm wants it
-        import timm
-    except ImportError as error:
-        raise TrainingError(
-            f"navigator {name!r}: expected timm, found none: pip install '.[train]'"
-        ) from error
-    return timm
-
-
 def _read(checkpoint: Path) -> dict[str, Tensor]:
     state = read_checkpoint(checkpoint)
     if not {_POSITIONS, "cls_token", "blocks.0.ls1.gamma"} <= state.keys():
@@ -137,14 +127,7 @@ def _read(checkpoint: Path) -> dict[str, Tensor]:
 
 def _hub_state(timm: Any, name: str) -> dict[str, Tensor]:  # noqa: ANN401
     """Return the published tensors at their own size: timm would resize them its own way."""
-    try:
-        model = timm.create_model(DINOS[name], pretrained=True, num_classes=0)
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise TrainingError(
-            f"navigator {name!r}: the weights cannot be downloaded ({reason}): give them with "
-            "--navigator-checkpoint"
-        ) from error
+    model = fetched(name, lambda: timm.create_model(DINOS[name], pretrained=True, num_classes=0))
     return dict(model.state_dict())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -51,6 +51,18 @@ def fill_tower(tower: nn.Module, state: Mapping[str, Tensor], *, origin: str) ->
             f"navigator weights {origin!r}: this model computes tensors that no checkpoint "
             "carries: take another model"
         )
+
+
+def square_side(size: int | Sequence[int]) -> int:
+    """Return the side of a square `size`, given once or for each axis.
+
+    Raises:
+        TrainingError: It is not square.
+    """
+    sides = {size} if isinstance(size, int) else set(size)
+    if len(sides) != 1:
+        raise TrainingError(f"expected a navigator with square input, got {size!r}")
+    return int(sides.pop())
 
 
 def name_of(path: Path | None) -> str:

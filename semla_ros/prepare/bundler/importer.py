@@ -23,7 +23,6 @@ from semla_ros.bundle import (
 from semla_ros.core.errors import ConfigError, TrainingError
 from semla_ros.data.labels.class_lists import read_classes
 from semla_ros.library.compatibility import PUBLISHED_ENCODER
-from semla_ros.navigator.preprocess import RESIZES
 from semla_ros.network.catseg import CatSeg
 from semla_ros.network.checkpoint import catseg_from_state
 from semla_ros.network.config import AGGREGATOR_PREFIX, CLIP_PREFIX, CatSegConfig
@@ -35,16 +34,15 @@ from semla_ros.prepare.bundler.adapter_import import (
 )
 from semla_ros.prepare.bundler.checkpoint_reader import read_checkpoint
 from semla_ros.prepare.bundler.clip import import_open_clip
-from semla_ros.prepare.bundler.navigator_import import load_navigator
+from semla_ros.prepare.bundler.navigator_import import NavigatorRequest, requested
+from semla_ros.prepare.bundler.navigator_parts import Navigator, spec_of
 from semla_ros.prepare.bundler.onnx_export import graph_weights
 from semla_ros.prepare.bundler.tokenizer import clip_tokenizer, openai_merges
 from semla_ros.prepare.bundler.verify import compare_with_torch
 from semla_ros.prepare.bundler.writer import (
     BundleParts,
-    NavigatorParts,
     base_identity,
     live_layers,
-    navigator_spec,
     require_free,
     write_bundle,
 )
@@ -55,7 +53,6 @@ TEMPLATE = "A photo of a {} in the scene"
 """Source: CAT-Seg, PROMPT_ENSEMBLE_TYPE single."""
 
 POOLINGS = (1, 2)
-NO_NAVIGATOR = "none"
 _MERGES = "bpe_simple_vocab_16e6.txt.gz"
 _PUBLISHED_LOW_SUPPORT = 0.09
 """Source: SemLA, supplement: support below this is low, for its own encoder."""
@@ -72,9 +69,7 @@ class ImportRequest:
             transformers its folder, or its name on the hub.
         loradb: Adapters, a folder each; None: an empty library.
         classes: Class list, see `read_classes`; None: the checkpoint's own, where it has one.
-        navigator: See `load_navigator`; `none`: explicit mixes only.
-        navigator_checkpoint: Its weights; None: from the hub.
-        navigator_resize: One of the navigator's `RESIZES`; None: its encoder's own.
+        navigator: Which image encoder tells domains apart.
         out: The new bundle folder.
         family: Network family.
         qkv: See `AdapterContract`.
@@ -87,10 +82,8 @@ class ImportRequest:
     checkpoint: Path
     loradb: Path | None
     classes: str | None
-    navigator: str
+    navigator: NavigatorRequest
     out: Path
-    navigator_checkpoint: Path | None = None
-    navigator_resize: str | None = None
     family: str = CATSEG
     qkv: str | None = None
     adapter_guidance: str = AS_BASE
@@ -102,7 +95,6 @@ class ImportRequest:
         _require("family", self.family, FAMILIES)
         _require("qkv policy", self.qkv, (None, *QKV_POLICIES))
         _require("adapter guidance", self.adapter_guidance, GUIDANCES)
-        _require("navigator resize", self.navigator_resize, (None, *RESIZES))
         _require("class pooling", self.class_pooling, POOLINGS)
         self._require_fit()
 
@@ -147,7 +139,7 @@ def import_bundle(request: ImportRequest) -> ImportedBundle:
         step("reading the checkpoint")
         model = read_model(request.checkpoint, class_pooling=request.class_pooling)
         step("reading the navigator")
-        navigator = _navigator(request)
+        navigator = requested(request.navigator)
         parts = BundleParts(
             name=request.checkpoint.stem,
             model=model,
@@ -173,7 +165,7 @@ def import_bundle(request: ImportRequest) -> ImportedBundle:
 def _import_hub(request: ImportRequest) -> ImportedBundle:
     from semla_ros.prepare.bundler.transformers.importer import HubRequest, import_hub_bundle
 
-    navigator = _navigator(request)
+    navigator = requested(request.navigator)
     bundle, skipped = import_hub_bundle(
         HubRequest(
             checkpoint=str(request.checkpoint),
@@ -224,17 +216,9 @@ def _library(request: ImportRequest, parts: BundleParts, target: Path) -> dict[s
         return {}
     layers = graph_weights(live_layers(parts.model, attention=parts.attention))
     contract = AdapterContract(
-        layers, base_identity(parts.model), navigator_spec(parts.navigator), request.qkv
+        layers, base_identity(parts.model), spec_of(parts.navigator), request.qkv
     )
     return import_library(request.loradb, target, contract, skip_unusable=request.skip_unusable)
-
-
-def _navigator(request: ImportRequest) -> NavigatorParts | None:
-    if request.navigator == NO_NAVIGATOR:
-        return None
-    return load_navigator(
-        request.navigator, request.navigator_checkpoint, resize=request.navigator_resize
-    )
 
 
 def _tokenizer(model: CatSeg) -> str:
@@ -250,9 +234,10 @@ def _tokenizer(model: CatSeg) -> str:
     return tokenizer.to_str()
 
 
-def _defaults(navigator: NavigatorParts | None) -> AdaptationDefaults:
+def _defaults(navigator: Navigator) -> AdaptationDefaults:
     """Return SemLA's published settings; thresholds nobody measured are off (0)."""
-    published = navigator is not None and navigator.spec.identity == PUBLISHED_ENCODER
+    spec = spec_of(navigator)
+    published = spec is not None and spec.identity == PUBLISHED_ENCODER
     low = _PUBLISHED_LOW_SUPPORT if published else 0.0
     return AdaptationDefaults(0.05, 5, "euclidean", "inverse", -1.0, low, 0.0)
 

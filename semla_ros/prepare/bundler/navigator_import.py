@@ -1,53 +1,92 @@
-"""Image encoders of others as navigators: any open_clip model, or DINOv2 through timm."""
+"""Which image encoder becomes a bundle's navigator, and which of its features."""
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
-import torch
-from torch import Tensor, nn
-
-from semla_ros.bundle import NavigatorSpec
-from semla_ros.core.errors import TrainingError
-from semla_ros.library.compatibility import PUBLISHED_ENCODER
-from semla_ros.navigator.preprocess import CENTER_CROP
-from semla_ros.prepare.bundler.checkpoint_reader import read_checkpoint
-from semla_ros.prepare.bundler.clip import import_open_clip
-from semla_ros.prepare.bundler.dinov2 import DINO_PREFIX, DINOS, load_dinov2
-from semla_ros.prepare.bundler.hf_clip import is_hf_clip, vision_tower_from_hf
-from semla_ros.prepare.bundler.image_tower import ImageTower, fill_tower, with_resize
-from semla_ros.prepare.bundler.prompt_sets import (
-    DEFAULT_SET,
-    EncodeTexts,
-    PromptSet,
-    embed_prompts,
-    read_prompt_set,
+from semla_ros.core.errors import ConfigError
+from semla_ros.navigator.preprocess import CENTER_CROP, RESIZES
+from semla_ros.prepare.bundler.channel_statistics import with_features
+from semla_ros.prepare.bundler.dinov2 import DINO_PREFIX, load_dinov2
+from semla_ros.prepare.bundler.navigator_parts import (
+    EMBEDDING,
+    FEATURES,
+    SEGMENTER,
+    Navigator,
+    NavigatorParts,
 )
-from semla_ros.prepare.bundler.text_tower import text_tower
-from semla_ros.prepare.bundler.writer import NavigatorParts, state_identity
+from semla_ros.prepare.bundler.onnx_navigator import ONNX, OnnxInput, load_onnx
+from semla_ros.prepare.bundler.open_clip_navigator import load_open_clip
+from semla_ros.prepare.bundler.prompt_sets import DEFAULT_SET, read_prompt_set
+from semla_ros.prepare.bundler.vision_models import TIMM, TORCHVISION, load_timm, load_torchvision
 
+NO_NAVIGATOR = "none"
 _LOG = logging.getLogger(__name__)
-_VISUAL = "visual."
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """A short name: open_clip's model and weights, and the identity centroids were given."""
+class NavigatorRequest:
+    """Which navigator is asked for.
 
-    model: str
-    tag: str
-    identity: str
+    Attributes:
+        name: See `load_navigator`; or `onnx:FILE`; `segmenter`, the segmentation network's own
+            early layers; `none`, explicit mixes only.
+        checkpoint: Its weights; None: from where they are published.
+        resize: One of the navigator's `RESIZES`; None: its encoder's own.
+        features: One of `FEATURES`; None: its embedding, of `segmenter` channel statistics.
+        onnx: What an ONNX file does not say of its input.
+    """
+
+    name: str
+    checkpoint: Path | None = None
+    resize: str | None = None
+    features: str | None = None
+    onnx: OnnxInput = field(default_factory=OnnxInput)
+
+    def __post_init__(self) -> None:
+        for what, value, allowed in (
+            ("resize", self.resize, tuple(RESIZES)),
+            ("features", self.features, FEATURES),
+        ):
+            if value is not None and value not in allowed:
+                raise ConfigError(
+                    f"expected a navigator {what} of {allowed!r}, got {value!r}: choose one"
+                )
+        is_file, is_network = self.name.startswith(ONNX), self.name in (NO_NAVIGATOR, SEGMENTER)
+        foreign: Mapping[str, bool] = {
+            "checkpoint": self.checkpoint is not None and (is_file or is_network),
+            "resize": self.resize is not None and is_network,
+            "features": self.features is not None and is_network,
+            "size": self.onnx.size is not None and not is_file,
+            "mean": self.onnx.mean is not None and not is_file,
+            "std": self.onnx.std is not None and not is_file,
+        }
+        for option, is_foreign in foreign.items():
+            if is_foreign:
+                raise ConfigError(
+                    f"navigator {self.name!r} has no use for --navigator-{option}: leave it out"
+                )
 
 
-_KNOWN: Mapping[str, _Known] = MappingProxyType(
-    {"clip-vit-l-14": _Known("ViT-L-14", "openai", PUBLISHED_ENCODER)}
-)
+def requested(request: NavigatorRequest) -> Navigator:
+    """Return what becomes the navigator.
+
+    Raises:
+        TrainingError: See `load_navigator`, `load_onnx` and `with_features`.
+    """
+    if request.name == NO_NAVIGATOR:
+        return None
+    if request.name == SEGMENTER:
+        _LOG.info("adapters come without statistics: make them with `semla library embed`")
+        return SEGMENTER
+    if request.name.startswith(ONNX):
+        parts = load_onnx(request.name, request.onnx, resize=request.resize)
+    else:
+        parts = load_navigator(request.name, request.checkpoint, resize=request.resize)
+    return with_features(parts, request.features or EMBEDDING)
 
 
 def load_navigator(
@@ -61,9 +100,10 @@ def load_navigator(
 
     Args:
         name: `clip-vit-l-14` (what SemLA's centroids were made with), `dinov2-vit-{s,b,l,g}-14`,
-            or an open_clip model, alone or as `MODEL:PRETRAINED`.
+            `timm:MODEL`, `torchvision:MODEL`, or an open_clip model, alone or as
+            `MODEL:PRETRAINED`.
         checkpoint: Its weights; CLIP in open_clip's or transformers' layout, DINOv2 in timm's or
-            torch hub's; None: from the hub.
+            torch hub's, others as their library stores them; None: from where it has them.
         resize: One of the navigator's `RESIZES`; None: the encoder's own, `center_crop` for CLIP
             and `eval_crop` for DINOv2. Any other needs centroids of its own.
         prompts: The words to bring along, see `read_prompt_set`.
@@ -71,133 +111,11 @@ def load_navigator(
     Raises:
         TrainingError: An unknown name, weights of another model, or none to be had.
     """
+    if name.startswith(TIMM):
+        return load_timm(name, checkpoint, resize=resize)
+    if name.startswith(TORCHVISION):
+        return load_torchvision(name, checkpoint, resize=resize)
     if name.startswith(DINO_PREFIX):
         return load_dinov2(name, checkpoint, resize=resize)
     words = read_prompt_set(prompts)
-    return _load_open_clip(name, checkpoint, resize=resize or CENTER_CROP, words=words)
-
-
-def _load_open_clip(
-    name: str, checkpoint: Path | None, *, resize: str, words: PromptSet
-) -> NavigatorParts:
-    open_clip = import_open_clip()
-    known = _KNOWN.get(name)
-    model, _, tag = (known.model, "", known.tag) if known else name.partition(":")
-    config, pretrained = _configs(open_clip, model, tag)
-    _require_plain_preprocessing(name, pretrained)
-    quick = bool(config.get("quick_gelu") or pretrained.get("quick_gelu"))
-    tower = _empty_tower(open_clip, config, quick_gelu=quick)
-    path = checkpoint or _downloaded(open_clip, name, pretrained)
-    whole = read_checkpoint(path)
-    state = _visual_state(whole, path)
-    fill_tower(tower, state, origin=path.name)
-    identity = known.identity if known else f"open_clip/{name}"
-    if not known and not tag:
-        identity = state_identity(state, prefix=f"open_clip/{model}")
-    mean, std = (tuple(pretrained.get(k) or getattr(open_clip, d)) for k, d in _STATISTICS)
-    spec = NavigatorSpec(
-        identity=with_resize(identity, resize, own=CENTER_CROP),
-        size=_side(config["vision_cfg"].get("image_size", 224)),
-        resize=resize,
-        mean=mean,
-        std=std,
-        dim=int(config["embed_dim"]),
-    )
-    encode = _text_encoder(config, whole, quick_gelu=quick)
-    prompts = embed_prompts(words, encode, encoder=spec.identity) if encode else None
-    return NavigatorParts(ImageTower(tower).eval(), spec, prompts)
-
-
-def _text_encoder(
-    config: Mapping[str, Any], state: Mapping[str, Tensor], *, quick_gelu: bool
-) -> EncodeTexts | None:
-    """Return the navigator's text tower, None with a warning where there is none to use."""
-    try:
-        return text_tower(config, state, quick_gelu=quick_gelu)
-    except TrainingError as error:
-        _LOG.warning("no words for `semla library describe`: %s", error)
-        return None
-
-
-_STATISTICS = (("mean", "OPENAI_DATASET_MEAN"), ("std", "OPENAI_DATASET_STD"))
-
-
-def _configs(open_clip: Any, model: str, tag: str) -> tuple[dict[str, Any], dict[str, Any]]:  # noqa: ANN401
-    """Return open_clip's configuration of the model, and of the weights `tag`."""
-    config = open_clip.get_model_config(model)
-    if config is None:
-        near = difflib.get_close_matches(model, [*_KNOWN, *DINOS, *open_clip.list_models()], n=3)
-        raise TrainingError(
-            f"expected a navigator of open_clip, {tuple(_KNOWN)!r}, {tuple(DINOS)!r} or 'none', "
-            f"got {model!r}: did you mean {near!r}?"
-        )
-    tags = open_clip.list_pretrained_tags_by_model(model)
-    if tag and tag not in tags:
-        raise TrainingError(f"navigator {model!r}: expected weights of {tags!r}, got {tag!r}")
-    return dict(config), dict(open_clip.get_pretrained_cfg(model, tag) or {}) if tag else {}
-
-
-def _require_plain_preprocessing(name: str, pretrained: Mapping[str, Any]) -> None:
-    mode = pretrained.get("resize_mode") or "shortest"
-    interpolation = pretrained.get("interpolation") or "bicubic"
-    if (mode, interpolation) != ("shortest", "bicubic"):
-        raise TrainingError(
-            f"navigator {name!r}: expected preprocessing by bicubic resize of the shortest side, "
-            f"got {interpolation} {mode}: take another model"
-        )
-
-
-def _empty_tower(open_clip: Any, config: Mapping[str, Any], *, quick_gelu: bool) -> nn.Module:  # noqa: ANN401
-    """Return the image tower without memory for its weights; the text tower is left out."""
-    vision = {**config["vision_cfg"], "timm_model_pretrained": False}
-    text = {"context_length": 8, "vocab_size": 8, "width": 64, "heads": 1, "layers": 1}
-    with torch.device("meta"):
-        model = open_clip.model.CLIP(
-            embed_dim=config["embed_dim"],
-            vision_cfg=vision,
-            text_cfg=text,
-            quick_gelu=quick_gelu,
-        )
-    tower: nn.Module = model.visual
-    return tower
-
-
-def _downloaded(open_clip: Any, name: str, pretrained: Mapping[str, Any]) -> Path:  # noqa: ANN401
-    """Return the weights from the hub."""
-    if not pretrained:
-        raise TrainingError(
-            f"navigator {name!r}: expected weights: give --navigator-checkpoint, or the name as "
-            "MODEL:PRETRAINED"
-        )
-    try:
-        return Path(open_clip.download_pretrained(dict(pretrained), prefer_hf_hub=True))
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise TrainingError(
-            f"navigator {name!r}: the weights cannot be downloaded ({reason}): give them with "
-            "--navigator-checkpoint"
-        ) from error
-
-
-def _visual_state(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Return the image tower's tensors, float32, in open_clip's layout."""
-    if is_hf_clip(state):
-        state = vision_tower_from_hf(state)
-    found = {
-        key.removeprefix(_VISUAL): tensor.to(torch.float32)
-        for key, tensor in state.items()
-        if key.startswith(_VISUAL)
-    }
-    if not found:
-        raise TrainingError(
-            f"navigator weights {path.name!r}: expected a CLIP in open_clip's or transformers' "
-            f"layout, got keys such as {sorted(state)[:3]!r}: give the navigator's own file"
-        )
-    return found
-
-
-def _side(size: int | tuple[int, int] | list[int]) -> int:
-    sides = {size} if isinstance(size, int) else set(size)
-    if len(sides) != 1:
-        raise TrainingError(f"expected a navigator with square input, got {size!r}")
-    return int(sides.pop())
+    return load_open_clip(name, checkpoint, resize=resize or CENTER_CROP, words=words)

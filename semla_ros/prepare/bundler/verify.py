@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -12,8 +15,9 @@ from semla_ros.bundle.onnx_session import open_session
 from semla_ros.core.errors import TrainingError
 from semla_ros.engine.weights import SECOND_TAP
 from semla_ros.network.catseg import CatSeg
+from semla_ros.prepare.bundler.navigator_parts import Navigator, NavigatorParts
 from semla_ros.prepare.bundler.onnx_export import TextTower
-from semla_ros.prepare.bundler.writer import NavigatorParts
+from semla_ros.prepare.bundler.reference_images import reference_images
 
 TOLERANCE = 1e-3
 """Largest allowed difference, relative to the largest value (or 1)."""
@@ -21,9 +25,7 @@ TOLERANCE = 1e-3
 _CLASSES, _LENGTH = 3, 6
 
 
-def compare_with_torch(
-    bundle: ModelBundle, *, model: CatSeg, navigator: NavigatorParts | None
-) -> None:
+def compare_with_torch(bundle: ModelBundle, *, model: CatSeg, navigator: Navigator) -> None:
     """Return if every graph of `bundle` answers seeded noise as its torch network does.
 
     Raises:
@@ -39,35 +41,40 @@ def compare_with_torch(
     feed: dict[str, npt.NDArray[np.generic]] = {"image": image, "text_features": features}
     if bundle.manifest.adapter_guidance == AS_TRAINED:
         feed[SECOND_TAP] = np.array([1])
-    _compare(bundle, "segmentation.onnx", model, feed)
+    compare_graph(bundle.segmentation_graph, model, feed)
     tokens = rng.integers(1, config.vocab_size - 1, (_CLASSES, _LENGTH))
     tokens[:, -1] = config.vocab_size - 1
-    _compare(bundle, "text_encoder.onnx", TextTower(model), {"tokens": tokens})
-    if navigator is not None:
-        compare_navigator(bundle, navigator)
+    compare_graph(bundle.text_graph, TextTower(model), {"tokens": tokens})
+    compare_navigator(bundle, navigator)
 
 
-def compare_navigator(bundle: ModelBundle, navigator: NavigatorParts) -> None:
-    """Return if the navigator's graph answers seeded noise as its torch network does.
+def compare_navigator(bundle: ModelBundle, navigator: Navigator) -> None:
+    """Return if the navigator's graph answers a reference image as its torch network does.
+
+    A navigator that is a graph is what it is; so is one that another bundle has.
 
     Raises:
         TrainingError: It does not.
     """
-    side = navigator.spec.size
-    rng = np.random.default_rng(0)
-    picture = rng.standard_normal((1, 3, side, side), dtype=np.float32)
-    _compare(bundle, "navigator.onnx", navigator.module, {"image": picture})
+    if isinstance(navigator, NavigatorParts) and isinstance(navigator.encoder, nn.Module):
+        picture = next(reference_images(navigator.spec))
+        compare_graph(bundle.navigator_graph, navigator.encoder, {"image": picture})
 
 
-def _compare(
-    bundle: ModelBundle, graph: str, module: nn.Module, feed: dict[str, npt.NDArray[np.generic]]
+def compare_graph(
+    path: Path, module: nn.Module, feed: Mapping[str, npt.NDArray[np.generic]]
 ) -> None:
+    """Return if the first output of the graph is what torch answers.
+
+    Raises:
+        TrainingError: It is not.
+    """
     with torch.inference_mode():
         expected = module(*(torch.from_numpy(value) for value in feed.values())).numpy()
-    (got,) = open_session(bundle.root / graph, threads=0).run(None, feed)
+    got, *_ = open_session(path, threads=0).run(None, dict(feed))
     scale = max(1.0, float(np.abs(expected).max()))
     if got.shape != expected.shape or not np.abs(got - expected).max() <= TOLERANCE * scale:
         raise TrainingError(
-            f"{graph}: expected torch's answer within {TOLERANCE} of {scale:.3g}, got another: "
-            "export with the torch version this project is tested with"
+            f"{path.name}: expected torch's answer within {TOLERANCE} of {scale:.3g}, got another "
+            "one: export with the torch version this project is tested with"
         )

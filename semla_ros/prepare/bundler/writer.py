@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -30,32 +30,20 @@ from semla_ros.bundle import (
 )
 from semla_ros.core.errors import BundleError
 from semla_ros.core.types import MAX_CLASSES, Vocabulary
-from semla_ros.navigator.prompts import PromptEmbeddings, write_prompts
+from semla_ros.navigator.prompts import write_prompts
 from semla_ros.network.catseg import CatSeg
 from semla_ros.network.layers import AdaptableLayer, adaptable_layers, output_projections
+from semla_ros.prepare.bundler.graph_file import save_graph
+from semla_ros.prepare.bundler.navigator_parts import SEGMENTER, Navigator
 from semla_ros.prepare.bundler.onnx_export import (
     export_image_encoder,
     export_segmentation,
     export_text_encoder,
 )
+from semla_ros.prepare.bundler.segmenter_navigator import share_embedding
 
 Check = Callable[[ModelBundle], None]
 """Is shown a whole bundle before it appears; what it raises calls it off."""
-
-
-@dataclass(frozen=True, slots=True)
-class NavigatorParts:
-    """An image encoder module, (1, 3, N, N) -> (1, E), and what the manifest says of it.
-
-    Attributes:
-        module: The encoder.
-        spec: Its entry in the manifest.
-        prompts: Words in its space, None where it has no text tower.
-    """
-
-    module: nn.Module
-    spec: NavigatorSpec
-    prompts: PromptEmbeddings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +55,7 @@ class BundleParts:
         model: The network, in evaluation mode.
         tokenizer_json: The text encoder's tokenizer.
         text: Prompt template and context length.
-        navigator: None for a bundle with explicit mixes only; a bundle: as it has it.
+        navigator: See `Navigator`.
         vocabulary: Default class list.
         defaults: Adaptation settings.
         adapter_guidance: See `Manifest`.
@@ -78,7 +66,7 @@ class BundleParts:
     model: CatSeg
     tokenizer_json: str
     text: TextSpec
-    navigator: NavigatorParts | ModelBundle | None
+    navigator: Navigator
     vocabulary: Vocabulary
     defaults: AdaptationDefaults
     adapter_guidance: str = AS_BASE
@@ -183,7 +171,9 @@ def _fill(root: Path, *, parts: BundleParts) -> None:
     save_file(state, str(weights), metadata={"format": "pt"})
     shutil.copymode(root / "tokenizer.json", weights)  # safetensors writes for the owner alone
     graphs = _export(root, model, layers, choose_tap=parts.adapter_guidance == AS_TRAINED)
-    write_navigator(root, parts.navigator)
+    navigator = write_navigator(
+        root, parts.navigator, base_model=base_identity(model), shape=(config.resolution,) * 2
+    )
     files = {
         str(p.relative_to(root)): file_sha256(p) for p in sorted(root.rglob("*")) if p.is_file()
     }
@@ -198,7 +188,7 @@ def _fill(root: Path, *, parts: BundleParts) -> None:
             class_pooling=config.pooling,
         ),
         text=parts.text,
-        navigator=navigator_spec(parts.navigator),
+        navigator=navigator,
         vocabulary=parts.vocabulary,
         defaults=parts.defaults,
         layers=graphs,
@@ -208,25 +198,36 @@ def _fill(root: Path, *, parts: BundleParts) -> None:
     write_manifest(root, manifest)
 
 
-def navigator_spec(parts: NavigatorParts | ModelBundle | None) -> NavigatorSpec | None:
-    """Return what the manifest says of a navigator, see `BundleParts`."""
-    if isinstance(parts, ModelBundle):
-        return parts.manifest.navigator
-    return parts.spec if parts else None
+def write_navigator(
+    root: Path, navigator: Navigator, *, base_model: str, shape: tuple[int, int]
+) -> NavigatorSpec | None:
+    """Write the navigator's files into `root`, beside the segmentation graph of `shape` (H, W).
 
+    Returns:
+        What the manifest says of it. A bundle's is written as it is: no longer shared, as the
+        segmentation graph beside it may be another one.
 
-def write_navigator(root: Path, parts: NavigatorParts | ModelBundle | None) -> None:
-    """Write the navigator's files into `root`, of a bundle's as they are; None: nothing."""
-    if isinstance(parts, ModelBundle):
-        for path in (parts.navigator_graph, parts.navigator_prompts):
+    Raises:
+        TrainingError: See `share_embedding`.
+    """
+    if navigator is None:
+        return None
+    if isinstance(navigator, ModelBundle):
+        for path in (navigator.navigator_graph, navigator.navigator_prompts):
             if path.is_file():
                 shutil.copyfile(path, root / path.name)
-        return
-    if parts is None:
-        return
-    export_image_encoder(parts.module, root / "navigator.onnx", size=parts.spec.size)
-    if parts.prompts is not None:
-        write_prompts(root / "navigator_prompts.npz", parts.prompts)
+        spec = navigator.manifest.navigator
+        return replace(spec, shared=False) if spec else None
+    if navigator == SEGMENTER:
+        return share_embedding(root, base_model=base_model, shape=shape)
+    encoder, path = navigator.encoder, root / "navigator.onnx"
+    if isinstance(encoder, nn.Module):
+        export_image_encoder(encoder, path, size=navigator.spec.size)
+    else:
+        save_graph(encoder, path)
+    if navigator.prompts is not None:
+        write_prompts(root / "navigator_prompts.npz", navigator.prompts)
+    return navigator.spec
 
 
 def _export(

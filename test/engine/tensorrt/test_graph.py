@@ -274,3 +274,13 @@ def test_a_navigator_of_several_images_becomes_one_of_one(demo, tmp_path):
     side = demo.manifest.navigator.size
     assert inputs_of(graph) == {"image": (1, 3, side, side)}
     assert graph.graph.output[0].type.tensor_type.shape.dim[0].dim_value == 1
+
+
+def test_of_a_shared_embedding_nothing_is_left(demo, tmp_path):
+    """The navigator's own graph runs aside: TensorRT is asked for logits alone."""
+    model = onnx.load(demo.segmentation_graph)
+    model.graph.node.append(helper.make_node("ReduceMean", ["image"], ["embedding"], keepdims=0))
+    model.graph.output.append(helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [1]))
+    onnx.save(model, tmp_path / "segmentation.onnx")
+    prepared, _ = prepare(replace(demo, root=tmp_path))
+    assert [each.name for each in prepared.graph.output] == ["logits"]

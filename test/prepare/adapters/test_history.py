@@ -5,7 +5,14 @@ import shutil
 import pytest
 
 from semla_ros.core.errors import LibraryError
-from semla_ros.prepare.adapters.history import FOUND, alone, changing, history, roll_back
+from semla_ros.prepare.adapters.history import (
+    FOUND,
+    alone,
+    changing,
+    history,
+    prune,
+    roll_back,
+)
 
 
 @pytest.fixture
@@ -135,3 +142,55 @@ def test_no_such_state_and_no_library_are_told(library, tmp_path):
     with pytest.raises(LibraryError, match="found no folder"):
         roll_back(tmp_path / "nowhere", 1)
     assert history(tmp_path) == ()
+
+
+def test_pruning_forgets_the_oldest_states_and_what_only_they_named(library):
+    for name in ("snow", "rain", "dusk"):
+        with changing(library, f"added {name}"):
+            add(library, name, text=name)
+    with changing(library, "removed snow"):
+        shutil.rmtree(library / "snow")
+    before, numbers = content(library), [s.number for s in history(library)]
+    files = {p.name for p in (library / ".history" / "files").iterdir()}
+    assert prune(library, 2) == (3, 0), "snow is in the state before the last"
+    assert [s.number for s in history(library)] == numbers[-2:]
+    roll_back(library, numbers[-2])
+    assert (library / "snow").is_dir()
+    roll_back(library, numbers[-1])
+    assert content(library) == before
+    states, nbytes = prune(library, 1)
+    assert (states, nbytes) == (3, len("snow"))
+    assert len(files) - len(list((library / ".history" / "files").iterdir())) == 1
+    with pytest.raises(LibraryError, match=r"expected a state of \[7\], got 4"):
+        roll_back(library, numbers[-2])
+    with changing(library, "added fog 2"):
+        add(library, "fog 2")
+    assert [s.number for s in history(library)] == [7, 8]
+
+
+def test_pruning_asks_for_a_state_to_keep_and_goes_on_after_an_interruption(library):
+    with pytest.raises(LibraryError, match="at least 1 state to keep, got 0"):
+        prune(library, 0)
+    assert prune(library, 3) == (0, 0), "no history yet"
+    with changing(library, "added snow"):
+        add(library, "snow", text="snow")
+    shutil.rmtree(library / "snow")
+    with changing(library, "nothing"):
+        pass
+    for number in (1, 2):  # as after a kill between states and files
+        (library / ".history" / f"{number:06d}.json").unlink()
+    assert prune(library, 1) == (0, len("snow"))
+
+
+def test_pruning_by_command(tmp_path, capsys):
+    from fakes import tiny_bundle
+
+    from semla_ros.cli import main
+
+    bundle = tiny_bundle(tmp_path / "bundle")
+    with changing(bundle.library, "removed fog"):
+        shutil.rmtree(bundle.library / "fog")
+    assert main(["library", "prune", str(bundle.root), "--keep", "1"]) == 0
+    assert "states deleted: 1; freed: " in capsys.readouterr().out
+    assert main(["library", "prune", str(bundle.root), "--keep", "0"]) == 2
+    assert "expected at least 1 state to keep" in capsys.readouterr().err

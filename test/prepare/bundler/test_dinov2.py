@@ -2,7 +2,6 @@
 
 import importlib.util
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +18,10 @@ from semla_ros.core.errors import SemlaError, TrainingError  # noqa: E402
 from semla_ros.prepare.bundler.clip import import_open_clip  # noqa: E402
 from semla_ros.prepare.bundler.dinov2 import resized_positions, timm_layout  # noqa: E402
 from semla_ros.prepare.bundler.importer import ImportRequest, import_bundle  # noqa: E402
-from semla_ros.prepare.bundler.navigator_import import load_navigator  # noqa: E402
+from semla_ros.prepare.bundler.navigator_import import (  # noqa: E402
+    NavigatorRequest,
+    load_navigator,
+)
 from semla_ros.prepare.bundler.onnx_export import export_image_encoder  # noqa: E402
 
 NAME = "dinov2-vit-s-14"
@@ -60,8 +62,8 @@ def test_both_layouts_are_one_encoder_and_at_518_px_it_is_the_published_one(publ
     assert spec.identity.startswith("dinov2/vit-s-14@224:")
     assert (spec.size, spec.dim, spec.resize) == (224, WIDTH, "eval_crop")
     image = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
-    embedding = hub_file.module(image)
-    assert torch.equal(timm_file.module(image), embedding)
+    embedding = hub_file.encoder(image)
+    assert torch.equal(timm_file.encoder(image), embedding)
     stored = published.pos_embed
     # The published network itself, given the positions of the smaller grid.
     positions = resized_positions(stored, grid=GRID)
@@ -98,12 +100,12 @@ def test_positions_are_sampled_with_the_original_offset():
 
 def test_the_graph_answers_as_torch(files, tmp_path):
     parts = load_navigator(NAME, files / "hub.pth")
-    export_image_encoder(parts.module, tmp_path / "navigator.onnx", size=parts.spec.size)
+    export_image_encoder(parts.encoder, tmp_path / "navigator.onnx", size=parts.spec.size)
     image = np.random.default_rng(3).standard_normal((1, 3, 224, 224), dtype=np.float32)
     session = onnxruntime.InferenceSession(str(tmp_path / "navigator.onnx"))
     (got,) = session.run(["embedding"], {"image": image})
     with torch.no_grad():
-        expected = parts.module(torch.from_numpy(image)).numpy()
+        expected = parts.encoder(torch.from_numpy(image)).numpy()
     assert got.shape == (1, WIDTH)
     np.testing.assert_allclose(got, expected, atol=1e-4)
 
@@ -147,12 +149,11 @@ def test_clips_centroids_are_refused_with_it(files, tmp_path, length, message):
         checkpoint=tmp_path / "model.pth",
         loradb=tmp_path / "loradb",
         classes="cityscapes",
-        navigator=NAME,
-        navigator_checkpoint=files / "timm.safetensors",
+        navigator=NavigatorRequest(NAME, files / "timm.safetensors"),
         out=tmp_path / "bundle",
     )
     with pytest.raises(SemlaError, match=message):
         import_bundle(request)
     assert not (tmp_path / "bundle").exists()
     with pytest.raises(SemlaError, match="navigator resize"):
-        replace(request, navigator_resize="squash")
+        NavigatorRequest(NAME, resize="stretch")

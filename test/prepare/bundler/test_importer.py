@@ -30,6 +30,7 @@ from semla_ros.library.library import AdapterLibrary  # noqa: E402
 from semla_ros.network.catseg import ABSENT_LOGIT  # noqa: E402
 from semla_ros.network.checkpoint import catseg_from_state  # noqa: E402
 from semla_ros.prepare.bundler.importer import ImportRequest, import_bundle  # noqa: E402
+from semla_ros.prepare.bundler.navigator_import import NavigatorRequest  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def request_for(source, out, **changes):
         checkpoint=source / "model.pth",
         loradb=source / "loradb",
         classes="cityscapes",
-        navigator="none",
+        navigator=NavigatorRequest("none"),
         out=out,
         adapter_guidance="as_trained",
         class_pooling=2,
@@ -65,7 +66,8 @@ def request_for(source, out, **changes):
 
 
 def test_the_defaults_are_how_semla_evaluates(source, tmp_path):
-    request = ImportRequest(source / "model.pth", None, "cityscapes", "none", tmp_path)
+    none = NavigatorRequest("none")
+    request = ImportRequest(source / "model.pth", None, "cityscapes", none, tmp_path)
     assert (request.adapter_guidance, request.class_pooling) == ("as_base", 1)
 
 
@@ -330,9 +332,9 @@ def test_unusable_adapters_can_be_left_out(source, tmp_path, capsys):
         ({"classes": "road;road"}, "distinct class names"),
         ({"classes": "road;, car"}, "no empty name"),
         ({"class_pooling": 3}, "class pooling of"),
-        ({"navigator": "clip-vit-xxl"}, "did you mean"),
-        ({"navigator": "ViT-B-32:nobody"}, "expected weights of"),
-        ({"navigator": "dinov2-vit-z-14"}, "DINOv2"),
+        ({"navigator": NavigatorRequest("clip-vit-xxl")}, "did you mean"),
+        ({"navigator": NavigatorRequest("ViT-B-32:nobody")}, "expected weights of"),
+        ({"navigator": NavigatorRequest("dinov2-vit-z-14")}, "DINOv2"),
         ({"loradb": Path("nowhere")}, "expected a folder of adapters"),
     ],
 )

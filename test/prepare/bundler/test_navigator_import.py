@@ -36,7 +36,7 @@ def saved(clip, tmp_path):
 def test_the_tower_gives_clips_own_embedding_not_normalised(clip, saved):
     parts = load_navigator(NAME, saved)
     image = torch.randn(1, 3, 32, 32)
-    torch.testing.assert_close(parts.module(image), clip.encode_image(image, normalize=False))
+    torch.testing.assert_close(parts.encoder(image), clip.encode_image(image, normalize=False))
     assert (parts.spec.size, parts.spec.dim, parts.spec.resize) == (32, 16, "center_crop")
     np.testing.assert_allclose(parts.spec.mean, (0.48145466, 0.4578275, 0.40821073))
 
@@ -108,4 +108,4 @@ def test_transformers_layout_becomes_the_same_tower(clip, tmp_path):
     save_file({k: v.contiguous() for k, v in hf.items()}, tmp_path / "model.safetensors")
     parts = load_navigator(NAME, tmp_path / "model.safetensors")
     image = torch.randn(1, 3, 32, 32)
-    torch.testing.assert_close(parts.module(image), clip.encode_image(image, normalize=False))
+    torch.testing.assert_close(parts.encoder(image), clip.encode_image(image, normalize=False))

@@ -36,6 +36,7 @@ from semla_ros.library.fusion import MergedWeights  # noqa: E402
 from semla_ros.library.library import AdapterLibrary  # noqa: E402
 from semla_ros.pipeline.assembly import build_pipeline  # noqa: E402
 from semla_ros.prepare.bundler.importer import ImportRequest, import_bundle  # noqa: E402
+from semla_ros.prepare.bundler.navigator_import import NavigatorRequest  # noqa: E402
 from semla_ros.prepare.bundler.transformers.checkpoint import import_transformers  # noqa: E402
 from semla_ros.prepare.bundler.transformers.heads import KINDS, Pixels, Segmenter  # noqa: E402
 
@@ -81,7 +82,7 @@ def request_for(source, out, **changes):
         "checkpoint": source,
         "loradb": source.parent / "loradb",
         "classes": None,
-        "navigator": "none",
+        "navigator": NavigatorRequest("none"),
         "family": "transformers",
     }
     return ImportRequest(out=out, **{**usual, **changes})

@@ -22,6 +22,7 @@ from semla_ros.engine.closed_text import open_text  # noqa: E402
 from semla_ros.library.fusion import MergedWeights  # noqa: E402
 from semla_ros.library.library import AdapterLibrary  # noqa: E402
 from semla_ros.prepare.bundler.importer import ImportRequest, import_bundle  # noqa: E402
+from semla_ros.prepare.bundler.navigator_import import NavigatorRequest  # noqa: E402
 from semla_ros.prepare.bundler.transformers.checkpoint import import_transformers  # noqa: E402
 from semla_ros.prepare.bundler.transformers.heads import make_exportable  # noqa: E402
 
@@ -44,9 +45,8 @@ def source(kind, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def bundle(source):
-    request = ImportRequest(
-        source, source.parent / "loradb", None, "none", source.parent / "b", family="transformers"
-    )
+    loradb, out, none = source.parent / "loradb", source.parent / "b", NavigatorRequest("none")
+    request = ImportRequest(source, loradb, None, none, out, family="transformers")
     return open_bundle(import_bundle(request).bundle.root)
 
 

@@ -30,6 +30,7 @@ from semla_ros.bundle import (
 from semla_ros.bundle.onnx_session import open_session
 from semla_ros.core.errors import BundleError, TrainingError
 from semla_ros.core.types import Vocabulary
+from semla_ros.prepare.bundler.navigator_parts import Navigator
 from semla_ros.prepare.bundler.transformers.checkpoint import (
     CONFIG,
     PROCESSOR,
@@ -44,8 +45,6 @@ from semla_ros.prepare.bundler.transformers.processor import read_processor
 from semla_ros.prepare.bundler.verify import compare_navigator
 from semla_ros.prepare.bundler.writer import (
     Check,
-    NavigatorParts,
-    navigator_spec,
     new_bundle,
     state_identity,
     write_navigator,
@@ -89,7 +88,7 @@ class HubParts:
     size: tuple[int, int]
     vocabulary: Vocabulary
     defaults: AdaptationDefaults
-    navigator: NavigatorParts | ModelBundle | None = None
+    navigator: Navigator = None
     base_names: tuple[str, ...] = ()
 
     @property
@@ -171,7 +170,7 @@ def compare_with_network(bundle: ModelBundle, parts: HubParts) -> None:
     image = rng.uniform(0, 255, (1, 3, *parts.size)).astype(np.float32)
     with torch.inference_mode():
         expected = parts.segmenter(torch.from_numpy(image)).numpy()
-    (got,) = open_session(bundle.segmentation_graph, threads=0).run(None, {"image": image})
+    (got,) = open_session(bundle.segmentation_graph, threads=0).run(["logits"], {"image": image})
     same = got.shape == expected.shape
     scale = max(1e-6, float(np.abs(expected).max()))
     error = float(np.abs(got - expected).max()) / scale if same else np.inf
@@ -183,8 +182,7 @@ def compare_with_network(bundle: ModelBundle, parts: HubParts) -> None:
             "torch version this project is tested with"
         )
     _LOG.info("the graph is within %.2g of torch, %.3f %% equal labels", error, 100 * equal)
-    if isinstance(parts.navigator, NavigatorParts):
-        compare_navigator(bundle, parts.navigator)
+    compare_navigator(bundle, parts.navigator)
 
 
 def _fill(root: Path, *, parts: HubParts) -> None:
@@ -199,7 +197,7 @@ def _fill(root: Path, *, parts: HubParts) -> None:
     (root / CHECKPOINT).mkdir()
     for name in (CONFIG, PROCESSOR):
         shutil.copyfile(parts.folder / name, root / CHECKPOINT / name)
-    write_navigator(root, parts.navigator)
+    navigator = write_navigator(root, parts.navigator, base_model=parts.identity, shape=parts.size)
     files = {
         str(p.relative_to(root)): file_sha256(p) for p in sorted(root.rglob("*")) if p.is_file()
     }
@@ -214,7 +212,7 @@ def _fill(root: Path, *, parts: HubParts) -> None:
             activation=kind.activation,
         ),
         text=None,
-        navigator=navigator_spec(parts.navigator),
+        navigator=navigator,
         vocabulary=parts.vocabulary,
         defaults=parts.defaults,
         layers=tuple(layers),

@@ -14,6 +14,7 @@ from semla_ros.core.types import Vocabulary
 from semla_ros.core.viz.palette import vocabulary_of
 from semla_ros.data.labels.class_lists import read_classes
 from semla_ros.prepare.bundler.adapter_import import AdapterContract, import_library, touched
+from semla_ros.prepare.bundler.navigator_parts import Navigator, spec_of
 from semla_ros.prepare.bundler.transformers.checkpoint import (
     HubCheckpoint,
     read_hub_checkpoint,
@@ -24,7 +25,7 @@ from semla_ros.prepare.bundler.transformers.heads import KINDS, Segmenter, make_
 from semla_ros.prepare.bundler.transformers.hub_bundle import HubParts, write_hub_bundle
 from semla_ros.prepare.bundler.transformers.layers import adaptable_layers
 from semla_ros.prepare.bundler.transformers.processor import input_size, read_processor
-from semla_ros.prepare.bundler.writer import NavigatorParts, navigator_spec, require_free
+from semla_ros.prepare.bundler.writer import require_free
 
 _LOG = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class HubRequest:
     loradb: Path | None = None
     classes: str | None = None
     size: tuple[int, int] | None = None
-    navigator: NavigatorParts | ModelBundle | None = None
+    navigator: Navigator = None
     skip_unusable: bool = False
 
 
@@ -118,6 +119,6 @@ def _library(request: HubRequest, parts: HubParts, target: Path) -> dict[str, st
     if request.loradb is None:
         return {}
     layers = {layer.name: graph_weight(layer) for layer in parts.layers}
-    spec = navigator_spec(request.navigator)
+    spec = spec_of(request.navigator)
     contract = AdapterContract(layers, parts.identity, spec, qkv=None, base_names=parts.base_names)
     return import_library(request.loradb, target, contract, skip_unusable=request.skip_unusable)

@@ -1,0 +1,173 @@
+"""CLIP image towers as navigators: any open_clip model, in open_clip's or transformers' layout."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from semla_ros.bundle import NavigatorSpec
+from semla_ros.core.errors import TrainingError
+from semla_ros.library.compatibility import PUBLISHED_ENCODER
+from semla_ros.navigator.preprocess import CENTER_CROP
+from semla_ros.prepare.bundler.checkpoint_reader import read_checkpoint
+from semla_ros.prepare.bundler.clip import import_open_clip
+from semla_ros.prepare.bundler.dinov2 import DINOS
+from semla_ros.prepare.bundler.hf_clip import is_hf_clip, vision_tower_from_hf
+from semla_ros.prepare.bundler.image_tower import ImageTower, fill_tower, square_side, with_resize
+from semla_ros.prepare.bundler.navigator_parts import NavigatorParts
+from semla_ros.prepare.bundler.prompt_sets import EncodeTexts, PromptSet, embed_prompts
+from semla_ros.prepare.bundler.text_tower import text_tower
+from semla_ros.prepare.bundler.vision_models import fetched
+from semla_ros.prepare.bundler.writer import state_identity
+
+_LOG = logging.getLogger(__name__)
+_VISUAL = "visual."
+
+
+@dataclass(frozen=True, slots=True)
+class KnownName:
+    """A short name: open_clip's model and weights, and the identity centroids were given."""
+
+    model: str
+    tag: str
+    identity: str
+
+
+KNOWN: Mapping[str, KnownName] = MappingProxyType(
+    {"clip-vit-l-14": KnownName("ViT-L-14", "openai", PUBLISHED_ENCODER)}
+)
+
+
+def load_open_clip(
+    name: str, checkpoint: Path | None, *, resize: str, words: PromptSet
+) -> NavigatorParts:
+    """Return CLIP's image tower, on the CPU, float32, with words in its space.
+
+    Args:
+        name: A key of `KNOWN`, or a model of open_clip, alone or as `MODEL:PRETRAINED`.
+        checkpoint: Its weights; None: from the hub.
+        resize: One of the navigator's `RESIZES`.
+        words: What to embed with its text tower.
+
+    Raises:
+        TrainingError: An unknown name, weights of another model, or none to be had.
+    """
+    open_clip = import_open_clip()
+    known = KNOWN.get(name)
+    model, _, tag = (known.model, "", known.tag) if known else name.partition(":")
+    config, pretrained = _configs(open_clip, model, tag)
+    _require_plain_preprocessing(name, pretrained)
+    quick = bool(config.get("quick_gelu") or pretrained.get("quick_gelu"))
+    tower = _empty_tower(open_clip, config, quick_gelu=quick)
+    path = checkpoint or _downloaded(open_clip, name, pretrained)
+    whole = read_checkpoint(path)
+    state = _visual_state(whole, path)
+    fill_tower(tower, state, origin=path.name)
+    identity = known.identity if known else f"open_clip/{name}"
+    if not known and not tag:
+        identity = state_identity(state, prefix=f"open_clip/{model}")
+    mean, std = (tuple(pretrained.get(k) or getattr(open_clip, d)) for k, d in _STATISTICS)
+    spec = NavigatorSpec(
+        identity=with_resize(identity, resize, own=CENTER_CROP),
+        size=square_side(config["vision_cfg"].get("image_size", 224)),
+        resize=resize,
+        mean=mean,
+        std=std,
+        dim=int(config["embed_dim"]),
+    )
+    encode = _text_encoder(config, whole, quick_gelu=quick)
+    prompts = embed_prompts(words, encode, encoder=spec.identity) if encode else None
+    return NavigatorParts(ImageTower(tower).eval(), spec, prompts)
+
+
+def _text_encoder(
+    config: Mapping[str, Any], state: Mapping[str, Tensor], *, quick_gelu: bool
+) -> EncodeTexts | None:
+    """Return the navigator's text tower, None with a warning where there is none to use."""
+    try:
+        return text_tower(config, state, quick_gelu=quick_gelu)
+    except TrainingError as error:
+        _LOG.warning("no words for `semla library describe`: %s", error)
+        return None
+
+
+_STATISTICS = (("mean", "OPENAI_DATASET_MEAN"), ("std", "OPENAI_DATASET_STD"))
+
+
+def _configs(open_clip: Any, model: str, tag: str) -> tuple[dict[str, Any], dict[str, Any]]:  # noqa: ANN401
+    """Return open_clip's configuration of the model, and of the weights `tag`."""
+    config = open_clip.get_model_config(model)
+    if config is None:
+        near = difflib.get_close_matches(model, [*KNOWN, *DINOS, *open_clip.list_models()], n=3)
+        raise TrainingError(
+            f"expected a navigator of open_clip, {tuple(KNOWN)!r}, {tuple(DINOS)!r}, timm:MODEL, "
+            "torchvision:MODEL, onnx:FILE, 'segmenter' or 'none', "
+            f"got {model!r}: did you mean {near!r}?"
+        )
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    if tag and tag not in tags:
+        raise TrainingError(f"navigator {model!r}: expected weights of {tags!r}, got {tag!r}")
+    return dict(config), dict(open_clip.get_pretrained_cfg(model, tag) or {}) if tag else {}
+
+
+def _require_plain_preprocessing(name: str, pretrained: Mapping[str, Any]) -> None:
+    mode = pretrained.get("resize_mode") or "shortest"
+    interpolation = pretrained.get("interpolation") or "bicubic"
+    if (mode, interpolation) != ("shortest", "bicubic"):
+        raise TrainingError(
+            f"navigator {name!r}: expected preprocessing by bicubic resize of the shortest side, "
+            f"got {interpolation} {mode}: take another model"
+        )
+
+
+def _empty_tower(open_clip: Any, config: Mapping[str, Any], *, quick_gelu: bool) -> nn.Module:  # noqa: ANN401
+    """Return the image tower without memory for its weights; the text tower is left out."""
+    vision = {**config["vision_cfg"], "timm_model_pretrained": False}
+    text = {"context_length": 8, "vocab_size": 8, "width": 64, "heads": 1, "layers": 1}
+    with torch.device("meta"):
+        model = open_clip.model.CLIP(
+            embed_dim=config["embed_dim"],
+            vision_cfg=vision,
+            text_cfg=text,
+            quick_gelu=quick_gelu,
+        )
+    tower: nn.Module = model.visual
+    return tower
+
+
+def _downloaded(open_clip: Any, name: str, pretrained: Mapping[str, Any]) -> Path:  # noqa: ANN401
+    """Return the weights from the hub."""
+    if not pretrained:
+        raise TrainingError(
+            f"navigator {name!r}: expected weights: give --navigator-checkpoint, or the name as "
+            "MODEL:PRETRAINED"
+        )
+    path = fetched(
+        name, lambda: open_clip.download_pretrained(dict(pretrained), prefer_hf_hub=True)
+    )
+    return Path(path)
+
+
+def _visual_state(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Return the image tower's tensors, float32, in open_clip's layout."""
+    if is_hf_clip(state):
+        state = vision_tower_from_hf(state)
+    found = {
+        key.removeprefix(_VISUAL): tensor.to(torch.float32)
+        for key, tensor in state.items()
+        if key.startswith(_VISUAL)
+    }
+    if not found:
+        raise TrainingError(
+            f"navigator weights {path.name!r}: expected a CLIP in open_clip's or transformers' "
+            f"layout, got keys such as {sorted(state)[:3]!r}: give the navigator's own file"
+        )
+    return found
