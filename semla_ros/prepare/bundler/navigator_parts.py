@@ -17,6 +17,21 @@ FEATURES = (EMBEDDING, STATISTICS, BOTH)
 
 
 @dataclass(frozen=True, slots=True)
+class NavigatorText:
+    """The text half of a navigator.
+
+    Attributes:
+        module: Tokens (T, L) int64, zero after the end mark -> features (T, E).
+        context_length: L, in tokens.
+        tokenizer_json: Its tokenizer.
+    """
+
+    module: nn.Module
+    context_length: int
+    tokenizer_json: str
+
+
+@dataclass(frozen=True, slots=True)
 class NavigatorParts:
     """An image encoder, (1, 3, H, W) -> (1, E), and what the manifest says of it.
 
@@ -24,11 +39,13 @@ class NavigatorParts:
         encoder: The network, or its graph: input `image`, output `embedding`.
         spec: Its entry in the manifest.
         prompts: Words in its space, None where it has no text tower.
+        text: Its text half, None likewise.
     """
 
     encoder: nn.Module | onnx.ModelProto
     spec: NavigatorSpec
     prompts: PromptEmbeddings | None = None
+    text: NavigatorText | None = None
 
 
 SEGMENTER: Literal["segmenter"] = "segmenter"

@@ -22,9 +22,10 @@ from semla_ros.prepare.bundler.clip import import_open_clip
 from semla_ros.prepare.bundler.dinov2 import DINOS
 from semla_ros.prepare.bundler.hf_clip import is_hf_clip, vision_tower_from_hf
 from semla_ros.prepare.bundler.image_tower import ImageTower, fill_tower, square_side, with_resize
-from semla_ros.prepare.bundler.navigator_parts import NavigatorParts
-from semla_ros.prepare.bundler.prompt_sets import EncodeTexts, PromptSet, embed_prompts
-from semla_ros.prepare.bundler.text_tower import text_tower
+from semla_ros.prepare.bundler.navigator_parts import NavigatorParts, NavigatorText
+from semla_ros.prepare.bundler.prompt_sets import PromptSet, embed_prompts
+from semla_ros.prepare.bundler.text_tower import ClipText, text_tower
+from semla_ros.prepare.bundler.tokenizer import openai_tokenizer
 from semla_ros.prepare.bundler.vision_models import fetched
 from semla_ros.prepare.bundler.writer import state_identity
 
@@ -85,17 +86,20 @@ def load_open_clip(
     )
     encode = _text_encoder(config, whole, quick_gelu=quick)
     prompts = embed_prompts(words, encode, encoder=spec.identity) if encode else None
-    return NavigatorParts(ImageTower(tower).eval(), spec, prompts)
+    text = None
+    if encode is not None:
+        text = NavigatorText(encode.module, encode.context_length, openai_tokenizer().to_str())
+    return NavigatorParts(ImageTower(tower).eval(), spec, prompts, text)
 
 
 def _text_encoder(
     config: Mapping[str, Any], state: Mapping[str, Tensor], *, quick_gelu: bool
-) -> EncodeTexts | None:
+) -> ClipText | None:
     """Return the navigator's text tower, None with a warning where there is none to use."""
     try:
         return text_tower(config, state, quick_gelu=quick_gelu)
     except TrainingError as error:
-        _LOG.warning("no words for `semla library describe`: %s", error)
+        _LOG.warning("the navigator reads no text: %s", error)
         return None
 
 

@@ -56,9 +56,16 @@ def compare_navigator(bundle: ModelBundle, navigator: Navigator) -> None:
     Raises:
         TrainingError: It does not.
     """
-    if isinstance(navigator, NavigatorParts) and isinstance(navigator.encoder, nn.Module):
+    if not isinstance(navigator, NavigatorParts):
+        return
+    if isinstance(navigator.encoder, nn.Module):
         picture = next(reference_images(navigator.spec))
         compare_graph(bundle.navigator_graph, navigator.encoder, {"image": picture})
+    if navigator.text is not None:
+        rng = np.random.default_rng(0)
+        tokens = np.zeros((_CLASSES, navigator.text.context_length), np.int64)
+        tokens[:, :_LENGTH] = rng.integers(1, 256, (_CLASSES, _LENGTH))
+        compare_graph(bundle.navigator_text, navigator.text.module, {"tokens": tokens})
 
 
 def compare_graph(

@@ -31,14 +31,16 @@ from semla_ros.bundle import (
 from semla_ros.core.errors import BundleError
 from semla_ros.core.types import MAX_CLASSES, Vocabulary
 from semla_ros.navigator.prompts import write_prompts
+from semla_ros.navigator.text_encoder import ENCODER_KEY
 from semla_ros.network.catseg import CatSeg
 from semla_ros.network.layers import AdaptableLayer, adaptable_layers, output_projections
 from semla_ros.prepare.bundler.graph_file import save_graph
-from semla_ros.prepare.bundler.navigator_parts import SEGMENTER, Navigator
+from semla_ros.prepare.bundler.navigator_parts import SEGMENTER, Navigator, NavigatorText
 from semla_ros.prepare.bundler.onnx_export import (
     export_image_encoder,
     export_segmentation,
     export_text_encoder,
+    export_text_half,
 )
 from semla_ros.prepare.bundler.segmenter_navigator import share_embedding
 
@@ -213,7 +215,11 @@ def write_navigator(
     if navigator is None:
         return None
     if isinstance(navigator, ModelBundle):
-        for path in (navigator.navigator_graph, navigator.navigator_prompts):
+        for path in (
+            navigator.navigator_graph,
+            navigator.navigator_prompts,
+            navigator.navigator_text,
+        ):
             if path.is_file():
                 shutil.copyfile(path, root / path.name)
         spec = navigator.manifest.navigator
@@ -227,7 +233,24 @@ def write_navigator(
         save_graph(encoder, path)
     if navigator.prompts is not None:
         write_prompts(root / "navigator_prompts.npz", navigator.prompts)
+    if navigator.text is not None:
+        _write_text(root, navigator.text, encoder=navigator.spec.identity)
     return navigator.spec
+
+
+def _write_text(root: Path, text: NavigatorText, *, encoder: str) -> None:
+    """Write the navigator's text half; its tokenizer is the bundle's, which may be there already.
+
+    Raises:
+        BundleError: The network reads another tokenizer.
+    """
+    tokenizer = root / "tokenizer.json"
+    if not tokenizer.is_file():
+        tokenizer.write_text(text.tokenizer_json, encoding="utf-8")
+    if tokenizer.read_text(encoding="utf-8") != text.tokenizer_json:
+        raise BundleError("expected network and navigator to share a tokenizer, got two")
+    path, length = root / "navigator_text.onnx", text.context_length
+    export_text_half(text.module, path, length=length, metadata={ENCODER_KEY: encoder})
 
 
 def _export(
