@@ -6,6 +6,7 @@
     text_encoder.onnx          tokens (T, L) int64 -> text features (T, D)
     navigator.onnx             image (1, 3, N, N) -> embedding (1, E); absent without a navigator
     navigator_prompts.npz      prompts in the navigator's space; absent without a text tower
+    navigator_text.onnx        tokens (T, L) int64 -> embeddings (T, E) of texts; absent likewise
     tokenizer.json             text encoder's tokenizer, format of the `tokenizers` library
                                (a closed class list has neither encoder, tokenizer nor features)
     weights.safetensors        every base weight under its checkpoint name
@@ -113,6 +114,11 @@ class ModelBundle:
     def navigator_prompts(self) -> Path:
         """Path of prompts in the navigator's space; absent where it has no text tower."""
         return self.root / "navigator_prompts.npz"
+
+    @property
+    def navigator_text(self) -> Path:
+        """Path of the text half of the navigator's CLIP; absent where it has none."""
+        return self.root / "navigator_text.onnx"
 
     @property
     def tokenizer(self) -> Path:

@@ -132,6 +132,8 @@ class AdaptationDefaults:
         support_low: Support score below which the level is LOW.
         out_of_library: Novelty (where unknown, nearest distance) above which it is
             OUT_OF_LIBRARY, for libraries that hold no images to find it on; 0: never.
+        text_temperature: Softmax over cosines of a hint to descriptions; CLIP's own where nobody
+            measured one. Source: Radford et al., 2021: the logit scale is held at 100.
         calibration: What a mask promises; None: nothing is known.
     """
 
@@ -143,6 +145,7 @@ class AdaptationDefaults:
     support_low: float
     out_of_library: float
     calibration: SupportCalibration | None = None
+    text_temperature: float = 0.01
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,7 +163,8 @@ check_manifest = table(
                 **_RETRIEVAL,
                 "support_low": number(0, MAX_NUMBER),
                 "out_of_library": number(0, MAX_NUMBER),
-            }
+            },
+            {"text_temperature": _POSITIVE},
         ),
         "classes": classes,
         "layers": layers,

@@ -173,6 +173,11 @@ def _describe(args: argparse.Namespace) -> int:
             print(f"{each.name}: no words: {each.problem}")
             continue
         print(f"{each.name}: {'; '.join(each.words.values())}")
+        for sentence in each.sentences:
+            print(f"  caption: {sentence}")
+        if not each.sentences:
+            for prompt in each.proposals:
+                print(f'  no caption yet: semla library caption add BUNDLE {each.name} "{prompt}"')
         for item in each.likenesses[: max(0, args.top)]:
             print(f"  {item.cosine:+.3f}  {item.prompt} ({item.group})")
         for caption in each.captions:
@@ -180,9 +185,32 @@ def _describe(args: argparse.Namespace) -> int:
     return 1 if any(each.problem for each in described) else 0
 
 
+def _caption_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what is done, to which adapter, with which sentence."""
+    actions = parser.add_subparsers(dest="caption_action", metavar="ACTION", required=True)
+    add = actions.add_parser("add", help="add a sentence and seal it").add_argument
+    add("bundle", type=Path, help="the bundle folder")
+    add("name", metavar="NAME", help="the adapter")
+    add("text", metavar="TEXT", help="what its images show, in a sentence")
+
+
+def _caption(args: argparse.Namespace) -> int:
+    from semla_ros.bundle import open_bundle
+    from semla_ros.library.library import AdapterLibrary
+    from semla_ros.prepare.adapters.captioning import add_caption
+    from semla_ros.prepare.adapters.history import changing
+
+    library = AdapterLibrary.of(open_bundle(args.bundle, verify=False))
+    with changing(library.root, f"captioned {args.name}"):
+        captions = add_caption(library, args.name, args.text)
+    print(f"{args.name}: {len(captions)} captions")
+    return 0
+
+
 VERBS: Mapping[str, Verb] = {
     "embed": Verb("make a domain's statistics from images or a bag", _embed_arguments, _embed),
     "audit": Verb("say what adapters hold, and what needs attention", _audit_arguments, _audit),
+    "caption": Verb("describe an adapter's domain in sentences", _caption_arguments, _caption),
     "describe": Verb("name adapters in words", _describe_arguments, _describe),
     "verify": Verb("open every file and adapter whole", _verify_arguments, _verify),
 }

@@ -44,8 +44,8 @@ class SwapEvent:
         stamp_ns: Stamp of the frame before which it took effect (or failed).
         from_mix: Active before.
         to_mix: What was published, or should have been.
-        reason: Why: `domain`, `out_of_library`, `pinned`, `unpinned`, `vocabulary`, `library` or
-            `initial`.
+        reason: Why: `domain`, `hint`, `out_of_library`, `pinned`, `unpinned`, `vocabulary`,
+            `library` or `initial`.
         committed: False if it failed; the old set then keeps serving.
         error: Why it failed, empty otherwise.
         detection_ms: Sensor time from the first frame that wanted the new mix to the request.
@@ -148,6 +148,8 @@ class SegmentationResult:
         estimate: The newest domain estimate, None until there is one.
         swaps: What was committed or failed before this frame.
         timings_ms: Stage name -> duration.
+        hint: Words in force, "" without any.
+        hint_share: How much they count besides images, 0 to 1.
     """
 
     stamp_ns: int
@@ -160,3 +162,5 @@ class SegmentationResult:
     estimate: DomainEstimate | None
     swaps: Sequence[SwapEvent] = ()
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+    hint: str = ""
+    hint_share: float = 0.0

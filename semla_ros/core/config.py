@@ -202,6 +202,14 @@ class Config:
         live=True,
         decides="result",
     )
+    hint_ttl_s: float = parameter(
+        20.0,
+        "For how long words on `~/hint` count, by sensor time, where they do not say themselves",
+        unit="s",
+        low=0.1,
+        high=86_400.0,
+        live=True,
+    )
     stale_timeout_s: float = parameter(
         1.0,
         "Without a usable image for this long the support goes STALE",

@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from semla_ros.bundle import ModelBundle
 from semla_ros.bundle.onnx_session import ORT_ERRORS, open_session
+from semla_ros.bundle.tokenizer_file import encode_prompts, open_tokenizer
 from semla_ros.core.errors import BundleError, EngineError, VocabularyError
 from semla_ros.core.types import Float32Array, Vocabulary
 from semla_ros.core.weights import WeightSource
-from semla_ros.engine.tokenizer_file import encode_prompts, open_tokenizer
 from semla_ros.engine.weights import TEXT_GRAPH, layers_of, shared_initializers
 
 _BATCH = 64

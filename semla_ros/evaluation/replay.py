@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from functools import cached_property
 from typing import Protocol, cast
 
@@ -16,6 +18,7 @@ from semla_ros.core.errors import FrameError, SemlaError
 from semla_ros.core.timing import StageTimer
 from semla_ros.core.types import Frame, LabelArray, UInt8Array
 from semla_ros.core.viz.overlay import colorize, lut_of, overlay
+from semla_ros.data.bags.hints import RecordedHint
 from semla_ros.data.bags.reader import SkippedFrame
 from semla_ros.evaluation.result import FrameRecord, ReplayResult, RunInfo, SkippedRecord
 
@@ -117,6 +120,44 @@ def replay(
         swaps=tuple(run.swaps),
         ended_early=ended_early,
     )
+
+
+class Hinted(Protocol):
+    """What hints need of a pipeline."""
+
+    def hint(self, text: str, *, ttl_s: float, stamp_ns: int) -> Future[str]:
+        """Return the future of what is made of words about what the camera will see."""
+        ...
+
+
+def with_hints(
+    frames: Iterable[Frame | SkippedFrame],
+    hints: Iterable[RecordedHint],
+    pipeline: Hinted,
+    *,
+    on_note: Callable[[str], object],
+) -> Iterator[Frame | SkippedFrame]:
+    """Yield `frames`, each after `pipeline` was told what had been said when it came.
+
+    Args:
+        frames: Of a recording.
+        hints: Of the same one, oldest first.
+        pipeline: Is told; with `adaptation=inline` it reads a hint at once.
+        on_note: Gets a line for each hint: what was made of it.
+    """
+    waiting = deque(hints)
+    for frame in frames:
+        came_ns = frame.stamp_ns
+        if isinstance(frame, Frame) and frame.arrival_ns is not None:
+            came_ns = frame.arrival_ns
+        while waiting and waiting[0].recorded_ns <= came_ns:
+            said = waiting.popleft()
+            try:
+                done = pipeline.hint(said.text, ttl_s=said.ttl_s, stamp_ns=said.stamp_ns)
+                on_note(f"hint {said.text[:80]!r}: {done.result()}")
+            except SemlaError as error:
+                on_note(f"hint refused: {error}")
+        yield frame
 
 
 class _Run:

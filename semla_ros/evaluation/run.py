@@ -15,12 +15,13 @@ from semla_ros.core.config import Config, updated
 from semla_ros.core.errors import EvaluationError
 from semla_ros.core.installed import versions_of
 from semla_ros.core.types import UInt8Array
+from semla_ros.data.bags.hints import read_hints
 from semla_ros.data.bags.reader import choose_topic, read_frames
 from semla_ros.data.bags.writer import BagWriter
 from semla_ros.evaluation.files import write_file
 from semla_ros.evaluation.film import FilmSink, film_strip
 from semla_ros.evaluation.page import write_page
-from semla_ros.evaluation.replay import replay
+from semla_ros.evaluation.replay import replay, with_hints
 from semla_ros.evaluation.replay_page import replay_page
 from semla_ros.evaluation.result import ReplayResult, RunInfo, save_result
 from semla_ros.evaluation.sinks import FileSink, PredictionSink, VideoSink
@@ -85,6 +86,8 @@ def run_replay(request: ReplayRequest) -> ReplayOutcome:
             significant_bits=config.significant_bits,
             on_note=lambda text: None if text in notes else notes.append(text),
         )
+        said = read_hints(request.bag)
+        frames = with_hints(frames, said, pipeline, on_note=notes.append)
         bar = stack.enter_context(tqdm(total=topic.count, unit="frame", disable=None, leave=False))
         result = replay(
             pipeline,

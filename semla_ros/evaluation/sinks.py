@@ -35,6 +35,8 @@ class PredictionSink:
     def __init__(self, bag: BagWriter) -> None:
         self._bag = bag
         self._mix: AdapterMix | None = None
+        self._since_ns = 0
+        self._told: object = None
         self._vocabulary: Vocabulary | None = None
 
     def add(self, view: FrameView) -> None:
@@ -64,11 +66,20 @@ class PredictionSink:
             fields = messages.swap_fields(swap, frame_id=frame_id)
             write(f"{NODE}/swap", messages.ADAPTER_SWAP, fields, stamp)
         if result.mix != self._mix:
+            self._mix, self._since_ns = result.mix, stamp
+        told = (result.mix, result.hint, round(result.hint_share, 1))
+        if told != self._told:
             state = messages.mix_state_fields(
-                result.mix, result.estimate, stamp_ns=stamp, frame_id=frame_id, since_ns=stamp
+                result.mix,
+                result.estimate,
+                stamp_ns=stamp,
+                frame_id=frame_id,
+                since_ns=self._since_ns,
+                hint=result.hint,
+                hint_share=result.hint_share,
             )
             write(f"{NODE}/mix", messages.MIX_STATE, state, stamp)
-            self._mix = result.mix
+            self._told = told
 
 
 class FileSink:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from semla_ros.bundle import GraphWeight
 from semla_ros.core.errors import AdapterError
 from semla_ros.core.types import LoraAdapter
+from semla_ros.library.captions import read_captions
 from semla_ros.library.compatibility import check_adapter, check_statistics, with_layer_names
 from semla_ros.library.seal import ACCEPT, REFUSE, SEAL_FILE
 from semla_ros.library.statistics import DomainStatistics, read_statistics
@@ -83,6 +84,14 @@ class LibraryContract:
         statistics = read_statistics(folder, name, trusted=self.trusted)
         check_statistics(statistics, name, encoder=self.encoder, dim=self.dim)
         return statistics
+
+    def captions(self, folder: Path) -> tuple[str, ...]:
+        """Return the sentences that describe the domain in `folder`, none without any.
+
+        Raises:
+            AdapterError: Damaged, or not what was sealed.
+        """
+        return read_captions(folder, trusted=self.trusted)
 
     def _require_seal(self, folder: Path, name: str) -> None:
         if self.unsealed == REFUSE and not (folder / SEAL_FILE).is_file():

@@ -41,6 +41,7 @@ class AdapterLibrary:
         contract: What an adapter must fit to serve.
         names: The adapters that serve.
         centroids: (K, D) float64, theirs; zeros without a navigator.
+        captions: Adapter -> sentences that describe its domain; without those that have none.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class AdapterLibrary:
         self._statistics = StatisticsStore()
         self._problems: dict[str, str] = {}
         self._stamps: dict[str, Stamp | None] = {}
+        self._captions: dict[str, tuple[str, ...]] = {}
         try:
             self.names = self._scan(before)
             self._unsealed = tuple(n for n in self.names if not (root / n / SEAL_FILE).exists())
@@ -69,6 +71,9 @@ class AdapterLibrary:
             ) from error
         report_unsealed(self._unsealed, of=len(self.names))
         shared = before if before and before._statistics is self._statistics else None
+        self.captions: Mapping[str, tuple[str, ...]] = {
+            name: self._captions[name] for name in self.names if self._captions[name]
+        }
         self.centroids: Float64Array = shared.centroids if shared else self._stack_centroids()
 
     @classmethod
@@ -237,6 +242,7 @@ class AdapterLibrary:
             return False
         if (adapter := before._memory.peek(name)) is not None:
             self._memory.keep(adapter)
+        self._captions[name] = before._captions[name]
         return True
 
     def _add_statistics(self, name: str, known: StatisticsStore | None) -> None:
@@ -247,6 +253,7 @@ class AdapterLibrary:
 
     def _admit(self, folder: Path) -> None:
         """Check the adapter in `folder`; read it whole while there is room in memory."""
+        self._captions[folder.name] = self.contract.captions(folder)
         tensors = folder / TENSOR_FILE
         if not tensors.is_file() or self._memory.has_room(tensors.stat().st_size):
             self._memory.keep(self.contract.read(folder, folder.name))

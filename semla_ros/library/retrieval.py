@@ -19,6 +19,7 @@ from semla_ros.core.types import (
     Float64Array,
     Indices,
 )
+from semla_ros.library.text_prior import TextPrior
 
 
 def inverse(distances: Float64Array) -> Float64Array:
@@ -93,14 +94,23 @@ def settings_from(config: Config, defaults: AdaptationDefaults) -> RetrievalSett
 
 
 def retrieve(
-    names: Sequence[str], distances: Float64Array, *, settings: RetrievalSettings
+    names: Sequence[str],
+    distances: Float64Array,
+    *,
+    settings: RetrievalSettings,
+    prior: TextPrior | None = None,
+    share: float = 0.0,
 ) -> AdapterMix:
     """Return the nearest adapters, weighted by softmax(similarity / temperature).
+
+    With a prior the weights are proportional to image^(1 - share) * text^share.
 
     Args:
         names: The library's adapters, in its order; ties go to the earlier one.
         distances: (K,) distance to each, small = near; clamped to at least 1e-6.
         settings: Which similarity, how many, how sharp.
+        prior: What words say; None: nothing.
+        share: How much they count, in [0, 1].
 
     Raises:
         EmptyLibraryError: Nothing to choose from, and no null adapter.
@@ -115,8 +125,13 @@ def retrieve(
             f"{sorted(settings.exclude)!r} excluded: add adapters or set a null distance"
         )
     similarity = SIMILARITIES[settings.similarity](np.maximum(values, MIN_DISTANCE))
-    nearest = _largest(similarity, settings.top_k)
-    weights = _softmax(similarity[nearest] / settings.temperature)
+    scores, temperature = similarity, settings.temperature
+    if prior is not None and share > 0:
+        known = [*(names[i] for i in allowed), BASE][: len(values)]
+        scores = (1.0 - share) * similarity / temperature + share * prior.logits(known)
+        temperature = 1.0
+    nearest = _largest(scores, settings.top_k)
+    weights = _softmax(scores[nearest] / temperature)
     chosen = (names[allowed[i]] if i < len(allowed) else BASE for i in nearest)
     return AdapterMix.from_weights(
         {name: float(w) for name, w in zip(chosen, weights, strict=True)}

@@ -26,6 +26,7 @@ UNSEALED_POLICIES = (ACCEPT, REFUSE)
 
 CONFIG_FILE = "adapter_config.json"
 TENSOR_FILE = "adapter_model.safetensors"
+CAPTIONS_FILE = "captions.yaml"
 STATISTICS_ENDING = "_statistics.npz"
 DOCUMENTS = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "COPYING", "NOTICE", "README.md")
 MAX_DOCUMENT_BYTES = 1_000_000
@@ -174,5 +175,5 @@ def read_sealed(path: Path, seal: Seal | None, *, max_bytes: int) -> bytes:
 
 def is_part(file: str) -> bool:
     """Return whether `file` is one that an adapter may have."""
-    parts = (CONFIG_FILE, TENSOR_FILE, *DOCUMENTS)
+    parts = (CONFIG_FILE, TENSOR_FILE, CAPTIONS_FILE, *DOCUMENTS)
     return file in parts or (file.endswith(STATISTICS_ENDING) and not file.startswith("."))

@@ -34,6 +34,7 @@ from semla_ros.core.types import (
 )
 from semla_ros.navigator.support import distances_to
 from semla_ros.nodes.capture import CaptureReport
+from semla_ros.pipeline.hint import HintWatch
 
 _BILLION = 1_000_000_000
 _BRIDGED = frozenset(
@@ -177,6 +178,7 @@ def mix_state_message(
     *,
     state: int,
     since_ns: int,
+    hint: HintWatch,
 ) -> msg.MixState:
     """Return what serves now."""
     return msg.MixState(
@@ -184,6 +186,8 @@ def mix_state_message(
         mix=mix_message(mix, estimate),
         state=state,
         since=time_message(since_ns),
+        hint=hint.text,
+        hint_share=float(hint.share),
     )
 
 

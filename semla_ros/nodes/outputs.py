@@ -109,15 +109,16 @@ class Outputs:
         *,
         since_ns: int,
     ) -> None:
-        """Publish what serves, and whether it was chosen by hand, if one of them changed."""
+        """Publish what serves, and whether by hand or by words, if one of them changed."""
         mix, state = pipeline.active, MixState.FOLLOWING
         if pipeline.busy:
             state = MixState.SWAPPING
         elif pipeline.pinned is not None:
             state = MixState.PINNED
-        if self._told_mix.due((mix.identity, state)):
+        hint = pipeline.adaptation.hint
+        if self._told_mix.due((mix.identity, state, hint.text, round(hint.share, 1))):
             message = conversions.mix_state_message(
-                header, mix, estimate, state=state, since_ns=since_ns
+                header, mix, estimate, state=state, since_ns=since_ns, hint=hint
             )
             self._mix.publish(message)
 

@@ -21,16 +21,17 @@ from semla_ros.core.answers import SwapEvent
 from semla_ros.core.errors import EngineError, LibraryError, SemlaError
 from semla_ros.core.types import AdapterMix
 from semla_ros.pipeline import AdaptivePipeline
-from semla_ros.srv import SelectAdapters, SetVocabulary
+from semla_ros.srv import SelectAdapters, SetHint, SetVocabulary
 
 _log = logging.getLogger(__name__)
 
 _Response = TypeVar("_Response")
-Order = Callable[[AdaptivePipeline], "concurrent.futures.Future[SwapEvent]"]
+_Answer = TypeVar("_Answer")
+Order = Callable[[AdaptivePipeline], "concurrent.futures.Future[_Answer]"]
 
 
 class OrderServices:
-    """`~/set_vocabulary`, `~/select_adapters` and `~/reload_library`."""
+    """`~/set_vocabulary`, `~/select_adapters`, `~/reload_library` and `~/set_hint`."""
 
     def __init__(self, node: Node) -> None:
         """Create the services on `node`; they refuse until `serve` is called."""
@@ -42,6 +43,7 @@ class OrderServices:
             (SetVocabulary, "~/set_vocabulary", self._set_vocabulary),
             (SelectAdapters, "~/select_adapters", self._select_adapters),
             (Trigger, "~/reload_library", self._reload_library),
+            (SetHint, "~/set_hint", self._set_hint),
         )
         for kind, name, callback in services:
             node.create_service(kind, name, callback, callback_group=group)
@@ -92,36 +94,43 @@ class OrderServices:
 
         return await self._answer(lambda pipeline: pipeline.reload_library(), response, loaded)
 
+    async def _set_hint(
+        self, request: SetHint.Request, response: SetHint.Response
+    ) -> SetHint.Response:
+        text, ttl_s = str(request.text), float(request.ttl_s)
+        return await self._answer(lambda pipeline: pipeline.hint(text, ttl_s=ttl_s), response, str)
+
     async def _answer(
-        self, order: Order, response: _Response, describe: Callable[[SwapEvent], str]
+        self, order: Order[_Answer], response: _Response, describe: Callable[[_Answer], str]
     ) -> _Response:
         """Return `response` filled after the order was carried out; never raises a SemlaError."""
         answer: Any = response
         try:
-            event = await self._carried_out(order)
+            done = await self._carried_out(order)
         except SemlaError as error:
             answer.success, answer.message = False, str(error)
         else:
-            answer.success = event.committed
-            answer.message = describe(event) if event.committed else event.error
+            refused = done.error if isinstance(done, SwapEvent) and not done.committed else None
+            answer.success = refused is None
+            answer.message = describe(done) if refused is None else refused
         if not answer.success:
             _log.warning("refused: %s", answer.message)
         return response
 
-    async def _carried_out(self, order: Order) -> SwapEvent:
+    async def _carried_out(self, order: Order[_Answer]) -> _Answer:
         with self._lock:
             if self._pipeline is None:
                 raise EngineError("expected an active node: configure and activate it first")
             ordered = order(self._pipeline)
-        future: Future[SwapEvent] = Future(executor=self._node.executor)
+        future: Future[_Answer] = Future(executor=self._node.executor)
         ordered.add_done_callback(lambda done: self._hand_over(done, future))
-        event = await future
-        if event is None:
+        done = await future
+        if done is None:
             raise EngineError("the order ended without an answer: the node is shutting down")
-        return event
+        return done
 
     def _hand_over(
-        self, done: concurrent.futures.Future[SwapEvent], future: Future[SwapEvent]
+        self, done: concurrent.futures.Future[_Answer], future: Future[_Answer]
     ) -> None:
         """Pass a result on to the executor's thread and wake it."""
         error = EngineError("cancelled") if done.cancelled() else done.exception()

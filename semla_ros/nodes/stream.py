@@ -19,6 +19,7 @@ from semla_ros.nodes import conversions
 from semla_ros.nodes.camera import Camera, ImageMessage
 from semla_ros.nodes.capture import Capture, CaptureReport
 from semla_ros.nodes.freshness import Freshness
+from semla_ros.nodes.hints import HintTopics
 from semla_ros.nodes.outputs import Outputs
 from semla_ros.nodes.statistics import FrameStatistics
 from semla_ros.nodes.transport_loss import LossReport
@@ -95,11 +96,13 @@ class FrameStream:
         self._announce()
         self._worker: Worker[_Arrival] = Worker(self._handle, idle=self._idle, idle_s=IDLE_S)
         self.camera = Camera(node, config(), self._receive)
+        self._hints = HintTopics(node, pipeline)
         self._worker.start()
 
     def stop(self, *, patience_s: float) -> None:
         """Stop receiving; the frame in hand is finished within `patience_s` s, none is kept."""
         self.camera.close()
+        self._hints.close()
         if not self._worker.stop(patience_s):
             _log.error("the frame in hand does not end: the inference hangs")
         if not self._capture.stop(patience_s=patience_s):

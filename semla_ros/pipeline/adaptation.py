@@ -6,15 +6,18 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import partial
 
-from semla_ros.core.answers import SupportReading
+from semla_ros.core.answers import Prediction, SupportReading
 from semla_ros.core.errors import EmptyLibraryError
 from semla_ros.core.live_parameters import same_policy
+from semla_ros.core.mask_signals import mask_signals
 from semla_ros.core.types import AdapterMix, DomainEstimate, Frame
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.retrieval import retrieve
+from semla_ros.navigator.support import promised
 from semla_ros.navigator.swap_policy import SWAP_POLICIES
 from semla_ros.pipeline.clock import FrameClock, Instant, StampReport
 from semla_ros.pipeline.faults import FaultCounter
+from semla_ros.pipeline.hint import HintWatch
 from semla_ros.pipeline.library_view import LibraryView
 from semla_ros.pipeline.observer import Observer
 from semla_ros.pipeline.settings import LiveSettings
@@ -40,6 +43,7 @@ class Adaptation:
         settings: In force.
         library: Adapters to choose from.
         observer: None without a navigator: it then decides nothing.
+        hint: Words that weigh adapters besides images.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Adaptation:
         self._now: Instant | None = None
         self._interrupted_ns: int | None = None
         self._unknown = UnknownWatch(settings.config)
+        self.hint = HintWatch()
 
     @property
     def estimate(self) -> DomainEstimate | None:
@@ -89,6 +94,7 @@ class Adaptation:
             paused_s = (self._now.time_ns - before.time_ns) * _NS_TO_S
             if paused_s > self.settings.config.stale_timeout_s:
                 self._interrupted_ns = before.time_ns
+        self.hint.at(self._now.time_ns)
 
     def interrupt(self) -> None:
         """Let support wait until a frame that comes after the newest one was seen."""
@@ -102,6 +108,7 @@ class Adaptation:
         estimate = self._faults.attempt("navigator", self.observer.collect)
         if estimate is not None:
             self._unknown.look(estimate, self.settings)
+            self.hint.saw()
         return estimate
 
     def offer(self, frame: Frame) -> None:
@@ -146,7 +153,13 @@ class Adaptation:
             return AdapterMix.base_only()
         settings = replace(self.settings.retrieval, exclude=self.banned(unusable))
         try:
-            return retrieve(estimate.names, estimate.distances, settings=settings)
+            return retrieve(
+                estimate.names,
+                estimate.distances,
+                settings=settings,
+                prior=self.hint.prior,
+                share=self.hint.share,
+            )
         except EmptyLibraryError:
             return AdapterMix.base_only()
 
@@ -191,6 +204,14 @@ class Adaptation:
             return SupportReading.stale(observed_ns=observed.stamp_ns, age_s=age_s)
         return replace(reading, observed_ns=observed.stamp_ns, age_s=age_s)
 
+    def promise(self, reading: SupportReading, prediction: Prediction) -> SupportReading:
+        """Return `reading` with what is promised of a mask whose mix images alone have chosen."""
+        calibration = self.settings.calibration
+        if calibration is None or self.hint.prior is not None:
+            return reading
+        signals = mask_signals(prediction.labels, prediction.confidence)
+        return promised(reading, calibration, signals)
+
     @property
     def silence(self) -> str:
         """Why OUT_OF_LIBRARY is never raised, empty where it may be."""
@@ -203,6 +224,7 @@ class Adaptation:
         self._policy.reset()
         self._unknown.reset()
         self._interrupted_ns = None
+        self.hint.forget()
         if self.observer is not None:
             self.observer.reset()
 
@@ -253,4 +275,6 @@ class Adaptation:
 
     @property
     def _reason(self) -> str:
-        return "out_of_library" if self._base_alone else "domain"
+        if self._base_alone:
+            return "out_of_library"
+        return "hint" if self.hint.share >= 0.5 else "domain"

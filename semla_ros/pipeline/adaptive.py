@@ -12,7 +12,6 @@ from semla_ros.core.answers import Prediction, SegmentationResult, SupportReadin
 from semla_ros.core.config import Config
 from semla_ros.core.errors import EngineError, SemlaError
 from semla_ros.core.executors import end
-from semla_ros.core.mask_signals import mask_signals
 from semla_ros.core.timing import StageTimer
 from semla_ros.core.types import AdapterMix, Frame, Vocabulary
 from semla_ros.core.viz.palette import vocabulary_of
@@ -20,13 +19,12 @@ from semla_ros.engine.closed_text import require_known
 from semla_ros.engine.contract import SegmentationEngine
 from semla_ros.engine.postprocess import restore, restore_confidence
 from semla_ros.library.library import AdapterLibrary
-from semla_ros.navigator.support import promised
 from semla_ros.pipeline.adaptation import Adaptation
 from semla_ros.pipeline.changes import LiveChanges
 from semla_ros.pipeline.control import SwapControl
 from semla_ros.pipeline.faults import FaultCounter
-from semla_ros.pipeline.health import PipelineHealth
-from semla_ros.pipeline.library_view import unknown_of
+from semla_ros.pipeline.health import PipelineHealth, health_of
+from semla_ros.pipeline.hint import HintReader
 from semla_ros.pipeline.parts import PipelineParts
 from semla_ros.pipeline.settings import LiveSettings
 
@@ -55,6 +53,7 @@ class AdaptivePipeline:
         self._control = SwapControl(
             parts.swapper, self._adaptation, parts.executors[0], faults=self._faults
         )
+        self._hints = HintReader(parts.bundle, parts.executors[0])
         self._interrupted = threading.Event()
         self._changes = LiveChanges(
             settings, parts.bundle.manifest.defaults, observes=parts.observer is not None
@@ -110,24 +109,7 @@ class AdaptivePipeline:
     @property
     def health(self) -> PipelineHealth:
         """What serves, and what could keep it from adapting; any thread."""
-        library, observer = self.library, self._parts.observer
-        return PipelineHealth(
-            navigator_pending_s=observer.pending_s if observer else 0.0,
-            navigator_error=self._faults.failing.get("navigator", ""),
-            swap_pending_s=self._control.pending_s,
-            stamps=self._adaptation.stamps,
-            unusable={**library.problems, **self._swapper.unusable},
-            retried=self._swapper.access.retried,
-            unknown_excluded=tuple(unknown_of(self.config.excluded, library)),
-            no_alarm=self._adaptation.silence,
-            engine=self.engine.status,
-            precision=self.engine.facts.precision,
-            engine_reason=self.engine.facts.reason,
-            mix=self.active.identity,
-            adapters=len(library.names),
-            unsealed=library.unsealed,
-            errors=self._faults.counts,
-        )
+        return health_of(self._parts, self._adaptation, self._control, self._faults)
 
     def step(self, frame: Frame) -> SegmentationResult:
         """Return the mask of `frame`, made with one whole weight set.
@@ -204,6 +186,22 @@ class AdaptivePipeline:
         self._require_open()
         return self._control.reload_library()
 
+    def hint(self, text: str, *, ttl_s: float = 0.0, stamp_ns: int = 0) -> Future[str]:
+        """Return the future of what is made of words about what the camera will see.
+
+        Args:
+            text: In a sentence; empty withdraws what was said.
+            ttl_s: For how long, by stream time; 0: `hint_ttl_s`.
+            stamp_ns: When it was said; 0: now.
+
+        Raises:
+            ConfigError: See `HintReader.give`; the future has the error where the text speaks of
+                no domain, or the bundle reads none.
+        """
+        self._require_open()
+        ttl_s = ttl_s or self.config.hint_ttl_s
+        return self._hints.give(text, self.library.captions, ttl_s=ttl_s, stamp_ns=stamp_ns)
+
     def refuse_orders(self, why: str) -> None:
         """Answer every order that has no answer yet with an error; none of them takes effect."""
         self._control.refuse_orders(EngineError(why))
@@ -279,17 +277,17 @@ class AdaptivePipeline:
             estimate=self._adaptation.estimate,
             swaps=self._control.take_events(),
             timings_ms=timer.durations_ms,
+            hint=self._adaptation.hint.text,
+            hint_share=self._adaptation.hint.share,
         )
 
     def _reading(self, prediction: Prediction) -> SupportReading | None:
         """Return the support; a promise only for the bundle's classes and no mix by hand."""
-        reading = self._adaptation.support(prediction.mix)
-        calibration = self._adaptation.settings.calibration
         own = prediction.vocabulary.names == self.bundle.manifest.vocabulary.names
-        if reading is None or calibration is None or self.pinned is not None or not own:
+        reading = self._adaptation.support(prediction.mix)
+        if reading is None or self.pinned is not None or not own:
             return reading
-        signals = mask_signals(prediction.labels, prediction.confidence)
-        return promised(reading, calibration, signals)
+        return self._adaptation.promise(reading, prediction)
 
     def _take_changes(self) -> None:
         if self._interrupted.is_set():
@@ -297,6 +295,8 @@ class AdaptivePipeline:
             self._adaptation.interrupt()
         for settings, view in self._changes.take():
             self._adaptation.apply(settings, view)
+        for hint in self._hints.take():
+            self._adaptation.hint.put(hint)
 
     def _require_open(self) -> None:
         if self._closed:

@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from semla_ros.engine.contract import EngineStatus
+from semla_ros.pipeline.adaptation import Adaptation
 from semla_ros.pipeline.clock import StampReport
+from semla_ros.pipeline.control import SwapControl
+from semla_ros.pipeline.faults import FaultCounter
+from semla_ros.pipeline.library_view import unknown_of
+from semla_ros.pipeline.parts import PipelineParts
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +51,27 @@ class PipelineHealth:
     adapters: int = 0
     unsealed: tuple[str, ...] = ()
     errors: Mapping[str, int] = field(default_factory=dict)
+
+
+def health_of(
+    parts: PipelineParts, adaptation: Adaptation, control: SwapControl, faults: FaultCounter
+) -> PipelineHealth:
+    """Return how a pipeline of these parts is; any thread."""
+    library, observer, swapper = adaptation.library, parts.observer, parts.swapper
+    return PipelineHealth(
+        navigator_pending_s=observer.pending_s if observer else 0.0,
+        navigator_error=faults.failing.get("navigator", ""),
+        swap_pending_s=control.pending_s,
+        stamps=adaptation.stamps,
+        unusable={**library.problems, **swapper.unusable},
+        retried=swapper.access.retried,
+        unknown_excluded=tuple(unknown_of(adaptation.settings.config.excluded, library)),
+        no_alarm=adaptation.silence,
+        engine=parts.engine.status,
+        precision=parts.engine.facts.precision,
+        engine_reason=parts.engine.facts.reason,
+        mix=swapper.active.identity,
+        adapters=len(library.names),
+        unsealed=library.unsealed,
+        errors=faults.counts,
+    )

@@ -124,7 +124,7 @@ def _graph(path: Path) -> object:
 
 
 def _tokenizer(path: Path) -> object:
-    from semla_ros.engine.tokenizer_file import encode_prompts, open_tokenizer
+    from semla_ros.bundle.tokenizer_file import encode_prompts, open_tokenizer
 
     return encode_prompts(open_tokenizer(path), ["a photo of a Fußgängerüberweg, 2"])
 

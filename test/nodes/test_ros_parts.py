@@ -23,6 +23,7 @@ from semla_ros.nodes.stream import StreamReport
 from semla_ros.nodes.worker import WorkerReport
 from semla_ros.pipeline.clock import StampReport
 from semla_ros.pipeline.health import PipelineHealth
+from semla_ros.pipeline.hint import HintWatch
 from semla_ros.processes.player import due_times, header_stamp_ns, with_stamp
 
 MIX = AdapterMix(("fog", "base"), (0.75, 0.25))
@@ -101,7 +102,9 @@ def test_numbers_of_any_type_become_message_fields():
     estimate = DomainEstimate(
         1, np.zeros(3, np.float32), np.zeros(3, np.float32), ("rain", "fog"), zeros + 2, zeros
     )
-    message = conversions.mix_state_message(Header(), MIX, estimate, state=1, since_ns=3)
+    message = conversions.mix_state_message(
+        Header(), MIX, estimate, state=1, since_ns=3, hint=HintWatch()
+    )
     serialize_message(message)
     first, second = message.mix.adapters
     assert first.distance == 2.0

@@ -56,7 +56,8 @@ def test_the_node_may_do_what_it_does_and_nothing_else(graph):
     assert allowed[("services", "reply")] == graph[("services", "reply")]
     assert allowed.get(("services", "request"), set()) == graph[("services", "request")] == set()
     extra = allowed[("topics", "subscribe")] - graph[("topics", "subscribe")]
-    assert graph[("topics", "subscribe")] == {CAMERA}
+    hints = {f"/{NODE_NAME}/hint", f"/{NODE_NAME}/hint_stamped"}
+    assert graph[("topics", "subscribe")] == {CAMERA, *hints}
     assert extra == {f"{CAMERA}/compressed", *SIMULATED}
 
 

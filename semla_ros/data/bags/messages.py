@@ -16,6 +16,7 @@ IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 LABEL_INFO = "vision_msgs/msg/LabelInfo"
 SUPPORT_SCORE = "semla_ros/msg/SupportScore"
+HINT = "semla_ros/msg/Hint"
 MIX_STATE = "semla_ros/msg/MixState"
 ADAPTER_SWAP = "semla_ros/msg/AdapterSwap"
 
@@ -131,6 +132,8 @@ def mix_state_fields(
     stamp_ns: int,
     frame_id: str,
     since_ns: int,
+    hint: str = "",
+    hint_share: float = 0.0,
 ) -> Fields:
     """Return a `MixState` that follows the scene."""
     return {
@@ -138,6 +141,8 @@ def mix_state_fields(
         "mix": mix_fields(mix, estimate),
         "state": FOLLOWING,
         "since": time_fields(since_ns),
+        "hint": hint,
+        "hint_share": hint_share,
     }
 
 

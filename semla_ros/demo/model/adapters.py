@@ -13,9 +13,11 @@ from semla_ros.core.types import Float32Array, LoraAdapter
 from semla_ros.demo.model.networks import class_prompts
 from semla_ros.demo.model.recipe import Recipe
 from semla_ros.demo.model.scenes import DomainScenes
+from semla_ros.demo.world import domain_captions
 from semla_ros.library.statistics import DistanceQuantiles, DomainStatistics
 from semla_ros.navigator.encoder import ImageEncoder
 from semla_ros.network.catseg import CatSeg
+from semla_ros.prepare.adapters.captioning import write_captions
 from semla_ros.prepare.adapters.seals import reseal_file, write_seal
 from semla_ros.prepare.adapters.write import write_adapter, write_statistics
 from semla_ros.prepare.bundler.writer import base_identity, live_layers
@@ -50,6 +52,7 @@ def train_library(
         adapter = _trained(model, domain, prompts, training, base_model=base)
         write_adapter(out / domain.domain, adapter, alpha=training.alpha)
         write_seal(out / domain.domain)
+        write_captions(out / domain.domain, domain_captions(domain.domain))
 
 
 def _trained(

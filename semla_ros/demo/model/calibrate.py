@@ -12,10 +12,10 @@ from semla_ros.bundle import AdaptationDefaults
 from semla_ros.core.types import Float64Array
 from semla_ros.demo.model.experiment import score
 from semla_ros.demo.model.scenes import DomainScenes
+from semla_ros.demo.model.words import text_temperature
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
 from semla_ros.navigator.support import support_score
 from semla_ros.prepare.training.runner import Runner
-from semla_ros.prepare.training.samples import ArrayImages
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +59,7 @@ def calibrate(runner: Runner, scenes: Sequence[DomainScenes]) -> AdaptationDefau
         null_distance=best.null_distance,
         support_low=float(np.quantile(supports, SUPPORT_QUANTILE)),
         out_of_library=0.0,
+        text_temperature=text_temperature(runner, scenes, best),
     )
 
 
@@ -85,7 +86,7 @@ def _best_settings(
 def _argmax(
     runner: Runner, scenes: Sequence[DomainScenes], candidates: Sequence[RetrievalSettings]
 ) -> RetrievalSettings:
-    few = [_every(domain, SCORED_EVERY) for domain in scenes]
+    few = [domain.every(SCORED_EVERY) for domain in scenes]
     scores = []
     for settings in candidates:
         result = score(runner, few, settings, strategies=("semla-loo",), title="calibrate")
@@ -98,8 +99,3 @@ def _argmax(
             scores[-1],
         )
     return candidates[int(np.argmax(scores))]
-
-
-def _every(domain: DomainScenes, step: int) -> DomainScenes:
-    images = ArrayImages(domain.images.rgb[::step], domain.images.labels[::step])
-    return DomainScenes(domain.domain, images, domain.captions[::step])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 from tqdm import tqdm
@@ -61,10 +62,11 @@ def score(
     settings: RetrievalSettings,
     *,
     strategies: Sequence[str] = STRATEGIES,
+    others: Mapping[str, MixOf] = MappingProxyType({}),
     title: str = "evaluate",
 ) -> SeedScores:
-    """Return the scores of `strategies` on `scenes`."""
-    mix_of = mixes(runner, settings)
+    """Return the scores of `strategies`, of `STRATEGIES` and `others`, on `scenes`."""
+    mix_of = {**mixes(runner, settings), **others}
     miou: dict[str, dict[str, float]] = {s: {} for s in strategies}
     iou: dict[str, dict[str, tuple[float, ...]]] = {s: {} for s in strategies}
     total = len(strategies) * sum(len(d.images) for d in scenes)

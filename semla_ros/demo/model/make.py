@@ -40,7 +40,12 @@ from semla_ros.navigator.encoder import OnnxImageEncoder
 from semla_ros.network.catseg import CatSeg
 from semla_ros.network.checkpoint import create_catseg
 from semla_ros.prepare.bundler.clip import create_clip
-from semla_ros.prepare.bundler.writer import BundleParts, NavigatorParts, write_bundle
+from semla_ros.prepare.bundler.writer import (
+    BundleParts,
+    NavigatorParts,
+    NavigatorText,
+    write_bundle,
+)
 from semla_ros.prepare.training.recipe import BUNDLE_RECIPES
 from semla_ros.prepare.training.runner import Runner
 
@@ -162,6 +167,18 @@ class _Navigator(torch.nn.Module):
         return embedding
 
 
+class _NavigatorText(torch.nn.Module):
+    """CLIP's text tower."""
+
+    def __init__(self, clip: Any) -> None:  # noqa: ANN401
+        super().__init__()
+        self.clip = clip
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        embedding: torch.Tensor = self.clip.encode_text(tokens)
+        return embedding
+
+
 def _bundle(
     out: Path,
     model: CatSeg,
@@ -172,13 +189,17 @@ def _bundle(
 ) -> ModelBundle:
     if out.exists():
         shutil.rmtree(out)
+    length, tokenizer_json = recipe.clip_size.context_length, tokenizer.to_str(pretty=True)
     parts = BundleParts(
         name="demo",
         model=model,
-        tokenizer_json=tokenizer.to_str(pretty=True),
-        text=TextSpec(template=TEMPLATE, context_length=recipe.clip_size.context_length),
+        tokenizer_json=tokenizer_json,
+        text=TextSpec(template=TEMPLATE, context_length=length),
         navigator=NavigatorParts(
-            _Navigator(clip), trained_spec(clip, recipe), demo_prompts(clip, tokenizer, recipe)
+            _Navigator(clip),
+            trained_spec(clip, recipe),
+            demo_prompts(clip, tokenizer, recipe),
+            NavigatorText(_NavigatorText(clip), length, tokenizer_json),
         ),
         vocabulary=vocabulary_of(CLASSES),
         defaults=UNCALIBRATED,

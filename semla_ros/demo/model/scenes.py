@@ -27,6 +27,11 @@ class DomainScenes:
     images: ArrayImages
     captions: tuple[tuple[str, ...], ...]
 
+    def every(self, step: int) -> DomainScenes:
+        """Return every `step`th of them."""
+        images = ArrayImages(self.images.rgb[::step], self.images.labels[::step])
+        return DomainScenes(self.domain, images, self.captions[::step])
+
 
 def render_domain(
     domain: str, *, first_seed: int, count: int, captions: int = 0, title: str = "render"

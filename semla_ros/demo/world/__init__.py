@@ -1,6 +1,6 @@
 """A seeded procedural driving world: streets, weather, exact labels, depth and captions."""
 
-from semla_ros.demo.world.caption import caption
+from semla_ros.demo.world.caption import caption, domain_captions
 from semla_ros.demo.world.classes import CLASSES, DOMAINS, SYNONYMS
 from semla_ros.demo.world.conditions import Conditions, blend, conditions_of
 from semla_ros.demo.world.drive import DEMO_SEGMENTS, Drive, DriveFrame
@@ -20,6 +20,7 @@ __all__ = [
     "blend",
     "caption",
     "conditions_of",
+    "domain_captions",
     "render",
     "sample_scene",
 ]

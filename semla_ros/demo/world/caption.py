@@ -111,3 +111,20 @@ def caption(labels: NDArray[np.uint8], conditions: Conditions, rng: np.random.Ge
         return sentence
     link = pick(("with", "showing"), rng)
     return f"{sentence} {link} {_listed(kept)}"
+
+
+def domain_captions(domain: str) -> tuple[str, ...]:
+    """Return what images of `domain` show, in four sentences without what is on the street.
+
+    Args:
+        domain: One of the world's, e.g. `fog-night`.
+    """
+    weather, time = domain.split("-")
+    adjectives, nouns = _WEATHER[weather], _WEATHER_NOUN[weather]
+    by, while_ = ("at night", "at night") if time == "night" else ("by day", "during the day")
+    return (
+        f"a photo of a street on a {adjectives[0]} {time}",
+        f"a dash cam image of a {adjectives[1]} road {by}",
+        f"a picture of a street in {nouns[0]} {while_}",
+        f"a camera view of a road in {nouns[1]} {while_}",
+    )

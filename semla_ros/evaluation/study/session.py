@@ -32,6 +32,7 @@ from semla_ros.evaluation.study.strategies import (
     trigger_of,
 )
 from semla_ros.evaluation.study.study import GATED_AT, StudyInfo
+from semla_ros.evaluation.study.text_strategies import NO_WORDS, TEXT_STRATEGIES, words_of
 from semla_ros.library.seal import SEAL_FILE
 from semla_ros.navigator.distance import CentroidBank
 from semla_ros.navigator.encoder import ImageEncoder
@@ -142,6 +143,8 @@ class Session:
                 f"strategies {needy!r} need a navigator, bundle {bundle.manifest.name!r} has "
                 "none: leave them out"
             )
+        texts = bool(set(self.strategies).intersection(TEXT_STRATEGIES))
+        self.words = words_of(bundle, library) if texts else NO_WORDS
         check_leave_out(settings.leave_out, self.names)
         self.classes = bundle.manifest.vocabulary.names
         self.sha256 = evaluated_sha256(bundle)
@@ -186,7 +189,7 @@ class Session:
             config = with_trigger(self.config, trigger_of(name))
             live = LiveSettings.of(config, self.parts.bundle.manifest.defaults)
             return GateReplay(self.parts.library, self.bank, live).choose
-        return strategy_of(name, self.names, self.live.retrieval, self.bank)
+        return strategy_of(name, self.names, self.live.retrieval, self.bank, self.words)
 
     def serve(self, mix: AdapterMix, stamp_ns: int) -> None:
         """Make `mix` serve, by the swapper of the pipeline.

@@ -25,6 +25,17 @@ from semla_ros.evaluation.study.study import (
     UNIFORM,
     ZERO_SHOT,
 )
+from semla_ros.evaluation.study.text_strategies import (
+    NO_WORDS,
+    TEXT,
+    TEXT_NEAREST,
+    TEXT_SHUFFLED,
+    TEXT_STRATEGIES,
+    Words,
+    nearest_mix,
+    shuffled,
+    text_mix,
+)
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
 from semla_ros.navigator.distance import MIN_COVARIANCE_SAMPLES, CentroidBank, cosine
 
@@ -124,7 +135,13 @@ def check_strategies(strategies: Sequence[str], names: Sequence[str]) -> tuple[s
         ConfigError: None, or an unknown one.
         LibraryError: A fixed mix of adapters that are not there.
     """
-    known = (*DEFAULT_STRATEGIES, *BASELINES, f"{FIXED}NAME=w,…", f"{GATED_AT}TRIGGER")
+    known = (
+        *DEFAULT_STRATEGIES,
+        *BASELINES,
+        *TEXT_STRATEGIES,
+        f"{FIXED}NAME=w,…",
+        f"{GATED_AT}TRIGGER",
+    )
     for each in strategies:
         if each.startswith(FIXED):
             mix_of(each.removeprefix(FIXED), names)
@@ -143,7 +160,11 @@ def needs_navigator(strategy: str) -> bool:
 
 
 def strategy_of(
-    strategy: str, names: Sequence[str], settings: RetrievalSettings, bank: CentroidBank
+    strategy: str,
+    names: Sequence[str],
+    settings: RetrievalSettings,
+    bank: CentroidBank,
+    words: Words = NO_WORDS,
 ) -> Strategy:
     """Return who decides for `strategy`, one of those that keep no state.
 
@@ -159,6 +180,9 @@ def strategy_of(
         TOP_K_WEIGHTED: lambda seen: top_k_weighted(names, seen, settings, bank),
         LDA_GATE: lambda seen: lda_gate(names, seen, settings, bank),
         LATE_FUSION: lambda seen: semla_mix(names, seen, settings),
+        TEXT: lambda seen: text_mix(names, seen, settings, words),
+        TEXT_NEAREST: lambda seen: nearest_mix(names, seen, settings, words),
+        TEXT_SHUFFLED: lambda seen: text_mix(names, seen, settings, shuffled(words)),
     }
     if strategy.startswith(FIXED):
         mix = mix_of(strategy.removeprefix(FIXED), names)

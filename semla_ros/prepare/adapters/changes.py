@@ -14,8 +14,10 @@ from pathlib import Path
 
 from semla_ros.core.errors import AdapterError, LibraryError
 from semla_ros.library.adapter_config import MAX_CONFIG_BYTES
+from semla_ros.library.captions import MAX_CAPTIONS_FILE_BYTES
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.seal import (
+    CAPTIONS_FILE,
     CONFIG_FILE,
     DOCUMENTS,
     MAX_DOCUMENT_BYTES,
@@ -116,6 +118,10 @@ def _copy_adapter(source: Path, target: Path, *, name: str) -> None:
             own = statistics_path(target, name)
             copy_sealed(statistics, own, max_bytes=MAX_STATISTICS_BYTES)
             break
+    if (source / CAPTIONS_FILE).is_file():
+        copy_sealed(
+            source / CAPTIONS_FILE, target / CAPTIONS_FILE, max_bytes=MAX_CAPTIONS_FILE_BYTES
+        )
     copy_documents(source, target)
 
 

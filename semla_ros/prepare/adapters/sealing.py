@@ -9,7 +9,14 @@ from pathlib import Path
 from semla_ros.bundle import MANIFEST
 from semla_ros.core.errors import AdapterError, LibraryError
 from semla_ros.core.files.whole_file import write_file
-from semla_ros.library.seal import CONFIG_FILE, SEAL_FILE, TENSOR_FILE, read_seal
+from semla_ros.library.captions import read_captions
+from semla_ros.library.seal import (
+    CAPTIONS_FILE,
+    CONFIG_FILE,
+    SEAL_FILE,
+    TENSOR_FILE,
+    read_seal,
+)
 from semla_ros.library.statistics import read_statistics, statistics_path
 from semla_ros.library.storage import read_adapter, waits_for_adapter
 from semla_ros.prepare.adapters.seals import check_against, write_seal
@@ -83,7 +90,8 @@ def _holds(folder: Path, *, replace: bool) -> bool:
 
 
 def _own_files(folder: Path) -> list[str]:
-    own = (CONFIG_FILE, TENSOR_FILE, statistics_path(folder, folder.resolve().name).name)
+    statistics = statistics_path(folder, folder.resolve().name).name
+    own = (CONFIG_FILE, TENSOR_FILE, CAPTIONS_FILE, statistics)
     return [file for file in own if (folder / file).exists()]
 
 
@@ -93,6 +101,7 @@ def _check(folder: Path) -> None:
         read_adapter(folder, name=name)
     if statistics_path(folder, name).is_file():
         read_statistics(folder, name)
+    read_captions(folder)
 
 
 def _content(path: Path) -> bytes | None:

@@ -34,10 +34,9 @@ from semla_ros.prepare.bundler.adapter_import import (
     import_library,
 )
 from semla_ros.prepare.bundler.checkpoint_reader import read_checkpoint
-from semla_ros.prepare.bundler.clip import import_open_clip
 from semla_ros.prepare.bundler.navigator_import import load_navigator
 from semla_ros.prepare.bundler.onnx_export import graph_weights
-from semla_ros.prepare.bundler.tokenizer import clip_tokenizer, openai_merges
+from semla_ros.prepare.bundler.tokenizer import openai_tokenizer
 from semla_ros.prepare.bundler.verify import compare_with_torch
 from semla_ros.prepare.bundler.writer import (
     BundleParts,
@@ -55,7 +54,6 @@ TEMPLATE = "A photo of a {} in the scene"
 
 POOLINGS = (1, 2)
 NO_NAVIGATOR = "none"
-_MERGES = "bpe_simple_vocab_16e6.txt.gz"
 _PUBLISHED_LOW_SUPPORT = 0.09
 """Source: SemLA, supplement: support below this is low, for its own encoder."""
 
@@ -238,8 +236,7 @@ def _navigator(request: ImportRequest) -> NavigatorParts | None:
 
 def _tokenizer(model: CatSeg) -> str:
     """Return OpenAI's tokenizer, the only one CAT-Seg is published with."""
-    merges = Path(import_open_clip().__file__ or "").parent / _MERGES
-    tokenizer = clip_tokenizer(openai_merges(merges))
+    tokenizer = openai_tokenizer()
     size = model.config.vocab_size
     if tokenizer.get_vocab_size() != size:
         raise TrainingError(

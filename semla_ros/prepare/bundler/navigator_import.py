@@ -24,13 +24,13 @@ from semla_ros.prepare.bundler.hf_clip import is_hf_clip, vision_tower_from_hf
 from semla_ros.prepare.bundler.image_tower import ImageTower, fill_tower, with_resize
 from semla_ros.prepare.bundler.prompt_sets import (
     DEFAULT_SET,
-    EncodeTexts,
     PromptSet,
     embed_prompts,
     read_prompt_set,
 )
-from semla_ros.prepare.bundler.text_tower import text_tower
-from semla_ros.prepare.bundler.writer import NavigatorParts, state_identity
+from semla_ros.prepare.bundler.text_tower import ClipText, text_tower
+from semla_ros.prepare.bundler.tokenizer import openai_tokenizer
+from semla_ros.prepare.bundler.writer import NavigatorParts, NavigatorText, state_identity
 
 _LOG = logging.getLogger(__name__)
 _VISUAL = "visual."
@@ -105,17 +105,20 @@ def _load_open_clip(
     )
     encode = _text_encoder(config, whole, quick_gelu=quick)
     prompts = embed_prompts(words, encode, encoder=spec.identity) if encode else None
-    return NavigatorParts(ImageTower(tower).eval(), spec, prompts)
+    text = None
+    if encode is not None:
+        text = NavigatorText(encode.module, encode.context_length, openai_tokenizer().to_str())
+    return NavigatorParts(ImageTower(tower).eval(), spec, prompts, text)
 
 
 def _text_encoder(
     config: Mapping[str, Any], state: Mapping[str, Tensor], *, quick_gelu: bool
-) -> EncodeTexts | None:
+) -> ClipText | None:
     """Return the navigator's text tower, None with a warning where there is none to use."""
     try:
         return text_tower(config, state, quick_gelu=quick_gelu)
     except TrainingError as error:
-        _LOG.warning("no words for `semla library describe`: %s", error)
+        _LOG.warning("the navigator reads no text: %s", error)
         return None
 
 

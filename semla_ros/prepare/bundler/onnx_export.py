@@ -53,6 +53,7 @@ class Graph:
     output: str
     defaults: Mapping[str, npt.NDArray[np.int64]] = field(default_factory=dict)
     dynamic_shapes: tuple[object, ...] | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 def export_segmentation(
@@ -156,6 +157,28 @@ def export_image_encoder(module: nn.Module, path: Path, *, size: int) -> None:
     _export(graph, path, ())
 
 
+def export_text_half(
+    module: nn.Module, path: Path, *, length: int, metadata: Mapping[str, str]
+) -> None:
+    """Write `tokens` (T, length) int64 -> `embedding` (T, E).
+
+    Args:
+        module: the text half of a CLIP; left unchanged.
+        path: the `.onnx` file to write.
+        length: tokens of a text, zero after its end mark.
+        metadata: what the graph says of itself.
+    """
+    graph = Graph(
+        name="text half",
+        module=module.eval(),
+        example=(torch.ones(_EXAMPLE_CLASSES, length, dtype=torch.int64),),
+        inputs={"tokens": {0: torch.export.Dim("texts", min=1, max=65536)}},
+        output="embedding",
+        metadata=metadata,
+    )
+    _export(graph, path, ())
+
+
 def graph_weights(layers: Iterable[AdaptableLayer]) -> dict[str, GraphWeight]:
     """Return where each layer's weight lies in the exported graphs, by module name."""
     return {
@@ -206,6 +229,8 @@ def _export(graph: Graph, path: Path, layers: Sequence[AdaptableLayer]) -> dict[
         _make_overridable(proto.graph, layer, parameters[layer.parameter])
     for name, value in graph.defaults.items():
         proto.graph.initializer.append(numpy_helper.from_array(value, name))
+    if graph.metadata:
+        onnx.helper.set_model_props(proto, dict(graph.metadata))
     save_graph(proto, path)
     _LOG.info("wrote %s: %d nodes, %d weights", path, len(proto.graph.node), len(layers))
     return graph_weights(layers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,7 +13,6 @@ from torch.func import functional_call
 from semla_ros.core.errors import TrainingError
 from semla_ros.prepare.bundler.clip import import_open_clip
 from semla_ros.prepare.bundler.hf_clip import is_hf_clip, text_tower_from_hf
-from semla_ros.prepare.bundler.prompt_sets import EncodeTexts
 
 _OWN_PREFIX = "text."
 _NO_VISION = {"image_size": 8, "patch_size": 8, "width": 64, "layers": 1, "head_width": 64}
@@ -22,9 +22,29 @@ _BATCH = 64
 _ENDS = ("argmax", "eos")
 
 
+@dataclass(frozen=True, slots=True)
+class ClipText:
+    """A text tower with its tokenizer.
+
+    Attributes:
+        module: Tokens (T, L) int64, zero after the end mark -> features (T, D).
+        context_length: L, in tokens.
+        tokenizer: Texts -> such tokens.
+    """
+
+    module: Text
+    context_length: int
+    tokenizer: Any
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Return the features (T, D) of `texts`."""
+        parts = [texts[i : i + _BATCH] for i in range(0, len(texts), _BATCH)]
+        return torch.cat([self.module.encode(self.tokenizer(list(part))) for part in parts])
+
+
 def text_tower(
     config: Mapping[str, Any], state: Mapping[str, Tensor], *, quick_gelu: bool
-) -> EncodeTexts:
+) -> ClipText:
     """Return what turns texts into the features that image embeddings are compared with.
 
     Args:
@@ -45,13 +65,7 @@ def text_tower(
         quick_gelu=quick_gelu,
     ).eval()
     _fill(model, state)
-    tower = _Text(model)
-
-    def encode(texts: Sequence[str]) -> Tensor:
-        parts = [texts[i : i + _BATCH] for i in range(0, len(texts), _BATCH)]
-        return torch.cat([tower.encode(tokenizer(list(part))) for part in parts])
-
-    return encode
+    return ClipText(Text(model).eval(), int(settings.get("context_length", 77)), tokenizer)
 
 
 def _tokenizer(open_clip: Any, settings: Mapping[str, Any]) -> Any:  # noqa: ANN401
@@ -73,7 +87,7 @@ def _tokenizer(open_clip: Any, settings: Mapping[str, Any]) -> Any:  # noqa: ANN
     return tokenizer
 
 
-class _Text(nn.Module):
+class Text(nn.Module):
     """The text half of an open_clip model."""
 
     def __init__(self, model: Any) -> None:  # noqa: ANN401  open_clip is untyped
@@ -81,6 +95,7 @@ class _Text(nn.Module):
         self.model = model
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Return the features (T, D) of padded tokens (T, L)."""
         features: Tensor = self.model.encode_text(tokens)
         return features
 

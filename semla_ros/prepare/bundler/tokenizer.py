@@ -15,9 +15,11 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from semla_ros.core.errors import TrainingError
+from semla_ros.prepare.bundler.clip import import_open_clip
 
 START, END, WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"
 OPENAI_MERGES = 48894
+_MERGES = "bpe_simple_vocab_16e6.txt.gz"
 _WORDS = Regex(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+")
 
 Merge = tuple[str, str]
@@ -59,6 +61,11 @@ def openai_merges(path: Path) -> tuple[Merge, ...]:
             f"expected {OPENAI_MERGES} merges in {path.name!r}, got {len(pairs)}: give CLIP's own"
         )
     return pairs
+
+
+def openai_tokenizer() -> Tokenizer:
+    """Return the tokenizer of OpenAI's CLIP, whose merges open_clip brings along."""
+    return clip_tokenizer(openai_merges(Path(import_open_clip().__file__ or "").parent / _MERGES))
 
 
 def learn_merges(texts: Iterable[str], *, count: int) -> tuple[Merge, ...]:

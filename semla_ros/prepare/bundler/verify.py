@@ -57,6 +57,10 @@ def compare_navigator(bundle: ModelBundle, navigator: NavigatorParts) -> None:
     rng = np.random.default_rng(0)
     picture = rng.standard_normal((1, 3, side, side), dtype=np.float32)
     _compare(bundle, "navigator.onnx", navigator.module, {"image": picture})
+    if navigator.text is not None:
+        tokens = np.zeros((_CLASSES, navigator.text.context_length), np.int64)
+        tokens[:, :_LENGTH] = rng.integers(1, 256, (_CLASSES, _LENGTH))
+        _compare(bundle, "navigator_text.onnx", navigator.text.module, {"tokens": tokens})
 
 
 def _compare(

@@ -31,13 +31,30 @@ from semla_ros.bundle import (
 from semla_ros.core.errors import BundleError
 from semla_ros.core.types import MAX_CLASSES, Vocabulary
 from semla_ros.navigator.prompts import PromptEmbeddings, write_prompts
+from semla_ros.navigator.text_encoder import ENCODER_KEY
 from semla_ros.network.catseg import CatSeg
 from semla_ros.network.layers import AdaptableLayer, adaptable_layers, output_projections
 from semla_ros.prepare.bundler.onnx_export import (
     export_image_encoder,
     export_segmentation,
     export_text_encoder,
+    export_text_half,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class NavigatorText:
+    """The text half of a navigator.
+
+    Attributes:
+        module: Tokens (T, L) int64, zero after the end mark -> features (T, E).
+        context_length: L, in tokens.
+        tokenizer_json: Its tokenizer.
+    """
+
+    module: nn.Module
+    context_length: int
+    tokenizer_json: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +65,13 @@ class NavigatorParts:
         module: The encoder.
         spec: Its entry in the manifest.
         prompts: Words in its space, None where it has no text tower.
+        text: Its text half, None likewise.
     """
 
     module: nn.Module
     spec: NavigatorSpec
     prompts: PromptEmbeddings | None = None
+    text: NavigatorText | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +234,7 @@ def _fill(root: Path, *, parts: BundleParts) -> None:
 def write_navigator(root: Path, parts: NavigatorParts | ModelBundle | None) -> None:
     """Write the navigator's files into `root`, of a bundle's as they are; None: nothing."""
     if isinstance(parts, ModelBundle):
-        for path in (parts.navigator_graph, parts.navigator_prompts):
+        for path in (parts.navigator_graph, parts.navigator_prompts, parts.navigator_text):
             if path.is_file():
                 shutil.copyfile(path, root / path.name)
         return
@@ -224,6 +243,23 @@ def write_navigator(root: Path, parts: NavigatorParts | ModelBundle | None) -> N
     export_image_encoder(parts.module, root / "navigator.onnx", size=parts.spec.size)
     if parts.prompts is not None:
         write_prompts(root / "navigator_prompts.npz", parts.prompts)
+    if parts.text is not None:
+        _write_text(root, parts.text, encoder=parts.spec.identity)
+
+
+def _write_text(root: Path, text: NavigatorText, *, encoder: str) -> None:
+    """Write the navigator's text half; its tokenizer is the bundle's, which may be there already.
+
+    Raises:
+        BundleError: The network reads another tokenizer.
+    """
+    tokenizer = root / "tokenizer.json"
+    if not tokenizer.is_file():
+        tokenizer.write_text(text.tokenizer_json, encoding="utf-8")
+    if tokenizer.read_text(encoding="utf-8") != text.tokenizer_json:
+        raise BundleError("expected network and navigator to share a tokenizer, got two")
+    path, length = root / "navigator_text.onnx", text.context_length
+    export_text_half(text.module, path, length=length, metadata={ENCODER_KEY: encoder})
 
 
 def _export(

@@ -22,6 +22,7 @@ from semla_ros.core.errors import (
 from semla_ros.core.files.structured_text import from_json
 from semla_ros.core.files.whole_file import write_file
 from semla_ros.core.shown import utf8
+from semla_ros.library.captions import read_captions
 from semla_ros.library.statistics import DomainStatistics
 from semla_ros.navigator.prompts import PromptEmbeddings, read_prompts
 from semla_ros.prepare.curation.captions import Captioner, sample_images
@@ -32,6 +33,7 @@ DESCRIPTION = "description.json"
 
 _FORMAT = 1
 _MAX_BYTES = 4_000_000
+_PROPOSED = 3
 _LOG = logging.getLogger(__name__)
 
 
@@ -61,12 +63,14 @@ class Description:
         name: The adapter.
         likenesses: Every prompt, nearest first.
         captions: Of sample images, where they were asked for once.
+        sentences: Its captions in the library.
         problem: Why there are none, else empty.
     """
 
     name: str
     likenesses: tuple[Likeness, ...] = ()
     captions: tuple[Caption, ...] = ()
+    sentences: tuple[str, ...] = ()
     problem: str = ""
 
     @property
@@ -76,6 +80,11 @@ class Description:
         for each in self.likenesses:
             found.setdefault(each.group, each.prompt)
         return found
+
+    @property
+    def proposals(self) -> tuple[str, ...]:
+        """Sentences for a domain without any: its nearest prompts."""
+        return tuple(f"a photo of {each.prompt}" for each in self.likenesses[:_PROPOSED])
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +193,7 @@ def _describe(
     name = folder.name
     try:
         statistics = contract_of(bundle).statistics(folder, name)
+        sentences = read_captions(folder)
     except AdapterError as error:
         return Description(name, problem=str(error))
     if statistics is None:
@@ -198,7 +208,7 @@ def _describe(
         captions = caption_images(request.captioner(), request.images)
     else:
         captions = _kept_captions(path)
-    description = Description(name, likenesses(statistics, prompts), captions)
+    description = Description(name, likenesses(statistics, prompts), captions, sentences)
     _write(path, key, description)
     return description
 

@@ -65,7 +65,7 @@ def verify_library(folder: Path, *, trusted: TrustedKeys | None = None) -> Verif
     """Return the state of a bundle's sealed files (by sha256) and of its adapters.
 
     Each adapter is read whole: settings, header, every tensor finite and of the shape its layer
-    has, the base model's identity, the statistics and their encoder.
+    has, the base model's identity, the statistics and their encoder, the captions.
 
     Args:
         folder: The bundle.
@@ -133,6 +133,7 @@ def _check(folder: Path, contract: LibraryContract) -> AdapterCheck:
     problems: list[str] = []
     adapter: LoraAdapter | None = _tried(lambda: contract.read(folder, folder.name), problems)
     statistics = _tried(lambda: contract.statistics(folder, folder.name), problems)
+    _tried(lambda: contract.captions(folder), problems)
     layers = len(adapter.layers) if adapter else 0
     trusted = contract.trusted
     seal = read_seal(folder, trusted=trusted) if trusted and adapter else None

@@ -50,7 +50,7 @@ def test_our_messages_come_back_with_every_field(tmp_path):
     at = {"stamp_ns": STAMP, "frame_id": "cam"}
     with BagWriter(path) as bag:
         bag.write("/s", m.SUPPORT_SCORE, m.support_fields(support, MIX, **at), STAMP)
-        state = m.mix_state_fields(MIX, estimate(), **at, since_ns=5)
+        state = m.mix_state_fields(MIX, estimate(), **at, since_ns=5, hint="fog", hint_share=0.5)
         bag.write("/a", m.MIX_STATE, state, STAMP)
         bag.write("/w", m.ADAPTER_SWAP, m.swap_fields(swap, frame_id="cam"), STAMP)
         info = m.label_info_fields(Vocabulary(("road", "car"), colors), **at)
@@ -66,7 +66,7 @@ def test_our_messages_come_back_with_every_field(tmp_path):
     weights, distances = zip(*((e.weight, e.distance) for e in a.mix.adapters), strict=True)
     np.testing.assert_allclose(weights, [0.6, 0.3, 0.1], rtol=1e-6)
     np.testing.assert_allclose(distances, [1.5, np.nan, np.nan])
-    assert (a.since.nanosec, a.state) == (5, 0)
+    assert (a.since.nanosec, a.state, a.hint, a.hint_share) == (5, 0, "fog", 0.5)
     w = got["/w"]
     assert (w.from_mix.id, w.reason, w.committed) == ("base=1", "domain", True)
     assert w.fuse_s == pytest.approx(0.0035)

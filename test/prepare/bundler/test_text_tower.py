@@ -1,6 +1,7 @@
 """Prompts by a CLIP's own text tower, small ones of random weights."""
 
 import importlib.util
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ torch = pytest.importorskip("torch", reason="needs torch: scripts/setup --dev")
 if importlib.util.find_spec("open_clip") is None:
     pytest.skip("needs open_clip_torch: scripts/setup --dev", allow_module_level=True)
 
-from semla_ros.core.errors import TrainingError  # noqa: E402
+from semla_ros.bundle import ModelBundle  # noqa: E402
+from semla_ros.core.errors import BundleError, TrainingError  # noqa: E402
+from semla_ros.navigator.text_encoder import OnnxTextEncoder  # noqa: E402
 from semla_ros.prepare.bundler.clip import import_open_clip  # noqa: E402
 from semla_ros.prepare.bundler.prompt_sets import (  # noqa: E402
     PromptSet,
@@ -17,6 +20,13 @@ from semla_ros.prepare.bundler.prompt_sets import (  # noqa: E402
     read_prompt_set,
 )
 from semla_ros.prepare.bundler.text_tower import text_tower  # noqa: E402
+from semla_ros.prepare.bundler.tokenizer import openai_tokenizer  # noqa: E402
+from semla_ros.prepare.bundler.verify import compare_navigator  # noqa: E402
+from semla_ros.prepare.bundler.writer import (  # noqa: E402
+    NavigatorParts,
+    NavigatorText,
+    write_navigator,
+)
 
 CONFIG = {
     "embed_dim": 16,
@@ -133,3 +143,20 @@ def test_malformed_lists_are_refused(tmp_path, text, message):
         path.write_text(text)
     with pytest.raises(TrainingError, match=message):
         read_prompt_set(str(path))
+
+
+@torch.no_grad()
+def test_the_text_half_lies_in_a_bundle_beside_its_tokenizer(clip, tiny, tmp_path):
+    made = text_tower(CONFIG, clip.state_dict(), quick_gelu=True)
+    text = NavigatorText(made.module, made.context_length, openai_tokenizer().to_str())
+    image = torch.nn.Sequential(torch.nn.AvgPool2d(4), torch.nn.Flatten())
+    spec = tiny.manifest.navigator
+    write_navigator(tmp_path, NavigatorParts(image, spec, text=text))
+    files = {"navigator_text.onnx": "0" * 64}
+    bundle = ModelBundle(tmp_path, replace(tiny.manifest, files=files))
+    compare_navigator(bundle, NavigatorParts(image, spec, text=text))
+    wanted = torch.nn.functional.normalize(expected(clip), dim=-1).numpy()
+    np.testing.assert_allclose(OnnxTextEncoder(bundle).encode(TEXTS), wanted, atol=1e-5)
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(BundleError, match="share a tokenizer"):
+        write_navigator(tmp_path, NavigatorParts(image, spec, text=text))

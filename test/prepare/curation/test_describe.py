@@ -155,3 +155,25 @@ def test_a_text_model_without_its_libraries_names_the_extra(demo, missing):
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
     assert ".[train]" in done.stderr.splitlines()[-1]
+
+
+def test_captions_are_shown_and_proposed_where_there_are_none(demo, capsys):
+    assert main(["library", "describe", str(demo), "fog-day"]) == 0
+    assert "caption: a photo of a street on a foggy day" in capsys.readouterr().out
+    (demo / "library" / "fog-day" / "captions.yaml").unlink()
+    assert main(["library", "seal", str(demo), "--name", "fog-day", "--replace"]) == 0
+    assert main(["library", "describe", str(demo), "fog-day"]) == 0
+    proposed = 'semla library caption add BUNDLE fog-day "a photo of a street on a foggy day"'
+    assert proposed in capsys.readouterr().out
+
+
+def test_a_caption_that_is_added_is_sealed_and_can_be_taken_back(demo, capsys):
+    sentence = "a photo of a street on a foggy morning"
+    assert main(["library", "caption", "add", str(demo), "fog-day", sentence]) == 0
+    assert capsys.readouterr().out == "fog-day: 5 captions\n"
+    assert main(["library", "verify", str(demo)]) == 0
+    assert main(["library", "caption", "add", str(demo), "fog-day", sentence]) == 2
+    assert "expected each sentence once" in capsys.readouterr().err
+    assert main(["library", "rollback", str(demo), "1"]) == 0
+    assert main(["library", "describe", str(demo), "fog-day"]) == 0
+    assert "morning" not in capsys.readouterr().out

@@ -6,8 +6,8 @@ import json
 import pytest
 from tokenizers import Regex, Tokenizer, models, normalizers
 
+from semla_ros.bundle.tokenizer_file import MAX_PROMPT, encode_prompts, open_tokenizer
 from semla_ros.core.errors import BundleError, VocabularyError
-from semla_ros.engine.tokenizer_file import MAX_PROMPT, encode_prompts, open_tokenizer
 
 
 @pytest.fixture
