@@ -168,3 +168,9 @@ def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
     """Return mean and standard deviation (n - 1) over seeds; None for a single one."""
     spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return float(np.mean(values)), spread
+
+
+def spread_cell(values: Sequence[float]) -> str:
+    """Return mean and spread as a table shows them, `33.1 ± 0.6`."""
+    mean, spread = mean_and_spread(values)
+    return f"{mean:.1f}" + ("" if spread is None else f" ± {spread:.1f}")

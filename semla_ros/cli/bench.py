@@ -205,6 +205,16 @@ _MEASURES: Mapping[str, tuple[str, _Arguments, _Measure]] = {
         experiments.training_arguments,
         experiments.training,
     ),
+    "generation": (
+        "make adapters for masks from words",
+        experiments.generation_arguments,
+        experiments.generation,
+    ),
+    "sg-lora": (
+        "SG-LoRA's tables in small",
+        experiments.sg_lora_arguments,
+        experiments.sg_lora,
+    ),
     "proof": ("swap in damaged adapters: which are refused", _proof_arguments, _proof),
 }
 

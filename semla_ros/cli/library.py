@@ -38,7 +38,8 @@ def _library(args: argparse.Namespace) -> int:
     if args.action != "list":
         library = _changed(library, args)
     for name in library.names:
-        print(f"{name}  unsealed" if name in library.unsealed else name)
+        marks = {"unsealed": library.unsealed, "generated": library.generated}
+        print("  ".join((name, *(mark for mark, names in marks.items() if name in names))))
     for name, problem in library.problems.items():
         print(f"{name}  unusable: {problem}")
     return 1 if library.problems else 0
