@@ -28,10 +28,10 @@ from semla_ros.demo.world import DOMAINS
 from semla_ros.library.storage import read_adapter
 from semla_ros.prepare.adapters.write import write_adapter
 from semla_ros.prepare.training.adapter import chosen_layers
-from semla_ros.prepare.training.ground import trainable_network
 from semla_ros.prepare.training.hardware import CPU, Hardware
 from semla_ros.prepare.training.initial import Start, start_of
 from semla_ros.prepare.training.low_rank import adapter_of, attached
+from semla_ros.prepare.training.networks import trained_network
 from semla_ros.prepare.training.objective import Objective
 from semla_ros.prepare.training.recipe import Recipe
 from semla_ros.prepare.training.steps import Problem
@@ -70,7 +70,7 @@ def train_snapshots(
     bundle: ModelBundle, scenes: DomainScenes, recipe: Recipe
 ) -> list[LoraAdapter]:
     """Return the last `SNAPSHOTS` adapters of one domain, `recipe.evaluate_every` steps apart."""
-    model = trainable_network(bundle)
+    network = trained_network(bundle)
     prompts = class_prompts(Tokenizer.from_file(str(bundle.tokenizer)), synonyms=True)
     rng = np.random.default_rng(recipe.seed)
     kept: list[LoraAdapter] = []
@@ -78,9 +78,9 @@ def train_snapshots(
     def start(_: str, weight: Float32Array) -> Start:
         return start_of(recipe.init, weight, recipe.ranks, alpha=recipe.alpha, rng=rng)
 
-    with attached(model, chosen_layers(bundle, recipe), start) as changes:
+    with attached(network.model, chosen_layers(bundle, recipe), start) as changes:
         problem = Problem(
-            objective=Objective(model, balance=recipe.balance, changes=changes.changes.values()),
+            objective=Objective(network, balance=recipe.balance, changes=changes.changes.values()),
             parameters=changes.parameters(),
             groups=changes.groups(recipe),
             train=scenes.images,
