@@ -17,8 +17,8 @@ from semla_ros.bench.adapter_runs import (
     OTHER_NAMES,
     Bench,
     Say,
-    mean_and_spread,
     scores_of,
+    spread_cell,
     trainable,
 )
 from semla_ros.bench.adapter_world import World
@@ -154,6 +154,5 @@ def _row(bench: Bench, row: Row, found: list[dict[str, float]]) -> dict[str, Cel
     cells: dict[str, Any] = {"training": row.name, "trainable": trainable(bench, row)}
     for column, key in _COLUMNS.items():
         if key in found[0]:
-            mean, spread = mean_and_spread([scores[key] for scores in found])
-            cells[column] = f"{mean:.1f}" + ("" if spread is None else f" ± {spread:.1f}")
+            cells[column] = spread_cell([scores[key] for scores in found])
     return cells

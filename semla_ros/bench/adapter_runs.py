@@ -26,8 +26,9 @@ from semla_ros.evaluation.study.study import ORACLE, SEMLA, UNIFORM, ZERO_SHOT
 from semla_ros.prepare.training.adapter import AdapterRequest, chosen_layers
 from semla_ros.prepare.training.base import BaseRequest, train_base
 from semla_ros.prepare.training.domains import train_library
-from semla_ros.prepare.training.ground import DataRequest, trainable_network
+from semla_ros.prepare.training.ground import DataRequest
 from semla_ros.prepare.training.hardware import Hardware
+from semla_ros.prepare.training.networks import trained_network
 from semla_ros.prepare.training.recipe import Recipe
 from semla_ros.prepare.training.run import How
 from semla_ros.prepare.training.workplace import digest
@@ -90,7 +91,7 @@ def scores_of(bench: Bench, row: Row, seed: int) -> dict[str, float]:
 def trainable(bench: Bench, row: Row) -> int:
     """Return how many parameters a row trains."""
     if row.full:
-        return sum(p.numel() for p in trainable_network(bench.base).parameters())
+        return sum(p.numel() for p in trained_network(bench.base).parameters())
     recipe = row.recipe(bench.common, seed=0)
     shapes = {layer.name: layer.shape for layer in bench.base.manifest.layers}
     layers = chosen_layers(bench.base, recipe)
@@ -167,3 +168,9 @@ def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
     """Return mean and standard deviation (n - 1) over seeds; None for a single one."""
     spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return float(np.mean(values)), spread
+
+
+def spread_cell(values: Sequence[float]) -> str:
+    """Return mean and spread as a table shows them, `33.1 ± 0.6`."""
+    mean, spread = mean_and_spread(values)
+    return f"{mean:.1f}" + ("" if spread is None else f" ± {spread:.1f}")

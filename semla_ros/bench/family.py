@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import onnxruntime
 
+from semla_ros.bench.family_node import node_rows
+from semla_ros.bench.made_family import SHAPES, make_family
 from semla_ros.bench.open_engines import open_engines
 from semla_ros.bench.record import BenchRecord, Row
 from semla_ros.bench.turns import in_turns
@@ -41,18 +45,24 @@ class FamilyRequest:
     """What `semla bench family` was asked for.
 
     Attributes:
-        bundle: A bundle with a closed class list.
+        bundle: A bundle with a closed class list; None: a made one.
         checkpoint: Its checkpoint, for transformers as it is; None: without.
         engines: `name` or `name:precision`.
         frames: Of each way, after two that are not counted.
         threads: CPU threads; 0: all cores but one.
+        shape: Of the made bundle, see `made_family`.
+        size: (H, W) of its image.
+        node_seconds: Length of each run through the live node; 0: none.
     """
 
-    bundle: Path
+    bundle: Path | None
     checkpoint: Path | None = None
     engines: Sequence[str] = ENGINES
     frames: int = 20
     threads: int = 0
+    shape: str = ""
+    size: tuple[int, int] = (480, 640)
+    node_seconds: float = 0.0
 
 
 def run_family(request: FamilyRequest, *, command: str) -> BenchRecord:
@@ -61,25 +71,52 @@ def run_family(request: FamilyRequest, *, command: str) -> BenchRecord:
     Raises:
         SemlaError: Another kind of bundle, an unusable checkpoint, or no onnx.
     """
-    bundle = open_bundle(request.bundle)
-    if bundle.manifest.text is not None or request.frames < 1:
-        raise ConfigError("expected a bundle with a closed class list, and frames >= 1")
-    height, width = bundle.manifest.segmentation.shape
     threads = cpu_threads(request.threads)
     with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="semla-bench-")))
+        bundle, checkpoint = _subject(request, scratch)
+        if bundle.manifest.text is not None or request.frames < 1:
+            raise ConfigError("expected a bundle with a closed class list, and frames >= 1")
+        height, width = bundle.manifest.segmentation.shape
         ways, notes = _engine_ways(request, bundle, stack)
         ways[PLAIN] = _plain(bundle, threads=threads)
-        if request.checkpoint is not None:
-            ways[EAGER] = _eager(request.checkpoint, threads=threads)
+        if checkpoint is not None:
+            ways[EAGER] = _eager(checkpoint, threads=threads)
         rng = np.random.default_rng(0)
         size = (request.frames + 2, height, width, 3)
         taken = in_turns(ways, list(rng.integers(0, 256, size, np.uint8)), warm_up=2)
+        tables = _tables(request, bundle, scratch)
     return BenchRecord(
         title=f"A frame of {bundle.manifest.name}, {width}x{height}, {threads} threads",
         command=command,
         rows=tuple(_row(name, spent) for name, spent in taken.items()),
         notes=(*_NOTES, *notes),
+        extra={"tables": tables} if tables else {},
     )
+
+
+def _subject(request: FamilyRequest, scratch: Path) -> tuple[ModelBundle, Path | None]:
+    """Return what is measured, and its checkpoint where there is one."""
+    if request.bundle is not None:
+        return open_bundle(request.bundle), request.checkpoint
+    if request.shape not in SHAPES:
+        raise ConfigError(
+            f"expected a bundle, or a shape of {tuple(SHAPES)!r}, got {request.shape!r}"
+        )
+    return make_family(scratch / "made", request.shape, request.size)
+
+
+def _tables(request: FamilyRequest, bundle: ModelBundle, scratch: Path) -> list[dict[str, Any]]:
+    if request.node_seconds <= 0:
+        return []
+    rows = node_rows(
+        bundle,
+        request.engines,
+        threads=request.threads,
+        seconds=request.node_seconds,
+        scratch=scratch,
+    )
+    return [{"title": "Through the live node, at the highest rate it keeps up", "rows": rows}]
 
 
 def _row(name: str, spent: Float64Array) -> Row:

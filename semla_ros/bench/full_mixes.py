@@ -21,7 +21,7 @@ from semla_ros.evaluation.study.strategies import semla_mix, uniform
 from semla_ros.library.retrieval import RetrievalSettings
 from semla_ros.navigator.distance import CentroidBank, euclidean
 from semla_ros.navigator.encoder import OnnxImageEncoder
-from semla_ros.prepare.training.ground import class_tokens, trainable_network
+from semla_ros.prepare.training.networks import trained_network
 from semla_ros.prepare.training.samples import View
 
 State = Mapping[str, Tensor]
@@ -38,24 +38,21 @@ class MixedNetwork:
             members: Name -> all weights of a network of the same shapes.
         """
         self._members = members
-        self._model = trainable_network(base).eval()
-        self._tokens = class_tokens(base)
+        self._network = trained_network(base).eval()
         self._mix: AdapterMix | None = None
-        self._text = torch.zeros(0)
 
     @torch.no_grad()
     def counts(self, mix: AdapterMix, rgb: UInt8Array, truth: UInt8Array) -> Int64Array:
         """Return (3, T) counts of the mask of `rgb` (H, W, 3), as `frame_counts` has them."""
         if mix != self._mix:
-            self._model.load_state_dict(mean_state(self._members, mix))
-            self._text = self._model.encode_text(self._tokens)
+            self._network.model.load_state_dict(mean_state(self._members, mix))
             self._mix = mix
-        size = self._model.config.resolution
+        size, tokens = self._network.size, self._network.tokens
         shown, _ = View(size).fit(rgb, truth)
         image = torch.from_numpy(np.array(shown)).permute(2, 0, 1)[None].float()
-        scores = scores_from_logits(self._model(image, self._text, None)[0].numpy())
+        scores = scores_from_logits(self._network(image, tokens)[0].numpy())
         made = labels_from_scores(scores, size)
-        classes = len(self._tokens)
+        classes = len(tokens)
         scored = np.where(truth < classes, truth, classes).astype(np.uint16)
         return score_frame(
             made.labels, made.confidence, size=rgb.shape[:2], truth=scored, classes=classes
@@ -84,7 +81,7 @@ def mixed_scores(
         members: Domain -> the network trained on it.
         world: Its training frames give centroids, its test frames are judged.
     """
-    states = {n: trainable_network(b).state_dict() for n, b in {**members, BASE: base}.items()}
+    states = {n: trained_network(b).model.state_dict() for n, b in {**members, BASE: base}.items()}
     network = MixedNetwork(base, states)
     names, defaults = tuple(members), base.manifest.defaults
     settings = RetrievalSettings(

@@ -23,12 +23,11 @@ from semla_ros.bundle import ModelBundle, open_bundle
 from semla_ros.core.errors import ConfigError
 from semla_ros.core.types import Float32Array
 from semla_ros.demo.model.scenes import render_domain
-from semla_ros.network.catseg import CatSeg
 from semla_ros.prepare.training.adapter import chosen_layers
-from semla_ros.prepare.training.ground import class_tokens, trainable_network
 from semla_ros.prepare.training.hardware import CPU, Hardware, peak_memory_bytes, threads
 from semla_ros.prepare.training.initial import Start, start_of
 from semla_ros.prepare.training.low_rank import attached
+from semla_ros.prepare.training.networks import trained_network
 from semla_ros.prepare.training.objective import Objective
 from semla_ros.prepare.training.recipe import ADAPTER, Recipe, read_recipe
 from semla_ros.prepare.training.samples import LabelledImages
@@ -84,15 +83,15 @@ def run_training(bundle: Path, *, steps: int, thread_count: int = 0, command: st
 def ours(bundle: Path) -> Iterator[Steps]:
     """Yield the steps of `semla train adapter` on rendered scenes."""
     opened, recipe = _setup(bundle)
-    model = trainable_network(opened)
+    network = trained_network(opened)
     rng = np.random.default_rng(recipe.seed)
 
     def start(_: str, weight: Float32Array) -> Start:
         return start_of(recipe.init, weight, recipe.ranks, alpha=recipe.alpha, rng=rng)
 
-    with attached(model, chosen_layers(opened, recipe), start) as changes:
-        objective = Objective(model, balance=recipe.balance, changes=changes.changes.values())
-        problem = _problem(opened, objective, changes.parameters(), changes.groups(recipe))
+    with attached(network.model, chosen_layers(opened, recipe), start) as changes:
+        objective = Objective(network, balance=recipe.balance, changes=changes.changes.values())
+        problem = _problem(objective, changes.parameters(), changes.groups(recipe))
         yield _steps(problem, recipe)
 
 
@@ -101,7 +100,7 @@ def peft(bundle: Path) -> Iterator[Steps]:
     """Yield the same steps with the adapters that PEFT puts on the same layers."""
     opened, recipe = _setup(bundle)
     _, library = torch_and_peft()
-    model: CatSeg = trainable_network(opened).requires_grad_(False)
+    network = trained_network(opened).requires_grad_(False)
     config = library.LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
@@ -109,11 +108,11 @@ def peft(bundle: Path) -> Iterator[Steps]:
         lora_dropout=0.0,
         bias="none",
     )
-    library.inject_adapter_in_model(config, model)
-    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    library.inject_adapter_in_model(config, network.model)
+    parameters = {name: p for name, p in network.model.named_parameters() if p.requires_grad}
     groups = (Group(tuple(parameters.values()), 1.0, recipe.weight_decay),)
-    objective = Objective(model, balance=recipe.balance)
-    yield _steps(_problem(opened, objective, parameters, groups), recipe)
+    objective = Objective(network, balance=recipe.balance)
+    yield _steps(_problem(objective, parameters, groups), recipe)
 
 
 def _setup(bundle: Path) -> tuple[ModelBundle, Recipe]:
@@ -122,12 +121,11 @@ def _setup(bundle: Path) -> tuple[ModelBundle, Recipe]:
 
 
 def _problem(
-    bundle: ModelBundle,
     objective: Objective,
     parameters: dict[str, torch.nn.Parameter],
     groups: tuple[Group, ...],
 ) -> Problem:
-    tokens = class_tokens(bundle)
+    tokens = objective.network.tokens
     return Problem(objective, parameters, groups, _scenes(), (), lambda _: tokens, tokens)
 
 

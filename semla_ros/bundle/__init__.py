@@ -11,6 +11,7 @@
     tokenizer.json             text encoder's tokenizer, format of the `tokenizers` library
                                (a closed class list has neither encoder, tokenizer nor features)
     weights.safetensors        every base weight under its checkpoint name
+    checkpoint/                what makes a network of them, for families that need it said
     library/<domain>/          adapters in SemLA's loradb layout
 
 Adapters are not part of the sealed content: a library grows on the robot. Each has a seal of its

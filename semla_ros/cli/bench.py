@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semla_ros.cli import experiments
+from semla_ros.cli.bench_family import family, family_arguments
 from semla_ros.cli.verb import Verb, bundle_argument, engine_arguments, node_changes
 from semla_ros.core.errors import ConfigError
 
@@ -116,23 +117,6 @@ def _floor(args: argparse.Namespace, command: str) -> BenchRecord:
     return run_floor(request, command=command)
 
 
-def _family_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--bundle", type=Path, required=True, help="one with a closed class list")
-    add("--checkpoint", type=Path, help="its folder, to run transformers as it is beside")
-    add("--engines", help="NAME or NAME:PRECISION, separated by commas; default: all on the CPU")
-    add("--frames", type=int, default=20, help="of each way; default: 20")
-    add("--threads", type=int, default=0, help="CPU threads; default: all cores but one")
-
-
-def _family(args: argparse.Namespace, command: str) -> BenchRecord:
-    from semla_ros.bench.family import ENGINES, FamilyRequest, run_family
-
-    engines = tuple(args.engines.split(",")) if args.engines else ENGINES
-    request = FamilyRequest(args.bundle, args.checkpoint, engines, args.frames, args.threads)
-    return run_family(request, command=command)
-
-
 def _fusion_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--cases", help="separated by commas; default: all")
@@ -202,7 +186,7 @@ _MEASURES: Mapping[str, tuple[str, _Arguments, _Measure]] = {
     "swap": ("swap adapters, side by side with other ways to do it", _swap_arguments, _swap),
     "soak": ("let the weather change for hours: memory, drift, swaps", _soak_arguments, _soak),
     "floor": ("hold a frame of every engine against the processor", _floor_arguments, _floor),
-    "family": ("run a closed network beside its usual ways", _family_arguments, _family),
+    "family": ("run a closed network beside its usual ways", family_arguments, family),
     "fusion": ("merge, load and retrieve adapters, beside PEFT", _fusion_arguments, _fusion),
     "navigator": ("embed an image with ViT-L/14", _navigator_arguments, _navigator),
     "masks": ("label at the camera's size", _masks_arguments, _masks),
@@ -220,6 +204,16 @@ _MEASURES: Mapping[str, tuple[str, _Arguments, _Measure]] = {
         "train adapters, beside PEFT",
         experiments.training_arguments,
         experiments.training,
+    ),
+    "generation": (
+        "make adapters for masks from words",
+        experiments.generation_arguments,
+        experiments.generation,
+    ),
+    "sg-lora": (
+        "SG-LoRA's tables in small",
+        experiments.sg_lora_arguments,
+        experiments.sg_lora,
     ),
     "proof": ("swap in damaged adapters: which are refused", _proof_arguments, _proof),
 }

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from semla_ros.cli.verb import Verb, trusted_argument, trusted_keys
+from semla_ros.cli.verb import Verb, size_argument, trusted_argument, trusted_keys
 from semla_ros.core.errors import ConfigError, EngineUnavailableError
 
 
@@ -52,7 +52,7 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--size",
-        type=_size,
+        type=size_argument,
         metavar="HEIGHTxWIDTH",
         help="the network's input, transformers only; default: as its image processor resizes",
     )
@@ -114,13 +114,6 @@ def _triple(text: str) -> tuple[float, float, float]:
             f"expected three numbers such as 0.485,0.456,0.406, got {text!r}"
         ) from error
     return red, green, blue
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, _, width = text.partition("x")
-    if not (height.isdecimal() and width.isdecimal()):
-        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH such as 480x640, got {text!r}")
-    return int(height), int(width)
 
 
 def _import(args: argparse.Namespace) -> int:

@@ -90,3 +90,63 @@ def training(args: argparse.Namespace, command: str) -> BenchRecord:
         from semla_ros.bench.training import run_training
     bundle = args.bundle or default_bundle()
     return run_training(bundle, steps=args.steps, thread_count=args.threads, command=command)
+
+
+def _kept_arguments(parser: argparse.ArgumentParser) -> None:
+    bundle_argument(parser)
+    text = "what was made and found is kept here"
+    parser.add_argument("--work", type=Path, required=True, help=text)
+
+
+def sg_lora_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `sg-lora`."""
+    _kept_arguments(parser)
+    add = parser.add_argument
+    add("--seeds", type=int, default=3, help="each keeps other domains back; default: 3")
+    add("--epochs", type=int, default=20, help="of every adapter; default: 20")
+
+
+def sg_lora(args: argparse.Namespace, command: str) -> BenchRecord:
+    """Return the record of `sg-lora`."""
+    from semla_ros.pipeline import default_bundle
+
+    with _installed():
+        from semla_ros.bench.generation.sg_lora_bench import SgLoraRequest, run_sg_lora
+    bundle = args.bundle or default_bundle()
+    request = SgLoraRequest(bundle, args.work, args.seeds, args.epochs)
+    return run_sg_lora(request, command=command, say=print)
+
+
+def generation_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `generation`."""
+    _kept_arguments(parser)
+    add = parser.add_argument
+    add("--tables", help="words, ladder, or both: words,ladder; default: both")
+    add("--sets", type=int, default=3, help="disjoint sets of test scenes; default: 3")
+    add("--seeds", type=int, default=3, help="libraries trained for the ladder; default: 3")
+    add("--train", type=int, default=240, help="scenes of each domain; default: 240")
+    add("--test", type=int, default=30, help="scenes of each domain; default: 30")
+    add("--steps", type=int, default=0, help="of training; default: the bundle's recipe")
+
+
+def generation(args: argparse.Namespace, command: str) -> BenchRecord:
+    """Return the record of `generation`."""
+    from semla_ros.pipeline import default_bundle
+
+    with _installed():
+        from semla_ros.bench.generation.masks_bench import (
+            TABLES,
+            GenerationRequest,
+            run_generation,
+        )
+    request = GenerationRequest(
+        args.bundle or default_bundle(),
+        args.work,
+        tuple(args.tables.split(",")) if args.tables else TABLES,
+        args.sets,
+        args.seeds,
+        args.train,
+        args.test,
+        args.steps,
+    )
+    return run_generation(request, command=command, say=print)

@@ -38,7 +38,8 @@ def _library(args: argparse.Namespace) -> int:
     if args.action != "list":
         library = _changed(library, args)
     for name in library.names:
-        print(f"{name}  unsealed" if name in library.unsealed else name)
+        marks = {"unsealed": library.unsealed, "generated": library.generated}
+        print("  ".join((name, *(mark for mark, names in marks.items() if name in names))))
     for name, problem in library.problems.items():
         print(f"{name}  unusable: {problem}")
     return 1 if library.problems else 0
@@ -51,7 +52,7 @@ def _changed(library: AdapterLibrary, args: argparse.Namespace) -> AdapterLibrar
 
     if args.action == "add":
         with changing(library.root, f"added {args.name or args.source.resolve().name}"):
-            return _add(library, args.source, args.name)
+            return _add(library, args)
     if args.action == "remove":
         with changing(library.root, f"removed {args.name}"):
             return remove_adapter(library, args.name)
@@ -59,16 +60,21 @@ def _changed(library: AdapterLibrary, args: argparse.Namespace) -> AdapterLibrar
         return rename_adapter(library, args.old, args.new)
 
 
-def _add(library: AdapterLibrary, source: Path, name: str | None) -> AdapterLibrary:
+def _add(library: AdapterLibrary, args: argparse.Namespace) -> AdapterLibrary:
     """Return the library with the adapter in `source`, in whatever layout it was saved."""
     import tempfile
 
     from semla_ros.prepare.adapters.changes import add_adapter
-    from semla_ros.prepare.bundler.adapter_files import plain_folder
+    from semla_ros.prepare.bundler.adapter_files import plain_folder, recycled_folder
 
-    source = source.resolve()
+    source = args.source.resolve()
+    name = args.name or (source.stem if source.is_file() else source.name)
     with tempfile.TemporaryDirectory(prefix="semla-") as scratch:
-        return add_adapter(library, plain_folder(source, Path(scratch)), name or source.name)
+        if source.is_file():
+            folder = recycled_folder(source, args.folder, Path(scratch))
+        else:
+            folder = plain_folder(source, Path(scratch))
+        return add_adapter(library, folder, name)
 
 
 def _seal_arguments(parser: argparse.ArgumentParser) -> None:
@@ -159,7 +165,11 @@ _VERBS: Mapping[str, Verb] = {
 
 _LIBRARY_ACTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "list": ("name every adapter, and what is wrong with unusable ones", ()),
-    "add": ("copy an adapter folder (SemLA's loradb layout) into the library", ("source",)),
+    "add": (
+        "copy an adapter into the library: a folder as PEFT or SemLA have it, or a checkpoint of "
+        "RecycleLoRA",
+        ("source",),
+    ),
     "remove": ("delete an adapter", ("name",)),
     "rename": ("give an adapter another name", ("old", "new")),
 }

@@ -30,6 +30,18 @@ def bundle_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", type=Path, help="model bundle; default: the demo bundle")
 
 
+def size_argument(text: str) -> tuple[int, int]:
+    """Return (H, W) of HEIGHTxWIDTH.
+
+    Raises:
+        ArgumentTypeError: It is none.
+    """
+    height, _, width = text.partition("x")
+    if not (height.isdecimal() and width.isdecimal()):
+        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH such as 480x640, got {text!r}")
+    return int(height), int(width)
+
+
 def significant_bits_argument(parser: argparse.ArgumentParser) -> None:
     """Add what the node's parameter of that name says."""
     parser.add_argument(

@@ -181,6 +181,12 @@ class Config:
     unsealed_adapters: str = parameter(
         "accept", "Adapters without SHA256SUMS serve, or not", choices=("accept", "refuse")
     )
+    generated_adapters: str = parameter(
+        "accept",
+        "Adapters that `semla generate` made from words serve, or not",
+        choices=("accept", "refuse"),
+        decides="result",
+    )
     support_low: float = parameter(
         0.0,
         "Support score below which the level is LOW; 0: the bundle's calibration",

@@ -46,7 +46,8 @@ class NoveltyAlarm:
     Attributes:
         threshold: Novelty above; 0: never, the library holds too little to tell.
         reason: Why never, empty otherwise.
-        widths: What distances to each domain are divided by, in the library's order; empty: 1.
+        widths: What distances to each domain are divided by, in the library's order; empty: 1;
+            0: no image of it was ever seen, so nothing is near it.
     """
 
     threshold: float

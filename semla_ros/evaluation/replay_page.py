@@ -175,7 +175,8 @@ def _latency(result: ReplayResult) -> str:
 
 
 def _mix(result: ReplayResult) -> str:
-    rows: list[list[Cell]] = [[n, 100.0 * w] for n, w in result.mean_mix().items()]
+    words = {n: f"{n} (made from words)" for n in result.info.generated}
+    rows: list[list[Cell]] = [[words.get(n, n), 100.0 * w] for n, w in result.mean_mix().items()]
     levels = result.levels()
     total = sum(levels.values())
     body = table(("adapter", "mean weight %"), rows, sortable=True)

@@ -73,6 +73,7 @@ class RunInfo:
         versions: Component -> version; also `machine`.
         support_low: Score below which the support level is LOW; 0 if unknown.
         engine_reason: The engine's precision and why it was taken.
+        generated: Adapters of the library that were made from words.
     """
 
     source: str
@@ -84,6 +85,7 @@ class RunInfo:
     versions: Mapping[str, str] = field(default_factory=dict)
     support_low: float = 0.0
     engine_reason: str = ""
+    generated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ def run_replay(request: ReplayRequest) -> ReplayOutcome:
     film = FilmSink()
     with ExitStack() as stack:
         pipeline = stack.enter_context(build_pipeline(config))
-        files = [stack.enter_context(each) for each in _file_sinks(request)]
+        files = [stack.enter_context(each) for each in _file_sinks(request, pipeline)]
         frames = read_frames(
             request.bag,
             topic=topic.name,
@@ -116,10 +116,11 @@ def _make_folder(out: Path) -> None:
         raise EvaluationError(f"cannot write to {str(out)!r}: {error}") from error
 
 
-def _file_sinks(request: ReplayRequest) -> list[FileSink]:
+def _file_sinks(request: ReplayRequest, pipeline: AdaptivePipeline) -> list[FileSink]:
     """Return the sinks with files; the video is closed first: a failed one gives back its room."""
     bag, video = BagWriter(request.out / PREDICTIONS), VideoSink(request.out / VIDEO)
-    sinks = [FileSink(lambda stack: PredictionSink(stack.enter_context(bag)))]
+    generated = pipeline.library.generated
+    sinks = [FileSink(lambda s: PredictionSink(s.enter_context(bag), generated=generated))]
     if request.video:
         sinks.append(FileSink(lambda stack: stack.enter_context(video)))
     return sinks
@@ -143,6 +144,7 @@ def _info(request: ReplayRequest, topic: str, pipeline: AdaptivePipeline) -> Run
         parameters=changed,
         versions=versions(),
         support_low=config.support_low or manifest.defaults.support_low,
+        generated=pipeline.library.generated,
     )
 
 

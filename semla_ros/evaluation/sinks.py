@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -32,8 +32,10 @@ class PredictionSink:
     Everything carries the frame's own stamp; mix and class list are written when they change.
     """
 
-    def __init__(self, bag: BagWriter) -> None:
+    def __init__(self, bag: BagWriter, *, generated: Collection[str] = ()) -> None:
+        """Write to `bag`; `generated` are the library's adapters made from words."""
         self._bag = bag
+        self._generated = generated
         self._mix: AdapterMix | None = None
         self._since_ns = 0
         self._told: object = None
@@ -77,6 +79,7 @@ class PredictionSink:
                 since_ns=self._since_ns,
                 hint=result.hint,
                 hint_share=result.hint_share,
+                generated=self._generated,
             )
             write(f"{NODE}/mix", messages.MIX_STATE, state, stamp)
             self._told = told

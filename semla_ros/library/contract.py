@@ -32,6 +32,7 @@ class LibraryContract:
         dim: Length of a centroid, None without a navigator: centroids are then not read.
         unsealed: Of `UNSEALED_POLICIES`: whether adapters without a seal serve.
         trusted: Keys of which one must have signed a seal; None: signatures are not asked for.
+        use_generated: Whether adapters made from words serve, see `generated`.
     """
 
     layers: Mapping[str, GraphWeight]
@@ -41,6 +42,7 @@ class LibraryContract:
     unsealed: str = ACCEPT
     trusted: TrustedKeys | None = None
     base_names: tuple[str, ...] = ()
+    use_generated: bool = True
 
     def read(self, folder: Path, name: str) -> LoraAdapter:
         """Return the adapter `name` in `folder`, read and checked.

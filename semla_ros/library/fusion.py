@@ -10,7 +10,7 @@ processor's cache: W0 is read once, W is written once, nothing of full size is m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 import cv2
@@ -63,14 +63,8 @@ class MergedWeights:
             LibraryError: A member of `mix` is not among `adapters`.
             AdapterMismatchError: A delta does not fit the base weight.
         """
-        by_name = {adapter.name: adapter for adapter in adapters}
-        members = sorted(name for name in mix.names if name != BASE)
-        missing = [name for name in members if name not in by_name]
-        if missing:
-            raise LibraryError(
-                f"expected the adapters {members!r}, missing {missing!r}: load them"
-            )
-        parts = _parts([by_name[n] for n in members], [mix.weight(n) for n in members])
+        members = _members(adapters, mix.names)
+        parts = _parts(members, [mix.weight(member.name) for member in members])
         self._parts = {n: p for n, p in parts.items() if layers is None or n in layers}
         self._base = base
         self._mix = mix
@@ -129,6 +123,41 @@ class MergedWeights:
                 f"{self._mix.identity!r}: an adapter is damaged or its alpha is wrong"
             )
         return factors
+
+
+def fused(
+    adapters: Sequence[LoraAdapter], weights: Mapping[str, float], *, name: str
+) -> LoraAdapter:
+    """Return sum_i w_i delta_i as one adapter: the stacked factors of each layer, scaling 1.
+
+    Exact, at the sum of the members' ranks; see `training.compress` for fewer.
+
+    Args:
+        adapters: At least those of `weights`, of one base model, in any order.
+        weights: Adapter -> weight, of any sign and sum; at least one.
+        name: Of the new adapter.
+
+    Raises:
+        LibraryError: A member is not among `adapters`.
+        AdapterMismatchError: A layer has another shape from member to member.
+    """
+    members = _members(adapters, weights)
+    layers = {}
+    for layer, weighted in _parts(members, [weights[m.name] for m in members]).items():
+        _shape(layer, weighted)
+        factors = _stacked(weighted)
+        layers[layer] = LoraLayer(factors.a, np.ascontiguousarray(factors.b.T), 1.0)
+    return LoraAdapter(name, layers, members[0].base_model)
+
+
+def _members(adapters: Sequence[LoraAdapter], names: Collection[str]) -> list[LoraAdapter]:
+    """Return the adapters called `names`, sorted; `BASE` is none."""
+    by_name = {adapter.name: adapter for adapter in adapters}
+    members = sorted(name for name in names if name != BASE)
+    missing = [name for name in members if name not in by_name]
+    if missing:
+        raise LibraryError(f"expected the adapters {members!r}, missing {missing!r}: load them")
+    return [by_name[name] for name in members]
 
 
 def _parts(adapters: Sequence[LoraAdapter], weights: Sequence[float]) -> _Parts:

@@ -15,6 +15,7 @@ from semla_ros.bundle import GraphWeight, ModelBundle
 from semla_ros.core.errors import AdapterError, LibraryError
 from semla_ros.core.types import Float64Array, LoraAdapter
 from semla_ros.library.contract import LibraryContract
+from semla_ros.library.generated import is_generated
 from semla_ros.library.memory import DEFAULT_BYTES, AdapterMemory
 from semla_ros.library.reports import report_silence, report_unsealed
 from semla_ros.library.seal import ACCEPT, SEAL_FILE, TENSOR_FILE
@@ -65,6 +66,7 @@ class AdapterLibrary:
         try:
             self.names = self._scan(before)
             self._unsealed = tuple(n for n in self.names if not (root / n / SEAL_FILE).exists())
+            self._generated = tuple(n for n in self.names if is_generated(root / n))
         except OSError as error:
             raise LibraryError(
                 f"cannot read the library {str(root)!r}: {error}: check space and rights"
@@ -89,6 +91,7 @@ class AdapterLibrary:
         unsealed: str = ACCEPT,
         trusted: TrustedKeys | None = None,
         base_names: Sequence[str] = (),
+        use_generated: bool = True,
     ) -> AdapterLibrary:
         """Return the library in folder `root`; an empty one is allowed.
 
@@ -105,6 +108,7 @@ class AdapterLibrary:
             unsealed: Of `UNSEALED_POLICIES`: whether adapters without a seal serve.
             trusted: Keys of which one must have signed a seal; None: signatures are not asked for.
             base_names: Other names of the base, see `Manifest`.
+            use_generated: Whether adapters made from words serve.
 
         Raises:
             LibraryError: No such folder.
@@ -118,6 +122,7 @@ class AdapterLibrary:
             unsealed=unsealed,
             trusted=trusted,
             base_names=tuple(base_names),
+            use_generated=use_generated,
         )
         return cls(root, contract, memory_bytes=memory_bytes)
 
@@ -130,6 +135,7 @@ class AdapterLibrary:
         memory_bytes: int = DEFAULT_BYTES,
         unsealed: str = ACCEPT,
         trusted: TrustedKeys | None = None,
+        use_generated: bool = True,
     ) -> AdapterLibrary:
         """Return the library of `bundle`; `root` is another folder for it, the rest as in `open`.
 
@@ -147,6 +153,7 @@ class AdapterLibrary:
             unsealed=unsealed,
             trusted=trusted,
             base_names=manifest.base_names,
+            use_generated=use_generated,
         )
 
     @property
@@ -168,6 +175,11 @@ class AdapterLibrary:
     def unsealed(self) -> tuple[str, ...]:
         """Adapters that serve although nobody has vouched for their bytes, see `seal`."""
         return self._unsealed
+
+    @property
+    def generated(self) -> tuple[str, ...]:
+        """Adapters that serve although no image of their domain was ever seen."""
+        return self._generated
 
     @property
     def problems(self) -> Mapping[str, str]:
@@ -210,6 +222,8 @@ class AdapterLibrary:
         found: dict[str, bool] = {}
         for folder in sorted(self.root.iterdir()):
             if folder.name.startswith(".") or not folder.is_dir():
+                continue
+            if not self.contract.use_generated and is_generated(folder):
                 continue
             self._stamps[folder.name] = stamp_of(folder)
             kept = before is not None and self._take_over(before, folder.name)

@@ -28,7 +28,18 @@ CONFIG_FILE = "adapter_config.json"
 TENSOR_FILE = "adapter_model.safetensors"
 CAPTIONS_FILE = "captions.yaml"
 STATISTICS_ENDING = "_statistics.npz"
-DOCUMENTS = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "COPYING", "NOTICE", "README.md")
+GENERATED_FILE = "generated.json"
+"""Says that an adapter was made from words, and how; it is the mark of such an adapter."""
+DOCUMENTS = (
+    "LICENSE",
+    "LICENSE.txt",
+    "LICENSE.md",
+    "LICENCE",
+    "COPYING",
+    "NOTICE",
+    "README.md",
+    GENERATED_FILE,
+)
 MAX_DOCUMENT_BYTES = 1_000_000
 MAX_SEAL_BYTES = 65_536
 

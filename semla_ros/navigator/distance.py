@@ -127,10 +127,11 @@ def novelties(embedding: Float32Array, bank: CentroidBank) -> Float64Array | Non
     if bank.whitening is None or bank.turned is None:
         return None
     point = _checked(embedding, bank)
-    away = _lengths(bank.turned, point @ bank.whitening)
+    away = _clamped(_lengths(bank.turned, point @ bank.whitening))
     if bank.alarm is not None and bank.alarm.widths:
-        away /= np.asarray(bank.alarm.widths)
-    return _clamped(away)
+        with np.errstate(divide="ignore"):  # width 0: infinitely far
+            away /= np.asarray(bank.alarm.widths)
+    return away
 
 
 def euclidean(embedding: Float32Array, bank: CentroidBank) -> Float64Array:

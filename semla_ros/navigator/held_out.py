@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -185,6 +185,7 @@ def library_alarm(
     names: Sequence[str],
     samples: Sequence[EmbeddingSample | None],
     *,
+    unseen: Collection[str] = (),
     min_images: int = MIN_IMAGES,
 ) -> NoveltyAlarm | None:
     """Return from which novelty on a library raises the alarm, or why it never does.
@@ -195,26 +196,31 @@ def library_alarm(
     Args:
         names: The domains.
         samples: Of each, None where unknown.
+        unseen: Domains that no image is expected of; they make nothing known.
         min_images: A domain with fewer is reason for none.
     """
-    held = [each for each in samples if each is not None]
+    seen = [i for i, name in enumerate(names) if name not in unseen]
+    held = [each for i in seen if (each := samples[i]) is not None]
     if not names:
         return NoveltyAlarm(sys.float_info.max, "")
     if not held:
         return None
     dim = held[0].embeddings.shape[1]
-    for name, sample in zip(names, samples, strict=True):
+    for i in seen:
+        sample = samples[i]
         images = 0 if sample is None else sample.images
         if sample is None or images < min_images:
             return NoveltyAlarm(
                 0.0,
-                f"no alarm: {images} images of domain {name!r} for {dim} dimensions, needs "
+                f"no alarm: {images} images of domain {names[i]!r} for {dim} dimensions, needs "
                 f"{min_images}; run `semla library embed` with more",
             )
     distances = held_out_distances(held)
     widths = domain_widths(distances)
     novelties = [(each / widths).min(axis=1) for each in distances]
-    return NoveltyAlarm(alarm_threshold(novelties), "", tuple(widths.tolist()))
+    every = np.zeros(len(names))
+    every[seen] = widths
+    return NoveltyAlarm(alarm_threshold(novelties), "", tuple(every.tolist()))
 
 
 def _distances(rows: Float64Array, places: Sequence[Float64Array | None]) -> Float64Array:

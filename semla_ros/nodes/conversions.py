@@ -9,7 +9,7 @@ from __future__ import annotations
 import array
 import functools
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -178,12 +178,14 @@ def mix_state_message(
     *,
     state: int,
     since_ns: int,
+    generated: Collection[str] = (),
     hint: HintWatch,
 ) -> msg.MixState:
-    """Return what serves now."""
+    """Return what serves now; `generated` are the library's adapters made from words."""
     return msg.MixState(
         header=header,
         mix=mix_message(mix, estimate),
+        generated=[name for name in mix.names if name in generated],
         state=state,
         since=time_message(since_ns),
         hint=hint.text,

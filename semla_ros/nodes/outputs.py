@@ -118,7 +118,13 @@ class Outputs:
         hint = pipeline.adaptation.hint
         if self._told_mix.due((mix.identity, state, hint.text, round(hint.share, 1))):
             message = conversions.mix_state_message(
-                header, mix, estimate, state=state, since_ns=since_ns, hint=hint
+                header,
+                mix,
+                estimate,
+                state=state,
+                since_ns=since_ns,
+                generated=pipeline.library.generated,
+                hint=hint,
             )
             self._mix.publish(message)
 

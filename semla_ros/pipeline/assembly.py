@@ -22,6 +22,7 @@ from semla_ros.core.shipped import places
 from semla_ros.engine.closed_text import open_text
 from semla_ros.engine.contract import SegmentationEngine
 from semla_ros.library.library import AdapterLibrary
+from semla_ros.library.seal import ACCEPT
 from semla_ros.navigator.encoder import ImageEncoder
 from semla_ros.navigator.navigator import Navigator
 from semla_ros.pipeline.adaptive import AdaptivePipeline
@@ -156,6 +157,7 @@ def _open_library(
         root=root,
         memory_bytes=config.library_memory_mib * _MIB,
         unsealed=config.unsealed_adapters,
+        use_generated=config.generated_adapters == ACCEPT,
         trusted=trusted,
     )
     _LOG.info(

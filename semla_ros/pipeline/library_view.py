@@ -59,7 +59,7 @@ def bank_of(library: AdapterLibrary, *, distance: str) -> CentroidBank:
         )
     known = library.statistics  # empty without a navigator
     samples = [known[name].sample if name in known else None for name in library.names]
-    alarm = library_alarm(library.names, samples)
+    alarm = library_alarm(library.names, samples, unseen=library.generated)
     if alarm is None:
         _LOG.info("the library holds no images to test an alarm on: the bundle's threshold holds")
     elif alarm.reason:

@@ -52,3 +52,26 @@ def test_an_open_class_list_is_refused(tmp_path):
     request = FamilyRequest(small_bundle(tmp_path / "open"))
     with pytest.raises(ConfigError, match="closed class list"):
         run_family(request, command="")
+
+
+def test_a_made_network_is_measured_beside_transformers(tmp_path, monkeypatch):
+    pytest.importorskip("torch", reason="needs torch: scripts/setup --dev")
+    pytest.importorskip("transformers", reason="needs transformers: scripts/setup --dev")
+    from semla_ros.bench import made_family
+    from semla_ros.bench.family import EAGER
+
+    small = {"depths": [1, 1, 1, 1], "hidden_sizes": [8, 16, 40, 64], "decoder_hidden_size": 16}
+    monkeypatch.setattr(made_family, "SHAPES", {"segformer-b0": small})
+    out = tmp_path / "family.json"
+    options = ("--size", "64x96", "--engines", "onnx:f32", "--frames", "2", "--threads", "1")
+    command = ["bench", "family", "--shape", "segformer-b0", *options, "--out", str(out)]
+    assert main(command) == 0
+    record = json.loads(out.read_text())
+    assert "96x64" in record["title"]
+    rows = {row["way"] for row in record["rows"]}
+    assert rows == {"onnx:f32", "onnx:f32 swapping", PLAIN, EAGER}
+
+
+def test_a_shape_that_nobody_knows_is_refused():
+    with pytest.raises(ConfigError, match=r"shape of \('segformer-b0', .*got 'b9'"):
+        run_family(FamilyRequest(None, shape="b9"), command="")

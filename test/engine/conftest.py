@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 import pytest
+from closed_bundle import CLASSES, closed_bundle
 from fakes import tiny_config
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
@@ -18,6 +19,7 @@ from semla_ros.bundle import (
     ModelBundle,
     SegmentationSpec,
     TextSpec,
+    open_bundle,
 )
 from semla_ros.core.engines import ENGINES
 from semla_ros.core.errors import EngineUnavailableError
@@ -116,8 +118,11 @@ def make_set() -> Callable[..., WeightSet]:
     return set_maker(LAYERS[:2])
 
 
-def set_maker(layers: Sequence[GraphWeight]) -> Callable[..., WeightSet]:
-    """Return a factory of random weight sets: seed, how many of `layers` to touch, names."""
+def set_maker(layers: Sequence[GraphWeight], *, closed: bool = False) -> Callable[..., WeightSet]:
+    """Return a factory of random weight sets: seed, how many of `layers` to touch, names.
+
+    A closed class list keeps its names, whatever is asked for, and has no text features.
+    """
 
     def make(seed: int, touched: int = 2, names=("road", "sky", "car", "tree")) -> WeightSet:
         rng = np.random.default_rng(seed)
@@ -125,16 +130,26 @@ def set_maker(layers: Sequence[GraphWeight]) -> Callable[..., WeightSet]:
             layer.name: rng.normal(0, layer.shape[1] ** -0.5, layer.shape).astype(np.float32)
             for layer in layers[:touched]
         }
-        text = rng.normal(0, DIM**-0.5, (len(names), DIM)).astype(np.float32)
+        names, dim = (CLASSES, 0) if closed else (names, DIM)
+        text = rng.normal(0, DIM**-0.5, (len(names), dim)).astype(np.float32)
         mix = AdapterMix((f"adapter-{seed}",), (1.0,))
         return WeightSet(mix, ArrayWeights(weights), text, vocabulary(*names))
 
     return make
 
 
+@pytest.fixture(scope="session")
+def closed_made(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
+    """Return a bundle that reads no text; its image is wide, its first layer a convolution."""
+    return open_bundle(closed_bundle(tmp_path_factory.mktemp("closed") / "bundle"))
+
+
 @pytest.fixture
-def rgb() -> np.ndarray:
-    return np.random.default_rng(7).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+def rgb(request) -> np.ndarray:
+    """Return an image of the size of the engine's network."""
+    known = "engine" in request.fixturenames
+    size = request.getfixturevalue("engine").facts.size if known else (SIZE, SIZE)
+    return np.random.default_rng(7).integers(0, 256, (*size, 3), dtype=np.uint8)
 
 
 def _initializer(name: str, value: np.ndarray) -> onnx.TensorProto:
@@ -224,8 +239,11 @@ CASES = {
     "openvino-2-threads": ("openvino", EngineOptions(threads=2)),
     "torch-bf16": ("torch", EngineOptions(threads=1, precision="bf16")),
     "torch-cuda": ("torch", EngineOptions(device="cuda")),
+    "onnx-closed": ("onnx", EngineOptions(threads=1)),
+    "openvino-closed": ("openvino", EngineOptions(threads=1, precision="f32")),
 }
-"""What the contract is tested with: every engine, and its other ways of working."""
+"""What the contract is tested with: every engine, its other ways of working, and networks that
+read no text."""
 
 _ON_GPU = {"torch-cuda"}
 _READS_WEIGHTS = {"torch"}
@@ -242,6 +260,7 @@ def engine(request):
     """Each engine on a small bundle it can read; skips naming what is missing."""
     name, options = CASES[request.param]
     wanted = "network_bundle" if name in _READS_WEIGHTS else "hand_made"
+    wanted = "closed_made" if request.param.endswith("-closed") else wanted
     found = request.getfixturevalue(wanted)
     bundle = found.bundle if wanted == "hand_made" else found
     try:
@@ -255,4 +274,5 @@ def engine(request):
 @pytest.fixture
 def engine_set(engine):
     """Return a factory of random sets for `engine`: seed, layers touched, class names."""
-    return set_maker(list(engine.facts.layers.values())[:2])
+    layers = list(engine.facts.layers.values())[:2]
+    return set_maker(layers, closed=engine.facts.feature_dim == 0)

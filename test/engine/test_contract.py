@@ -90,13 +90,15 @@ def broken_sets(engine_set):
     last, weight = list(good.weights.arrays.items())[-1]
     stranger = ArrayWeights({**good.weights.arrays, "no.such.layer": weight})
     text = good.text_features.copy()
-    text[0, 0] = np.inf
-    return {
+    text[:, :1] = np.inf
+    broken = {
         "unknown layer": replace(good, weights=stranger),
         "transposed": replace(good, weights=ArrayWeights({last: weight.T})),
-        "infinite text feature": replace(good, text_features=text),
         "float64 text": replace(good, text_features=good.text_features.astype(np.float64)),
     }
+    if text.size:
+        broken["infinite text feature"] = replace(good, text_features=text)
+    return broken
 
 
 def test_a_set_that_does_not_fit_is_refused_before_anything_is_written(engine, engine_set, rgb):
@@ -222,6 +224,8 @@ def test_a_probe_answers_without_publishing(engine, engine_set, rgb):
 
 
 def test_the_vocabulary_changes_with_the_set(engine, engine_set, rgb):
+    if engine.facts.feature_dim == 0:
+        pytest.skip("its class list is closed, see test_closed_classes.py")
     serve(engine, engine_set(1, names=("road", "sky")))
     assert engine.infer(rgb).vocabulary.names == ("road", "sky")
     names = tuple(f"class {i}" for i in range(256))

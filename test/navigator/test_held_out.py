@@ -115,3 +115,13 @@ def test_a_library_says_from_when_on_or_why_never():
     assert "0 images of domain 'b'" in library_alarm(("a", "b"), (enough, None)).reason
     assert library_alarm(("a",), (None,)) is None
     assert library_alarm((), ()).threshold > 1e300
+
+
+def test_a_domain_without_images_makes_nothing_known_and_silences_nothing():
+    names = ("fog", "made", "rain")
+    samples = [sample(cloud(60, 4)), None, sample(cloud(60, 4, seed=1, at=9.0))]
+    alone = library_alarm(("fog", "rain"), [samples[0], samples[2]])
+    beside = library_alarm(names, samples, unseen={"made"})
+    assert beside.threshold == alone.threshold > 0
+    assert beside.widths == (alone.widths[0], 0.0, alone.widths[1])
+    assert library_alarm(names, samples).reason.startswith("no alarm: 0 images of domain 'made'")

@@ -103,9 +103,16 @@ def test_numbers_of_any_type_become_message_fields():
         1, np.zeros(3, np.float32), np.zeros(3, np.float32), ("rain", "fog"), zeros + 2, zeros
     )
     message = conversions.mix_state_message(
-        Header(), MIX, estimate, state=1, since_ns=3, hint=HintWatch()
+        Header(),
+        MIX,
+        estimate,
+        state=1,
+        since_ns=3,
+        generated=("fog", "snow"),
+        hint=HintWatch(),
     )
     serialize_message(message)
+    assert message.generated == ["fog"], "of the library's, those that serve"
     first, second = message.mix.adapters
     assert first.distance == 2.0
     assert math.isnan(second.distance)

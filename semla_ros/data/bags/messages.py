@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import cv2
@@ -132,13 +133,15 @@ def mix_state_fields(
     stamp_ns: int,
     frame_id: str,
     since_ns: int,
+    generated: Collection[str] = (),
     hint: str = "",
     hint_share: float = 0.0,
 ) -> Fields:
-    """Return a `MixState` that follows the scene."""
+    """Return a `MixState` that follows the scene; `generated`: adapters made from words."""
     return {
         "header": header_fields(stamp_ns, frame_id),
         "mix": mix_fields(mix, estimate),
+        "generated": [name for name in mix.names if name in generated],
         "state": FOLLOWING,
         "since": time_fields(since_ns),
         "hint": hint,

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from semla_ros.core.types import Float32Array, LoraAdapter
-from semla_ros.demo.model.networks import class_prompts
 from semla_ros.demo.model.recipe import Recipe
 from semla_ros.demo.model.scenes import DomainScenes
 from semla_ros.demo.world import domain_captions
 from semla_ros.library.statistics import DistanceQuantiles, DomainStatistics
 from semla_ros.navigator.encoder import ImageEncoder
-from semla_ros.network.catseg import CatSeg
 from semla_ros.prepare.adapters.captioning import write_captions
 from semla_ros.prepare.adapters.seals import reseal_file, write_seal
 from semla_ros.prepare.adapters.write import write_adapter, write_statistics
-from semla_ros.prepare.bundler.writer import base_identity, live_layers
 from semla_ros.prepare.curation.spread import sample_of
 from semla_ros.prepare.training.hardware import CPU, Hardware
 from semla_ros.prepare.training.initial import Start, start_of
 from semla_ros.prepare.training.low_rank import adapter_of, attached
+from semla_ros.prepare.training.networks import TrainedNetwork
 from semla_ros.prepare.training.objective import Objective, Prompts
 from semla_ros.prepare.training.recipe import Recipe as Training
 from semla_ros.prepare.training.samples import LabelledImages
@@ -36,38 +34,52 @@ logger = logging.getLogger(__name__)
 QUANTILES = np.asarray([0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0])
 
 
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What adapters are trained on.
+
+    Attributes:
+        network: Left as it came.
+        layers: That adapters change.
+        identity: Adapters carry it.
+    """
+
+    network: TrainedNetwork
+    layers: tuple[str, ...]
+    identity: str
+
+
 def train_library(
-    model: CatSeg,
+    base: Base,
     scenes: Sequence[DomainScenes],
-    tokenizer: Tokenizer,
+    prompts: Prompts,
     recipe: Recipe,
     *,
     out: Path,
 ) -> None:
     """Write one adapter per domain below `out`; every domain starts from the same base."""
-    base = base_identity(model)
-    prompts = class_prompts(tokenizer, synonyms=True)
     for number, domain in enumerate(scenes):
         training = recipe.adapter_recipe(number)
-        adapter = _trained(model, domain, prompts, training, base_model=base)
+        adapter = _trained(base, domain, prompts, training)
         write_adapter(out / domain.domain, adapter, alpha=training.alpha)
         write_seal(out / domain.domain)
         write_captions(out / domain.domain, domain_captions(domain.domain))
 
 
 def _trained(
-    model: CatSeg, domain: DomainScenes, prompts: Prompts, training: Training, *, base_model: str
+    base: Base, domain: DomainScenes, prompts: Prompts, training: Training
 ) -> LoraAdapter:
-    """Return an adapter of all live layers; the model is left as it came."""
+    """Return an adapter of all layers; the network is left as it came."""
     rng = np.random.default_rng(training.seed)
 
     def start(_: str, weight: Float32Array) -> Start:
         return start_of(training.init, weight, training.ranks, alpha=training.alpha, rng=rng)
 
-    layers = [layer.name for layer in live_layers(model)]
-    with attached(model, layers, start) as changes:
+    with attached(base.network.model, base.layers, start) as changes:
         problem = Problem(
-            objective=Objective(model, balance=training.balance, changes=changes.changes.values()),
+            objective=Objective(
+                base.network, balance=training.balance, changes=changes.changes.values()
+            ),
             parameters=changes.parameters(),
             groups=changes.groups(training),
             train=domain.images,
@@ -76,7 +88,7 @@ def _trained(
             tokens=prompts(rng),
         )
         train(problem, training, RunOptions(Hardware(CPU), title=f"adapter {domain.domain}"))
-        return adapter_of(changes, name=domain.domain, base_model=base_model)
+        return adapter_of(changes, name=domain.domain, base_model=base.identity)
 
 
 def domain_statistics(encoder: ImageEncoder, source: LabelledImages) -> DomainStatistics:

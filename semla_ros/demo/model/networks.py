@@ -28,6 +28,7 @@ from semla_ros.prepare.bundler.writer import state_identity
 from semla_ros.prepare.training.alignment import align_dense
 from semla_ros.prepare.training.contrastive import Captioned, train_clip
 from semla_ros.prepare.training.hardware import CPU, Hardware
+from semla_ros.prepare.training.networks import CatSegNetwork
 from semla_ros.prepare.training.objective import Objective, Prompts
 from semla_ros.prepare.training.samples import LabelledImages
 from semla_ros.prepare.training.schedule import full_groups
@@ -146,7 +147,7 @@ def train_base(
     prompts = class_prompts(tokenizer, synonyms=True)
     aligned = align_dense(model, source, prompts, recipe.align)
     problem = Problem(
-        objective=Objective(model, balance=recipe.base.balance),
+        objective=Objective(CatSegNetwork(model), balance=recipe.base.balance),
         parameters=dict(model.named_parameters()),
         groups=full_groups(model.parameters(), recipe.base.weight_decay),
         train=source,

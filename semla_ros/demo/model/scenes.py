@@ -34,21 +34,27 @@ class DomainScenes:
 
 
 def render_domain(
-    domain: str, *, first_seed: int, count: int, captions: int = 0, title: str = "render"
+    domain: str,
+    *,
+    first_seed: int,
+    count: int,
+    captions: int = 0,
+    size: tuple[int, int] = IMAGE_SIZE,
+    title: str = "render",
 ) -> DomainScenes:
     """Return `count` scenes of `domain`; scene seeds count up from `first_seed`.
 
     Each domain gets scenes of its own, offset by the domain's place in the world's list.
     """
     start = first_seed + 100_000 * DOMAINS.index(domain)
-    height, width = IMAGE_SIZE
+    height, width = size
     rgb = np.empty((count, height, width, 3), np.uint8)
     labels = np.empty((count, height, width), np.uint8)
     texts: list[tuple[str, ...]] = []
     for i in tqdm(range(count), desc=f"{title} {domain}", mininterval=5.0):
         rng = np.random.default_rng(start + i)
         conditions = conditions_of(domain, rng)
-        image = render(sample_scene(start + i), conditions, size=IMAGE_SIZE, noise_seed=start + i)
+        image = render(sample_scene(start + i), conditions, size=size, noise_seed=start + i)
         rgb[i], labels[i] = image.rgb, image.labels
         texts.append(tuple(caption(image.labels, conditions, rng) for _ in range(captions)))
     return DomainScenes(domain, ArrayImages(rgb, labels), tuple(texts))

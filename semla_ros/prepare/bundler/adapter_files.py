@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from semla_ros.bundle import open_bundle
 from semla_ros.core.errors import AdapterError, TrainingError
 from semla_ros.core.files.whole_file import write_file
 from semla_ros.library.adapter_config import MAX_CONFIG_BYTES, PICKLE_FILE, named_folders
@@ -12,6 +13,7 @@ from semla_ros.library.seal import CONFIG_FILE, TENSOR_FILE
 from semla_ros.library.statistics import statistics_path
 from semla_ros.library.tensor_file import MAX_TENSOR_BYTES
 from semla_ros.prepare.adapters.changes import copy_documents, copy_sealed
+from semla_ros.prepare.adapters.write import write_adapter
 
 
 def holds_adapter(folder: Path) -> bool:
@@ -53,6 +55,29 @@ def plain_folder(source: Path, scratch: Path) -> Path:
             shutil.copyfile(statistics_path(folder, name), own)
     copy_documents(origin, target)
     return target
+
+
+def recycled_folder(source: Path, bundle: Path, scratch: Path) -> Path:
+    """Return a folder in `scratch` with the adapter of a checkpoint of RecycleLoRA.
+
+    Args:
+        source: The checkpoint, see `recycled`.
+        bundle: Folder of the bundle whose base weights it was trained on.
+        scratch: Empty.
+
+    Raises:
+        AdapterError: No such checkpoint, of another base, or torch is missing.
+    """
+    try:
+        from semla_ros.prepare.bundler.recycled import read_recycled
+    except ImportError as error:
+        raise AdapterError(
+            f"reading {source.name!r} needs torch ({error}): pip install '.[train]'"
+        ) from error
+    adapter = read_recycled(source, open_bundle(bundle, verify=False), name=source.stem)
+    first = next(iter(adapter.layers.values()))
+    write_adapter(scratch / source.stem, adapter, alpha=first.scaling * len(first.lora_a))
+    return scratch / source.stem
 
 
 def _convert(pickle: Path, target: Path) -> None:

@@ -44,6 +44,9 @@ from semla_ros.prepare.bundler.onnx_export import (
 )
 from semla_ros.prepare.bundler.segmenter_navigator import share_embedding
 
+Check = Callable[[ModelBundle], None]
+"""Is shown a whole bundle before it appears; what it raises calls it off."""
+
 
 @dataclass(frozen=True, slots=True)
 class BundleParts:
@@ -77,7 +80,7 @@ def write_bundle(
     parts: BundleParts,
     *,
     library: Path | None = None,
-    check: Callable[[ModelBundle], None] | None = None,
+    check: Check | None = None,
 ) -> ModelBundle:
     """Return the bundle written to the folder `out`, which appears only when whole.
 
@@ -98,7 +101,7 @@ def new_bundle(
     fill: Callable[[Path], None],
     *,
     library: Path | None = None,
-    check: Callable[[ModelBundle], None] | None = None,
+    check: Check | None = None,
 ) -> ModelBundle:
     """Return the bundle that `fill` writes into a folder, see `write_bundle` for the rest."""
     require_free(out)

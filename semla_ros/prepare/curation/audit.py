@@ -15,6 +15,7 @@ from semla_ros.core.errors import AdapterError
 from semla_ros.core.types import Float64Array, LoraAdapter
 from semla_ros.data.labels.class_lists import read_classes
 from semla_ros.library.compatibility import check_adapter, check_statistics, with_layer_names
+from semla_ros.library.generated import read_provenance
 from semla_ros.library.seal import SEAL_FILE, TENSOR_FILE
 from semla_ros.library.statistics import DomainStatistics, read_statistics
 from semla_ros.library.storage import read_whole_adapter
@@ -147,9 +148,21 @@ def _read(
     except AdapterError as error:
         if spec is not None:
             problems.append(Finding(True, str(error)))
+    provenance = None
+    try:
+        provenance = read_provenance(folder)
+    except AdapterError as error:
+        problems.append(Finding(True, str(error)))
     tensors, licence = folder / TENSOR_FILE, stated_licence(folder)
     sha256 = file_sha256(tensors) if tensors.is_file() else None
-    own = adapter_findings(folder.name, facts, statistics, classes=classes, licence=licence)
+    own = adapter_findings(
+        folder.name,
+        facts,
+        statistics,
+        classes=classes,
+        licence=licence,
+        provenance=provenance,
+    )
     found = (*problems, *own)
     return AdapterAudit(folder.name, sha256, licence, facts, statistics, found), adapter
 

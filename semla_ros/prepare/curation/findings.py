@@ -10,6 +10,7 @@ from itertools import combinations
 import numpy as np
 
 from semla_ros.core.types import Float64Array
+from semla_ros.library.generated import Provenance
 from semla_ros.library.statistics import DomainStatistics
 from semla_ros.navigator.distance import MIN_COVARIANCE_SAMPLES
 from semla_ros.navigator.held_out import MIN_IMAGES
@@ -39,13 +40,16 @@ def adapter_findings(
     *,
     classes: Sequence[str],
     licence: str | None,
+    provenance: Provenance | None = None,
 ) -> Iterator[Finding]:
     """Yield what shows in one adapter alone."""
     for class_name, hazard in hazards_of(name, classes):
         yield Finding(True, f"class {class_name!r}: {hazard.reason}")
     if facts is not None:
         yield from _inert_findings(facts)
-    if statistics is not None:
+    if provenance is not None:
+        yield Finding(False, _made_from_words(provenance))
+    elif statistics is not None:
         yield from _statistics_findings(statistics)
     if licence is None:
         yield Finding(False, "licence not stated: ask its maker before passing it on")
@@ -167,6 +171,15 @@ def _statistics_findings(statistics: DomainStatistics) -> Iterator[Finding]:
             f"{images} images to hold out, OUT_OF_LIBRARY needs {MIN_IMAGES} of every domain: the "
             "library raises no alarm of its own; `semla library embed` with more",
         )
+
+
+def _made_from_words(provenance: Provenance) -> str:
+    experts = ", ".join(f"{name} {weight:.2f}" for name, weight in provenance.experts.items())
+    return (
+        f"generated from the words {provenance.text!r} ({experts}): nobody saw an image of it, "
+        "its centroid is predicted, and it makes nothing known; `generated_adapters: refuse` "
+        "leaves it out"
+    )
 
 
 def _said(shrinkage: float | None) -> str:

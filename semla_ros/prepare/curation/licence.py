@@ -6,11 +6,11 @@ from pathlib import Path
 
 from semla_ros.core.files.structured_text import from_json, from_yaml
 from semla_ros.library.adapter_config import MAX_CONFIG_BYTES
-from semla_ros.library.seal import CONFIG_FILE, DOCUMENTS, MAX_DOCUMENT_BYTES
+from semla_ros.library.seal import CONFIG_FILE, DOCUMENTS, GENERATED_FILE, MAX_DOCUMENT_BYTES
 
 _KEYS = ("license", "licence")
 _README = "README.md"
-_FILES = tuple(name for name in DOCUMENTS if name not in (_README, "NOTICE"))
+_FILES = tuple(n for n in DOCUMENTS if n not in (_README, "NOTICE", GENERATED_FILE))
 _MAX_LENGTH = 80
 
 

@@ -11,6 +11,7 @@ from semla_ros.bundle import ModelBundle, open_bundle
 from semla_ros.core.errors import TrainingError
 from semla_ros.core.types import LoraAdapter
 from semla_ros.library.statistics import DomainStatistics
+from semla_ros.network.catseg import CatSeg
 from semla_ros.prepare.training.checkpoint import Progress
 from semla_ros.prepare.training.compress import compressed
 from semla_ros.prepare.training.entry import (
@@ -112,7 +113,7 @@ def train_adapter(
         say = say if ground.main else _unheard
         facts = facts_of(ground, how.recipe, layers=layers)
         resumed = ground.claim(facts, fresh=how.fresh)
-        with attached(ground.model, layers, starts) as changes:
+        with attached(ground.network.model, layers, starts) as changes:
             problem = problem_of(
                 ground,
                 how.recipe,
@@ -179,8 +180,9 @@ def _finished(
             adapter=adapter,
         )
     words = verdict(judgement, request.name)
-    if DEAD_QKV in request.how.recipe.official:
-        adapter = with_dead_qkv(adapter, ground.model.config, seed=request.how.recipe.seed)
+    network = ground.network.model
+    if DEAD_QKV in request.how.recipe.official and isinstance(network, CatSeg):
+        adapter = with_dead_qkv(adapter, network.config, seed=request.how.recipe.seed)
     card = card_text(
         request.name,
         licence=request.licence,

@@ -29,7 +29,7 @@ def align_dense(
     Raises:
         TrainingError: The loss is no longer finite.
     """
-    rng, view = np.random.default_rng(options.seed), View(model.config.resolution)
+    rng, view = np.random.default_rng(options.seed), View((model.config.resolution,) * 2)
 
     def loss_of_batch() -> Tensor:
         batch = draw_batch(source, rng, batch_size=options.batch_size, view=view)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from semla_ros.bundle import ModelBundle, open_bundle
-from semla_ros.prepare.bundler.rewrite import parts_of
-from semla_ros.prepare.bundler.writer import BundleParts, require_free, write_bundle
+from semla_ros.prepare.bundler.writer import require_free
 from semla_ros.prepare.training.checkpoint import Progress
 from semla_ros.prepare.training.ground import DataRequest, Ground, stand
 from semla_ros.prepare.training.hardware import threads
@@ -92,7 +91,7 @@ def train_base(request: BaseRequest, say: Say, *, dry_run: bool = False) -> Trai
             title=name,
         )
         resumed = ground.claim(facts_of(ground, how.recipe), fresh=how.fresh)
-        parameters = dict(ground.model.requires_grad_(True).named_parameters())
+        parameters = dict(ground.network.model.requires_grad_(True).named_parameters())
         groups = full_groups(parameters.values(), how.recipe.weight_decay)
         problem = problem_of(ground, how.recipe, parameters, groups)
         announce(
@@ -129,7 +128,7 @@ def _finished(request: BaseRequest, ground: Ground, progress: Progress, say: Say
             shutil.copyfile(recipes, bundle.root / BUNDLE_RECIPES)
 
     scores.append(_judged(ground.bundle, request, ground))
-    bundle = write_bundle(request.out, _parts(request, ground), check=check)
+    bundle = ground.network.write(request.out, name=request.out.name, check=check)
     ground.workplace.remove()
     before, after = scores
     gain = 100 * (after.miou(BEFORE) - before.miou(BEFORE))
@@ -152,19 +151,10 @@ def _judged(bundle: ModelBundle, request: BaseRequest, ground: Ground) -> Judgem
         )
 
 
-def _parts(request: BaseRequest, ground: Ground) -> BundleParts:
-    """Return the old bundle's parts around the trained network.
-
-    What was calibrated on the old base's masks is left out.
-    """
-    model = ground.model.cpu().requires_grad_(False).eval()
-    parts = parts_of(ground.bundle, model, name=request.out.name)
-    return replace(parts, defaults=replace(parts.defaults, calibration=None))
-
-
 def _card(bundle: ModelBundle, facts: dict[str, Any]) -> str:
     body = json.dumps(facts, indent=1, ensure_ascii=False)
     return (
-        f"# {bundle.manifest.name}\n\nA CAT-Seg base made by `semla train base`.\n\n"
+        f"# {bundle.manifest.name}\n\nA base of family {bundle.manifest.family}, made by "
+        "`semla train base`.\n\n"
         f"```json\n{body}\n```\n"
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -68,10 +69,11 @@ def write_entry(
     *,
     statistics: DomainStatistics | None,
     card: str,
+    documents: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Path:
     """Return the folder of `adapter` in the bundle's library; what was there is replaced.
 
-    Statistics that wait for their adapter stay as they are.
+    Statistics that wait for their adapter stay as they are; `documents` are more files by name.
 
     Raises:
         SemlaError: The disk refuses; the library is as it was.
@@ -86,6 +88,8 @@ def write_entry(
         elif statistics is not None:
             write_statistics(made, name, statistics)
         (made / CARD).write_text(card, encoding="utf-8")
+        for file, content in documents.items():
+            (made / file).write_bytes(content)
         write_seal(made)
         take_place(made, target, aside=scratch / "before" if target.exists() else None)
     return target
@@ -105,8 +109,22 @@ def with_dead_qkv(adapter: LoraAdapter, config: CatSegConfig, *, seed: int) -> L
     return replace(adapter, layers=layers)
 
 
-def card_text(name: str, *, licence: str, summary: Sequence[str], facts: dict[str, Any]) -> str:
+def card_text(
+    name: str,
+    *,
+    licence: str,
+    summary: Sequence[str],
+    facts: dict[str, Any],
+    by: str = "train adapter",
+) -> str:
     """Return the card: front matter as model hubs have it, words, and all facts as JSON.
+
+    Args:
+        name: Of the adapter.
+        licence: One line, or empty.
+        summary: Lines.
+        facts: At least `base`, its identity.
+        by: The command that made it.
 
     Raises:
         AdapterError: The licence does not fit on one line.
@@ -124,7 +142,7 @@ def card_text(name: str, *, licence: str, summary: Sequence[str], facts: dict[st
             "---",
             f"# {name}",
             "",
-            "A LoRA for CAT-Seg in SemLA's layout, made by `semla train adapter`.",
+            f"A LoRA in SemLA's layout, made by `semla {by}`.",
             "",
             *summary,
             "",

@@ -7,22 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import torch
 from accelerate import PartialState
-from torch import Tensor
 
 from semla_ros.bundle import AS_TRAINED, ModelBundle
-from semla_ros.core.errors import BundleError, EngineUnavailableError, TrainingError
 from semla_ros.core.types import Float32Array
 from semla_ros.data.tasks import ReadSettings, Task
-from semla_ros.engine.text import TextEncoder
-from semla_ros.engine.torch_engine import load_network
 from semla_ros.navigator.encoder import OnnxImageEncoder
-from semla_ros.network.catseg import CatSeg
 from semla_ros.prepare.training.frames import Gathered, gather
 from semla_ros.prepare.training.hardware import CPU, Hardware
+from semla_ros.prepare.training.networks import TrainedNetwork, trained_network
 from semla_ros.prepare.training.recipe import DOUBLED_TAP, Recipe
 from semla_ros.prepare.training.samples import View
 from semla_ros.prepare.training.split import Split, split_frames
@@ -56,9 +49,8 @@ class Ground:
     """What a run stands on.
 
     Attributes:
-        bundle, model: The base.
+        bundle, network: The base.
         weights: How many the network has.
-        tokens: (T, L), prompts of the bundle's classes.
         hardware: Resolved.
         data, split: What was found, and what is held out.
         data_key: Changes with the data.
@@ -68,9 +60,8 @@ class Ground:
     """
 
     bundle: ModelBundle
-    model: CatSeg
+    network: TrainedNetwork
     weights: int
-    tokens: Tensor
     hardware: Hardware
     data: Gathered
     split: Split
@@ -92,12 +83,6 @@ class Ground:
         """
         with self.state.main_process_first():
             return self.workplace.claim(facts, fresh=fresh)
-
-    def habits(self, recipe: Recipe) -> tuple[str, ...]:
-        """Return the original's habits to train with: those that the bundle serves with, too."""
-        as_trained = self.bundle.manifest.adapter_guidance == AS_TRAINED
-        more = (DOUBLED_TAP,) if as_trained and DOUBLED_TAP not in recipe.official else ()
-        return (*recipe.official, *more)
 
     def held_out_places(self) -> frozenset[tuple[int, int]]:
         """Return (recording, index) of the held-out frames."""
@@ -140,14 +125,12 @@ def stand(
     """
     hardware = hardware.resolved()
     state = PartialState(cpu=hardware.device == CPU)
-    model = trainable_network(bundle)
-    view = View.of(recipe, size=model.config.resolution)
+    network = trained_network(bundle, habits=habits_of(bundle, recipe))
+    view = View.of(recipe, size=network.size)
     navigator = bundle.manifest.navigator if embeds else None
     identity = navigator.identity if navigator else ""
     classes = bundle.manifest.vocabulary.names
-    key = data_key(
-        data.every, data.reading, view.fitted_size(1, 1), view.crop, identity, classes, data.domain
-    )
+    key = data_key(data.every, data.reading, view.size, view.crop, identity, classes, data.domain)
     workplace = Workplace(work)
     with state.main_process_first():
         gathered = gather(
@@ -167,9 +150,8 @@ def stand(
     )
     return Ground(
         bundle,
-        model.to(state.device),
-        sum(p.numel() for p in model.parameters()),
-        class_tokens(bundle),
+        network.to(state.device),
+        sum(p.numel() for p in network.parameters()),
         hardware,
         gathered,
         split,
@@ -180,29 +162,11 @@ def stand(
     )
 
 
-def trainable_network(bundle: ModelBundle) -> CatSeg:
-    """Return the network of `bundle` with its base weights, float32.
-
-    Raises:
-        TrainingError: The bundle holds graphs and no weights that make a network.
-    """
-    try:
-        return load_network(bundle)
-    except (BundleError, EngineUnavailableError) as error:
-        raise TrainingError(
-            f"bundle {bundle.manifest.name!r} cannot be trained ({error}): expected the weights "
-            "of a CAT-Seg; import one: semla bundle import --family catseg --checkpoint FILE"
-        ) from error
-
-
-def class_tokens(bundle: ModelBundle) -> Tensor:
-    """Return the token ids (T, L) of the prompts of the bundle's classes, int64."""
-    encoder = TextEncoder(bundle, tower=_no_tower)
-    return torch.from_numpy(encoder.tokens(bundle.manifest.vocabulary).copy())
-
-
-def _no_tower(tokens: npt.NDArray[np.int64], _: Mapping[str, Float32Array]) -> Float32Array:
-    return np.zeros((len(tokens), 0), np.float32)
+def habits_of(bundle: ModelBundle, recipe: Recipe) -> tuple[str, ...]:
+    """Return the original's habits to train with: those that the bundle serves with, too."""
+    as_trained = bundle.manifest.adapter_guidance == AS_TRAINED
+    more = (DOUBLED_TAP,) if as_trained and DOUBLED_TAP not in recipe.official else ()
+    return (*recipe.official, *more)
 
 
 def ranges(places: Iterable[int]) -> list[list[int]]:

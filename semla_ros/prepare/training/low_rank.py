@@ -14,7 +14,6 @@ from torch.nn.utils import parametrize
 
 from semla_ros.core.errors import TrainingError
 from semla_ros.core.types import Float32Array, LoraAdapter, LoraLayer
-from semla_ros.network.catseg import CatSeg
 from semla_ros.network.clip import Attention
 from semla_ros.prepare.training.initial import Start
 from semla_ros.prepare.training.recipe import Recipe
@@ -45,8 +44,9 @@ class LowRank(nn.Module):
         return sum(a.shape[0] for a in self.a)
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Return the changed weight (out, in)."""
-        return weight + self.scaling * (torch.cat([*self.b], dim=1) @ torch.cat([*self.a]))
+        """Return the changed weight: (out, in), of a convolution (out, in, height, width)."""
+        change = torch.cat([*self.b], dim=1) @ torch.cat([*self.a])
+        return weight + self.scaling * change.view_as(weight)
 
     def beside(self, x: Tensor, out: Tensor) -> Tensor:
         """Return `out` (..., out) of the frozen layer plus what the change makes of `x`."""
@@ -94,15 +94,17 @@ class Attached:
 
 
 StartOf = Callable[[str, Float32Array], Start]
-"""From the name and W0 (out, in) of a layer to where it starts."""
+"""From the name and W0 (out, in) of a layer to where it starts; of a convolution `in` is in
+* height * width."""
 
 
 @contextmanager
-def attached(model: CatSeg, layers: Sequence[str], start_of: StartOf) -> Iterator[Attached]:
+def attached(model: nn.Module, layers: Sequence[str], start_of: StartOf) -> Iterator[Attached]:
     """Yield changes of `layers`, the rest frozen; afterwards the network is as it came.
 
     Raises:
-        TrainingError: A layer is not linear, or cannot have these ranks.
+        TrainingError: A layer is neither linear nor a plain convolution, or cannot have these
+            ranks.
     """
     weights = {layer: _weight(model, layer) for layer in layers}
     frozen = {name: p.requires_grad for name, p in model.named_parameters()}
@@ -117,7 +119,7 @@ def attached(model: CatSeg, layers: Sequence[str], start_of: StartOf) -> Iterato
         for layer, change in changes.items():
             if layer in before:
                 residual = starts[layer].residual(_array(before[layer]))
-                weights[layer].data.copy_(torch.from_numpy(residual))
+                weights[layer].data.copy_(torch.from_numpy(residual).view_as(weights[layer]))
             takers.append(_attach(model, layer, change))
         yield Attached(changes, starts)
     finally:
@@ -150,12 +152,12 @@ def adapter_of(attached_: Attached, *, name: str, base_model: str) -> LoraAdapte
     return LoraAdapter(name, layers, base_model)
 
 
-def _attach(model: CatSeg, layer: str, change: LowRank) -> Callable[[], None]:
+def _attach(model: nn.Module, layer: str, change: LowRank) -> Callable[[], None]:
     """Put `change` on a layer and return what takes it off."""
     owner, parameter = _owner(model, layer)
-    out_features, in_features = getattr(owner, parameter).shape
+    out_features, in_features = getattr(owner, parameter).flatten(1).shape
     wide = _NARROW * change.rank * (in_features + out_features)
-    if isinstance(owner, Attention) or in_features * out_features <= wide:
+    if not isinstance(owner, nn.Linear) or in_features * out_features <= wide:
         parametrize.register_parametrization(owner, parameter, change)
         return lambda: _remove(owner, parameter)
 
@@ -169,25 +171,27 @@ def _remove(owner: nn.Module, parameter: str) -> None:
     parametrize.remove_parametrizations(owner, parameter, leave_parametrized=False)
 
 
-def _owner(model: CatSeg, layer: str) -> tuple[nn.Module, str]:
+def _owner(model: nn.Module, layer: str) -> tuple[nn.Module, str]:
     """Return the module that reads a layer's weight, and the weight's name in it."""
     parent, _, leaf = layer.rpartition(".")
     modules = dict(model.named_modules())
     owner = modules.get(parent)
     if isinstance(owner, Attention) and leaf in ("q_proj", "k_proj", "v_proj"):
         return owner, f"{leaf}_weight"
-    linear = modules.get(layer)
-    if not isinstance(linear, nn.Linear):
-        kind = type(linear).__name__ if linear is not None else "no module of that name"
-        raise TrainingError(f"expected a linear layer {layer!r}, got {kind}")
-    return linear, "weight"
+    module = modules.get(layer)
+    if isinstance(module, nn.Conv2d) and module.groups == 1:
+        return module, "weight"
+    if not isinstance(module, nn.Linear):
+        kind = type(module).__name__ if module is not None else "no module of that name"
+        raise TrainingError(f"expected a linear layer {layer!r} or a convolution, got {kind}")
+    return module, "weight"
 
 
-def _weight(model: CatSeg, layer: str) -> Tensor:
+def _weight(model: nn.Module, layer: str) -> Tensor:
     owner, parameter = _owner(model, layer)
     weight: Tensor = getattr(owner, parameter)
     return weight
 
 
 def _array(tensor: Tensor) -> Float32Array:
-    return np.array(tensor.detach().float().cpu().numpy(), dtype=np.float32)
+    return np.array(tensor.detach().float().flatten(1).cpu().numpy(), dtype=np.float32)

@@ -15,7 +15,7 @@ from torch import nn
 from semla_ros.bundle import ModelBundle
 from semla_ros.core.installed import versions_of
 from semla_ros.prepare.training.checkpoint import Progress, Score
-from semla_ros.prepare.training.ground import DataRequest, Ground, split_facts
+from semla_ros.prepare.training.ground import DataRequest, Ground, habits_of, split_facts
 from semla_ros.prepare.training.hardware import CUDA, Hardware
 from semla_ros.prepare.training.judge import Judgement
 from semla_ros.prepare.training.objective import Objective
@@ -60,7 +60,7 @@ def problem_of(
 ) -> Problem:
     """Return what is trained: `parameters` in `groups`, on the ground's training frames."""
     objective = Objective(
-        ground.model, balance=recipe.balance, habits=ground.habits(recipe), changes=changes
+        ground.network, balance=recipe.balance, habits=recipe.official, changes=changes
     )
     return Problem(
         objective,
@@ -68,8 +68,8 @@ def problem_of(
         tuple(groups),
         ground.data.some(ground.split.train),
         ground.data.some(ground.split.held_out),
-        lambda _: ground.tokens,
-        ground.tokens,
+        lambda _: ground.network.tokens,
+        ground.network.tokens,
     )
 
 
@@ -95,7 +95,7 @@ def announce(
     plan = Plan(
         name,
         how.recipe_name,
-        replace(how.recipe, official=ground.habits(how.recipe)),
+        replace(how.recipe, official=habits_of(ground.bundle, how.recipe)),
         ground.hardware,
         ground.data,
         ground.split,
@@ -140,7 +140,7 @@ def card_facts(
         "base": ground.bundle.manifest.base_model,
         "bundle": ground.bundle.manifest.name,
         "recipe": {"name": how.recipe_name, **recipe_to_dict(how.recipe)},
-        "habits": list(ground.habits(how.recipe)),
+        "habits": list(habits_of(ground.bundle, how.recipe)),
         "hardware": {"device": ground.hardware.device, "precision": ground.hardware.precision},
         "versions": versions(),
         "data": {

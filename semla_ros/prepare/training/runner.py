@@ -50,23 +50,24 @@ class Runner:
 
     @classmethod
     def open(cls, bundle: ModelBundle, *, threads: int = 2, gpu: bool = False) -> Runner:
-        """Return a runner on ONNX Runtime, or on PyTorch with a GPU.
+        """Return a runner on ONNX Runtime, with a GPU on PyTorch where that makes the network.
 
         Raises:
             BundleError: Something of the bundle does not load.
         """
         spec = bundle.manifest.navigator
         library = AdapterLibrary.of(bundle)
+        engine = "torch" if gpu and bundle.manifest.text else "onnx"
         return cls(
             bundle,
             library,
             BaseWeights.open(bundle),
             open_text(bundle, threads=threads),
             create_engine(
-                "torch" if gpu else "onnx",
+                engine,
                 bundle,
                 threads=threads,
-                device="cuda" if gpu else "auto",
+                device="cuda" if engine == "torch" else "auto",
             ),
             OnnxImageEncoder(bundle, threads=threads) if spec else None,
             bank_of(library, distance=bundle.manifest.defaults.distance) if spec else None,

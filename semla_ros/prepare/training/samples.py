@@ -47,7 +47,7 @@ class ArrayImages:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One step's input: image (B, 3, S, S) float32 RGB 0..255, labels (B, S, S) int64."""
+    """One step's input: image (B, 3, H, W) float32 RGB 0..255, labels (B, H, W) int64."""
 
     image: Tensor
     labels: Tensor
@@ -58,29 +58,37 @@ class View:
     """What of an image the network is shown while it trains.
 
     Attributes:
-        size: Side of the network's input.
-        crop: Side of random crops of the image whose shorter side is as long; 0: all of the
-            image, squashed, as the node shows it.
+        size: (H, W) of the network's input.
+        crop: Shorter side of random crops of the network's proportions, of an image just large
+            enough for one; 0: all of the image, squashed, as the node shows it.
         flip: Mirror half of the images.
         colour: Vary the colours.
     """
 
-    size: int
+    size: tuple[int, int]
     crop: int = 0
     flip: bool = True
     colour: bool = True
 
     @classmethod
-    def of(cls, recipe: Recipe, *, size: int) -> View:
+    def of(cls, recipe: Recipe, *, size: tuple[int, int]) -> View:
         """Return the view of `recipe` for a network of input `size`."""
         return cls(size, recipe.crop, recipe.flip, recipe.colour)
+
+    @property
+    def crop_size(self) -> tuple[int, int]:
+        """(H, W) of a crop."""
+        shorter = min(self.size)
+        high, wide = (round(self.crop * side / shorter) for side in self.size)
+        return high, wide
 
     def fitted_size(self, height: int, width: int) -> tuple[int, int]:
         """Return (H, W) to which an image is resized before crops are taken."""
         if not self.crop:
-            return self.size, self.size
-        factor = self.crop / min(height, width)
-        return max(self.crop, round(height * factor)), max(self.crop, round(width * factor))
+            return self.size
+        high, wide = self.crop_size
+        factor = max(high / height, wide / width)
+        return max(high, round(height * factor)), max(wide, round(width * factor))
 
     def fit(self, rgb: UInt8Array, labels: UInt8Array) -> tuple[UInt8Array, UInt8Array]:
         """Return the image and its labels as crops are taken from them."""
@@ -118,9 +126,9 @@ def _transform(view: View) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
 
     steps: list[Any] = []
     if view.crop:
-        steps.append(v2.RandomCrop(view.crop))
-        if view.crop != view.size:
-            steps.append(v2.Resize((view.size, view.size), antialias=True))
+        steps.append(v2.RandomCrop(view.crop_size))
+        if view.crop_size != view.size:
+            steps.append(v2.Resize(view.size, antialias=True))
     if view.flip:
         steps.append(v2.RandomHorizontalFlip())
     if view.colour:

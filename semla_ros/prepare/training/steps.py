@@ -57,7 +57,7 @@ class Steps:
             hardware.resolved(), accumulate=recipe.accumulate
         )
         self.device = self.accelerator.device
-        self.view = View.of(recipe, size=problem.objective.model.config.resolution)
+        self.view = View.of(recipe, size=problem.objective.network.size)
         self.share = _share(recipe, self.accelerator.num_processes)
         self.optimiser = optimiser_of(problem.groups, recipe)
         self.network, self.stepper = self.accelerator.prepare(problem.objective, self.optimiser)

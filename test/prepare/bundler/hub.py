@@ -140,10 +140,10 @@ def upernet():
     return network, library.SegformerImageProcessor(size={"height": 64, "width": 96})
 
 
-def mask2former():
+def mask2former(backbone=None, seed=0):
     library = import_transformers()
-    torch.manual_seed(0)
-    backbone = library.SwinConfig(
+    torch.manual_seed(seed)
+    backbone = backbone or library.SwinConfig(
         embed_dim=8,
         depths=[1, 1, 1, 1],
         num_heads=[1, 1, 2, 2],
@@ -171,5 +171,27 @@ def mask2former():
     return network, library.Mask2FormerImageProcessor(size={"height": 64, "width": 96})
 
 
-KINDS = {"eomt": eomt, "dpt": dpt, "upernet": upernet, "mask2former": mask2former}
-"""`model_type` -> a small network and its image processor."""
+def mask2former_dinov2():
+    """Four maps of one scale, as this backbone gives them."""
+    library = import_transformers()
+    return mask2former(
+        library.Dinov2Config(
+            hidden_size=32,
+            num_hidden_layers=4,
+            num_attention_heads=2,
+            image_size=64,
+            patch_size=8,
+            out_features=_STAGES,
+        ),
+        seed=5,  # of others every pixel is of one class
+    )
+
+
+KINDS = {
+    "eomt": eomt,
+    "dpt": dpt,
+    "upernet": upernet,
+    "mask2former": mask2former,
+    "mask2former_dinov2": mask2former_dinov2,
+}
+"""Kind of network -> a small one and its image processor."""

@@ -365,6 +365,23 @@ def test_adapters_that_do_not_fit_are_refused_by_name(source, tmp_path, change, 
         import_bundle(request_for(source, tmp_path / "out", loradb=tmp_path / "loradb"))
 
 
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        ("vit.encoder.layer.0.attention.attention.query", "cannot adapt, e.g. .'vit.encoder"),
+        ("segformer.stages.0.blocks.0.attention.qkv", "cannot adapt, e.g. .*attention.qkv'"),
+    ],
+    ids=["another architecture", "fused q, k and v"],
+)
+def test_modules_that_the_network_has_not_are_refused_by_name(source, tmp_path, module, message):
+    adapter = tmp_path / "loradb" / "fog"
+    shutil.copytree(source.parent / "loradb" / "fog", adapter)
+    rename(adapter, {NEW_NAME: module})
+    with pytest.raises(SemlaError, match=message) as caught:
+        import_bundle(request_for(source, tmp_path / "out", loradb=tmp_path / "loradb"))
+    assert "\n" not in str(caught.value)
+
+
 def test_a_layer_under_two_names_is_ambiguous(source, tmp_path):
     adapter = tmp_path / "loradb" / "fog"
     shutil.copytree(source.parent / "loradb" / "fog", adapter)

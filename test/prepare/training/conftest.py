@@ -23,6 +23,7 @@ if find_spec("torch"):  # without it test/conftest.py skips this room
     from semla_ros.prepare.training.hardware import CPU, Hardware
     from semla_ros.prepare.training.initial import start_of
     from semla_ros.prepare.training.low_rank import attached
+    from semla_ros.prepare.training.networks import CatSegNetwork
     from semla_ros.prepare.training.objective import Objective
     from semla_ros.prepare.training.recipe import Recipe
     from semla_ros.prepare.training.run import How
@@ -104,7 +105,9 @@ def problem(halves, prompts, tokens):
 
     def make(model, changes, recipe, train=None):
         return Problem(
-            Objective(model, changes=changes.changes.values(), habits=recipe.official),
+            Objective(
+                CatSegNetwork(model), changes=changes.changes.values(), habits=recipe.official
+            ),
             changes.parameters(),
             changes.groups(recipe),
             halves if train is None else train,

@@ -19,7 +19,7 @@ from semla_ros.prepare.curation.licence import stated_licence
 from semla_ros.prepare.curation.verify import verify_library
 from semla_ros.prepare.training.adapter import train_adapter
 from semla_ros.prepare.training.base import BaseRequest, train_base
-from semla_ros.prepare.training.ground import trainable_network
+from semla_ros.prepare.training.networks import trained_network
 from semla_ros.prepare.training.recipe import DEAD_QKV, OFFICIAL
 from semla_ros.prepare.training.run import How
 
@@ -166,7 +166,7 @@ def _open_in_peft(bundle, name, adapter):
     mend_torchvision()
     from peft import PeftModel
 
-    opened = PeftModel.from_pretrained(trainable_network(bundle), str(bundle.library / name))
+    opened = PeftModel.from_pretrained(trained_network(bundle).model, str(bundle.library / name))
     modules = dict(opened.base_model.model.named_modules())
     for layer, ours in adapter.layers.items():
         theirs = modules[layer].get_delta_weight("default").detach().numpy()

@@ -7,7 +7,7 @@ import pytest
 from semla_ros.core.errors import SemlaError, TrainingError
 from semla_ros.data.tasks import ReadSettings, tasks_of
 from semla_ros.prepare.training.frames import gather
-from semla_ros.prepare.training.ground import trainable_network
+from semla_ros.prepare.training.networks import trained_network
 from semla_ros.prepare.training.samples import IGNORE, View
 from semla_ros.prepare.training.split import split_frames
 
@@ -18,7 +18,9 @@ def _gather(frames, tmp_path, *, labels=True, view=None, **changes):
     images, truth = frames
     tasks = tasks_of([f"dusk={images}"], labels=[str(truth)] if labels else [])
     kept = tmp_path / "kept"
-    return gather(tasks, ReadSettings(), CLASSES, view=view or View(16), folder=kept, **changes)
+    return gather(
+        tasks, ReadSettings(), CLASSES, view=view or View((16, 16)), folder=kept, **changes
+    )
 
 
 def _relabel(frames, change, number=None):
@@ -33,7 +35,7 @@ def test_frames_come_back_as_they_are_shown(frames, tmp_path):
     rgb, labels = found.some([3])[0]
     image = cv2.imread(str(frames[0] / "003.png"))[..., ::-1]
     truth = cv2.imread(str(frames[1] / "003.png"), cv2.IMREAD_UNCHANGED)
-    expected_rgb, expected_labels = View(16).fit(image, truth)
+    expected_rgb, expected_labels = View((16, 16)).fit(image, truth)
     np.testing.assert_array_equal(rgb, expected_rgb)
     np.testing.assert_array_equal(labels, expected_labels)
     assert sum(found.pixels) == 14 * 16 * 16
@@ -48,7 +50,7 @@ def test_the_second_reading_is_the_first(frames, tmp_path):
 
 
 def test_crops_are_taken_from_images_whose_shorter_side_is_as_long(frames, tmp_path):
-    found = _gather(frames, tmp_path, view=View(16, crop=12))
+    found = _gather(frames, tmp_path, view=View((16, 16), crop=12))
     assert {(f.height, f.width) for f in found.frames} == {(12, 20)}
 
 
@@ -88,7 +90,7 @@ def test_a_single_bad_label_is_left_out_and_named(frames, tmp_path):
 
 def test_too_many_classes_are_refused(tmp_path):
     with pytest.raises(TrainingError, match="at most 255 classes, got 300"):
-        gather((), ReadSettings(), ["x"] * 300, view=View(16), folder=tmp_path)
+        gather((), ReadSettings(), ["x"] * 300, view=View((16, 16)), folder=tmp_path)
 
 
 def test_stretches_keep_a_gap_and_recordings_stay_whole():
@@ -116,4 +118,4 @@ def test_a_bundle_of_graphs_alone_is_told_how_to_get_one(bundle):
 
     save_file({"x": np.zeros(3, np.float32)}, str(bundle.weights))
     with pytest.raises(SemlaError, match=r"cannot be trained .* semla bundle import"):
-        trainable_network(bundle)
+        trained_network(bundle)

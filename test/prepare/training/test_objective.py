@@ -6,13 +6,14 @@ import torch
 
 from semla_ros.core.errors import TrainingError
 from semla_ros.prepare.training.descent import FitOptions
+from semla_ros.prepare.training.networks import CatSegNetwork
 from semla_ros.prepare.training.objective import (
     Objective,
     held_out_miou,
     pixel_loss,
     pixel_weights,
+    softmax_loss,
 )
-from semla_ros.prepare.training.recipe import DOUBLED_TAP
 from semla_ros.prepare.training.samples import IGNORE, ArrayImages
 
 
@@ -44,24 +45,39 @@ def test_unmasked_ignored_pixels_are_of_no_class():
     assert float(found) != pytest.approx(float(pixel_loss(logits, labels)), rel=1e-3)
 
 
+def test_the_loss_of_a_softmax_is_the_mean_cross_entropy_of_known_pixels():
+    logits, labels = torch.randn(2, 3, 4, 4), torch.randint(0, 3, (2, 4, 4))
+    labels[0, 0, 0] = IGNORE
+    chance = logits.softmax(dim=1).numpy()
+    losses = [
+        -np.log(chance[b, labels[b, y, x], y, x])
+        for b, y, x in np.ndindex(2, 4, 4)
+        if labels[b, y, x] != IGNORE
+    ]
+    assert float(softmax_loss(logits, labels)) == pytest.approx(np.mean(losses), rel=1e-5)
+    small = torch.randn(1, 3, 2, 2)
+    large = torch.nn.functional.interpolate(small, size=(4, 4), mode="bilinear")
+    torch.testing.assert_close(softmax_loss(small, labels[:1]), softmax_loss(large, labels[:1]))
+
+
 def test_the_doubled_tap_reads_the_first_tap_twice(model, tokens):
     image = torch.rand(1, 3, 32, 32) * 255
     with torch.no_grad():
-        plain = Objective(model).logits(image, tokens)
-        doubled = Objective(model, habits=[DOUBLED_TAP]).logits(image, tokens)
+        plain = CatSegNetwork(model)(image, tokens)
+        doubled = CatSegNetwork(model, doubled_tap=True)(image, tokens)
         theirs = model(image, model.encode_text(tokens), torch.tensor([1]))
     torch.testing.assert_close(doubled, theirs)
     assert (plain - doubled).abs().max() > 1e-4
 
 
 def test_the_score_is_that_of_whole_images_ignored_pixels_left_out(model, halves, tokens):
-    class _Answers(Objective):
-        def logits(self, image, tokens):
+    class _Answers(CatSegNetwork):
+        def forward(self, image, tokens):
             """Say class 1 where it is bright, which is right."""
             bright = image.mean(dim=1, keepdim=True) / 128.0
             return torch.cat([1.0 - bright, bright - 1.0], dim=1)
 
-    perfect = _Answers(model)
+    perfect = Objective(_Answers(model))
     assert held_out_miou(perfect, halves, tokens, at_most=8) > 0.99
     swapped = ArrayImages(halves.rgb, 1 - halves.labels)
     assert held_out_miou(perfect, swapped, tokens, at_most=8) < 0.01

@@ -26,6 +26,8 @@ CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 SAFE, INDEX, PICKLED = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
 MAX_JSON_BYTES = 16_000_000
 MAX_SIZE, MAX_BLOCKS = 1_000_000, 256
+ATTENTION = "eager"
+"""torch has a fused one, which does not export for Swin."""
 _COUNTS = re.compile(r"^(depths|num_\w*(layers|blocks)|\w*_layers|\w*depth)$")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _HEADS = ("SemanticSegmentation", "UniversalSegmentation")
@@ -60,7 +62,7 @@ def read_hub_checkpoint(source: str) -> HubCheckpoint:
             damaged, or transformers is not installed.
     """
     folder = _folder(source)
-    config = _config(folder)
+    config = read_config(folder)
     network = _network(folder, config)
     own = str(read_json(folder / CONFIG).get("_name_or_path") or "")
     names = dict.fromkeys(_last(each) for each in (source, own, str(folder.resolve())))
@@ -152,8 +154,12 @@ def _folder(source: str) -> Path:
     return Path(found)
 
 
-def _config(folder: Path) -> Foreign:
-    """Return the configuration, of an architecture that is known and of believable sizes."""
+def read_config(folder: Path) -> Foreign:
+    """Return the configuration in `folder`, of a known architecture and of believable sizes.
+
+    Raises:
+        TrainingError: It is missing, damaged, or of a network that does not segment.
+    """
     data, where = read_json(folder / CONFIG), f"{folder.name}/{CONFIG}"
     kind, architectures = data.get("model_type"), data.get("architectures") or []
     if kind not in KINDS:
@@ -186,18 +192,39 @@ def _check_sizes(data: object, where: str, key: str = "") -> None:
             raise TrainingError(f"{where}: expected {key} up to {limit}, got {data}")
 
 
-def _network(folder: Path, config: Foreign) -> nn.Module:
-    transformers, state = import_transformers(), _state(folder)
+def empty_network(config: Foreign) -> nn.Module:
+    """Return a network of `config` whose weights are to be loaded; evaluation mode, float32.
+
+    Raises:
+        TrainingError: The configuration makes none.
+    """
+    try:
+        with quietly():
+            made: nn.Module = _class_of(config)._from_config(
+                config, dtype=torch.float32, attn_implementation=ATTENTION
+            )
+    except Exception as error:  # whatever its classes raise for values they do not like
+        reason = " ".join(str(error).split())[:200]
+        raise TrainingError(f"{CONFIG}: unusable configuration ({reason})") from error
+    return made.eval()
+
+
+def _class_of(config: Foreign) -> Foreign:
+    transformers = import_transformers()
     known = transformers.MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING
     universal = transformers.MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING
-    kind = known[type(config)] if type(config) in known else universal[type(config)]
+    return known[type(config)] if type(config) in known else universal[type(config)]
+
+
+def _network(folder: Path, config: Foreign) -> nn.Module:
+    kind, state = _class_of(config), _state(folder)
     try:
         with quietly():
             network, loaded = kind.from_pretrained(
                 None,
                 config=config,
                 state_dict=state,
-                attn_implementation="eager",  # torch's fused attention does not export for Swin
+                attn_implementation=ATTENTION,
                 output_loading_info=True,
             )
     except Exception as error:  # shapes that differ, above all

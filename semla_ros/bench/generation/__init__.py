@@ -1,0 +1,1 @@
+"""Adapters from words, measured: SG-LoRA on its own kind of task, and a ladder for masks."""
