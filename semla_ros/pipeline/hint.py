@@ -17,7 +17,7 @@ from semla_ros.core.errors import ConfigError
 from semla_ros.library.text_prior import Descriptions, TextPrior
 from semla_ros.navigator.text_encoder import OnnxTextEncoder
 
-HALF_AT = 10
+HALF_AT = 5
 """n0: observed frames after which words and images count alike."""
 MAX_HINT = 1000
 """Characters of a hint."""

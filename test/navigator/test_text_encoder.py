@@ -9,7 +9,7 @@ import pytest
 
 from semla_ros.bundle import ModelBundle, open_bundle
 from semla_ros.core.errors import BundleError
-from semla_ros.navigator.prompts import read_prompts
+from semla_ros.library.library import AdapterLibrary
 from semla_ros.navigator.text_encoder import OnnxTextEncoder
 
 DEMO = Path(__file__).resolve().parents[2] / "models" / "demo"
@@ -25,18 +25,11 @@ def encoder(bundle):
     return OnnxTextEncoder(bundle)
 
 
-def test_it_is_the_text_tower_that_made_the_bundles_prompts(bundle, encoder):
-    prompts = read_prompts(bundle.navigator_prompts)
-    templates = (
-        "a photo of {}",
-        "a picture of {}",
-        "a dash cam image of {}",
-        "a camera view of {}",
-    )
-    rows = [encoder.encode([t.format(p) for p in prompts.prompts]) for t in templates]
-    mean = np.sum(rows, axis=0)
-    mean /= np.linalg.norm(mean, axis=1, keepdims=True)
-    np.testing.assert_allclose(mean, prompts.embeddings, atol=1e-4)
+def test_what_describes_a_domain_lies_nearest_to_its_own_images(bundle, encoder):
+    library = AdapterLibrary.of(bundle)
+    words = np.stack([encoder.encode(library.captions[n]).mean(axis=0) for n in library.names])
+    centroids = library.centroids / np.linalg.norm(library.centroids, axis=1, keepdims=True)
+    np.testing.assert_array_equal((words @ centroids.T).argmax(axis=1), np.arange(8))
 
 
 def test_embeddings_have_length_1_whatever_the_text(encoder):

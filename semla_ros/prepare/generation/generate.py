@@ -132,7 +132,8 @@ def _prior(bundle: ModelBundle, library: AdapterLibrary, text: str) -> TextPrior
     embedded = {name: encoder.encode(each) for name, each in library.captions.items()}
     descriptions = Descriptions.of(embedded)
     temperature = bundle.manifest.defaults.text_temperature
-    return descriptions.prior(text, encoder.encode([text])[0], temperature=temperature)
+    embedding, least = encoder.encode([text])[0], descriptions.floor
+    return descriptions.prior(text, embedding, temperature=temperature, least=least)
 
 
 def _statistics(
