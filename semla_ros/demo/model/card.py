@@ -77,8 +77,9 @@ went in. The last run took {minutes:.0f} minutes on {threads} CPU threads.
   {size.vision_layers} layers of {size.vision_width}), trained contrastively for
   {recipe.clip.steps} steps on {recipe.domain_scenes} rendered scenes of each of
   {len(DOMAINS)} domains with generated captions. It is the navigator.
-- The navigator's text half, for hints: a text tower of the same size, tuned for as many steps to that image tower, which was
-  kept as it is (`python -m semla_ros.demo.model.text_half`).
+- The navigator's text half, for hints: a text tower of the same size, tuned for as many
+  steps to that image tower, which was kept as it is
+  (`python -m semla_ros.demo.model.text_half`).
 - A CAT-Seg of the same code as the large one, around that CLIP at twice its resolution, trained
   for {recipe.base.steps} steps on {recipe.base_scenes} scenes of **{BASE_DOMAIN} only**.
 - One LoRA adapter a domain (rank 8, alpha 16, {recipe.adapter.steps} steps on
