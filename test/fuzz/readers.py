@@ -98,6 +98,12 @@ def _signature(path: Path) -> object:
     return keys.verify(content, path.read_bytes(), where="x", error=BundleError)
 
 
+def _captions(path: Path) -> object:
+    from semla_ros.library.captions import read_captions
+
+    return read_captions(path.parent)
+
+
 def _key(path: Path) -> object:
     from semla_ros.core.files.signature import read_trusted_keys
 
@@ -239,6 +245,7 @@ READERS: Mapping[str, Reader] = {
     "adapter": Reader("adapter_model.safetensors", seeds.adapters, _tensors, _JSON),
     "adapter_config": Reader("adapter_config.json", seeds.settings, _settings, _JSON, _json),
     "seal": Reader("SHA256SUMS", seeds.seals, _seal, (b"  ", b"\n", b"../", b"\x00")),
+    "captions": Reader("captions.yaml", seeds.captions, _captions, _YAML, _yaml),
     "signature": Reader("x.minisig", seeds.signatures, _signature, (b"\n", b"trusted comment: ")),
     "key": Reader("x.pub", seeds.keys, _key, (b"\n", b"untrusted comment: ")),
     "bundle": Reader("bundle.yaml", seeds.bundles, _bundle, _YAML, _yaml),

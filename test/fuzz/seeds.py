@@ -138,6 +138,10 @@ def seals(folder: Path) -> Sequence[bytes]:
     return ((folder / "SHA256SUMS").read_bytes(),)
 
 
+def captions(_: Path) -> Sequence[bytes]:
+    return ("- a street in fog\n- ein Weg im Nebel – früh\n".encode(),)
+
+
 def signatures(_: Path) -> Sequence[bytes]:
     return tuple((MINISIGN / f).read_bytes() for f in ("content.txt.minisig", "legacy.minisig"))
 

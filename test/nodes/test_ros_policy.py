@@ -70,7 +70,7 @@ def test_simulated_time_and_compressed_images_need_no_other_topics(robot):
 
 def test_a_planner_reads_what_is_published_and_orders_nothing(graph):
     allowed = rules("/semla/planner")
-    own = {"/parameter_events", "/rosout"}
+    own = {"/parameter_events", "/rosout", *HINTS}
     assert allowed[("topics", "subscribe")] <= graph[("topics", "publish")]
     assert allowed[("topics", "publish")] == own
     assert ("services", "request") not in allowed
