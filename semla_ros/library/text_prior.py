@@ -74,8 +74,8 @@ class Descriptions:
         own = [c for rows in captions.values() for c in _held_out(rows)]
         if len(captions) < MIN_DESCRIBED or not own:
             raise LibraryError(
-                f"expected several captions of at least {MIN_DESCRIBED} adapters, got "
-                f"{sum(map(len, captions.values()))} of {len(captions)}: "
+                f"expected several captions each of at least {MIN_DESCRIBED} adapters, got "
+                f"{len(captions)} with {sum(map(len, captions.values()))} captions in all: "
                 'semla library caption add BUNDLE NAME "..."'
             )
         names = tuple(captions)

@@ -60,9 +60,9 @@ def test_words_further_away_than_that_are_refused():
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_a_few_described_domains_do_not_say_how_far_is_far(count):
     few = {name: CAPTIONS[name] for name in NAMES[:count]}
-    with pytest.raises(LibraryError, match=f"at least 3 adapters, got .* of {count}"):
+    with pytest.raises(LibraryError, match=f"at least 3 adapters, got {count}"):
         Descriptions.of(few)
-    with pytest.raises(LibraryError, match=r"several captions .* got 3 of 3"):
+    with pytest.raises(LibraryError, match=r"several captions .* got 3 with 3 captions"):
         Descriptions.of({name: rows[:1] for name, rows in CAPTIONS.items()})
 
 

@@ -17,6 +17,7 @@ from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.seal import CAPTIONS_FILE, SEAL_FILE, TENSOR_FILE
 from semla_ros.pipeline.assembly import build_pipeline
 from semla_ros.pipeline.library_view import bank_of
+from semla_ros.prepare.adapters.captioning import write_captions
 from semla_ros.prepare.curation.audit import audit_library
 from semla_ros.prepare.generation.generate import GenerateRequest, generate, name_of
 
@@ -133,7 +134,6 @@ def test_the_command_says_what_it_did(root, capsys):
         ([""], "expected text"),
         (["fog " * 200], "at most 400 bytes"),
         (["a street\x07at night"], "printable"),
-        (["car, road, person, pole"], "speaks of no domain"),
         (["夜の雪"], "to make a name of"),
         ([TEXT, "--name", "../up"], "expected an adapter name"),
         ([TEXT, "--name", "snow-day"], "exists"),
@@ -146,6 +146,14 @@ def test_what_cannot_be_made_is_one_line_and_leaves_no_trace(root, words, said, 
     assert said in error
     assert len(error.splitlines()) == 1
     assert sorted(p.name for p in (root / "library").iterdir()) == before
+
+
+def test_what_is_further_away_than_the_library_is_wide_is_refused(root, capsys):
+    for folder in (root / "library").iterdir():
+        (folder / SEAL_FILE).unlink()
+        write_captions(folder, ("a photo of a street in fog", "a camera view of a road in mist"))
+    assert main(["generate", "a cloudless road by day", "--bundle", str(root)]) == 2
+    assert "speaks of no domain of the library" in capsys.readouterr().err
 
 
 def test_words_that_read_like_an_order_are_only_words(root):
@@ -163,8 +171,8 @@ def test_too_few_experts_are_refused(root, capsys):
 
 
 def test_a_navigator_that_reads_no_text_is_refused(root, capsys):
-    (root / "navigator_text.onnx").unlink()
     manifest = open_bundle(root, verify=False).manifest
+    (root / "navigator_text.onnx").unlink()
     files = {k: v for k, v in manifest.files.items() if k != "navigator_text.onnx"}
     (root / "bundle.yaml").unlink()  # a link to the demo's
     write_manifest(root, replace(manifest, files=files))
