@@ -1,6 +1,7 @@
 """What the table of hints counts, and that its hints are not read off the captions."""
 
 import numpy as np
+import pytest
 
 from semla_ros.bench import words
 from semla_ros.demo.world import DOMAINS, domain_captions
@@ -18,4 +19,4 @@ def test_spans_lie_around_the_cut():
     counts = np.zeros((frames, 3, 1), np.int64)
     counts[:at, 0], counts[at : at + round(words.FPS), 2] = 1, 1
     counts[at + round(words.FPS) :] = 1
-    assert words._spans(counts, at) == [100.0, 0.0, 100.0 / 3]
+    assert words._spans(counts, at) == pytest.approx([100.0, 0.0, 100.0 / 3])
