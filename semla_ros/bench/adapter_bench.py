@@ -18,13 +18,13 @@ from semla_ros.bench.adapter_runs import (
     Bench,
     Say,
     scores_of,
-    spread_cell,
     trainable,
 )
 from semla_ros.bench.adapter_world import World
 from semla_ros.bench.record import BenchRecord, Cell
 from semla_ros.bundle import ModelBundle, open_bundle
 from semla_ros.core.errors import ConfigError
+from semla_ros.demo.model.experiment import spread_cell
 from semla_ros.demo.world import DOMAINS
 from semla_ros.evaluation.study.study import ORACLE, SEMLA, UNIFORM, ZERO_SHOT
 from semla_ros.prepare.bundler.rewrite import open_attention

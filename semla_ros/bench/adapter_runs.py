@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from semla_ros.bench.adapter_rows import Row
 from semla_ros.bench.adapter_world import TEST, TRAIN, World
 from semla_ros.bench.full_mixes import mixed_scores
@@ -162,15 +160,3 @@ def _renamed(bundle: Path, out: Path) -> Path:
     names = tuple(SYNONYMS.get(name, (name,))[-1] for name in vocabulary.names)
     write_manifest(out, replace(manifest, vocabulary=replace(vocabulary, names=names)))
     return out
-
-
-def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
-    """Return mean and standard deviation (n - 1) over seeds; None for a single one."""
-    spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return float(np.mean(values)), spread
-
-
-def spread_cell(values: Sequence[float]) -> str:
-    """Return mean and spread as a table shows them, `33.1 ± 0.6`."""
-    mean, spread = mean_and_spread(values)
-    return f"{mean:.1f}" + ("" if spread is None else f" ± {spread:.1f}")

@@ -10,7 +10,7 @@ from semla_ros.core.errors import EvaluationError
 from semla_ros.core.types import UInt8Array
 from semla_ros.data.inputs import InputOptions, open_input
 from semla_ros.demo.model.recipe import Recipe
-from semla_ros.demo.model.scenes import DomainScenes, render_domains
+from semla_ros.demo.model.scenes import DomainScenes, render_domains, render_test_set
 
 THIRDS = 3
 """First and last third of a recording make it known, the middle one tests."""
@@ -50,8 +50,8 @@ class World:
             if recipe.validation_scenes
             else (),
             tuple(
-                scenes(f"test {n}", seeds.test + 1_000_000 * n, recipe.test_scenes)
-                for n in range(recipe.test_seeds)
+                render_test_set(number, count=recipe.test_scenes)
+                for number in range(recipe.test_seeds)
             ),
             real,
         )

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from semla_ros.bench.adapter_world import TEST, TRAIN, World
 from semla_ros.bundle import ModelBundle
+from semla_ros.core.config import Config
 from semla_ros.core.types import BASE, AdapterMix, Frame, UInt8Array
 from semla_ros.data.metrics import Int64Array, harmonic_mean, mean_iou
 from semla_ros.engine.postprocess import labels_from_scores, scores_from_logits
 from semla_ros.evaluation.study.observation import Observation, score_frame
 from semla_ros.evaluation.study.strategies import semla_mix, uniform
-from semla_ros.library.retrieval import RetrievalSettings
+from semla_ros.library.retrieval import settings_from
 from semla_ros.navigator.distance import CentroidBank, euclidean
 from semla_ros.navigator.encoder import OnnxImageEncoder
 from semla_ros.prepare.training.networks import trained_network
@@ -83,10 +84,7 @@ def mixed_scores(
     """
     states = {n: trained_network(b).model.state_dict() for n, b in {**members, BASE: base}.items()}
     network = MixedNetwork(base, states)
-    names, defaults = tuple(members), base.manifest.defaults
-    settings = RetrievalSettings(
-        defaults.temperature, defaults.top_k, defaults.similarity, defaults.null_distance
-    )
+    names, settings = tuple(members), settings_from(Config(), base.manifest.defaults)
     encoder = OnnxImageEncoder(base, threads=1)
     bank = _bank(encoder, names, world)
     sums: dict[str, dict[str, Int64Array]] = {"uniform": {}, "semla": {}}

@@ -2,43 +2,40 @@
 
 SemLA's retrieval is held against two ideas on scenes of the demo world that no adapter has seen: a
 null adapter whose distance is fitted without the domain that is judged, and several centroids a
-domain. Table 6 of SemLA's kind: harmonic means over domains of mIoU.
+domain.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from semla_ros.bench.record import BenchRecord, Cell
+from semla_ros.bundle import open_bundle
+from semla_ros.core.config import Config
 from semla_ros.core.errors import ConfigError
-from semla_ros.core.types import AdapterMix, Float64Array, Frame
-from semla_ros.data.metrics import Int64Array, harmonic_mean, mean_iou
-from semla_ros.demo.model.recipe import SceneSeeds
-from semla_ros.demo.model.scenes import render_domain
+from semla_ros.core.types import AdapterMix, Float64Array, UInt8Array
+from semla_ros.demo.model.experiment import MixOf, score, spread_cell
+from semla_ros.demo.model.recipe import Recipe
+from semla_ros.demo.model.scenes import DomainScenes, render_domains, render_test_set
 from semla_ros.demo.world import DOMAINS
 from semla_ros.evaluation.analysis.gaps import kmeans
-from semla_ros.evaluation.study import study
-from semla_ros.evaluation.study.evaluate import observe
-from semla_ros.evaluation.study.observation import Observation
-from semla_ros.evaluation.study.session import Session, StudySettings
-from semla_ros.evaluation.study.strategies import OWN_DOMAIN, Strategy, semla_mix
-from semla_ros.library.retrieval import RetrievalSettings
+from semla_ros.library.retrieval import RetrievalSettings, retrieve, settings_from
 from semla_ros.navigator.distance import CentroidBank, euclidean
+from semla_ros.pipeline import default_bundle
+from semla_ros.prepare.training.runner import Runner
 
-SEMLA, AS_BUNDLED, FITTED = "SemLA", "null adapter, the bundle's", "null adapter, fitted"
+SEMLA, BUNDLED, FITTED = "SemLA", "null adapter, the bundle's", "null adapter, fitted"
 CENTROIDS = (2, 4, 8)
 NULL_QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Null distances to try: quantiles of the distance to the nearest adapter of another domain."""
-_SET_STRIDE = 1_000_000
-_KEPT_EXACT = {"engine": "onnx", "precision": "f32"}
-
-Scenes = Mapping[str, Sequence[Observation]]
-"""Domain -> its frames, each with its own adapter left out."""
+FITTED_EVERY = 3
+"""Only every so many validation scenes are segmented to fit it."""
+NEVER = -1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,174 +60,147 @@ class RetrievalRequest:
 
 
 def run_retrieval(request: RetrievalRequest, *, command: str) -> BenchRecord:
-    """Return the record: percent, mean over sets and its spread, paired difference to SemLA.
+    """Return the record: percent, mean over sets and its spread, difference to SemLA.
 
     Raises:
         SemlaError: The bundle has no library of the world's domains, or cannot be used.
     """
-    session = _opened(request.bundle)
-    try:
-        judge = _Judge(session)
-        fit = _scenes(session, SceneSeeds().validation, request.scenes)
-        fitted = {domain: _fitted_null(session, judge, fit, without=domain) for domain in fit}
-        rules = _rules(session, fitted)
+    with _runner(request.bundle) as runner:
+        nulls = _fitted_nulls(runner)
+        rules = _rules(runner, nulls)
         found: dict[str, list[float]] = {name: [] for name in rules}
         for number in range(request.sets):
-            test = _scenes(session, SceneSeeds().test + _SET_STRIDE * number, request.scenes)
-            for name, rule in rules.items():
-                found[name].append(judge.h_mean(test, rule))
-    finally:
-        session.close()
+            scenes = render_test_set(number, count=request.scenes)
+            scores = score(runner, scenes, _plain(runner), strategies=tuple(rules), others=rules)
+            for name, values in found.items():
+                values.append(scores.h_mean(name))
+    told = ", ".join(f"{d}: {'never' if v < 0 else f'{v:.1f}'}" for d, v in nulls.items())
     return BenchRecord(
         "From embeddings to mixes",
         command,
-        tuple(
-            _row(name, np.array(values), np.array(found[SEMLA])) for name, values in found.items()
-        ),
+        tuple(_row(name, values, found[SEMLA]) for name, values in found.items()),
         notes=(
             "Harmonic means over domains of mIoU in percent, the frame's own adapter left out; ± "
             "is the standard deviation over sets of scenes, of the difference set by set.",
-            "The fitted null distance of a domain is that which serves the others best on other "
-            "scenes, its adapter not being there; "
-            + ", ".join(f"{d}: {'never' if v < 0 else round(v, 2)}" for d, v in fitted.items())
-            + ".",
+            "The fitted null distance of a domain is that which serves the others best on "
+            f"validation scenes, its adapter not being there; {told}.",
             "Several centroids are k-means of the images that the library keeps of a domain; the "
             "nearest one counts.",
         ),
     )
 
 
-class _Judge:
-    """Makes masks and scores them; a mix on a frame once."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._known: dict[tuple[int, AdapterMix], Int64Array] = {}
-
-    def h_mean(self, scenes: Scenes, rule: Strategy) -> float:
-        """Return the harmonic mean over domains of mIoU, percent."""
-        sums = (
-            np.sum([self._counts(rule, each) for each in seen], axis=0) for seen in scenes.values()
-        )
-        return 100 * harmonic_mean([float(mean_iou(counts)) for counts in sums])
-
-    def _counts(self, rule: Strategy, seen: Observation) -> Int64Array:
-        mix = rule(seen) or AdapterMix.base_only()
-        key = id(seen.frame), mix
-        if key not in self._known:
-            self._known[key] = self._session.counts(seen, mix)
-        return self._known[key]
+@contextmanager
+def _runner(bundle: Path | None) -> Iterator[Runner]:
+    runner = Runner.open(open_bundle(bundle or default_bundle(), verify=False), threads=1)
+    try:
+        if missing := set(DOMAINS) - set(runner.library.names):
+            raise ConfigError(
+                f"expected a library of the demo world's domains, lacking {sorted(missing)!r}"
+            )
+        yield runner
+    finally:
+        runner.close()
 
 
-def _opened(bundle: Path | None) -> Session:
-    settings = StudySettings(
-        bundle, strategies=(study.SEMLA,), leave_out=OWN_DOMAIN, changes=_KEPT_EXACT
-    )
-    session = Session(settings)
-    if missing := set(DOMAINS) - set(session.names):
-        session.close()
-        raise ConfigError(
-            f"expected a library of the demo world's domains, got one without {sorted(missing)!r}"
-        )
-    return session
+def _given(runner: Runner) -> RetrievalSettings:
+    return settings_from(Config(), runner.bundle.manifest.defaults)
 
 
-def _scenes(session: Session, first_seed: int, count: int) -> Scenes:
-    return {domain: tuple(_observations(session, domain, first_seed, count)) for domain in DOMAINS}
+def _plain(runner: Runner) -> RetrievalSettings:
+    return replace(_given(runner), null_distance=NEVER)
 
 
-def _observations(
-    session: Session, domain: str, first_seed: int, count: int
-) -> Iterator[Observation]:
-    images = render_domain(domain, first_seed=first_seed, count=count).images
-    for rgb, truth in zip(images.rgb, images.labels, strict=True):
-        scored = np.where(truth < len(session.classes), truth, len(session.classes))
-        yield observe(session, Frame(0, "", rgb), domain, scored.astype(np.uint16))
-    session.forget()
+def _rules(runner: Runner, nulls: Mapping[str, float]) -> dict[str, MixOf]:
+    """Return rule -> (target domain, image) -> mix."""
+    plain, given = _plain(runner), _given(runner)
 
+    def by_distance(settings: RetrievalSettings) -> MixOf:
+        return lambda d, rgb: _mix(runner, _away(runner, rgb), settings, without={d})
 
-def _rules(session: Session, fitted: Mapping[str, float]) -> dict[str, Strategy]:
-    given = session.live.retrieval
-    plain = replace(given, null_distance=-1.0)
-    rules: dict[str, Strategy] = {SEMLA: partial(_semla, session, plain)}
+    def fitted(domain: str, rgb: UInt8Array) -> AdapterMix:
+        return by_distance(replace(plain, null_distance=nulls[domain]))(domain, rgb)
+
+    rules: dict[str, MixOf] = {SEMLA: by_distance(plain), FITTED: fitted}
     if given.null_distance > 0:
-        rules[AS_BUNDLED] = partial(_semla, session, given)
-    rules[FITTED] = lambda seen: _semla(
-        session, replace(plain, null_distance=fitted[seen.domain]), seen
-    )
-    for count in CENTROIDS:
-        banks = _banks(session, count)
-        rules[f"{count} centroids a domain"] = partial(_nearest_of, session, plain, banks)
-    return rules
+        rules[BUNDLED] = by_distance(given)
+    return rules | {f"{k} centroids a domain": _by_nearest(runner, k) for k in CENTROIDS}
 
 
-def _semla(session: Session, settings: RetrievalSettings, seen: Observation) -> AdapterMix | None:
-    return semla_mix(session.names, seen, settings)
+def _by_nearest(runner: Runner, count: int) -> MixOf:
+    """Return the rule that takes the nearest of `count` centroids for a domain's distance."""
+    banks = [_bank(runner, name, count) for name in runner.library.names]
+
+    def choose(domain: str, rgb: UInt8Array) -> AdapterMix:
+        point = runner.embed(rgb)
+        away = np.array([euclidean(point, bank).min() for bank in banks])
+        return _mix(runner, away, _plain(runner), without={domain})
+
+    return choose
 
 
-def _banks(session: Session, count: int) -> tuple[CentroidBank, ...]:
-    """Return a bank of `count` centroids for each adapter."""
-    statistics = session.parts.library.statistics
-    banks = []
-    for name in session.names:
-        sample = statistics[name].sample
-        if sample is None or len(sample.embeddings) < count:
-            raise ConfigError(f"expected {count} images or more of {name!r} in the library")
-        points = sample.embeddings.astype(np.float64)
-        labels = kmeans(points, count)
-        centres = np.stack([points[labels == each].mean(axis=0) for each in np.unique(labels)])
-        banks.append(CentroidBank(tuple(map(str, range(len(centres)))), centres))
-    return tuple(banks)
+def _bank(runner: Runner, name: str, count: int) -> CentroidBank:
+    sample = runner.library.statistics[name].sample
+    if sample is None or len(sample.embeddings) < count:
+        raise ConfigError(f"expected {count} images or more of {name!r} in the library")
+    points = sample.embeddings.astype(np.float64)
+    labels = kmeans(points, count)
+    centres = np.stack([points[labels == each].mean(axis=0) for each in np.unique(labels)])
+    return CentroidBank(tuple(map(str, range(len(centres)))), centres)
 
 
-def _nearest_of(
-    session: Session,
-    settings: RetrievalSettings,
-    banks: Sequence[CentroidBank],
-    seen: Observation,
-) -> AdapterMix | None:
-    point = seen.known_embedding
-    nearest = np.array([euclidean(point, bank).min() for bank in banks])
-    other = replace(seen, distances=nearest)
-    return semla_mix(session.names, other, settings)
-
-
-def _fitted_null(session: Session, judge: _Judge, scenes: Scenes, *, without: str) -> float:
-    """Return the null distance, -1 for none, that serves the domains but `without` best.
-
-    Neither the frames nor the adapter of `without` take part.
-    """
-    others = {
-        domain: [replace(s, excluded=s.excluded | {without}) for s in seen]
-        for domain, seen in scenes.items()
-        if domain != without
-    }
-    plain = replace(session.live.retrieval, null_distance=-1.0)
-    tries = [-1.0, *np.quantile(_foreign(session, others), NULL_QUANTILES)]
-    scores = [
-        judge.h_mean(others, partial(_semla, session, replace(plain, null_distance=float(null))))
-        for null in tries
+def _fitted_nulls(runner: Runner) -> dict[str, float]:
+    """Return for each domain the null distance that serves the others best without it."""
+    recipe = Recipe()
+    scenes = [
+        each.every(FITTED_EVERY)
+        for each in render_domains(
+            first_seed=recipe.seeds.validation, count=recipe.validation_scenes, title="validation"
+        )
     ]
-    return float(tries[int(np.argmax(scores))])
+    return {each.domain: _fitted_null(runner, scenes, without=each.domain) for each in scenes}
 
 
-def _foreign(session: Session, scenes: Scenes) -> Float64Array:
-    """Return each frame's distance to the nearest adapter that may serve it."""
-    return np.array(
-        [
-            min(d for d, n in zip(s.distances, session.names, strict=True) if n not in s.excluded)
-            for seen in scenes.values()
-            for s in seen
-        ]
+def _fitted_null(runner: Runner, scenes: Sequence[DomainScenes], *, without: str) -> float:
+    """Return the best null distance; neither frames nor adapter of `without` take part."""
+    others = [each for each in scenes if each.domain != without]
+    foreign = [
+        min(
+            d
+            for d, n in zip(_away(runner, rgb), runner.library.names, strict=True)
+            if n not in gone
+        )
+        for each in others
+        for gone in ({each.domain, without},)
+        for rgb in each.images.rgb
+    ]
+    tries = [NEVER, *np.quantile(foreign, NULL_QUANTILES).tolist()]
+    rules = {f"{null:g}": _with_null(runner, null, without) for null in tries}
+    scores = score(
+        runner, others, _plain(runner), strategies=tuple(rules), others=rules, title=without
     )
+    means = [scores.h_mean(name) for name in rules]
+    return float(tries[int(np.argmax(means))])
 
 
-def _row(name: str, values: Float64Array, semla: Float64Array) -> dict[str, Cell]:
-    row: dict[str, Cell] = {"retrieval": name, "semla_leave_one_out": _spread(values)}
+def _with_null(runner: Runner, null: float, without: str) -> MixOf:
+    settings = replace(_plain(runner), null_distance=null)
+    return lambda d, rgb: _mix(runner, _away(runner, rgb), settings, without={d, without})
+
+
+def _away(runner: Runner, rgb: UInt8Array) -> Float64Array:
+    return runner.distances(runner.embed(rgb))
+
+
+def _mix(
+    runner: Runner, away: Float64Array, settings: RetrievalSettings, *, without: set[str]
+) -> AdapterMix:
+    chosen = replace(settings, exclude=frozenset(without))
+    return retrieve(runner.library.names, away, settings=chosen)
+
+
+def _row(name: str, values: Sequence[float], semla: Sequence[float]) -> dict[str, Cell]:
+    row: dict[str, Cell] = {"retrieval": name, "semla_leave_one_out": spread_cell(values)}
     if name != SEMLA:
-        row["difference"] = _spread(values - semla, sign="+")
+        row["difference"] = spread_cell([v - s for v, s in zip(values, semla, strict=True)])
     return row
-
-
-def _spread(values: Float64Array, *, sign: str = "") -> str:
-    return f"{values.mean():{sign}.2f} ± {values.std(ddof=1):.2f}"

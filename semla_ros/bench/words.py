@@ -19,16 +19,16 @@ from semla_ros.bundle import ModelBundle, open_bundle
 from semla_ros.core.config import Config
 from semla_ros.core.types import Frame, UInt8Array
 from semla_ros.data.metrics import Int64Array, frame_counts, mean_iou
-from semla_ros.demo.model.experiment import mean_and_spread, score
+from semla_ros.demo.model.experiment import score, spread_cell
 from semla_ros.demo.model.recipe import Recipe
-from semla_ros.demo.model.scenes import render_domains
+from semla_ros.demo.model.scenes import render_test_set
 from semla_ros.demo.model.words import by_words
 from semla_ros.demo.world import CLASSES, DOMAINS, Drive
 from semla_ros.engine.postprocess import restore
 from semla_ros.evaluation.study.session import Session, StudySettings
 from semla_ros.evaluation.study.text_strategies import shuffled, words_of
+from semla_ros.library.retrieval import settings_from
 from semla_ros.pipeline.assembly import default_bundle
-from semla_ros.pipeline.settings import LiveSettings
 from semla_ros.prepare.training.runner import Runner
 
 FPS = 5.0
@@ -47,7 +47,7 @@ _ADJECTIVES = {"clear": "cloudless", "fog": "foggy", "rain": "rainy", "snow": "s
 def left_out_table(bundle: ModelBundle) -> Iterator[str]:
     """Yield the table of h-means with the target's own adapter left out, line by line."""
     recipe, runner = Recipe(), Runner.open(bundle)
-    settings = LiveSettings.of(Config(), bundle.manifest.defaults).retrieval
+    settings = settings_from(Config(), bundle.manifest.defaults)
     names, words = runner.library.names, words_of(bundle, runner.library)
     alone = replace(settings, top_k=1, null_distance=-1.0)
     others = {
@@ -62,11 +62,7 @@ def left_out_table(bundle: ModelBundle) -> Iterator[str]:
     results = [
         score(
             runner,
-            render_domains(
-                first_seed=recipe.seeds.test + 1_000_000 * number,
-                count=SCENES,
-                title=f"test {number}",
-            ),
+            render_test_set(number, count=SCENES),
             settings,
             strategies=strategies,
             others=others,
@@ -77,8 +73,8 @@ def left_out_table(bundle: ModelBundle) -> Iterator[str]:
     yield f"| own adapter left out | {' | '.join(DOMAINS)} | h-mean |"
     yield "|---" * (len(DOMAINS) + 2) + "|"
     for strategy in strategies:
-        cells = [_cell([r.miou[strategy][d] for r in results]) for d in DOMAINS]
-        cells.append(_cell([r.h_mean(strategy) for r in results]))
+        cells = [spread_cell([r.miou[strategy][d] for r in results]) for d in DOMAINS]
+        cells.append(spread_cell([r.h_mean(strategy) for r in results]))
         yield f"| {strategy} | {' | '.join(cells)} |"
 
 
@@ -154,7 +150,7 @@ def cut_table(bundle: ModelBundle, seeds: Sequence[int]) -> Iterator[str]:
     yield "|---" * (len(SPANS) + 1) + "|"
     for arm in ARMS:
         values = zip(*cells[arm], strict=True)
-        yield f"| {arm} | {' | '.join(_cell(v) for v in values)} |"
+        yield f"| {arm} | {' | '.join(spread_cell(v) for v in values)} |"
     session.close()
 
 
@@ -165,11 +161,6 @@ def _spans(each: Int64Array, at: int) -> list[float]:
         part = each[at + round(start * FPS) : at + round(stop * FPS)]
         found.append(100 * float(mean_iou(part.sum(axis=0))))
     return found
-
-
-def _cell(values: Sequence[float]) -> str:
-    mean, spread = mean_and_spread(values)
-    return f"{mean:.1f} ± {spread:.1f}"
 
 
 def _say(lines: Iterator[str]) -> None:

@@ -124,13 +124,16 @@ def novelties(embedding: Float32Array, bank: CentroidBank) -> Float64Array | Non
     None where the bank does not know that spread. Euclidean distance is ruled by the few
     directions in which domains differ; what no domain shows lies in the others.
     """
+    widths = np.asarray(bank.alarm.widths if bank.alarm is not None else ())
+    if len(widths) and not widths.any():
+        return np.full(len(widths), np.inf)
     if bank.whitening is None or bank.turned is None:
         return None
     point = _checked(embedding, bank)
     away = _clamped(_lengths(bank.turned, point @ bank.whitening))
-    if bank.alarm is not None and bank.alarm.widths:
+    if len(widths):
         with np.errstate(divide="ignore"):  # width 0: infinitely far
-            away /= np.asarray(bank.alarm.widths)
+            away /= widths
     return away
 
 

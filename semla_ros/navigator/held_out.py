@@ -201,8 +201,8 @@ def library_alarm(
     """
     seen = [i for i, name in enumerate(names) if name not in unseen]
     held = [each for i in seen if (each := samples[i]) is not None]
-    if not names:
-        return NoveltyAlarm(sys.float_info.max, "")
+    if not seen:  # nothing is near anything
+        return NoveltyAlarm(sys.float_info.max, "", (0.0,) * len(names))
     if not held:
         return None
     dim = held[0].embeddings.shape[1]

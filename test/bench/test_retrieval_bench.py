@@ -18,13 +18,14 @@ from semla_ros.core.types import AdapterMix
 
 def test_rules_are_held_against_semla(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retrieval, "NULL_QUANTILES", (0.5,))
+    monkeypatch.setattr(retrieval, "FITTED_EVERY", 24)
     monkeypatch.setattr(retrieval, "CENTROIDS", (1, 4))
     record = run_retrieval(RetrievalRequest(scenes=1, sets=2), command="c")
     rows = {str(row["retrieval"]): row for row in record.rows}
     assert list(rows) == [
         retrieval.SEMLA,
-        retrieval.AS_BUNDLED,
         retrieval.FITTED,
+        retrieval.BUNDLED,
         "1 centroids a domain",
         "4 centroids a domain",
     ]

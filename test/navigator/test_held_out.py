@@ -7,6 +7,7 @@ import pytest
 from alarm_law import SCENARIOS, run
 
 from semla_ros.core.novelty import EmbeddingSample
+from semla_ros.navigator.distance import CentroidBank, novelties
 from semla_ros.navigator.held_out import (
     MIN_IMAGES,
     alarm_threshold,
@@ -125,3 +126,11 @@ def test_a_domain_without_images_makes_nothing_known_and_silences_nothing():
     assert beside.threshold == alone.threshold > 0
     assert beside.widths == (alone.widths[0], 0.0, alone.widths[1])
     assert library_alarm(names, samples).reason.startswith("no alarm: 0 images of domain 'made'")
+
+
+def test_a_library_of_such_domains_alone_knows_nothing():
+    alarm = library_alarm(("made",), (None,), unseen={"made"})
+    bank = CentroidBank(("made",), np.ones((1, 4)), alarm=alarm)
+    novelty = novelties(np.ones(4, np.float32), bank)
+    assert novelty.tolist() == [math.inf]
+    assert novelty[0] > alarm.threshold > 0

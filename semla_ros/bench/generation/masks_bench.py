@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from semla_ros.bench.adapter_runs import spread_cell
 from semla_ros.bench.generation.ladder import trained_snapshots
 from semla_ros.bench.generation.masks import centroid_rows, fixed_rows, left_of, live_rows
 from semla_ros.bench.generation.rungs import SAMPLED, rung_rows
@@ -19,12 +18,10 @@ from semla_ros.bundle import ModelBundle, open_bundle
 from semla_ros.core.config import Config
 from semla_ros.core.errors import ConfigError
 from semla_ros.data.metrics import harmonic_mean
-from semla_ros.demo.model.experiment import score
-from semla_ros.demo.model.recipe import SceneSeeds
-from semla_ros.demo.model.scenes import DomainScenes, render_domains
+from semla_ros.demo.model.experiment import score, spread_cell
+from semla_ros.demo.model.scenes import render_test_set
 from semla_ros.evaluation.files import write_file
-from semla_ros.library.retrieval import RetrievalSettings
-from semla_ros.pipeline.settings import LiveSettings
+from semla_ros.library.retrieval import RetrievalSettings, settings_from
 from semla_ros.prepare.training.recipe import ADAPTER, Recipe, changed, read_recipe
 from semla_ros.prepare.training.runner import Runner
 from semla_ros.prepare.training.workplace import digest
@@ -87,8 +84,9 @@ def run_generation(request: GenerationRequest, *, command: str, say: Say) -> Ben
     if WORDS in request.tables:
         found = [_words(bundle, request, number, say) for number in range(request.sets)]
         tables.append({"title": _TITLES[WORDS], "rows": _rows(found)})
-        lefts = left_of(_runner(bundle))
-        places = centroid_rows(_runner(bundle), lefts)
+        runner = _runner(bundle)
+        places = centroid_rows(runner, left_of(runner))
+        runner.close()
         tables.append({"title": "Predicted centroids", "rows": places})
     if LADDER in request.tables:
         found = [_ladder(bundle, request, seed, say) for seed in range(request.seeds)]
@@ -123,7 +121,7 @@ def _words(bundle: ModelBundle, request: GenerationRequest, number: int, say: Sa
             **fixed_rows(runner, lefts, seed=number),
             **live_rows(runner, lefts, settings),
         }
-        scenes = _test_scenes(request, number)
+        scenes = render_test_set(number, count=request.test)
         found = score(
             runner, scenes, settings, strategies=(*_KNOWN, *others), others=others, title=WORDS
         )
@@ -144,7 +142,7 @@ def _ladder(bundle: ModelBundle, request: GenerationRequest, seed: int, say: Say
         )
         runner = _runner(bundle)
         others = rung_rows(runner, left_of(runner), snapshots, seed=seed)
-        scenes, settings = _test_scenes(request, seed), _settings(bundle)
+        scenes, settings = render_test_set(seed, count=request.test), _settings(bundle)
         rows = tuple(others)
         found = score(runner, scenes, settings, strategies=rows, others=others, title=LADDER)
         runner.close()
@@ -197,12 +195,7 @@ def _runner(bundle: ModelBundle) -> Runner:
 
 
 def _settings(bundle: ModelBundle) -> RetrievalSettings:
-    return LiveSettings.of(Config(), bundle.manifest.defaults).retrieval
-
-
-def _test_scenes(request: GenerationRequest, number: int) -> tuple[DomainScenes, ...]:
-    first = SceneSeeds().test + 1_000_000 * number
-    return render_domains(first_seed=first, count=request.test, title=f"test {number}")
+    return settings_from(Config(), bundle.manifest.defaults)
 
 
 def _library_key(bundle: ModelBundle) -> list[str]:

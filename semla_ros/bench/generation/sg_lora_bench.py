@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from semla_ros.bench.adapter_runs import spread_cell
 from semla_ros.bench.generation.clip_tasks import COUNTS, TEST, THINGS, TRAIN, ClipTask, clip_tasks
 from semla_ros.bench.generation.clip_tower import ImageTower, open_tower, start
 from semla_ros.bench.generation.clip_train import TaskTraining, train_task
@@ -36,6 +35,7 @@ from semla_ros.bench.generation.vector import factors_of
 from semla_ros.bench.record import BenchRecord, Cell
 from semla_ros.bundle import ModelBundle, open_bundle
 from semla_ros.core.errors import ConfigError
+from semla_ros.demo.model.experiment import spread_cell
 from semla_ros.evaluation.files import write_file
 from semla_ros.navigator.text_encoder import OnnxTextEncoder
 from semla_ros.prepare.training.workplace import digest

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from semla_ros.bundle import ModelBundle
-from semla_ros.demo.model.experiment import STRATEGIES, SeedScores, mean_and_spread
+from semla_ros.demo.model.experiment import STRATEGIES, SeedScores, spread_cell
 from semla_ros.demo.model.recipe import BASE_DOMAIN, IMAGE_SIZE, Recipe
 from semla_ros.demo.world import CLASSES, DOMAINS
 
@@ -26,11 +26,13 @@ def results_table(scores: Sequence[SeedScores]) -> str:
     rows = ["| domain | " + " | ".join(HEADINGS[s] for s in STRATEGIES) + " |"]
     rows.append("|---" * (len(STRATEGIES) + 1) + "|")
     for domain in DOMAINS:
-        cells = [_cell([x.miou[s][domain] for x in scores]) for s in STRATEGIES]
+        cells = [spread_cell([x.miou[s][domain] for x in scores]) for s in STRATEGIES]
         rows.append(f"| {domain} | " + " | ".join(cells) + " |")
-    cells = [_cell([x.h_mean(s) for x in scores]) for s in STRATEGIES]
+    cells = [spread_cell([x.h_mean(s) for x in scores]) for s in STRATEGIES]
     rows.append("| **h-mean** | " + " | ".join(f"**{c}**" for c in cells) + " |")
-    cells = [_cell([float(np.mean(list(x.miou[s].values()))) for x in scores]) for s in STRATEGIES]
+    cells = [
+        spread_cell([float(np.mean(list(x.miou[s].values()))) for x in scores]) for s in STRATEGIES
+    ]
     rows.append("| arithmetic mean | " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
@@ -46,11 +48,6 @@ def class_table(scores: Sequence[SeedScores]) -> str:
         ]
         rows.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(rows)
-
-
-def _cell(values: Sequence[float]) -> str:
-    mean, spread = mean_and_spread(values)
-    return f"{mean:.1f} ± {spread:.1f}"
 
 
 def write_card(

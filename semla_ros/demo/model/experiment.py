@@ -88,3 +88,9 @@ def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
     """Return mean and standard deviation (n - 1) over test sets; spread 0 for a single one."""
     spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
     return float(np.mean(values)), spread
+
+
+def spread_cell(values: Sequence[float]) -> str:
+    """Return mean and spread as a table shows them, `33.1 ± 0.6`; of one value that alone."""
+    mean, spread = mean_and_spread(values)
+    return f"{mean:.1f} ± {spread:.1f}" if len(values) > 1 else f"{mean:.1f}"

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from semla_ros.demo.model.recipe import IMAGE_SIZE
+from semla_ros.demo.model.recipe import IMAGE_SIZE, SceneSeeds
 from semla_ros.demo.world import DOMAINS, caption, conditions_of, render, sample_scene
 from semla_ros.prepare.training.samples import ArrayImages
+
+_SET_STRIDE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +70,9 @@ def render_domains(
         render_domain(d, first_seed=first_seed, count=count, captions=captions, title=title)
         for d in domains
     )
+
+
+def render_test_set(number: int, *, count: int) -> tuple[DomainScenes, ...]:
+    """Return `count` test scenes of every domain; sets of different `number` are disjoint."""
+    first = SceneSeeds().test + _SET_STRIDE * number
+    return render_domains(first_seed=first, count=count, title=f"test {number}")

@@ -13,12 +13,13 @@ from pathlib import Path
 import torch
 
 from semla_ros.bundle import AdaptationDefaults, ModelBundle, reseal
+from semla_ros.core.config import Config
 from semla_ros.core.errors import BundleError
 from semla_ros.demo.model.calibrate import calibrate
 from semla_ros.demo.model.experiment import SeedScores, score
 from semla_ros.demo.model.recipe import Recipe
-from semla_ros.demo.model.scenes import render_domains
-from semla_ros.library.retrieval import RetrievalSettings
+from semla_ros.demo.model.scenes import render_domains, render_test_set
+from semla_ros.library.retrieval import settings_from
 from semla_ros.prepare.training.runner import Runner
 
 logger = logging.getLogger(__name__)
@@ -67,22 +68,11 @@ def tested(bundle: ModelBundle, recipe: Recipe) -> tuple[SeedScores, ...]:
     Raises:
         BundleError: Its library is not sound.
     """
-    defaults = bundle.manifest.defaults
-    settings = RetrievalSettings(
-        temperature=defaults.temperature,
-        top_k=defaults.top_k,
-        similarity=defaults.similarity,
-        null_distance=defaults.null_distance,
-        exclude=frozenset(),
-    )
+    settings = settings_from(Config(), bundle.manifest.defaults)
     runner = _runner(bundle)
     results = []
     for number in range(recipe.test_seeds):
-        scenes = render_domains(
-            first_seed=recipe.seeds.test + 1_000_000 * number,
-            count=recipe.test_scenes,
-            title=f"test {number}",
-        )
+        scenes = render_test_set(number, count=recipe.test_scenes)
         results.append(score(runner, scenes, settings, title=f"test set {number}"))
     path = bundle.root / "results.json"
     path.write_text(json.dumps([asdict(r) for r in results], indent=1), encoding="utf-8")

@@ -53,10 +53,10 @@ def test_it_makes_all_tables_and_does_nothing_twice(tmp_path, monkeypatch):
         if path.name not in FEW:
             shutil.rmtree(path)
 
-    def few_scenes(request, number):
-        return tuple(render_domain(d, first_seed=number, count=request.test) for d in FEW)
+    def few_scenes(number, *, count):
+        return tuple(render_domain(d, first_seed=number, count=count) for d in FEW)
 
-    monkeypatch.setattr(masks_bench, "_test_scenes", few_scenes)
+    monkeypatch.setattr(masks_bench, "render_test_set", few_scenes)
     monkeypatch.setattr(ladder, "DOMAINS", FEW)
     monkeypatch.setattr(ladder, "CVAE", CvaeOptions(latent=4, steps=3))
     request = GenerationRequest(root, tmp_path / "work", sets=1, seeds=1, train=8, test=1, steps=4)
