@@ -85,7 +85,8 @@ def run_family(request: FamilyRequest, *, command: str) -> BenchRecord:
         rng = np.random.default_rng(0)
         size = (request.frames + 2, height, width, 3)
         taken = in_turns(ways, list(rng.integers(0, 256, size, np.uint8)), warm_up=2)
-        tables = _tables(request, bundle, scratch)
+        running = [name for name in request.engines if name in ways]
+        tables = _tables(request, bundle, running, scratch)
     return BenchRecord(
         title=f"A frame of {bundle.manifest.name}, {width}x{height}, {threads} threads",
         command=command,
@@ -106,12 +107,15 @@ def _subject(request: FamilyRequest, scratch: Path) -> tuple[ModelBundle, Path |
     return make_family(scratch / "made", request.shape, request.size)
 
 
-def _tables(request: FamilyRequest, bundle: ModelBundle, scratch: Path) -> list[dict[str, Any]]:
+def _tables(
+    request: FamilyRequest, bundle: ModelBundle, engines: Sequence[str], scratch: Path
+) -> list[dict[str, Any]]:
+    """Return what the live node does with the `engines` that run here."""
     if request.node_seconds <= 0:
         return []
     rows = node_rows(
         bundle,
-        request.engines,
+        engines,
         threads=request.threads,
         seconds=request.node_seconds,
         scratch=scratch,

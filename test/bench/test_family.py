@@ -6,6 +6,7 @@ import pytest
 from closed_bundle import closed_bundle
 from small_bundle import small_bundle
 
+from semla_ros.bench import family
 from semla_ros.bench.family import PLAIN, FamilyRequest, _plain, run_family
 from semla_ros.bundle import open_bundle
 from semla_ros.cli import main
@@ -24,6 +25,19 @@ def test_every_way_is_timed_and_what_cannot_run_is_named(tmp_path):
     assert set(rows) == {"onnx:f32", "onnx:f32 swapping", PLAIN}
     assert all(row["frames"] == 3 and row["ms_p50"] > 0 for row in rows.values())
     assert any("Left out torch:f32" in note for note in record["notes"])
+
+
+def test_the_live_node_is_only_started_with_engines_that_run_here(tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(
+        family, "node_rows", lambda _, engines, **__: started.extend(engines) or [{"a": 1}]
+    )
+    engines = ("torch:f32", "onnx:f32")
+    bundle = closed_bundle(tmp_path / "bundle")
+    request = FamilyRequest(bundle, engines=engines, frames=1, threads=1, node_seconds=1.0)
+    record = run_family(request, command="")
+    assert started == ["onnx:f32"]
+    assert record.extra["tables"][0]["rows"] == [{"a": 1}]
 
 
 def test_the_plain_way_gives_the_engines_own_labels(tmp_path):
