@@ -16,7 +16,8 @@ from semla_ros.core.types import Float32Array, Float64Array
 MIN_DESCRIBED = 3
 """Domains with captions below which nobody can say how far apart their descriptions lie."""
 REFUSED = 0.05
-"""Share of the library's own captions, each held out, that `least` would refuse."""
+"""Share of the library's own captions, each held out, that may lie below what `least` expects of
+them, and of the neutral texts that may lie above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,9 @@ class Descriptions:
         vectors: (N, E) float64, the mean of each domain's captions as unit vectors.
         floor: The least cosine with which a caption finds a domain that it is not of: no domain
             of the library is further from the others.
-        least: Cosine of captions, each held out, to what else describes their domain, which all
-            but `REFUSED` of them reach: what lies further away speaks of no domain that is here.
+        least: Cosine to the nearest description from which on a text speaks of a domain: half way
+            between what neutral texts reach and what captions, each held out, have to the others
+            of their domain, all but `REFUSED` of either.
     """
 
     names: tuple[str, ...]
@@ -62,11 +64,12 @@ class Descriptions:
     least: float
 
     @classmethod
-    def of(cls, captions: Mapping[str, Float32Array]) -> Descriptions:
+    def of(cls, captions: Mapping[str, Float32Array], neutral: Float32Array) -> Descriptions:
         """Return the descriptions of domains.
 
         Args:
             captions: Adapter -> its captions' embeddings (T, E), of length 1.
+            neutral: (M, E) of `NEUTRAL_TEXTS`, by the same encoder.
 
         Raises:
             LibraryError: Fewer than `MIN_DESCRIBED` adapters, or one caption each.
@@ -84,31 +87,30 @@ class Descriptions:
             np.delete(_cosines(captions[name], vectors), i, axis=1).max(axis=1).min()
             for i, name in enumerate(names)
         ]
-        least = float(np.quantile(own, REFUSED, method="lower"))
+        captions_reach = float(np.quantile(own, REFUSED, method="lower"))
+        others = _cosines(neutral, vectors).max(axis=1)
+        others_reach = float(np.quantile(others, 1 - REFUSED, method="higher"))
+        least = captions_reach - max(captions_reach - others_reach, 0.0) / 2
         return cls(names, vectors, float(min(foreign)), least)
 
-    def prior(
-        self, text: str, embedding: Float32Array, *, temperature: float, least: float
-    ) -> TextPrior:
+    def prior(self, text: str, embedding: Float32Array, *, temperature: float) -> TextPrior:
         """Return which adapters `text` speaks of.
 
         Args:
             text: What was said.
             embedding: (E,) of it, or of the mean of several texts.
             temperature: Of the softmax over cosines.
-            least: Cosine that the nearest description must have: `self.least` where a domain of
-                the library is meant, `self.floor` where another one is.
 
         Raises:
-            LibraryError: No description is that near.
+            LibraryError: No description has a cosine of `least` to it.
         """
         prior = self.likeness(text, embedding, temperature=temperature)
         nearest, cosine = max(prior.cosines.items(), key=lambda item: item[1])
-        if cosine < least:
+        if cosine < self.least:
             raise LibraryError(
                 f"{_shown(text)} speaks of no domain of the library: nearest is "
                 f"{nearest!r} with a cosine of {cosine:.2f}, expected at "
-                f"least {least:.2f}: describe place, weather and light in a sentence"
+                f"least {self.least:.2f}: describe place, weather and light in a sentence"
             )
         return prior
 

@@ -128,3 +128,15 @@ def domain_captions(domain: str) -> tuple[str, ...]:
         f"a picture of a street in {nouns[0]} {while_}",
         f"a camera view of a road in {nouns[1]} {while_}",
     )
+
+
+def short_captions(domain: str) -> tuple[str, ...]:
+    """Return what somebody in a hurry calls `domain`: weather alone, and with the time of day."""
+    weather, time = domain.split("-")
+    nouns = _WEATHER_NOUN[weather]
+    return (
+        *_WEATHER[weather],
+        *nouns,
+        *(f"{adjective} {time}" for adjective in _WEATHER[weather]),
+        *(f"{noun} {'at night' if time == 'night' else 'by day'}" for noun in nouns),
+    )

@@ -18,6 +18,7 @@ from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
 from semla_ros.library.seal import CAPTIONS_FILE, GENERATED_FILE, TENSOR_FILE
 from semla_ros.library.statistics import DomainStatistics
+from semla_ros.library.neutral_texts import NEUTRAL_TEXTS
 from semla_ros.library.text_prior import Descriptions, TextPrior
 from semla_ros.navigator.text_encoder import OnnxTextEncoder
 from semla_ros.prepare.adapters.history import changing
@@ -130,10 +131,9 @@ def _caption(text: str) -> bytes:
 def _prior(bundle: ModelBundle, library: AdapterLibrary, text: str) -> TextPrior:
     encoder = OnnxTextEncoder(bundle)
     embedded = {name: encoder.encode(each) for name, each in library.captions.items()}
-    descriptions = Descriptions.of(embedded)
+    descriptions = Descriptions.of(embedded, encoder.encode(NEUTRAL_TEXTS))
     temperature = bundle.manifest.defaults.text_temperature
-    embedding, least = encoder.encode([text])[0], descriptions.floor
-    return descriptions.prior(text, embedding, temperature=temperature, least=least)
+    return descriptions.prior(text, encoder.encode([text])[0], temperature=temperature)
 
 
 def _statistics(
