@@ -153,7 +153,8 @@ class Adaptation:
             return None
         if self.settings.retrieval.exclude.intersection(target.names):
             return None if wanted == target else Decision(wanted, 0.0, self._reason)
-        chosen = self._policy.decide(wanted, target, estimate.stamp_ns)
+        announced = self._reason == "hint"
+        chosen = self._policy.decide(wanted, target, estimate.stamp_ns, announced=announced)
         if chosen is None:
             return None
         since_ns = self._policy.wanted_since_ns

@@ -33,9 +33,13 @@ _SENTENCES: Final = (
 _SYLLABLES: Final = ("ka", "lo", "mir", "ten", "su", "vra", "pel", "ost", "ich", "den", "qu", "zo")
 
 
+_SCRIPTS: Final = (0x0400, 0x0590, 0x0620, 0x0900, 0x3040, 0x4E00, 0xAC00)
+"""Where letters of other scripts begin."""
+
+
 def other_text(rng: np.random.Generator) -> str:
-    """Return a sentence, a list of classes, or syllables of no language."""
-    kind = int(rng.integers(6))
+    """Return a sentence, a list of classes, or syllables or letters of no language."""
+    kind = int(rng.integers(7))
     if kind == 0:
         words = rng.permutation(_THINGS)[: int(rng.integers(2, 8))]
         return pick((", ", " ", "; "), rng).join(words)
@@ -44,6 +48,9 @@ def other_text(rng: np.random.Generator) -> str:
             "".join(pick(_SYLLABLES, rng) for _ in range(int(rng.integers(1, 4))))
             for _ in range(int(rng.integers(1, 8)))
         )
+    if kind == 2:
+        start = pick(_SCRIPTS, rng)
+        return "".join(chr(start + int(n)) for n in rng.integers(0, 60, int(rng.integers(2, 16))))
     nouns = (*_ELSEWHERE, *_THINGS)
     return pick(_SENTENCES, rng).format(
         thing=pick(nouns, rng),

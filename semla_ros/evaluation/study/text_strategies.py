@@ -13,8 +13,8 @@ from semla_ros.core.errors import EmptyLibraryError
 from semla_ros.core.types import AdapterMix
 from semla_ros.evaluation.study.observation import Observation
 from semla_ros.library.library import AdapterLibrary
-from semla_ros.library.retrieval import RetrievalSettings, retrieve
 from semla_ros.library.neutral_texts import NEUTRAL_TEXTS
+from semla_ros.library.retrieval import RetrievalSettings, retrieve
 from semla_ros.library.text_prior import Descriptions, TextPrior
 from semla_ros.navigator.text_encoder import OnnxTextEncoder
 

@@ -15,10 +15,10 @@ from semla_ros.core.types import LoraAdapter
 from semla_ros.library.captions import captions_content
 from semla_ros.library.generated import WEIGHTED, Provenance, provenance_text
 from semla_ros.library.library import AdapterLibrary
+from semla_ros.library.neutral_texts import NEUTRAL_TEXTS
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
 from semla_ros.library.seal import CAPTIONS_FILE, GENERATED_FILE, TENSOR_FILE
 from semla_ros.library.statistics import DomainStatistics
-from semla_ros.library.neutral_texts import NEUTRAL_TEXTS
 from semla_ros.library.text_prior import Descriptions, TextPrior
 from semla_ros.navigator.text_encoder import OnnxTextEncoder
 from semla_ros.prepare.adapters.history import changing
