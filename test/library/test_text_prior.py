@@ -40,22 +40,19 @@ def test_the_floor_is_the_loneliest_captions_nearest_foreign_description():
     assert DESCRIBED.floor == pytest.approx(np.cos(np.deg2rad(45)))
 
 
-def test_words_speak_of_a_domain_nearer_to_captions_than_to_neutral_texts():
-    # captions have 10 degrees to the other one of their domain, 190 lies 100 from night
-    assert DESCRIBED.least == pytest.approx(np.cos(np.deg2rad([10, 100])).mean())
+def test_words_speak_of_a_domain_that_is_nearer_than_halfway_to_neutral_texts():
+    # 190 lies 100 from night, the loneliest caption 45 from a foreign description
+    assert DESCRIBED.least == pytest.approx(np.cos(np.deg2rad([45, 100])).mean())
 
 
-def test_neutral_texts_as_near_as_captions_lower_nothing():
-    assert Descriptions.of(CAPTIONS, unit(5)).least == pytest.approx(np.cos(np.deg2rad(10)))
+def test_neutral_texts_as_near_as_other_domains_change_nothing():
+    close = Descriptions.of(CAPTIONS, unit(5))
+    assert close.least == close.floor == DESCRIBED.floor
 
 
-def test_few_stray_captions_and_few_stray_neutral_texts_do_not_count():
-    rows = np.concatenate([unit(*range(0, 40, 2)), unit(80)])
-    neutral = np.concatenate([unit(*([200] * 30)), unit(5)])
-    least = Descriptions.of({**CAPTIONS, "wide": rows}, neutral).least
-    lonely = rows[:-1].mean(axis=0)
-    cosine, far = lonely @ rows[-1] / np.linalg.norm(lonely), np.cos(np.deg2rad(110))
-    assert (cosine + far) / 2 < least < (1 + far) / 2
+def test_one_stray_neutral_text_does_not_count():
+    stray = Descriptions.of(CAPTIONS, np.concatenate([unit(*([190] * 30)), unit(5)]))
+    assert stray.least == pytest.approx(DESCRIBED.least)
 
 
 def test_words_further_away_than_that_are_refused():
@@ -63,7 +60,7 @@ def test_words_further_away_than_that_are_refused():
     with pytest.raises(
         LibraryError, match=r"'car, road' speaks of no domain.*'night' with"
     ) as got:
-        DESCRIBED.prior("car, road", unit(160)[0], temperature=0.1)
+        DESCRIBED.prior("car, road", unit(170)[0], temperature=0.1)
     assert "\n" not in str(got.value)
     assert DESCRIBED.likeness("car, road", unit(180)[0], temperature=0.1).cosines["night"] < 0.1
 
@@ -98,8 +95,6 @@ def test_a_few_described_domains_do_not_say_how_far_is_far(count):
     few = {name: CAPTIONS[name] for name in NAMES[:count]}
     with pytest.raises(LibraryError, match=f"at least 3 adapters, got {count}"):
         Descriptions.of(few, NEUTRAL)
-    with pytest.raises(LibraryError, match=r"several captions .* got 3 with 3 captions"):
-        Descriptions.of({name: rows[:1] for name, rows in CAPTIONS.items()}, NEUTRAL)
 
 
 def test_words_alone_ignore_distances():
