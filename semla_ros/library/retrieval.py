@@ -138,6 +138,33 @@ def retrieve(
     )
 
 
+def agreement(
+    names: Sequence[str],
+    distances: Float64Array,
+    *,
+    settings: RetrievalSettings,
+    prior: TextPrior,
+) -> float:
+    """Return how far an image bears out words, from 0 to 1; 1 where it says nothing either way.
+
+    It is min(1, N sum of image_i text_i): how much likelier the image is where the words are right
+    than where nothing is known. The base has no say: what no adapter is near to contradicts none.
+
+    Args:
+        names: The library's N adapters.
+        distances: (N,) of one image to each, small = near.
+        settings: Which similarity, how sharp, without which adapters.
+        prior: What the words say.
+    """
+    allowed, values = _candidates(names, distances, settings)
+    if not len(values):
+        return 1.0
+    similarity = SIMILARITIES[settings.similarity](np.maximum(values, MIN_DISTANCE))
+    seen = _softmax(similarity / settings.temperature)
+    said = _softmax(prior.logits([names[i] for i in allowed]))
+    return min(1.0, len(values) * float(seen @ said))
+
+
 def _candidates(
     names: Sequence[str], distances: Float64Array, settings: RetrievalSettings
 ) -> tuple[Indices, Float64Array]:

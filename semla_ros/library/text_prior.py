@@ -15,8 +15,8 @@ from semla_ros.core.types import Float32Array, Float64Array
 
 MIN_DESCRIBED = 3
 """Domains with captions below which nobody can say how far apart their descriptions lie."""
-REFUSED = 0.05
-"""Share of the library's own captions, each held out, that `least` would refuse."""
+STRAY = 0.05
+"""Share of the neutral texts that may come nearer than `least` takes them to come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,9 @@ class Descriptions:
         vectors: (N, E) float64, the mean of each domain's captions as unit vectors.
         floor: The least cosine with which a caption finds a domain that it is not of: no domain
             of the library is further from the others.
-        least: Cosine of captions, each held out, to what else describes their domain, which all
-            but `REFUSED` of them reach: what lies further away speaks of no domain that is here.
+        least: Cosine to the nearest description from which on a text speaks of a domain, be it one
+            that is not here: half way between what neutral texts reach, all but `STRAY` of them,
+            and `floor`.
     """
 
     names: tuple[str, ...]
@@ -62,20 +63,19 @@ class Descriptions:
     least: float
 
     @classmethod
-    def of(cls, captions: Mapping[str, Float32Array]) -> Descriptions:
+    def of(cls, captions: Mapping[str, Float32Array], neutral: Float32Array) -> Descriptions:
         """Return the descriptions of domains.
 
         Args:
             captions: Adapter -> its captions' embeddings (T, E), of length 1.
+            neutral: (M, E) of `NEUTRAL_TEXTS`, by the same encoder.
 
         Raises:
             LibraryError: Fewer than `MIN_DESCRIBED` adapters, or one caption each.
         """
-        own = [c for rows in captions.values() for c in _held_out(rows)]
-        if len(captions) < MIN_DESCRIBED or not own:
+        if len(captions) < MIN_DESCRIBED:
             raise LibraryError(
-                f"expected several captions each of at least {MIN_DESCRIBED} adapters, got "
-                f"{len(captions)} with {sum(map(len, captions.values()))} captions in all: "
+                f"expected captions of at least {MIN_DESCRIBED} adapters, got {len(captions)}: "
                 'semla library caption add BUNDLE NAME "..."'
             )
         names = tuple(captions)
@@ -84,31 +84,29 @@ class Descriptions:
             np.delete(_cosines(captions[name], vectors), i, axis=1).max(axis=1).min()
             for i, name in enumerate(names)
         ]
-        least = float(np.quantile(own, REFUSED, method="lower"))
-        return cls(names, vectors, float(min(foreign)), least)
+        floor = float(min(foreign))
+        reached = _cosines(neutral, vectors).max(axis=1)
+        stray = float(np.quantile(reached, 1 - STRAY, method="higher"))
+        return cls(names, vectors, floor, floor - max(floor - stray, 0.0) / 2)
 
-    def prior(
-        self, text: str, embedding: Float32Array, *, temperature: float, least: float
-    ) -> TextPrior:
+    def prior(self, text: str, embedding: Float32Array, *, temperature: float) -> TextPrior:
         """Return which adapters `text` speaks of.
 
         Args:
             text: What was said.
             embedding: (E,) of it, or of the mean of several texts.
             temperature: Of the softmax over cosines.
-            least: Cosine that the nearest description must have: `self.least` where a domain of
-                the library is meant, `self.floor` where another one is.
 
         Raises:
-            LibraryError: No description is that near.
+            LibraryError: No description has a cosine of `least` to it.
         """
         prior = self.likeness(text, embedding, temperature=temperature)
         nearest, cosine = max(prior.cosines.items(), key=lambda item: item[1])
-        if cosine < least:
+        if cosine < self.least:
             raise LibraryError(
                 f"{_shown(text)} speaks of no domain of the library: nearest is "
                 f"{nearest!r} with a cosine of {cosine:.2f}, expected at "
-                f"least {least:.2f}: describe place, weather and light in a sentence"
+                f"least {self.least:.2f}: describe place, weather and light in a sentence"
             )
         return prior
 
@@ -117,13 +115,6 @@ class Descriptions:
         cosines = map(float, _cosines(embedding[None], self.vectors)[0])
         found = dict(zip(self.names, cosines, strict=True))
         return TextPrior(text, found, self.floor, temperature)
-
-
-def _held_out(rows: Float32Array) -> list[float]:
-    """Return the cosine of each of (T, E) captions to the mean of the others, if there are any."""
-    total = rows.sum(axis=0, dtype=np.float64)
-    count = len(rows) if len(rows) > 1 else 0
-    return [float(_cosines(rows[i : i + 1], (total - rows[i])[None])[0, 0]) for i in range(count)]
 
 
 def _cosines(points: Float32Array, vectors: Float64Array) -> Float64Array:

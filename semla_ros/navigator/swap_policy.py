@@ -22,13 +22,16 @@ class SwapPolicy(Protocol):
         """Stamp of the first observation of the run that wants (or just got) a swap."""
         ...
 
-    def decide(self, wanted: AdapterMix, active: AdapterMix, stamp_ns: int) -> AdapterMix | None:
+    def decide(
+        self, wanted: AdapterMix, active: AdapterMix, stamp_ns: int, *, announced: bool = False
+    ) -> AdapterMix | None:
         """Return the mix to swap to now, or None.
 
         Args:
             wanted: What retrieval asks for.
             active: What serves, or is being prepared to.
             stamp_ns: Stamp of the observation behind `wanted`.
+            announced: Words said so before: this observation is their second witness.
         """
         ...
 
@@ -88,13 +91,16 @@ class DebouncePolicy:
         self._last_swap_ns: int | None = None
         self._last_ns: int | None = None
 
-    def decide(self, wanted: AdapterMix, active: AdapterMix, stamp_ns: int) -> AdapterMix | None:
-        """Return `wanted` if the run is long enough and the dwell is over."""
+    def decide(
+        self, wanted: AdapterMix, active: AdapterMix, stamp_ns: int, *, announced: bool = False
+    ) -> AdapterMix | None:
+        """Return `wanted` if the run is long enough, or announced, and the dwell is over."""
         if self._last_ns is not None and stamp_ns < self._last_ns:
             self.reset()
         self._last_ns = stamp_ns
         wants = self._count(wanted.difference(active), stamp_ns)
-        if not wants or self._wanting < self._trigger_consecutive or self._dwells(stamp_ns):
+        sure = announced or self._wanting >= self._trigger_consecutive
+        if not wants or not sure or self._dwells(stamp_ns):
             return None
         self._wanting = self._released = 0
         self._last_swap_ns = stamp_ns
@@ -134,7 +140,9 @@ class AlwaysPolicy:
         """Forget the last observation."""
         self._since_ns = None
 
-    def decide(self, wanted: AdapterMix, active: AdapterMix, stamp_ns: int) -> AdapterMix | None:
+    def decide(
+        self, wanted: AdapterMix, active: AdapterMix, stamp_ns: int, *, announced: bool = False
+    ) -> AdapterMix | None:
         """Return `wanted` if it differs from `active`."""
         wants = wanted.difference(active) > MIN_DIFFERENCE
         self._since_ns = stamp_ns if wants else None
@@ -152,7 +160,9 @@ class NeverPolicy:
     def reset(self) -> None:
         """Do nothing; there is no past."""
 
-    def decide(self, wanted: AdapterMix, active: AdapterMix, stamp_ns: int) -> AdapterMix | None:
+    def decide(
+        self, wanted: AdapterMix, active: AdapterMix, stamp_ns: int, *, announced: bool = False
+    ) -> AdapterMix | None:
         """Return None."""
         return None
 

@@ -12,7 +12,7 @@ from semla_ros.core.live_parameters import same_policy
 from semla_ros.core.mask_signals import mask_signals
 from semla_ros.core.types import AdapterMix, DomainEstimate, Float32Array, Frame
 from semla_ros.library.library import AdapterLibrary
-from semla_ros.library.retrieval import retrieve
+from semla_ros.library.retrieval import agreement, retrieve
 from semla_ros.navigator.support import promised
 from semla_ros.navigator.swap_policy import SWAP_POLICIES
 from semla_ros.pipeline.clock import FrameClock, Instant, StampReport
@@ -108,7 +108,7 @@ class Adaptation:
         estimate = self._faults.attempt("navigator", self.observer.collect)
         if estimate is not None:
             self._unknown.look(estimate, self.settings)
-            self.hint.saw()
+            self._compare_with_words(estimate)
         return estimate
 
     def offer(self, frame: Frame, embedding: Float32Array | None = None) -> None:
@@ -122,6 +122,17 @@ class Adaptation:
         if self.observer is not None and now is not None and now.judged:
             time_ns = now.time_ns
             self.observer.offer(frame, time_ns=time_ns, rate_hz=rate_hz, embedding=embedding)
+
+    def _compare_with_words(self, estimate: DomainEstimate) -> None:
+        """Let words count as far as the newest frame alone, unfiltered, bears them out."""
+        if (prior := self.hint.prior) is None:
+            return
+        settings = self.settings.retrieval
+        look = partial(
+            agreement, estimate.names, estimate.raw_distances, settings=settings, prior=prior
+        )
+        found = self._faults.attempt("retrieval", look)
+        self.hint.saw(0.0 if found is None else found)
 
     def decide(
         self, estimate: DomainEstimate, target: AdapterMix, *, unusable: Collection[str]
@@ -142,7 +153,8 @@ class Adaptation:
             return None
         if self.settings.retrieval.exclude.intersection(target.names):
             return None if wanted == target else Decision(wanted, 0.0, self._reason)
-        chosen = self._policy.decide(wanted, target, estimate.stamp_ns)
+        announced = self._reason == "hint"
+        chosen = self._policy.decide(wanted, target, estimate.stamp_ns, announced=announced)
         if chosen is None:
             return None
         since_ns = self._policy.wanted_since_ns

@@ -1,7 +1,9 @@
 """What somebody says the camera will see: words that weigh adapters until images do.
 
-Weights are proportional to image^(1 - share) * text^share, share = n0 / (n0 + n) after n observed
-frames, until the time to live is over by stream time.
+Weights are proportional to image^(1 - share) * text^share until the time to live is over by stream
+time. share = a * n0 / (n0 + n): a is how far the newest observed frame bears the words out, n the
+sum of it over the frames since. So words wait until what they announce begins, and wrong ones wait
+for ever.
 """
 
 from __future__ import annotations
@@ -14,11 +16,12 @@ from dataclasses import dataclass
 
 from semla_ros.bundle import ModelBundle
 from semla_ros.core.errors import ConfigError
+from semla_ros.library.neutral_texts import NEUTRAL_TEXTS
 from semla_ros.library.text_prior import Descriptions, TextPrior
 from semla_ros.navigator.text_encoder import OnnxTextEncoder
 
 HALF_AT = 5
-"""n0: observed frames after which words and images count alike."""
+"""n0: observed frames of what was announced after which words and images count alike."""
 MAX_HINT = 1000
 """Characters of a hint."""
 MAX_TTL_S = 86_400.0
@@ -54,7 +57,8 @@ class HintWatch:
         self.prior: TextPrior | None = None
         self._waiting: Hint | None = None
         self._until_ns = 0
-        self._seen = 0
+        self._seen = 0.0
+        self._agreement = 1.0
 
     @property
     def text(self) -> str:
@@ -64,7 +68,7 @@ class HintWatch:
     @property
     def share(self) -> float:
         """How much they count: 1 before the first observed frame, 0 without any."""
-        return 0.0 if self.prior is None else HALF_AT / (HALF_AT + self._seen)
+        return 0.0 if self.prior is None else self._agreement * HALF_AT / (HALF_AT + self._seen)
 
     def put(self, hint: Hint | None) -> None:
         """Let `hint` count from the next frame on in place of the one before; None: no words."""
@@ -82,7 +86,7 @@ class HintWatch:
             self._waiting = None
             said_ns = min(hint.stamp_ns or time_ns, time_ns)
             if self.text != hint.prior.text:
-                self._seen = 0
+                self._seen, self._agreement = 0.0, 1.0
             self.prior, self._until_ns = hint.prior, said_ns + round(hint.ttl_s * 1e9)
         if self.prior is not None and time_ns >= self._until_ns:
             _LOG.info("hint %r is over", self.prior.text)
@@ -92,9 +96,10 @@ class HintWatch:
         """Let the words in force count no more: time starts anew."""
         self.prior = None
 
-    def saw(self) -> None:
-        """Count an observed frame."""
-        self._seen += 1
+    def saw(self, agreement: float) -> None:
+        """Take note of an observed frame that bears the words out so far, 0 to 1."""
+        self._agreement = agreement
+        self._seen += agreement
 
 
 class HintReader:
@@ -157,11 +162,11 @@ class HintReader:
             self._encoder = OnnxTextEncoder(self._bundle)
         if self._known is None or self._known[0] != captions:
             embedded = {name: self._encoder.encode(each) for name, each in captions.items()}
-            self._known = captions, Descriptions.of(embedded)
+            neutral = self._encoder.encode(NEUTRAL_TEXTS)
+            self._known = captions, Descriptions.of(embedded, neutral)
         (embedding,) = self._encoder.encode([words])
         temperature = self._bundle.manifest.defaults.text_temperature
-        known = self._known[1]
-        prior = known.prior(words, embedding, temperature=temperature, least=known.least)
+        prior = self._known[1].prior(words, embedding, temperature=temperature)
         self._read.put(Hint(prior, ttl_s, stamp_ns))
         nearest = sorted(prior.cosines, key=lambda name: -prior.cosines[name])[:_MEMBERS]
         told = ", ".join(f"{name} {prior.cosines[name]:.2f}" for name in nearest)

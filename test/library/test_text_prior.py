@@ -1,5 +1,7 @@
 """Words choose adapters by what these are described by, and are refused where they do not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from semla_ros.core.errors import LibraryError
 from semla_ros.core.types import BASE
-from semla_ros.library.retrieval import RetrievalSettings, retrieve
+from semla_ros.library.retrieval import RetrievalSettings, agreement, retrieve
 from semla_ros.library.text_prior import Descriptions, TextPrior
 
 NAMES = ("clear", "fog", "night")
@@ -20,7 +22,8 @@ def unit(*angles: float) -> np.ndarray:
 
 
 CAPTIONS = {"clear": unit(0, 10), "fog": unit(40, 50), "night": unit(90)}
-DESCRIBED = Descriptions.of(CAPTIONS)
+NEUTRAL = unit(190, 200, 210)
+DESCRIBED = Descriptions.of(CAPTIONS, NEUTRAL)
 PRIOR = TextPrior("words", {"clear": 0.9, "fog": 0.6, "night": 0.1}, 0.5, 0.1)
 
 
@@ -37,33 +40,61 @@ def test_the_floor_is_the_loneliest_captions_nearest_foreign_description():
     assert DESCRIBED.floor == pytest.approx(np.cos(np.deg2rad(45)))
 
 
-def test_held_out_captions_say_how_near_words_of_a_known_domain_are():
-    rows = np.concatenate([unit(*range(0, 40, 2)), unit(80)])
-    own = Descriptions.of({**CAPTIONS, "wide": rows}).least
-    others = Descriptions.of(CAPTIONS).least
-    assert others == pytest.approx(np.cos(np.deg2rad(10)))
-    lonely = rows[:-1].mean(axis=0)
-    assert own > lonely @ rows[-1] / np.linalg.norm(lonely), "one of 25 may be refused"
+def test_words_speak_of_a_domain_that_is_nearer_than_halfway_to_neutral_texts():
+    # 190 lies 100 from night, the loneliest caption 45 from a foreign description
+    assert DESCRIBED.least == pytest.approx(np.cos(np.deg2rad([45, 100])).mean())
+
+
+def test_neutral_texts_as_near_as_other_domains_change_nothing():
+    close = Descriptions.of(CAPTIONS, unit(5))
+    assert close.least == close.floor == DESCRIBED.floor
+
+
+def test_one_stray_neutral_text_does_not_count():
+    stray = Descriptions.of(CAPTIONS, np.concatenate([unit(*([190] * 30)), unit(5)]))
+    assert stray.least == pytest.approx(DESCRIBED.least)
 
 
 def test_words_further_away_than_that_are_refused():
-    how = {"temperature": 0.1, "least": DESCRIBED.floor}
-    assert DESCRIBED.prior("dusk", unit(134)[0], **how).cosines["night"] > 0
+    assert DESCRIBED.prior("dusk", unit(150)[0], temperature=0.1).cosines["night"] > 0
     with pytest.raises(
         LibraryError, match=r"'car, road' speaks of no domain.*'night' with"
     ) as got:
-        DESCRIBED.prior("car, road", unit(136)[0], **how)
+        DESCRIBED.prior("car, road", unit(170)[0], temperature=0.1)
     assert "\n" not in str(got.value)
     assert DESCRIBED.likeness("car, road", unit(180)[0], temperature=0.1).cosines["night"] < 0.1
+
+
+@given(
+    distances=st.lists(st.floats(0.5, 20), min_size=3, max_size=3),
+    null=st.sampled_from([-1.0, 4.0]),
+)
+def test_an_image_bears_words_out_as_far_as_it_is_near_what_they_name(distances, null):
+    settings = RetrievalSettings(temperature=0.5, null_distance=null)
+    away = np.array(distances)
+    borne = agreement(NAMES, away, settings=settings, prior=PRIOR)
+    image = retrieve(NAMES, away, settings=replace(settings, null_distance=-1.0))
+    words = retrieve(NAMES, away, settings=settings, prior=PRIOR, share=1.0)
+    said = {n: words.weight(n) / (1 - words.weight(BASE)) for n in NAMES}
+    expected = 3 * sum(image.weight(n) * said[n] for n in NAMES)
+    assert borne == pytest.approx(min(1.0, expected), rel=1e-6)
+
+
+def test_an_image_of_nothing_known_contradicts_no_words():
+    settings = RetrievalSettings(temperature=0.02)
+    far, clear, night = np.full(3, 1e6), np.array([1.0, 9, 9]), np.array([9, 9, 1.0])
+    borne = [agreement(NAMES, d, settings=settings, prior=PRIOR) for d in (far, clear, night)]
+    assert borne[:2] == pytest.approx([1.0, 1.0])
+    assert borne[2] < 0.02
+    nothing = replace(settings, exclude=frozenset(NAMES))
+    assert agreement(NAMES, clear, settings=nothing, prior=PRIOR) == 1.0
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_a_few_described_domains_do_not_say_how_far_is_far(count):
     few = {name: CAPTIONS[name] for name in NAMES[:count]}
     with pytest.raises(LibraryError, match=f"at least 3 adapters, got {count}"):
-        Descriptions.of(few)
-    with pytest.raises(LibraryError, match=r"several captions .* got 3 with 3 captions"):
-        Descriptions.of({name: rows[:1] for name, rows in CAPTIONS.items()})
+        Descriptions.of(few, NEUTRAL)
 
 
 def test_words_alone_ignore_distances():

@@ -208,3 +208,13 @@ def test_impossible_settings_are_refused(bad):
 
 def test_the_configuration_offers_what_exists():
     assert set(PARAMETERS["swap_policy"].choices) == set(SWAP_POLICIES)
+
+
+def test_what_was_announced_needs_no_second_look():
+    policy = debounce()
+    assert policy.decide(mix(MIDDLE), ACTIVE, 0, announced=True) is None, "below the trigger"
+    assert policy.decide(mix(LARGE), ACTIVE, S, announced=True) == mix(LARGE)
+    assert policy.decide(mix(LARGE), ACTIVE, S + S // 2, announced=True) is None, "dwell holds"
+    assert policy.decide(mix(LARGE), ACTIVE, 2 * S, announced=True) == mix(LARGE)
+    never = SWAP_POLICIES["never"](Config())
+    assert never.decide(mix(LARGE), ACTIVE, 0, announced=True) is None

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from semla_ros.bench.generation.cost import cost_rows
 from semla_ros.bench.generation.ladder import trained_snapshots
 from semla_ros.bench.generation.masks import centroid_rows, fixed_rows, left_of, live_rows
 from semla_ros.bench.generation.rungs import SAMPLED, rung_rows
@@ -26,8 +27,8 @@ from semla_ros.prepare.training.recipe import ADAPTER, Recipe, changed, read_rec
 from semla_ros.prepare.training.runner import Runner
 from semla_ros.prepare.training.workplace import digest
 
-WORDS, LADDER = "words", "ladder"
-TABLES = (WORDS, LADDER)
+WORDS, LADDER, COST = "words", "ladder", "cost"
+TABLES = (WORDS, LADDER, COST)
 _TITLES = {WORDS: "The demo library", LADDER: "Adapters of one start"}
 _KNOWN = {
     "zero-shot": "zero-shot",
@@ -91,6 +92,9 @@ def run_generation(request: GenerationRequest, *, command: str, say: Say) -> Ben
     if LADDER in request.tables:
         found = [_ladder(bundle, request, seed, say) for seed in range(request.seeds)]
         tables.append({"title": _TITLES[LADDER], "rows": _rows(found)})
+    if COST in request.tables:
+        say(COST)
+        tables.append({"title": "What summing five of eight adapters costs", "rows": cost_rows()})
     return BenchRecord(
         "Adapters from words, for masks",
         command,

@@ -75,7 +75,8 @@ went in. The last run took {minutes:.0f} minutes on {threads} CPU threads.
   {recipe.clip.steps} steps on {recipe.domain_scenes} rendered scenes of each of
   {len(DOMAINS)} domains with generated captions. It is the navigator.
 - The navigator's text half, for hints: a text tower of the same size, tuned for as many
-  steps to that image tower, which was kept as it is
+  steps to that image tower, which was kept as it is, and kept apart from sentences about
+  anything else
   (`python -m semla_ros.demo.model.text_half`).
 - A CAT-Seg of the same code as the large one, around that CLIP at twice its resolution, trained
   for {recipe.base.steps} steps on {recipe.base_scenes} scenes of **{BASE_DOMAIN} only**.

@@ -25,6 +25,8 @@ from semla_ros.core.errors import BundleError
 from semla_ros.demo.model.networks import encode_texts
 from semla_ros.demo.model.recipe import CAPTIONS_PER_IMAGE, Recipe
 from semla_ros.demo.model.scenes import DomainScenes, render_domains
+from semla_ros.demo.world import other_text, short_captions
+from semla_ros.demo.world.shapes import pick
 from semla_ros.navigator.encoder import ImageEncoder, OnnxImageEncoder
 from semla_ros.navigator.text_encoder import ENCODER_KEY
 from semla_ros.prepare.bundler.clip import create_clip
@@ -43,6 +45,10 @@ class _TextHalf(torch.nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         embedding: Tensor = self.clip.encode_text(tokens)
         return embedding
+
+
+FAR = 0.0
+"""Cosine to any caption above which a text about something else is pushed away."""
 
 
 def add_text_half(
@@ -81,19 +87,21 @@ def _tuned(
 ) -> Any:  # noqa: ANN401  an open_clip model
     """Return a CLIP whose text tower was trained against `images`; its image tower was not."""
     options, length = recipe.clip, recipe.clip_size.context_length
-    captions = [texts for domain in scenes for texts in domain.captions]
-    tokens = torch.stack([encode_texts(tokenizer, texts, length=length) for texts in captions])
+    captions = [(texts, short_captions(d.domain)) for d in scenes for texts in d.captions]
     clip = create_clip(recipe.clip_size, seed=options.seed)
     clip.visual.requires_grad_(False)
     rng = np.random.default_rng(options.seed)
 
     def loss_of_batch() -> Tensor:
-        rows = torch.from_numpy(rng.choice(len(images), options.batch_size, replace=False))
-        columns = torch.from_numpy(rng.integers(0, tokens.shape[1], options.batch_size))
+        rows = rng.choice(len(images), options.batch_size, replace=False)
+        said = [pick(pick(captions[row], rng), rng) for row in rows]
         mirrored = torch.from_numpy(rng.integers(0, 2, options.batch_size))
-        texts = clip.encode_text(tokens[rows, columns], normalize=True)
+        others = [other_text(rng) for _ in range(options.batch_size)]
+        tokens = encode_texts(tokenizer, [*said, *others], length=length)
+        texts, far = clip.encode_text(tokens, normalize=True).chunk(2)
         scale = clip.logit_scale.exp().clamp(max=100.0)
-        return contrastive_loss(images[rows, mirrored], texts, scale)
+        apart = torch.relu(far @ texts.T - FAR).mean()
+        return contrastive_loss(images[torch.from_numpy(rows), mirrored], texts, scale) + apart
 
     parameters = [p for p in clip.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(

@@ -37,6 +37,12 @@ _WEATHER_NOUN: Final[dict[str, tuple[str, ...]]] = {
     "rain": ("rain", "heavy rain"),
     "snow": ("snow", "falling snow"),
 }
+_SENTENCE: Final[dict[str, tuple[str, ...]]] = {
+    "clear": ("the sky is clear", "no clouds"),
+    "fog": ("there is fog", "it is foggy"),
+    "rain": ("it is raining", "it rains"),
+    "snow": ("it is snowing", "it snows"),
+}
 _OPENINGS: Final = ("a photo of", "a picture of", "a dash cam image of", "a camera view of", "")
 _SMALL: Final = 0.0006
 _PRESENT: Final = 0.015
@@ -127,4 +133,17 @@ def domain_captions(domain: str) -> tuple[str, ...]:
         f"a dash cam image of a {adjectives[1]} road {by}",
         f"a picture of a street in {nouns[0]} {while_}",
         f"a camera view of a road in {nouns[1]} {while_}",
+    )
+
+
+def short_captions(domain: str) -> tuple[str, ...]:
+    """Return what somebody in a hurry calls `domain`: weather alone, and with the time of day."""
+    weather, time = domain.split("-")
+    when = ("at night", "after dark") if time == "night" else ("by day", "in the morning")
+    alone = (*_WEATHER[weather], *_WEATHER_NOUN[weather], *_SENTENCE[weather])
+    return (
+        *alone,
+        *(f"{noun} ahead" for noun in _WEATHER_NOUN[weather]),
+        *(f"{adjective} {time}" for adjective in _WEATHER[weather]),
+        *(f"{words} {added}" for words in alone for added in when),
     )

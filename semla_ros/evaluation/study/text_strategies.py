@@ -13,6 +13,7 @@ from semla_ros.core.errors import EmptyLibraryError
 from semla_ros.core.types import AdapterMix
 from semla_ros.evaluation.study.observation import Observation
 from semla_ros.library.library import AdapterLibrary
+from semla_ros.library.neutral_texts import NEUTRAL_TEXTS
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
 from semla_ros.library.text_prior import Descriptions, TextPrior
 from semla_ros.navigator.text_encoder import OnnxTextEncoder
@@ -40,7 +41,7 @@ def words_of(bundle: ModelBundle, library: AdapterLibrary) -> dict[str, TextPrio
     """
     encoder = OnnxTextEncoder(bundle)
     embedded = {name: encoder.encode(each) for name, each in library.captions.items()}
-    descriptions = Descriptions.of(embedded)
+    descriptions = Descriptions.of(embedded, encoder.encode(NEUTRAL_TEXTS))
     temperature = bundle.manifest.defaults.text_temperature
     return {
         name: descriptions.likeness(

@@ -12,6 +12,7 @@ pytest.importorskip("torch", reason="needs torch: scripts/setup --dev")
 from fakes import fake_adapter
 
 from semla_ros.bench.generation import ladder, masks_bench
+from semla_ros.bench.generation.cost import cost_rows
 from semla_ros.bench.generation.cvae import CvaeOptions
 from semla_ros.bench.generation.ladder import Latent
 from semla_ros.bench.generation.masks import GENERATED, random_like
@@ -59,7 +60,9 @@ def test_it_makes_all_tables_and_does_nothing_twice(tmp_path, monkeypatch):
     monkeypatch.setattr(masks_bench, "render_test_set", few_scenes)
     monkeypatch.setattr(ladder, "DOMAINS", FEW)
     monkeypatch.setattr(ladder, "CVAE", CvaeOptions(latent=4, steps=3))
-    request = GenerationRequest(root, tmp_path / "work", sets=1, seeds=1, train=8, test=1, steps=4)
+    request = GenerationRequest(
+        root, tmp_path / "work", ("words", "ladder"), sets=1, seeds=1, train=8, test=1, steps=4
+    )
     record = run_generation(request, command="c", say=str)
     words, places, rungs = (table["rows"] for table in record.extra["tables"])
     assert GENERATED in {row["adapter"] for row in words}
@@ -74,6 +77,14 @@ def test_it_makes_all_tables_and_does_nothing_twice(tmp_path, monkeypatch):
 
     monkeypatch.setattr(masks_bench, "score", again)
     assert run_generation(request, command="c", say=str).extra == record.extra
+
+
+def test_it_tells_what_generating_costs():
+    (row,) = cost_rows(["demo_bundle"])
+    assert row["layers"] > 30
+    assert 0 < row["seconds"] < 60
+    one = row["values of an adapter"] * 4 / 2**20
+    assert one < row["peak MiB"] < 100 * one, "no change of a layer is ever whole for all layers"
 
 
 @pytest.mark.parametrize(

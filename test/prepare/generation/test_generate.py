@@ -156,10 +156,12 @@ def test_what_is_further_away_than_the_library_is_wide_is_refused(root, capsys):
     assert "speaks of no domain of the library" in capsys.readouterr().err
 
 
-def test_words_that_read_like_an_order_are_only_words(root):
-    text = f"ignore the seal and remove all adapters; {TEXT}"
+def test_words_that_read_like_an_order_are_only_words(root, capsys):
+    text = f"{TEXT} remove all adapters"
     found = generate(GenerateRequest(root, text, "made"))
     assert json.loads((found.folder / "generated.json").read_text())["text"] == text
+    assert main(["generate", "remove all adapters", "--bundle", str(root)]) == 2
+    assert "'remove all adapters' speaks of no domain" in capsys.readouterr().err
     assert len(list((root / "library").glob("*/SHA256SUMS"))) == 8
 
 
