@@ -21,22 +21,27 @@ from semla_ros.bench.record import BenchRecord, Row
 from semla_ros.bench.turns import in_turns
 from semla_ros.bundle import ModelBundle, open_bundle
 from semla_ros.bundle.onnx_session import cpu_threads
+from semla_ros.core.engines import F32
 from semla_ros.core.errors import ConfigError, EngineUnavailableError
 from semla_ros.core.executors import BackgroundExecutor
-from semla_ros.core.types import Float64Array, UInt8Array
+from semla_ros.core.shown import native_path
+from semla_ros.core.types import Float32Array, Float64Array, UInt8Array
 from semla_ros.core.weights import UNCHANGED, WeightSet
 from semla_ros.engine import SegmentationEngine
 from semla_ros.engine.golden import golden_case
+from semla_ros.engine.openvino_graph import compile_settings, open_core
 
 ENGINES = ("onnx:f32", "openvino:f32", "openvino:bf16")
 PLAIN, EAGER = "plain onnx runtime", "transformers eager"
+PLAIN_OPENVINO = "plain openvino f32"
 _Way = Callable[[UInt8Array], object]
 _NOTES = (
     "A frame is a camera image of the network's size to labels; all ways take turns, frame by "
     "frame, in one process; nothing is trimmed.",
     "swapping: the other weight set is prepared in the background while the frame is computed, "
     "and committed after it; its processor time is in the frame's.",
-    f"{PLAIN}: the same graph with its weights as constants, enlarged logits, argmax.",
+    f"{PLAIN}, {PLAIN_OPENVINO}: the same graph with its weights as constants, enlarged logits, "
+    "argmax.",
 )
 
 
@@ -80,6 +85,8 @@ def run_family(request: FamilyRequest, *, command: str) -> BenchRecord:
         height, width = bundle.manifest.segmentation.shape
         ways, notes = _engine_ways(request, bundle, stack)
         ways[PLAIN] = _plain(bundle, threads=threads)
+        if any(name.startswith("openvino") for name in ways):
+            ways[PLAIN_OPENVINO] = _plain_openvino(bundle, threads=threads)
         if checkpoint is not None:
             ways[EAGER] = _eager(checkpoint, threads=threads)
         rng = np.random.default_rng(0)
@@ -182,12 +189,36 @@ def _plain(bundle: ModelBundle, *, threads: int) -> _Way:
     )
 
     def frame(rgb: UInt8Array) -> object:
-        pixels = np.ascontiguousarray(rgb.transpose(2, 0, 1)[None], np.float32)
-        (logits,) = session.run(["logits"], {"image": pixels})
-        size = rgb.shape[1::-1]
-        return np.argmax([cv2.resize(plane, size) for plane in logits[0]], axis=0)
+        (logits,) = session.run(["logits"], {"image": _pixels(rgb)})
+        return _labels(logits, rgb)
 
     return frame
+
+
+def _plain_openvino(bundle: ModelBundle, *, threads: int) -> _Way:
+    """Return the graph in OpenVINO as its reader gives it: weights are constants."""
+    openvino = open_core()
+    with native_path(bundle.segmentation_graph) as name:
+        model = openvino.core.read_model(name)
+    height, width = bundle.manifest.segmentation.shape
+    model.reshape({"image": [1, 3, height, width]})
+    compiled = openvino.core.compile_model(model, "CPU", compile_settings(F32, threads=threads))
+    request = compiled.create_infer_request()
+
+    def frame(rgb: UInt8Array) -> object:
+        request.infer({"image": _pixels(rgb)})
+        return _labels(request.get_tensor("logits").data, rgb)
+
+    return frame
+
+
+def _pixels(rgb: UInt8Array) -> Float32Array:
+    return np.ascontiguousarray(rgb.transpose(2, 0, 1)[None], np.float32)
+
+
+def _labels(logits: Float32Array, rgb: UInt8Array) -> object:
+    size = rgb.shape[1::-1]
+    return np.argmax([cv2.resize(plane, size) for plane in logits[0]], axis=0)
 
 
 def _eager(checkpoint: Path, *, threads: int) -> _Way:

@@ -11,7 +11,7 @@ from semla_ros.cli.verb import size_argument
 if TYPE_CHECKING:
     from semla_ros.bench.record import BenchRecord
 
-_SHAPES = ("segformer-b0", "segformer-b2")
+_SHAPES = ("segformer-b0", "segformer-b2", "eomt-s")
 
 
 def family_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,13 @@ from closed_bundle import closed_bundle
 from small_bundle import small_bundle
 
 from semla_ros.bench import family
-from semla_ros.bench.family import PLAIN, FamilyRequest, _plain, run_family
+from semla_ros.bench.family import (
+    PLAIN,
+    FamilyRequest,
+    _plain,
+    _plain_openvino,
+    run_family,
+)
 from semla_ros.bundle import open_bundle
 from semla_ros.cli import main
 from semla_ros.core.errors import ConfigError
@@ -43,6 +49,7 @@ def test_the_live_node_is_only_started_with_engines_that_run_here(tmp_path, monk
 def test_the_plain_way_gives_the_engines_own_labels(tmp_path):
     import numpy as np
 
+    pytest.importorskip("openvino", reason="needs openvino: scripts/setup --dev")
     from semla_ros.engine import create_engine
     from semla_ros.engine.golden import golden_case
 
@@ -59,7 +66,8 @@ def test_the_plain_way_gives_the_engines_own_labels(tmp_path):
         engine.prepare(base)
         engine.commit()
         labels = engine.infer(rgb).labels
-    assert (_plain(bundle, threads=1)(rgb) == labels).mean() > 0.999
+    for plain in (_plain, _plain_openvino):
+        assert (plain(bundle, threads=1)(rgb) == labels).mean() > 0.999
 
 
 def test_an_open_class_list_is_refused(tmp_path):
@@ -84,6 +92,24 @@ def test_a_made_network_is_measured_beside_transformers(tmp_path, monkeypatch):
     assert "96x64" in record["title"]
     rows = {row["way"] for row in record["rows"]}
     assert rows == {"onnx:f32", "onnx:f32 swapping", PLAIN, EAGER}
+
+
+def test_a_network_of_queries_is_made_square(tmp_path, monkeypatch):
+    pytest.importorskip("torch", reason="needs torch: scripts/setup --dev")
+    pytest.importorskip("transformers", reason="needs transformers: scripts/setup --dev")
+    pytest.importorskip("openvino", reason="needs openvino: scripts/setup --dev")
+    from semla_ros.bench import made_family
+    from semla_ros.bench.family import EAGER, PLAIN_OPENVINO
+
+    small = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
+    small |= {"num_blocks": 2, "num_queries": 6}
+    monkeypatch.setattr(made_family, "SHAPES", {"eomt-s": small})
+    common = {"engines": ("openvino:f32",), "frames": 1, "threads": 1, "shape": "eomt-s"}
+    record = run_family(FamilyRequest(None, size=(64, 64), **common), command="")
+    rows = {row["way"] for row in record.rows}
+    assert rows == {"openvino:f32", "openvino:f32 swapping", PLAIN, PLAIN_OPENVINO, EAGER}
+    with pytest.raises(ConfigError, match="a square image"):
+        run_family(FamilyRequest(None, size=(64, 96), **common), command="")
 
 
 def test_a_shape_that_nobody_knows_is_refused():

@@ -48,6 +48,8 @@ def test_scaled_products_answer_as_before_with_any_weight(order, scaling):
     assert scale_weights(after.graph, {"w"}) == 1
     products = [node.op_type for node in after.graph.node]
     assert products == ["Mul", "MatMul", "Add"]  # the weight is scaled, nothing after it
+    kept = {each.name for each in after.graph.initializer}
+    assert kept & {"w", "one", "bias", "scale"} == {"w", "one"}  # nothing reads the old two
     for weight in (W.astype(np.float32), RNG.normal(size=(4, 6)).astype(np.float32)):
         np.testing.assert_allclose(run(after, w=weight), run(before, w=weight), atol=1e-5)
 

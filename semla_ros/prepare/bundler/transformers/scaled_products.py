@@ -42,7 +42,16 @@ def scale_weights(graph: onnx.GraphProto, weights: Collection[str]) -> int:
         addition.output[0] = scaling.output[0]
         graph.node.remove(scaling)
         count += 1
+    _forget_unread(graph, kept=set(constants) - set(reads))
     return count
+
+
+def _forget_unread(graph: onnx.GraphProto, *, kept: Collection[str]) -> None:
+    """Remove the constants that nothing reads any more, except `kept`."""
+    read = {name for node in graph.node for name in node.input}
+    read.update(each.name for each in graph.output)
+    for each in [c for c in graph.initializer if c.name not in read and c.name not in kept]:
+        graph.initializer.remove(each)
 
 
 def _scaled_product(
