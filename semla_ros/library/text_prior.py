@@ -5,13 +5,14 @@ Text is compared with text alone: in CLIP's space images and texts lie in differ
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from semla_ros.core.errors import LibraryError
 from semla_ros.core.types import Float32Array, Float64Array
+from semla_ros.library.neutral_texts import NEUTRAL_TEXTS
 
 MIN_DESCRIBED = 3
 """Domains with captions below which nobody can say how far apart their descriptions lie."""
@@ -61,6 +62,20 @@ class Descriptions:
     vectors: Float64Array
     floor: float
     least: float
+
+    @classmethod
+    def read(
+        cls,
+        captions: Mapping[str, Sequence[str]],
+        encode: Callable[[Sequence[str]], Float32Array],
+    ) -> Descriptions:
+        """Return the descriptions of domains from their captions, see `of`.
+
+        Args:
+            captions: Adapter -> its captions.
+            encode: Texts -> their embeddings (T, E), of length 1.
+        """
+        return cls.of({n: encode(each) for n, each in captions.items()}, encode(NEUTRAL_TEXTS))
 
     @classmethod
     def of(cls, captions: Mapping[str, Float32Array], neutral: Float32Array) -> Descriptions:

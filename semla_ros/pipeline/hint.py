@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 from semla_ros.bundle import ModelBundle
 from semla_ros.core.errors import ConfigError
-from semla_ros.library.neutral_texts import NEUTRAL_TEXTS
 from semla_ros.library.text_prior import Descriptions, TextPrior
 from semla_ros.navigator.text_encoder import OnnxTextEncoder
 
@@ -161,9 +160,7 @@ class HintReader:
         if self._encoder is None:
             self._encoder = OnnxTextEncoder(self._bundle)
         if self._known is None or self._known[0] != captions:
-            embedded = {name: self._encoder.encode(each) for name, each in captions.items()}
-            neutral = self._encoder.encode(NEUTRAL_TEXTS)
-            self._known = captions, Descriptions.of(embedded, neutral)
+            self._known = captions, Descriptions.read(captions, self._encoder.encode)
         (embedding,) = self._encoder.encode([words])
         temperature = self._bundle.manifest.defaults.text_temperature
         prior = self._known[1].prior(words, embedding, temperature=temperature)

@@ -46,8 +46,8 @@ def demo():
 
 def described(demo, *left_out):
     encoder, captions = demo
-    embedded = {n: encoder.encode(rows) for n, rows in captions.items() if n not in left_out}
-    return Descriptions.of(embedded, encoder.encode(NEUTRAL_TEXTS))
+    known = {name: rows for name, rows in captions.items() if name not in left_out}
+    return Descriptions.read(known, encoder.encode)
 
 
 def nearest(demo, text, *left_out):

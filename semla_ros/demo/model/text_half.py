@@ -34,6 +34,9 @@ from semla_ros.prepare.bundler.onnx_export import export_text_half
 from semla_ros.prepare.training.contrastive import contrastive_loss
 from semla_ros.prepare.training.descent import descend
 
+FAR = 0.0
+"""Cosine to any caption above which a text about something else is pushed away."""
+
 
 class _TextHalf(torch.nn.Module):
     """CLIP's text tower."""
@@ -45,10 +48,6 @@ class _TextHalf(torch.nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         embedding: Tensor = self.clip.encode_text(tokens)
         return embedding
-
-
-FAR = 0.0
-"""Cosine to any caption above which a text about something else is pushed away."""
 
 
 def add_text_half(

@@ -15,7 +15,6 @@ from semla_ros.core.types import LoraAdapter
 from semla_ros.library.captions import captions_content
 from semla_ros.library.generated import WEIGHTED, Provenance, provenance_text
 from semla_ros.library.library import AdapterLibrary
-from semla_ros.library.neutral_texts import NEUTRAL_TEXTS
 from semla_ros.library.retrieval import RetrievalSettings, retrieve
 from semla_ros.library.seal import CAPTIONS_FILE, GENERATED_FILE, TENSOR_FILE
 from semla_ros.library.statistics import DomainStatistics
@@ -130,8 +129,7 @@ def _caption(text: str) -> bytes:
 
 def _prior(bundle: ModelBundle, library: AdapterLibrary, text: str) -> TextPrior:
     encoder = OnnxTextEncoder(bundle)
-    embedded = {name: encoder.encode(each) for name, each in library.captions.items()}
-    descriptions = Descriptions.of(embedded, encoder.encode(NEUTRAL_TEXTS))
+    descriptions = Descriptions.read(library.captions, encoder.encode)
     temperature = bundle.manifest.defaults.text_temperature
     return descriptions.prior(text, encoder.encode([text])[0], temperature=temperature)
 
