@@ -13,6 +13,10 @@ from torch.nn import functional
 from semla_ros.core.errors import TrainingError
 from semla_ros.prepare.training.descent import FitOptions, descend
 
+LOGIT_SCALE = 1.0 / 0.07
+"""What logits are multiplied by where the factor is not learnt: the initial value of Radford et
+al., 2021."""
+
 
 @dataclass(frozen=True, slots=True)
 class Captioned:
@@ -47,7 +51,7 @@ def train_clip(model: Any, data: Captioned, options: FitOptions) -> float:  # no
     def loss_of_batch() -> Tensor:
         rows = torch.from_numpy(rng.choice(len(data.images), options.batch_size, replace=False))
         columns = torch.from_numpy(rng.integers(0, data.tokens.shape[1], options.batch_size))
-        images = _flipped(data.images[rows], rng)
+        images = flipped(data.images[rows], rng)
         return contrastive_loss(
             model.encode_image(images, normalize=True),
             model.encode_text(data.tokens[rows, columns], normalize=True),
@@ -70,6 +74,7 @@ def contrastive_loss(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
     )
 
 
-def _flipped(images: Tensor, rng: np.random.Generator) -> Tensor:
+def flipped(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """Return `images` (N, 3, H, W) with half of them mirrored."""
     chosen = torch.from_numpy(rng.random(len(images)) < 0.5)
     return torch.where(chosen[:, None, None, None], images.flip(3), images)
