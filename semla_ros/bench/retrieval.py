@@ -18,7 +18,7 @@ from semla_ros.bench.record import BenchRecord, Cell
 from semla_ros.bundle import open_bundle
 from semla_ros.core.config import Config
 from semla_ros.core.errors import ConfigError
-from semla_ros.core.types import AdapterMix, Float64Array, UInt8Array
+from semla_ros.core.types import BASE, AdapterMix, Float64Array, UInt8Array
 from semla_ros.demo.model.experiment import MixOf, score, spread_cell
 from semla_ros.demo.model.recipe import Recipe
 from semla_ros.demo.model.scenes import DomainScenes, render_domains, render_test_set
@@ -29,7 +29,7 @@ from semla_ros.navigator.distance import CentroidBank, euclidean
 from semla_ros.pipeline import default_bundle
 from semla_ros.prepare.training.runner import Runner
 
-SEMLA, BUNDLED, FITTED = "SemLA", "null adapter, the bundle's", "null adapter, fitted"
+SEMLA, FITTED = "SemLA", "null adapter, fitted"
 CENTROIDS = (2, 4, 8)
 NULL_QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Null distances to try: quantiles of the distance to the nearest adapter of another domain."""
@@ -103,28 +103,17 @@ def _runner(bundle: Path | None) -> Iterator[Runner]:
         runner.close()
 
 
-def _given(runner: Runner) -> RetrievalSettings:
-    return settings_from(Config(), runner.bundle.manifest.defaults)
-
-
 def _plain(runner: Runner) -> RetrievalSettings:
-    return replace(_given(runner), null_distance=NEVER)
+    return settings_from(Config(), runner.bundle.manifest.defaults)
 
 
 def _rules(runner: Runner, nulls: Mapping[str, float]) -> dict[str, MixOf]:
     """Return rule -> (target domain, image) -> mix."""
-    plain, given = _plain(runner), _given(runner)
-
-    def by_distance(settings: RetrievalSettings) -> MixOf:
-        return lambda d, rgb: _mix(runner, _away(runner, rgb), settings, without={d})
-
-    def fitted(domain: str, rgb: UInt8Array) -> AdapterMix:
-        return by_distance(replace(plain, null_distance=nulls[domain]))(domain, rgb)
-
-    rules: dict[str, MixOf] = {SEMLA: by_distance(plain), FITTED: fitted}
-    if given.null_distance > 0:
-        rules[BUNDLED] = by_distance(given)
-    return rules | {f"{k} centroids a domain": _by_nearest(runner, k) for k in CENTROIDS}
+    return {
+        SEMLA: _with_null(runner, NEVER),
+        FITTED: lambda domain, rgb: _with_null(runner, nulls[domain])(domain, rgb),
+        **{f"{k} centroids a domain": _by_nearest(runner, k) for k in CENTROIDS},
+    }
 
 
 def _by_nearest(runner: Runner, count: int) -> MixOf:
@@ -134,7 +123,7 @@ def _by_nearest(runner: Runner, count: int) -> MixOf:
     def choose(domain: str, rgb: UInt8Array) -> AdapterMix:
         point = runner.embed(rgb)
         away = np.array([euclidean(point, bank).min() for bank in banks])
-        return _mix(runner, away, _plain(runner), without={domain})
+        return _mix(runner, away, without={domain})
 
     return choose
 
@@ -175,7 +164,7 @@ def _fitted_null(runner: Runner, scenes: Sequence[DomainScenes], *, without: str
         for rgb in each.images.rgb
     ]
     tries = [NEVER, *np.quantile(foreign, NULL_QUANTILES).tolist()]
-    rules = {f"{null:g}": _with_null(runner, null, without) for null in tries}
+    rules = {f"{null:g}": _with_null(runner, null, also_without=without) for null in tries}
     scores = score(
         runner, others, _plain(runner), strategies=tuple(rules), others=rules, title=without
     )
@@ -183,9 +172,11 @@ def _fitted_null(runner: Runner, scenes: Sequence[DomainScenes], *, without: str
     return float(tries[int(np.argmax(means))])
 
 
-def _with_null(runner: Runner, null: float, without: str) -> MixOf:
-    settings = replace(_plain(runner), null_distance=null)
-    return lambda d, rgb: _mix(runner, _away(runner, rgb), settings, without={d, without})
+def _with_null(runner: Runner, null: float, *, also_without: str = "") -> MixOf:
+    def choose(domain: str, rgb: UInt8Array) -> AdapterMix:
+        return _mix(runner, _away(runner, rgb), without={domain, also_without}, null=null)
+
+    return choose
 
 
 def _away(runner: Runner, rgb: UInt8Array) -> Float64Array:
@@ -193,10 +184,14 @@ def _away(runner: Runner, rgb: UInt8Array) -> Float64Array:
 
 
 def _mix(
-    runner: Runner, away: Float64Array, settings: RetrievalSettings, *, without: set[str]
+    runner: Runner, away: Float64Array, *, without: set[str], null: float = NEVER
 ) -> AdapterMix:
-    chosen = replace(settings, exclude=frozenset(without))
-    return retrieve(runner.library.names, away, settings=chosen)
+    """Return what retrieval picks, the base being one more adapter at distance `null`."""
+    settings = replace(_plain(runner), exclude=frozenset(without))
+    names, distances = runner.library.names, away
+    if null > 0:
+        names, distances = (*names, BASE), np.append(away, null)
+    return retrieve(names, distances, settings=settings)
 
 
 def _row(name: str, values: Sequence[float], semla: Sequence[float]) -> dict[str, Cell]:

@@ -102,7 +102,7 @@ def sg_lora_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `sg-lora`."""
     _kept_arguments(parser)
     add = parser.add_argument
-    add("--seeds", type=int, default=3, help="each keeps other domains back; default: 3")
+    add("--seeds", type=int, default=3, help="each keeps other tasks back; default: 3")
     add("--epochs", type=int, default=20, help="of every adapter; default: 20")
 
 

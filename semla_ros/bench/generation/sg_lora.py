@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from semla_ros.bench.generation.clip_novice import KNOWN
 from semla_ros.bench.generation.clip_tasks import ClipTask, descriptions
 from semla_ros.bench.generation.clip_tower import ImageTower, changes_of, start
 from semla_ros.bench.generation.clip_train import recall
 from semla_ros.bench.generation.cvae import CvaeOptions, Generator, train_cvae
 from semla_ros.bench.generation.prior import Prior, aggregation_weights, semantic_prior
+from semla_ros.bench.generation.scenes import THINGS
 from semla_ros.bench.generation.vector import FactorLayout, unflatten
 from semla_ros.core.types import Float32Array, Float64Array
 from semla_ros.evaluation.study.strategies import CLIP_TEMPERATURE
@@ -24,10 +26,9 @@ METHODS, CONDITION, WORDS, EXPERT, SEEN = (
     "unseen tasks",
     "condition",
     "wording",
-    "an expert of the same place",
+    "experts of the same place",
     "seen tasks",
 )
-_KEPT_BACK = (("fog-day", "rain-night"), ("rain-day", "snow-night"), ("snow-day", "fog-night"))
 Scores = dict[str, dict[str, float]]
 """Row -> what `recall` finds, percent, the mean over tasks."""
 
@@ -95,12 +96,16 @@ def elsewhere(tasks: Iterable[ClipTask], task: ClipTask) -> list[ClipTask]:
     return [each for each in tasks if each.domain != task.domain]
 
 
-def unseen_domains(seed: int) -> tuple[str, str]:
-    """Return the two domains that experiment `seed` keeps back; three keep back each once.
+def unseen_tasks(tasks: Sequence[ClipTask], seed: int) -> tuple[str, ...]:
+    """Return the tasks that experiment `seed` keeps back, one at each place the novice never saw.
 
-    The weather of each is known at another time of day.
+    Experts know the place with other things, and the thing at other places; three experiments
+    keep back each of these tasks once.
     """
-    return _KEPT_BACK[seed % len(_KEPT_BACK)]
+    places = [domain for domain in dict.fromkeys(t.domain for t in tasks) if domain not in KNOWN]
+    things = tuple(THINGS)
+    kept = {domain: things[(i + seed) % len(things)] for i, domain in enumerate(places)}
+    return tuple(t.name for t in tasks if kept.get(t.domain) == t.thing)
 
 
 def described(
@@ -152,7 +157,7 @@ class Comparison:
             METHODS: self._scored(unseen, self._methods),
             CONDITION: self._scored(unseen, self._conditions),
             WORDS: self._scored(unseen, self._wordings),
-            EXPERT: self._scored(unseen, self._with_neighbour),
+            EXPERT: self._scored(unseen, self._with_neighbours),
             SEEN: self._scored(some_seen, self._own),
         }
 
@@ -214,11 +219,11 @@ class Comparison:
             found[f"SG-LoRA, {wording}"] = self._generated(prior)
         return found
 
-    def _with_neighbour(self, task: str) -> dict[str, Sequence[Float64Array]]:
-        library, domain = self.library, self.library.tasks[task].domain
-        near = tuple(n for n in library.unseen if n != task and library.tasks[n].domain == domain)
+    def _with_neighbours(self, task: str) -> dict[str, Sequence[Float64Array]]:
+        library, own = self.library, self.library.tasks[task]
         found: dict[str, Sequence[Float64Array]] = {}
-        for name, experts in (("without", library.seen), ("with", (*library.seen, *near))):
+        far = [e for e in library.seen if library.tasks[e].domain != own.domain]
+        for name, experts in (("without", far), ("with", library.seen)):
             weights = library.weights(library.words[task][WORDING], experts)
             prior = library.prior(weights, experts)
             found[f"nearest {TOP_K} weighted, {name}"] = [prior.mean]

@@ -39,7 +39,7 @@ from semla_ros.bench.generation.sg_lora import (
     described,
     elsewhere,
     generator_of,
-    unseen_domains,
+    unseen_tasks,
 )
 from semla_ros.bench.generation.vector import factors_of
 from semla_ros.bench.record import BenchRecord, Cell
@@ -63,7 +63,7 @@ class SgLoraRequest:
     Attributes:
         bundle: Its navigator reads text.
         work: Folder of what was found; kept.
-        seeds: Each keeps other domains back, and trains all adapters anew.
+        seeds: Each keeps other tasks back, and trains all adapters anew.
         epochs: Of each adapter.
     """
 
@@ -85,7 +85,9 @@ def run_sg_lora(request: SgLoraRequest, *, command: str, say: Say) -> BenchRecor
         SemlaError: A navigator that reads no text.
     """
     bundle = open_bundle(request.bundle, verify=False)
-    place = request.work / digest([bundle.manifest.files, request.epochs, COUNTS, repr(TRAINING)])
+    place = request.work / digest(
+        [bundle.manifest.files, request.epochs, COUNTS, repr(TRAINING), "tasks"]
+    )
     found = [_seed(bundle, place, seed, request.epochs, say) for seed in range(request.seeds)]
     tables = [{"title": title, "rows": _rows([f[title] for f in found])} for title in found[0]]
     return BenchRecord(
@@ -103,7 +105,7 @@ def run_sg_lora(request: SgLoraRequest, *, command: str, say: Say) -> BenchRecor
         notes=(
             "Recall and R-precision in percent, image to text and text to image, among the test "
             "pairs of the same thing at all eight places; what is of the task's place is right. "
-            "`±` is the standard deviation over seeds, which differ in the domains kept back and "
+            "`±` is the standard deviation over seeds, which differ in the tasks kept back and "
             "in all random numbers.",
             "Controls stand in the first table; generated rows are the mean over five samples.",
         ),
@@ -114,7 +116,6 @@ def run_sg_lora(request: SgLoraRequest, *, command: str, say: Say) -> BenchRecor
 def _seed(bundle: ModelBundle, place: Path, seed: int, epochs: int, say: Say) -> Tables:
     path = place / f"seed-{seed}.json"
     if not path.is_file():
-        say(f"seed {seed}: {' and '.join(unseen_domains(seed))} are kept back")
         place.mkdir(parents=True, exist_ok=True)
         text = OnnxTextEncoder(bundle)
         scenes = place.parent / "scenes"
@@ -142,7 +143,8 @@ def _trained(
     first = start(tower, seed=seed)
     how = TaskTraining(epochs=epochs, snapshots=epochs // 2, seed=seed)
     snapshots, layout = {}, None
-    unseen = tuple(t.name for t in tasks if t.domain in unseen_domains(seed))
+    unseen = unseen_tasks(tasks, seed)
+    say(f"seed {seed}: {', '.join(unseen)} are kept back")
     seen = [t for t in tasks if t.name not in unseen]
     for task in tasks:
         kept = train_task(tower, task, elsewhere(seen, task), first, how)

@@ -163,7 +163,6 @@ def _settings(defaults: AdaptationDefaults) -> SupportSettings:
         top_k=defaults.top_k,
         distance=defaults.distance,
         similarity=defaults.similarity,
-        null_distance=defaults.null_distance,
     )
 
 

@@ -17,8 +17,8 @@ from semla_ros.bench.generation.clip_tasks import ClipTask, Pairs
 from semla_ros.bench.generation.clip_tower import ImageTower, changes_of, start
 from semla_ros.bench.generation.clip_train import TaskTraining, recall, train_task
 from semla_ros.bench.generation.cvae import CvaeOptions
-from semla_ros.bench.generation.scenes import CaptionedScenes
-from semla_ros.bench.generation.sg_lora import unseen_domains
+from semla_ros.bench.generation.scenes import THINGS, CaptionedScenes
+from semla_ros.bench.generation.sg_lora import unseen_tasks
 from semla_ros.bench.generation.sg_lora_bench import PICTURE, SgLoraRequest, run_sg_lora
 from semla_ros.cli import main
 from semla_ros.demo.world import DOMAINS
@@ -104,13 +104,15 @@ def train_novice_on_noise():
 
 
 def test_what_is_kept_back_has_relatives_among_the_known():
-    kept = [set(unseen_domains(seed)) for seed in range(3)]
-    assert len(set.union(*kept)) == 6
-    assert not set.union(*kept) & set(KNOWN)
-    for domains in kept:
-        for domain in domains:
-            weather = domain.partition("-")[0]
-            assert any(d.startswith(weather) for d in set(DOMAINS) - domains)
+    nothing = pairs([[1.0, 0.0]], [[1.0, 0.0]])
+    tasks = [ClipTask(d, t, nothing, nothing) for d in DOMAINS for t in THINGS]
+    kept = [unseen_tasks(tasks, seed) for seed in range(3)]
+    assert sorted(sum(kept, ())) == sorted(t.name for t in tasks if t.domain not in KNOWN)
+    for unseen in kept:
+        known = [t for t in tasks if t.name not in unseen]
+        for task in (t for t in tasks if t.name in unseen):
+            assert sum(t.domain == task.domain for t in known) == 2
+            assert sum(t.thing == task.thing for t in known) >= 6
 
 
 @needs_text
