@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from semla_ros.bench.generation.ladder import Rungs
-from semla_ros.bench.generation.masks import Left, picks, register
+from semla_ros.bench.generation.masks import (
+    NEAREST,
+    RANDOM,
+    SHUFFLED,
+    Left,
+    picks,
+    random_like,
+    register,
+)
 from semla_ros.bench.generation.vector import factors_of
 from semla_ros.core.types import LoraAdapter
 from semla_ros.demo.model.experiment import MixOf
@@ -40,11 +50,17 @@ def _adapters(
     experts = [last[name] for name in last if name != left.domain]
     even = dict.fromkeys((e.name for e in experts), 1.0 / len(experts))
     rungs = _rungs(left, words, snapshots)
+    mean = rungs.mean_of_factors()
+    rng = np.random.default_rng([seed, *left.domain.encode()])
     return {
         "oracle: its own adapter": last[left.domain],
         "control: uniform": fused(experts, even, name="uniform"),
+        NEAREST: fused(experts, {next(iter(left.words)): 1.0}, name="nearest"),
+        SHUFFLED: fused(experts, left.permuted, name="shuffled"),
+        RANDOM: random_like(mean, rng),
         "L0, weighted sum of changes": fused(experts, left.words, name="changes"),
-        "L0, weighted mean of factors": rungs.mean_of_factors(),
+        "L0, weighted mean of factors": mean,
+        "L1, affine in the text": fused(experts, left.affine, name="affine"),
         **_numbered("L2, Gaussian in the latent", rungs.gaussian(seed)),
         **_numbered("L3, CVAE in the latent", rungs.cvae(seed)),
     }
