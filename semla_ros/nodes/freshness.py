@@ -61,20 +61,27 @@ class Freshness:
         self._begun = self._answered = self._looked = self._now()
 
     def age_s(self, stamp_ns: int) -> float | None:
-        """Return the age of an image by the node's clock, None before simulated time has begun.
+        """Return the age of an image by the node's clock.
+
+        None, unknown, of an image without a stamp, and before simulated time has begun.
 
         Args:
-            stamp_ns: Of its header.
+            stamp_ns: Of its header; 0: it has none.
         """
         now_ns = self._clock.now().nanoseconds
-        return (now_ns - stamp_ns) * 1e-9 if now_ns else None
+        return (now_ns - stamp_ns) * 1e-9 if now_ns and stamp_ns else None
 
     def require(self, stamp_ns: int, *, max_age_s: float) -> None:
         """Check that an image is at most `max_age_s` old; 0: of any age.
 
         Raises:
-            FrameTooOldError: It is older.
+            FrameTooOldError: It is older, or says not when it was taken.
         """
+        if not stamp_ns and max_age_s > 0 and self._clock.now().nanoseconds:
+            raise FrameTooOldError(
+                f"expected an image at most {max_age_s:g} s old, got one without a stamp: let the "
+                "camera's driver stamp it, or set max_image_age_s to 0"
+            )
         age_s = self.age_s(stamp_ns)
         if age_s is not None and age_s > max_age_s > 0:
             raise FrameTooOldError(

@@ -97,6 +97,14 @@ def test_there_is_no_age_before_simulated_time():
     freshness.require(98 * S, max_age_s=0.1)
 
 
+def test_an_image_without_a_stamp_has_no_age(clocks):
+    freshness = fresh(clocks)
+    assert freshness.age_s(0) is None
+    freshness.require(0, max_age_s=0.0)
+    with pytest.raises(FrameTooOldError, match="without a stamp"):
+        freshness.require(0, max_age_s=1.0)
+
+
 def test_old_images_are_refused_where_an_age_is_set(clocks):
     freshness = fresh(clocks)
     freshness.require(1, max_age_s=0.0)
