@@ -107,7 +107,8 @@ def with_navigator(bundle: ModelBundle, navigator: Navigator, out: Path) -> Mode
         shutil.copytree(bundle.root, out)
     except OSError as error:
         raise BundleError(f"cannot write {str(out)!r}: {error}: check space and rights") from error
-    (out / _PROMPTS).unlink(missing_ok=True)
+    for of_the_old_one in (out / _PROMPTS, ModelBundle(out, manifest).navigator_text):
+        of_the_old_one.unlink(missing_ok=True)
     spec = write_navigator(
         out, navigator, base_model=manifest.base_model, shape=manifest.segmentation.shape
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -47,15 +48,17 @@ def calibrate(runner: Runner, scenes: Sequence[DomainScenes]) -> AdaptationDefau
         for rows in distances.values()
         for row in rows
     ]
-    return AdaptationDefaults(
+    found = AdaptationDefaults(
         temperature=best.temperature,
         top_k=best.top_k,
         distance="euclidean",
         similarity=best.similarity,
         support_low=float(np.quantile(supports, SUPPORT_QUANTILE)),
         out_of_library=0.0,
-        text_temperature=text_temperature(runner, scenes, best),
     )
+    if not runner.bundle.navigator_text.is_file():
+        return found
+    return replace(found, text_temperature=text_temperature(runner, scenes, best))
 
 
 def _best_settings(
