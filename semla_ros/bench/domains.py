@@ -1,4 +1,4 @@
-"""Which features of a navigator tell domains apart, and what is it worth? For docs/library.md.
+"""Which features of a navigator tell domains apart, and what is it worth? For docs/navigators.md.
 
 `python -m semla_ros.bench.domains --out FILE [NAME=SOURCE …]` gives a demo bundle other
 navigators, made of the one it has and of its segmentation graph; each gets centroids and settings
@@ -194,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recordings", nargs="*", type=_named, metavar="NAME=SOURCE")
     parser.add_argument("--bundle", type=Path, default=None)
-    parser.add_argument("--miou", action="store_true", help="segment as well: an hour or more")
+    parser.add_argument("--miou", action="store_true", help="segment as well: a quarter of an hour")
     parser.add_argument("--out", type=Path, required=True, help="the .json to write")
     options = parser.parse_args(given)
     command = f"python -m semla_ros.bench.domains {shlex.join(given)}"
