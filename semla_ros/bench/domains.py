@@ -194,7 +194,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recordings", nargs="*", type=_named, metavar="NAME=SOURCE")
     parser.add_argument("--bundle", type=Path, default=None)
-    parser.add_argument("--miou", action="store_true", help="segment as well: a quarter of an hour")
+    parser.add_argument(
+        "--miou", action="store_true", help="segment as well: a quarter of an hour"
+    )
     parser.add_argument("--out", type=Path, required=True, help="the .json to write")
     options = parser.parse_args(given)
     command = f"python -m semla_ros.bench.domains {shlex.join(given)}"
