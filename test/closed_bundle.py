@@ -79,7 +79,7 @@ def _manifest(files: dict[str, str]) -> Manifest:
         text=None,
         navigator=NavigatorSpec("mean-colour", NAVIGATOR, "center_crop", half, half, 3),
         vocabulary=vocabulary_of(CLASSES),
-        defaults=AdaptationDefaults(0.05, 5, "euclidean", "inverse", 0.1, 10.0),
+        defaults=AdaptationDefaults(0.05, 5, "euclidean", "inverse", -1.0, 0.1, 10.0),
         layers=LAYERS,
         files=files,
         base_names=(HUB_NAME,),

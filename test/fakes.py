@@ -113,7 +113,7 @@ def tiny_manifest(**changes: Any) -> Manifest:
         "text": TextSpec("a {}", 8),
         "navigator": None,
         "vocabulary": Vocabulary(("road",), np.zeros((1, 3), np.uint8)),
-        "defaults": AdaptationDefaults(0.05, 5, "euclidean", "inverse", 0.1, 9.0),
+        "defaults": AdaptationDefaults(0.05, 5, "euclidean", "inverse", -1.0, 0.1, 9.0),
         "layers": (),
         "files": {},
     }
@@ -153,7 +153,7 @@ def tiny_bundle(out: Path, *, domains: Sequence[str] = TINY_DOMAINS, seed: int =
         text=TextSpec("A photo of a {} in the scene", config.context_length),
         navigator=NavigatorParts(navigator, spec),
         vocabulary=tiny_vocabulary(),
-        defaults=AdaptationDefaults(0.05, 2, "euclidean", "inverse", 0.05, 1000.0),
+        defaults=AdaptationDefaults(0.05, 2, "euclidean", "inverse", -1.0, 0.05, 1000.0),
     )
     bundle = write_bundle(out, parts)
     shapes = {layer.name: layer.shape for layer in bundle.manifest.layers}

@@ -72,7 +72,7 @@ def _manifest(files: dict[str, str]) -> Manifest:
         text=TextSpec("a photo of {}", 8),
         navigator=NavigatorSpec("mean-colour", NAVIGATOR, "center_crop", half, half, 3),
         vocabulary=Vocabulary(CLASSES, colors),
-        defaults=AdaptationDefaults(0.05, 5, "euclidean", "inverse", 0.1, 10.0),
+        defaults=AdaptationDefaults(0.05, 5, "euclidean", "inverse", -1.0, 0.1, 10.0),
         layers=LAYERS,
         files=files,
     )

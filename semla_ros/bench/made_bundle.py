@@ -86,7 +86,7 @@ def random_bundle(folder: Path, config: CatSegConfig, *, name: str) -> ModelBund
         text=TextSpec("a photo of a {}", config.context_length),
         navigator=None,
         vocabulary=vocabulary_of(CLASSES),
-        defaults=AdaptationDefaults(0.05, 2, "euclidean", "inverse", 0.05, 1000.0),
+        defaults=AdaptationDefaults(0.05, 2, "euclidean", "inverse", -1.0, 0.05, 1000.0),
     )
     bundle = write_bundle(folder, parts)
     for seed, each in enumerate(ADAPTERS):

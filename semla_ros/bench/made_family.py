@@ -64,7 +64,7 @@ def make_family(folder: Path, shape: str, size: tuple[int, int]) -> tuple[ModelB
     with quietly():
         for part in _network(import_transformers(), shape, size):
             part.save_pretrained(checkpoint)
-    defaults = AdaptationDefaults(0.05, 2, "euclidean", "inverse", 0.05, 1000.0)
+    defaults = AdaptationDefaults(0.05, 2, "euclidean", "inverse", -1.0, 0.05, 1000.0)
     bundle, _ = import_hub_bundle(HubRequest(str(checkpoint), folder / "bundle", defaults))
     manifest = bundle.manifest
     for seed, each in enumerate(ADAPTERS):

@@ -7,6 +7,8 @@ domain.
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +20,7 @@ from semla_ros.bench.record import BenchRecord, Cell
 from semla_ros.bundle import open_bundle
 from semla_ros.core.config import Config
 from semla_ros.core.errors import ConfigError
-from semla_ros.core.types import BASE, AdapterMix, Float64Array, UInt8Array
+from semla_ros.core.types import AdapterMix, Float64Array, UInt8Array
 from semla_ros.demo.model.experiment import MixOf, score, spread_cell
 from semla_ros.demo.model.recipe import Recipe
 from semla_ros.demo.model.scenes import DomainScenes, render_domains, render_test_set
@@ -46,16 +48,22 @@ class RetrievalRequest:
         bundle: With a library of the demo world's domains; None for the demo bundle.
         scenes: Of each domain in each set, >= 1.
         sets: Disjoint sets of scenes, >= 2: their spread is what a difference must exceed.
+        domains: Of the world; the library holds these alone, at least three.
     """
 
     bundle: Path | None = None
     scenes: int = 30
     sets: int = 3
+    domains: tuple[str, ...] = DOMAINS
 
     def __post_init__(self) -> None:
         if self.scenes < 1 or self.sets < 2:
             raise ConfigError(
                 f"expected scenes >= 1 and sets >= 2, got {self.scenes!r} and {self.sets!r}"
+            )
+        if len(set(self.domains)) < 3 or set(self.domains) - set(DOMAINS):
+            raise ConfigError(
+                f"expected three domains or more of {DOMAINS!r}, got {self.domains!r}"
             )
 
 
@@ -65,12 +73,12 @@ def run_retrieval(request: RetrievalRequest, *, command: str) -> BenchRecord:
     Raises:
         SemlaError: The bundle has no library of the world's domains, or cannot be used.
     """
-    with _runner(request.bundle) as runner:
-        nulls = _fitted_nulls(runner)
+    with _runner(request) as runner:
+        nulls = _fitted_nulls(runner, request.domains)
         rules = _rules(runner, nulls)
         found: dict[str, list[float]] = {name: [] for name in rules}
         for number in range(request.sets):
-            scenes = render_test_set(number, count=request.scenes)
+            scenes = render_test_set(number, count=request.scenes, domains=request.domains)
             scores = score(runner, scenes, _plain(runner), strategies=tuple(rules), others=rules)
             for name, values in found.items():
                 values.append(scores.h_mean(name))
@@ -78,7 +86,10 @@ def run_retrieval(request: RetrievalRequest, *, command: str) -> BenchRecord:
     return BenchRecord(
         "From embeddings to mixes",
         command,
-        tuple(_row(name, values, found[SEMLA]) for name, values in found.items()),
+        tuple(
+            {"adapters": len(request.domains), **_row(name, values, found[SEMLA])}
+            for name, values in found.items()
+        ),
         notes=(
             "Harmonic means over domains of mIoU in percent, the frame's own adapter left out; ± "
             "is the standard deviation over sets of scenes, of the difference set by set.",
@@ -91,29 +102,42 @@ def run_retrieval(request: RetrievalRequest, *, command: str) -> BenchRecord:
 
 
 @contextmanager
-def _runner(bundle: Path | None) -> Iterator[Runner]:
-    runner = Runner.open(open_bundle(bundle or default_bundle(), verify=False), threads=1)
-    try:
-        if missing := set(DOMAINS) - set(runner.library.names):
-            raise ConfigError(
-                f"expected a library of the demo world's domains, lacking {sorted(missing)!r}"
-            )
-        yield runner
-    finally:
-        runner.close()
+def _runner(request: RetrievalRequest) -> Iterator[Runner]:
+    """Yield what runs a copy of the bundle whose library holds the request's domains alone."""
+    bundle = open_bundle(request.bundle or default_bundle(), verify=False)
+    with tempfile.TemporaryDirectory(prefix="semla-bench-") as scratch:
+        copy = Path(scratch) / "bundle"
+        shutil.copytree(bundle.root, copy, ignore=shutil.ignore_patterns("library"))
+        for domain in request.domains:
+            if not (bundle.library / domain).is_dir():
+                raise ConfigError(
+                    f"expected a library of the demo world's domains, lacking {domain!r}"
+                )
+            shutil.copytree(bundle.library / domain, copy / "library" / domain)
+        runner = Runner.open(open_bundle(copy, verify=False), threads=1)
+        try:
+            yield runner
+        finally:
+            runner.close()
 
 
 def _plain(runner: Runner) -> RetrievalSettings:
-    return settings_from(Config(), runner.bundle.manifest.defaults)
+    given = settings_from(Config(), runner.bundle.manifest.defaults)
+    return replace(given, null_distance=NEVER)
 
 
 def _rules(runner: Runner, nulls: Mapping[str, float]) -> dict[str, MixOf]:
     """Return rule -> (target domain, image) -> mix."""
-    return {
-        SEMLA: _with_null(runner, NEVER),
-        FITTED: lambda domain, rgb: _with_null(runner, nulls[domain])(domain, rgb),
-        **{f"{k} centroids a domain": _by_nearest(runner, k) for k in CENTROIDS},
-    }
+    plain = _plain(runner)
+
+    def by_distance(settings: RetrievalSettings) -> MixOf:
+        return lambda d, rgb: _mix(runner, _away(runner, rgb), settings, without={d})
+
+    def fitted(domain: str, rgb: UInt8Array) -> AdapterMix:
+        return by_distance(replace(plain, null_distance=nulls[domain]))(domain, rgb)
+
+    rules: dict[str, MixOf] = {SEMLA: by_distance(plain), FITTED: fitted}
+    return rules | {f"{k} centroids a domain": _by_nearest(runner, k) for k in CENTROIDS}
 
 
 def _by_nearest(runner: Runner, count: int) -> MixOf:
@@ -123,7 +147,7 @@ def _by_nearest(runner: Runner, count: int) -> MixOf:
     def choose(domain: str, rgb: UInt8Array) -> AdapterMix:
         point = runner.embed(rgb)
         away = np.array([euclidean(point, bank).min() for bank in banks])
-        return _mix(runner, away, without={domain})
+        return _mix(runner, away, _plain(runner), without={domain})
 
     return choose
 
@@ -138,13 +162,16 @@ def _bank(runner: Runner, name: str, count: int) -> CentroidBank:
     return CentroidBank(tuple(map(str, range(len(centres)))), centres)
 
 
-def _fitted_nulls(runner: Runner) -> dict[str, float]:
+def _fitted_nulls(runner: Runner, domains: Sequence[str]) -> dict[str, float]:
     """Return for each domain the null distance that serves the others best without it."""
     recipe = Recipe()
     scenes = [
         each.every(FITTED_EVERY)
         for each in render_domains(
-            first_seed=recipe.seeds.validation, count=recipe.validation_scenes, title="validation"
+            first_seed=recipe.seeds.validation,
+            count=recipe.validation_scenes,
+            title="validation",
+            domains=domains,
         )
     ]
     return {each.domain: _fitted_null(runner, scenes, without=each.domain) for each in scenes}
@@ -164,7 +191,7 @@ def _fitted_null(runner: Runner, scenes: Sequence[DomainScenes], *, without: str
         for rgb in each.images.rgb
     ]
     tries = [NEVER, *np.quantile(foreign, NULL_QUANTILES).tolist()]
-    rules = {f"{null:g}": _with_null(runner, null, also_without=without) for null in tries}
+    rules = {f"{null:g}": _with_null(runner, null, without) for null in tries}
     scores = score(
         runner, others, _plain(runner), strategies=tuple(rules), others=rules, title=without
     )
@@ -172,11 +199,9 @@ def _fitted_null(runner: Runner, scenes: Sequence[DomainScenes], *, without: str
     return float(tries[int(np.argmax(means))])
 
 
-def _with_null(runner: Runner, null: float, *, also_without: str = "") -> MixOf:
-    def choose(domain: str, rgb: UInt8Array) -> AdapterMix:
-        return _mix(runner, _away(runner, rgb), without={domain, also_without}, null=null)
-
-    return choose
+def _with_null(runner: Runner, null: float, without: str) -> MixOf:
+    settings = replace(_plain(runner), null_distance=null)
+    return lambda d, rgb: _mix(runner, _away(runner, rgb), settings, without={d, without})
 
 
 def _away(runner: Runner, rgb: UInt8Array) -> Float64Array:
@@ -184,14 +209,10 @@ def _away(runner: Runner, rgb: UInt8Array) -> Float64Array:
 
 
 def _mix(
-    runner: Runner, away: Float64Array, *, without: set[str], null: float = NEVER
+    runner: Runner, away: Float64Array, settings: RetrievalSettings, *, without: set[str]
 ) -> AdapterMix:
-    """Return what retrieval picks, the base being one more adapter at distance `null`."""
-    settings = replace(_plain(runner), exclude=frozenset(without))
-    names, distances = runner.library.names, away
-    if null > 0:
-        names, distances = (*names, BASE), np.append(away, null)
-    return retrieve(names, distances, settings=settings)
+    chosen = replace(settings, exclude=frozenset(without))
+    return retrieve(runner.library.names, away, settings=chosen)
 
 
 def _row(name: str, values: Sequence[float], semla: Sequence[float]) -> dict[str, Cell]:

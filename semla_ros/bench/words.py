@@ -49,7 +49,7 @@ def left_out_table(bundle: ModelBundle) -> Iterator[str]:
     recipe, runner = Recipe(), Runner.open(bundle)
     settings = settings_from(Config(), bundle.manifest.defaults)
     names, words = runner.library.names, words_of(bundle, runner.library)
-    alone = replace(settings, top_k=1)
+    alone = replace(settings, top_k=1, null_distance=-1.0)
     others = {
         "words": by_words(names, settings, words),
         "nearest by words": by_words(names, alone, words),

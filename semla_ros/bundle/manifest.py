@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +13,9 @@ from semla_ros.core.support_calibration import (
     SupportCalibration,
     calibration_from_dict,
     calibration_to_dict,
-    without_null,
 )
 from semla_ros.core.types import Vocabulary
 
-_LOG = logging.getLogger(__name__)
 FORMAT = 1
 
 AS_BASE, AS_TRAINED = GUIDANCES
@@ -140,6 +137,7 @@ class AdaptationDefaults:
 
     Attributes:
         temperature, top_k, distance, similarity: Retrieval.
+        null_distance: Distance of the null adapter, -1 for none.
         support_low: Support score below which the level is LOW.
         out_of_library: Novelty (where unknown, nearest distance) above which it is
             OUT_OF_LIBRARY, for libraries that hold no images to find it on; 0: never.
@@ -152,6 +150,7 @@ class AdaptationDefaults:
     top_k: int
     distance: str
     similarity: str
+    null_distance: float
     support_low: float
     out_of_library: float
     calibration: SupportCalibration | None = None
@@ -206,14 +205,8 @@ def manifest_from_dict(data: Mapping[str, Any]) -> Manifest:
     """
     check_manifest(data, "")
     navigator, calibration = data.get("navigator"), data.get("calibration")
-    text, classes = data.get("text"), data["classes"]
-    defaults, null = without_null(data["defaults"])
-    if null > 0:
-        _LOG.warning(
-            "the bundle asks for a null adapter at distance %g, as earlier versions did: left "
-            "aside, the base joins no mix",
-            null,
-        )
+    text = data.get("text")
+    classes = data["classes"]
     return Manifest(
         name=data["name"],
         family=data["family"],
@@ -225,7 +218,7 @@ def manifest_from_dict(data: Mapping[str, Any]) -> Manifest:
             tuple(c["name"] for c in classes), np.asarray([c["rgb"] for c in classes], np.uint8)
         ),
         defaults=AdaptationDefaults(
-            **defaults,
+            **data["defaults"],
             calibration=calibration_from_dict(calibration) if calibration else None,
         ),
         layers=tuple(

@@ -91,10 +91,9 @@ _RETRIEVAL: Mapping[str, Check] = MappingProxyType(
         "top_k": integer(1, 1000),
         "distance": _choices("distance"),
         "similarity": _choices("similarity"),
+        "null_distance": number(-1, MAX_NUMBER),
     }
 )
-_OF_OLD: Mapping[str, Check] = MappingProxyType({"null_distance": number(-1, MAX_NUMBER)})
-"""What earlier versions wrote into the settings and nothing reads."""
 _CALIBRATION = table(
     {
         "terms": items(
@@ -114,7 +113,7 @@ _CALIBRATION = table(
         "errors": mapping(text, _SHARE_OR_NAN),
         "frames": integer(0, 10**12),
         "domains": items(text, 0, MAX_LAYERS),
-        "settings": table(_RETRIEVAL, _OF_OLD),
+        "settings": table(_RETRIEVAL),
         "made_by": text,
     }
 )
@@ -165,7 +164,7 @@ check_manifest = table(
                 "support_low": number(0, MAX_NUMBER),
                 "out_of_library": number(0, MAX_NUMBER),
             },
-            {"text_temperature": _POSITIVE, **_OF_OLD},
+            {"text_temperature": _POSITIVE},
         ),
         "classes": classes,
         "layers": layers,

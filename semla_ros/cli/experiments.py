@@ -65,13 +65,19 @@ def retrieval_arguments(parser: argparse.ArgumentParser) -> None:
     bundle_argument(parser)
     parser.add_argument("--scenes", type=int, default=30, help="of a domain in a set; default: 30")
     parser.add_argument("--sets", type=int, default=3, help="of scenes; default: 3")
+    parser.add_argument(
+        "--domains", help="that the library holds, separated by commas; default: all"
+    )
 
 
 def retrieval(args: argparse.Namespace, command: str) -> BenchRecord:
     """Return the record of `retrieval`."""
+    from semla_ros.demo.world import DOMAINS
+
     with _installed():
         from semla_ros.bench.retrieval import RetrievalRequest, run_retrieval
-    request = RetrievalRequest(args.bundle, args.scenes, args.sets)
+    domains = tuple(args.domains.split(",")) if args.domains else DOMAINS
+    request = RetrievalRequest(args.bundle, args.scenes, args.sets, domains)
     return run_retrieval(request, command=command)
 
 

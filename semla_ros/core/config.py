@@ -116,6 +116,13 @@ class Config:
     exclude: str = parameter(
         "", "Adapters never used: a, b; unknown ones are refused", live=True, decides="result"
     )
+    null_distance: float = parameter(
+        0.0,
+        "Distance at which the base itself joins a mix (null adapter); 0: the bundle's, -1: never",
+        low=-1.0,
+        high=1e6,
+        live=True,
+    )
     swap_policy: str = parameter(
         "debounce",
         "When a wanted mix replaces the active one",

@@ -26,13 +26,14 @@ class SupportSettings:
     """The retrieval whose masks a calibration was fitted on.
 
     Attributes:
-        temperature, top_k, distance, similarity: As in the configuration.
+        temperature, top_k, distance, similarity, null_distance: As in the configuration.
     """
 
     temperature: float
     top_k: int
     distance: str
     similarity: str
+    null_distance: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,27 +139,11 @@ def calibration_from_dict(data: Mapping[str, Any]) -> SupportCalibration | None:
         )
         return None
     known = dict(data)
-    known["settings"], null = without_null(known["settings"])
-    if null > 0:
-        _LOG.warning(
-            "the bundle's calibration was made with a null adapter, which is no more: left aside, "
-            "expected_miou stays NaN; make it anew with semla tune STUDY --write-calibration"
-        )
-        return None
     known["terms"] = tuple(SignalTerm(**term) for term in known["terms"])
     known["errors"] = {str(k): float(v) for k, v in known["errors"].items()}
     known["domains"] = tuple(str(v) for v in known["domains"])
     known["settings"] = SupportSettings(**known["settings"])
     return SupportCalibration(**known)
-
-
-def without_null(settings: Mapping[str, Any]) -> tuple[dict[str, Any], float]:
-    """Return settings without the distance of a null adapter, and that; above 0 it counted.
-
-    Earlier versions had one; it never won (docs/training.md).
-    """
-    kept = dict(settings)
-    return kept, float(kept.pop("null_distance", -1.0))
 
 
 def calibration_to_dict(calibration: SupportCalibration) -> dict[str, Any]:

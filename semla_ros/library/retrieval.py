@@ -13,6 +13,7 @@ from semla_ros.bundle import AdaptationDefaults
 from semla_ros.core.config import Config
 from semla_ros.core.errors import ConfigError, EmptyLibraryError, LibraryError
 from semla_ros.core.types import (
+    BASE,
     MIN_DISTANCE,
     AdapterMix,
     Float64Array,
@@ -49,12 +50,14 @@ class RetrievalSettings:
         temperature: Of the softmax over similarity, > 0.
         top_k: At most so many members, >= 1.
         similarity: A name of `SIMILARITIES`.
+        null_distance: Distance at which the base itself competes; not above 0: it never does.
         exclude: Adapters never chosen.
     """
 
     temperature: float = 0.05
     top_k: int = 5
     similarity: str = "inverse"
+    null_distance: float = -1.0
     exclude: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
@@ -66,6 +69,8 @@ class RetrievalSettings:
             raise ConfigError(
                 f"expected a similarity of {tuple(SIMILARITIES)!r}, got {self.similarity!r}"
             )
+        if not math.isfinite(self.null_distance):
+            raise ConfigError(f"expected a finite null distance, got {self.null_distance!r}")
 
 
 def settings_from(config: Config, defaults: AdaptationDefaults) -> RetrievalSettings:
@@ -77,11 +82,13 @@ def settings_from(config: Config, defaults: AdaptationDefaults) -> RetrievalSett
     temperature, top_k = PRESETS.get(
         config.retrieval_preset, (defaults.temperature, defaults.top_k)
     )
+    null = config.null_distance if config.null_distance != 0 else defaults.null_distance
     bundled = config.similarity == "bundle"
     return RetrievalSettings(
         temperature=config.temperature or temperature,
         top_k=config.top_k or top_k,
         similarity=defaults.similarity if bundled else config.similarity,
+        null_distance=null,
         exclude=config.excluded,
     )
 
@@ -106,25 +113,28 @@ def retrieve(
         share: How much they count, in [0, 1].
 
     Raises:
-        EmptyLibraryError: Nothing to choose from.
+        EmptyLibraryError: Nothing to choose from, and no null adapter.
         LibraryError: Distances of another length, negative or not finite.
     """
     allowed, values = _candidates(names, distances, settings)
+    if settings.null_distance > 0:
+        values = np.append(values, settings.null_distance)
     if not len(values):
         raise EmptyLibraryError(
             f"expected an adapter to choose from, got {tuple(names)!r} with "
-            f"{sorted(settings.exclude)!r} excluded: add adapters"
+            f"{sorted(settings.exclude)!r} excluded: add adapters or set a null distance"
         )
     similarity = SIMILARITIES[settings.similarity](np.maximum(values, MIN_DISTANCE))
     scores, temperature = similarity, settings.temperature
     if prior is not None and share > 0:
-        words = prior.logits([names[i] for i in allowed])
-        scores = (1.0 - share) * similarity / temperature + share * words
+        known = [*(names[i] for i in allowed), BASE][: len(values)]
+        scores = (1.0 - share) * similarity / temperature + share * prior.logits(known)
         temperature = 1.0
     nearest = _largest(scores, settings.top_k)
     weights = _softmax(scores[nearest] / temperature)
+    chosen = (names[allowed[i]] if i < len(allowed) else BASE for i in nearest)
     return AdapterMix.from_weights(
-        {names[allowed[i]]: float(w) for i, w in zip(nearest, weights, strict=True)}
+        {name: float(w) for name, w in zip(chosen, weights, strict=True)}
     )
 
 

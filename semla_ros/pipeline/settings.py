@@ -93,6 +93,7 @@ class LiveSettings:
             mix,
             low=self.support_low,
             out_of_library=self.threshold(estimate.alarm),
+            null_distance=self.retrieval.null_distance,
             exclude=self.retrieval.exclude,
             novelty=novelty,
             before=before,
@@ -108,7 +109,7 @@ class LiveSettings:
             mix = retrieve(names, distances, settings=settings)
         except EmptyLibraryError:
             return 0.0
-        return support_score(mix, names, distances)
+        return support_score(mix, names, distances, null_distance=settings.null_distance)
 
     def outside(self, estimate: DomainEstimate, *, novelty: float, before: bool) -> bool:
         """Return whether `estimate` counts as outside the library, where the base may serve.
@@ -135,8 +136,10 @@ def _valid(
     if calibration is None:
         return None
     made = calibration.settings
+    null = max(retrieval.null_distance, 0.0), max(made.null_distance, 0.0)
     if (
         math.isclose(made.temperature, retrieval.temperature, rel_tol=1e-9)
+        and math.isclose(*null, rel_tol=1e-9)
         and (made.top_k, made.similarity) == (retrieval.top_k, retrieval.similarity)
         and made.distance == distance
     ):

@@ -20,7 +20,9 @@ def test_rules_are_held_against_semla(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retrieval, "NULL_QUANTILES", (0.5,))
     monkeypatch.setattr(retrieval, "FITTED_EVERY", 24)
     monkeypatch.setattr(retrieval, "CENTROIDS", (1, 4))
-    record = run_retrieval(RetrievalRequest(scenes=1, sets=2), command="c")
+    few = ("fog-day", "rain-night", "snow-day", "clear-day")
+    record = run_retrieval(RetrievalRequest(scenes=1, sets=2, domains=few), command="c")
+    assert {row["adapters"] for row in record.rows} == {4}
     rows = {str(row["retrieval"]): row for row in record.rows}
     assert list(rows) == [
         retrieval.SEMLA,
@@ -34,13 +36,21 @@ def test_rules_are_held_against_semla(monkeypatch: pytest.MonkeyPatch) -> None:
     assert float(str(rows["4 centroids a domain"]["difference"]).split()[0]) != 0
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--sets", "1"], "sets >= 2"),
+        (["--domains", "fog-day,snow-day"], "three domains or more"),
+        (["--domains", "fog-day,snow-day,mars"], "three domains or more"),
+    ],
+)
 def test_too_little_is_refused_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = ["--out", str(tmp_path / "x.json")]
-    assert main(["bench", "retrieval", *out, "--sets", "1"]) == 2
+    assert main(["bench", "retrieval", *out, *words]) == 2
     error = capsys.readouterr().err
-    assert "sets >= 2" in error
+    assert said in error
     assert len(error.splitlines()) == 1
 
 

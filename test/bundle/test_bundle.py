@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +46,7 @@ def manifest(root: Path) -> Manifest:
         text=TextSpec("a photo of a {}", 16),
         navigator=NavigatorSpec("clip", 16, "center_crop", (0.5, 0.4, 0.3), (0.2, 0.2, 0.3), 4),
         vocabulary=Vocabulary(("road", "car"), np.array([[1, 2, 3], [255, 0, 9]], np.uint8)),
-        defaults=AdaptationDefaults(0.05, 5, "euclidean", "inverse", 0.1, 9.0),
+        defaults=AdaptationDefaults(0.05, 5, "euclidean", "inverse", -1.0, 0.1, 9.0),
         layers=(GraphWeight("a.b", "a.b.weight", "segmentation", "w0", True, (4, 6)),),
         files={name: file_sha256(root / name) for name in FILES},
     )
@@ -203,17 +202,6 @@ def test_a_manifest_that_is_no_yaml_is_refused(sealed, text):
     (sealed / MANIFEST).write_text(text)
     with pytest.raises(BundleError, match=r"bundle\.yaml is not valid YAML"):
         open_bundle(sealed)
-
-
-@pytest.mark.parametrize(("null", "warnings"), [(-1.0, 0), (19.9, 1)])
-def test_the_null_adapter_of_earlier_versions_is_left_aside(sealed, caplog, null, warnings):
-    plain = yaml.safe_load((sealed / MANIFEST).read_text())
-    plain["defaults"]["null_distance"] = null
-    (sealed / MANIFEST).write_text(yaml.safe_dump(plain))
-    with caplog.at_level(logging.WARNING):
-        bundle = open_bundle(sealed)
-    assert bundle.manifest.defaults.temperature == plain["defaults"]["temperature"]
-    assert len(caplog.records) == warnings
 
 
 def test_a_manifest_that_is_no_text_is_refused(sealed):

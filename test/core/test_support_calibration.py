@@ -20,7 +20,7 @@ from semla_ros.core.support_calibration import (
     calibration_to_dict,
 )
 
-SETTINGS = SupportSettings(0.05, 5, "euclidean", "inverse")
+SETTINGS = SupportSettings(0.05, 5, "euclidean", "inverse", -1.0)
 TERMS = (
     SignalTerm("confidence", 0.5, 0.1, 0.02, 0.2, 0.9),
     SignalTerm("class_confidence", 0.4, 0.2, -0.01, 0.1, 0.9),
@@ -97,17 +97,6 @@ def test_a_calibration_of_the_old_form_is_left_aside_and_said(caplog):
     (record,) = caplog.records
     assert "left aside" in record.message
     assert "--write-calibration" in record.message
-
-
-def test_one_made_with_a_null_adapter_is_left_aside_and_says_so(caplog):
-    old = calibration_to_dict(CALIBRATION)
-    old["settings"]["null_distance"] = -1.0
-    assert calibration_from_dict(old) == CALIBRATION
-    old["settings"]["null_distance"] = 19.9
-    with caplog.at_level(logging.WARNING):
-        assert calibration_from_dict(old) is None
-    (record,) = caplog.records
-    assert "null adapter" in record.message
 
 
 def changed(place, **change):

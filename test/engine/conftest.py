@@ -80,7 +80,7 @@ def manifest_of(layers: tuple[GraphWeight, ...], *, size: int) -> Manifest:
         text=TextSpec("a photo of {}", CONTEXT),
         navigator=None,
         vocabulary=vocabulary(),
-        defaults=AdaptationDefaults(0.05, 5, "euclidean", "inverse", 0.1, 10.0),
+        defaults=AdaptationDefaults(0.05, 5, "euclidean", "inverse", -1.0, 0.1, 10.0),
         layers=layers,
         files={},
     )

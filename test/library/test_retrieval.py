@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from semla_ros.bundle import AdaptationDefaults
 from semla_ros.core.config import PARAMETERS, Config
 from semla_ros.core.errors import ConfigError, EmptyLibraryError, LibraryError
+from semla_ros.core.types import BASE
 from semla_ros.library.retrieval import (
     PRESETS,
     SIMILARITIES,
@@ -33,15 +34,20 @@ def mix_of(distances, **settings):
     temperature=temperatures,
     top_k=st.integers(1, 8),
     similarity=st.sampled_from(sorted(SIMILARITIES)),
+    null=st.sampled_from([-1.0, 0.5, 50.0]),
 )
-def test_weights_are_a_distribution_over_the_nearest(distances, temperature, top_k, similarity):
-    mix = mix_of(distances, temperature=temperature, top_k=top_k, similarity=similarity)
+def test_weights_are_a_distribution_over_the_nearest(
+    distances, temperature, top_k, similarity, null
+):
+    mix = mix_of(
+        distances, temperature=temperature, top_k=top_k, similarity=similarity, null_distance=null
+    )
     assert math.fsum(mix.weights) == pytest.approx(1.0, abs=1e-9)
     assert all(0 < w <= 1 for w in mix.weights)
     assert len(mix.names) <= top_k
     assert list(mix.weights) == sorted(mix.weights, reverse=True)
-    known = dict(zip(NAMES, distances, strict=False))
-    assert known[mix.names[0]] <= min(known.values()) + 1e-6
+    known = {**dict(zip(NAMES, distances, strict=False)), BASE: null}
+    assert known[mix.names[0]] <= min(d for d in known.values() if d >= 0) + 1e-6
 
 
 @pytest.mark.parametrize("similarity", sorted(SIMILARITIES))
@@ -88,11 +94,27 @@ def test_excluded_adapters_take_no_part():
     assert set(mix.names) == {"fog", "idd"}
 
 
-def test_an_empty_library_is_refused():
+def test_the_null_adapter_competes_for_a_place():
+    near = mix_of([1.0, 2.0, 3.0], top_k=2, null_distance=1.5)
+    assert near.names == ("bdd", BASE)
+    far = mix_of([1.0, 2.0, 3.0], top_k=2, null_distance=9.0)
+    assert BASE not in far.names
+
+
+@pytest.mark.parametrize("null", [0.0, -1.0])
+def test_the_base_competes_only_at_a_distance_above_zero(null):
+    """At a distance of 0 it would be nearer than every adapter, always."""
+    assert mix_of([1.0, 2.0], null_distance=null).weight(BASE) == 0
+    with pytest.raises(EmptyLibraryError):
+        mix_of([], null_distance=null)
+
+
+def test_an_empty_library_is_refused_unless_the_base_competes():
     with pytest.raises(EmptyLibraryError, match="add adapters"):
         mix_of([])
     with pytest.raises(EmptyLibraryError, match=r"\['bdd'\] excluded"):
         mix_of([1.0], exclude=frozenset({"bdd"}))
+    assert mix_of([], null_distance=3.0).names == (BASE,)
 
 
 @pytest.mark.parametrize("bad", [[1.0, math.nan], [1.0, math.inf], [-1.0, 1.0]])
@@ -113,6 +135,7 @@ def test_another_number_of_distances_is_refused():
         {"temperature": math.nan},
         {"top_k": 0},
         {"similarity": "cosine"},
+        {"null_distance": math.nan},
     ],
 )
 def test_impossible_settings_are_refused(bad):
@@ -120,16 +143,16 @@ def test_impossible_settings_are_refused(bad):
         RetrievalSettings(**bad)
 
 
-DEFAULTS = AdaptationDefaults(0.3, 4, "euclidean", "neg_distance", 0.1, 9.0)
+DEFAULTS = AdaptationDefaults(0.3, 4, "euclidean", "neg_distance", 7.5, 0.1, 9.0)
 
 
 def test_the_bundle_fills_what_the_configuration_leaves_open():
-    assert settings_from(Config(), DEFAULTS) == RetrievalSettings(0.3, 4, "neg_distance")
+    assert settings_from(Config(), DEFAULTS) == RetrievalSettings(0.3, 4, "neg_distance", 7.5)
 
 
 def test_a_preset_replaces_temperature_and_top_k_only():
     settings = settings_from(Config(retrieval_preset="semla_k7"), DEFAULTS)
-    assert settings == RetrievalSettings(0.01, 7, "neg_distance")
+    assert settings == RetrievalSettings(0.01, 7, "neg_distance", 7.5)
 
 
 def test_explicit_values_win():
@@ -138,9 +161,10 @@ def test_explicit_values_win():
         temperature=2.0,
         top_k=3,
         similarity="inverse",
+        null_distance=-1.0,
         exclude="idd, bdd",
     )
-    expected = RetrievalSettings(2.0, 3, "inverse", frozenset({"idd", "bdd"}))
+    expected = RetrievalSettings(2.0, 3, "inverse", -1.0, frozenset({"idd", "bdd"}))
     assert settings_from(config, DEFAULTS) == expected
 
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from semla_ros.core.errors import LibraryError
+from semla_ros.core.types import BASE
 from semla_ros.library.retrieval import RetrievalSettings, agreement, retrieve
 from semla_ros.library.text_prior import Descriptions, TextPrior
 
@@ -64,14 +65,18 @@ def test_words_further_away_than_that_are_refused():
     assert DESCRIBED.likeness("car, road", unit(180)[0], temperature=0.1).cosines["night"] < 0.1
 
 
-@given(distances=st.lists(st.floats(0.5, 20), min_size=3, max_size=3))
-def test_an_image_bears_words_out_as_far_as_it_is_near_what_they_name(distances):
-    settings = RetrievalSettings(temperature=0.5)
+@given(
+    distances=st.lists(st.floats(0.5, 20), min_size=3, max_size=3),
+    null=st.sampled_from([-1.0, 4.0]),
+)
+def test_an_image_bears_words_out_as_far_as_it_is_near_what_they_name(distances, null):
+    settings = RetrievalSettings(temperature=0.5, null_distance=null)
     away = np.array(distances)
     borne = agreement(NAMES, away, settings=settings, prior=PRIOR)
-    image = retrieve(NAMES, away, settings=settings)
+    image = retrieve(NAMES, away, settings=replace(settings, null_distance=-1.0))
     words = retrieve(NAMES, away, settings=settings, prior=PRIOR, share=1.0)
-    expected = 3 * sum(image.weight(n) * words.weight(n) for n in NAMES)
+    said = {n: words.weight(n) / (1 - words.weight(BASE)) for n in NAMES}
+    expected = 3 * sum(image.weight(n) * said[n] for n in NAMES)
     assert borne == pytest.approx(min(1.0, expected), rel=1e-6)
 
 
@@ -105,23 +110,25 @@ def test_words_alone_ignore_distances():
 @given(
     distances=st.lists(st.floats(0.5, 20), min_size=3, max_size=3),
     share=st.floats(0.01, 1),
+    null=st.sampled_from([-1.0, 4.0]),
 )
-def test_weights_are_the_product_of_what_images_and_words_say(distances, share):
-    settings = RetrievalSettings(temperature=0.5, top_k=4)
+def test_weights_are_the_product_of_what_images_and_words_say(distances, share, null):
+    settings = RetrievalSettings(temperature=0.5, top_k=4, null_distance=null)
     away = np.array(distances)
     mix = retrieve(NAMES, away, settings=settings, prior=PRIOR, share=share)
     image, words = (
         retrieve(NAMES, away, settings=settings, prior=PRIOR, share=s) for s in (0.0, 1.0)
     )
     assert image == retrieve(NAMES, away, settings=settings)
-    product = [image.weight(n) ** (1 - share) * words.weight(n) ** share for n in NAMES]
+    names = NAMES if null < 0 else (*NAMES, BASE)
+    product = [image.weight(n) ** (1 - share) * words.weight(n) ** share for n in names]
     expected = np.array(product) / sum(product)
-    assert [mix.weight(n) for n in NAMES] == pytest.approx(expected, rel=1e-6, abs=1e-9)
+    assert [mix.weight(n) for n in names] == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
 def test_what_has_no_description_competes_at_the_floor():
-    settings = RetrievalSettings(top_k=9)
-    names = (*NAMES, "new", "newer")
-    mix = retrieve(names, np.ones(5), settings=settings, prior=PRIOR, share=1.0)
-    assert mix.weight("new") == pytest.approx(mix.weight("newer"))
+    settings = RetrievalSettings(top_k=9, null_distance=3.0)
+    names = (*NAMES, "new")
+    mix = retrieve(names, np.ones(4), settings=settings, prior=PRIOR, share=1.0)
+    assert mix.weight("new") == pytest.approx(mix.weight(BASE))
     assert mix.weight("fog") > mix.weight("new") > mix.weight("night")

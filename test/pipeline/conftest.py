@@ -100,7 +100,7 @@ class World:
             text=TextSpec("{}", 8),
             navigator=spec if navigator else None,
             vocabulary=Vocabulary(("road", "sky"), np.zeros((2, 3), np.uint8)),
-            defaults=AdaptationDefaults(0.001, 1, "euclidean", "inverse", 0.001, 150.0),
+            defaults=AdaptationDefaults(0.001, 1, "euclidean", "inverse", -1.0, 0.001, 150.0),
             layers=(LAYER,),
             files={},
         )

@@ -12,7 +12,7 @@ from semla_ros.core.support_calibration import SignalTerm, SupportCalibration, S
 from semla_ros.core.types import AdapterMix
 from semla_ros.navigator.support import promised
 
-MADE = SupportSettings(0.001, 1, "euclidean", "inverse")
+MADE = SupportSettings(0.001, 1, "euclidean", "inverse", -1.0)
 TERMS = tuple(SignalTerm(name, 0.5, 0.5, 0.01, -1e3, 1e3) for name in SIGNALS)
 CALIBRATION = SupportCalibration(
     TERMS, 0.5, 0.2, 0.9, 0.9, 0.8, 0.04, {"the plain mean": 0.07}, 100, ("red", "blue"), MADE, "-"

@@ -13,12 +13,12 @@ from semla_ros.core.mask_signals import SIGNALS
 from semla_ros.core.support_calibration import SignalTerm, SupportCalibration, SupportSettings
 from semla_ros.pipeline.settings import LiveSettings
 
-MADE = SupportSettings(0.05, 2, "euclidean", "inverse")
+MADE = SupportSettings(0.05, 2, "euclidean", "inverse", -1.0)
 TERMS = tuple(SignalTerm(name, 0.5, 0.2, 0.03, 0.0, 1.0) for name in SIGNALS)
 CALIBRATION = SupportCalibration(
     TERMS, 0.4, 0.1, 0.9, 0.92, 0.85, 0.04, {"a": 0.06}, 40, ("a", "b"), MADE, "a test"
 )
-DEFAULTS = AdaptationDefaults(0.05, 2, "euclidean", "inverse", 0.1, 9.0, CALIBRATION)
+DEFAULTS = AdaptationDefaults(0.05, 2, "euclidean", "inverse", -1.0, 0.1, 9.0, CALIBRATION)
 
 
 def test_the_bundles_own_retrieval_keeps_the_promise():
@@ -32,6 +32,7 @@ def test_the_bundles_own_retrieval_keeps_the_promise():
         {"top_k": 3},
         {"distance": "cosine"},
         {"similarity": "neg_distance"},
+        {"null_distance": 4.0},
     ],
 )
 def test_another_retrieval_voids_it(change):
@@ -39,7 +40,7 @@ def test_another_retrieval_voids_it(change):
 
 
 def test_settings_that_leave_the_score_alone_keep_it():
-    config = updated(Config(), {"ema_time_s": 3.0, "swap_policy": "always"})
+    config = updated(Config(), {"ema_time_s": 3.0, "swap_policy": "always", "null_distance": -1.0})
     assert LiveSettings.of(config, DEFAULTS).calibration == CALIBRATION
 
 

@@ -29,7 +29,7 @@ def watch():
     centroids = np.array([[0.0, 0.0], [20.0, 0.0]])
     bank = CentroidBank(("one", "two"), centroids, whitening=np.eye(2))
     config = Config(ema_time_s=1.0, out_of_library=EDGE)
-    defaults = AdaptationDefaults(0.1, 1, "euclidean", "inverse", 0.0, 0.0)
+    defaults = AdaptationDefaults(0.1, 1, "euclidean", "inverse", -1.0, 0.0, 0.0)
     settings = LiveSettings.of(config, defaults)
     navigator = Navigator(
         Recorded(), bank, distance="euclidean", time_constant_s=1.0, max_gap_s=5.0

@@ -53,6 +53,7 @@ def calibrate(runner: Runner, scenes: Sequence[DomainScenes]) -> AdaptationDefau
         top_k=best.top_k,
         distance="euclidean",
         similarity=best.similarity,
+        null_distance=best.null_distance,
         support_low=float(np.quantile(supports, SUPPORT_QUANTILE)),
         out_of_library=0.0,
     )

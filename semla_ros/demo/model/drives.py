@@ -122,7 +122,7 @@ def drive_study(bundle: ModelBundle, routes: Sequence[Route], *, threads: int = 
         strategies=(GATED,),
         parameters={
             name: getattr(defaults, name)
-            for name in ("temperature", "top_k", "distance", "similarity")
+            for name in ("temperature", "top_k", "distance", "similarity", "null_distance")
         },
         support_low=defaults.support_low,
         out_of_library=LiveSettings.of(Config(), defaults).threshold(alarm),

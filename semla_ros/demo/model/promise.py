@@ -163,6 +163,7 @@ def _settings(defaults: AdaptationDefaults) -> SupportSettings:
         top_k=defaults.top_k,
         distance=defaults.distance,
         similarity=defaults.similarity,
+        null_distance=defaults.null_distance,
     )
 
 

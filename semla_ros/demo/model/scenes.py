@@ -72,7 +72,9 @@ def render_domains(
     )
 
 
-def render_test_set(number: int, *, count: int) -> tuple[DomainScenes, ...]:
+def render_test_set(
+    number: int, *, count: int, domains: Sequence[str] = DOMAINS
+) -> tuple[DomainScenes, ...]:
     """Return `count` test scenes of every domain; sets of different `number` are disjoint."""
     first = SceneSeeds().test + _SET_STRIDE * number
-    return render_domains(first_seed=first, count=count, title=f"test {number}")
+    return render_domains(first_seed=first, count=count, title=f"test {number}", domains=domains)

@@ -24,7 +24,7 @@ from semla_ros.prepare.training.runner import Runner
 
 logger = logging.getLogger(__name__)
 
-UNCALIBRATED = AdaptationDefaults(0.05, 5, "euclidean", "inverse", 0.0, 1e6)
+UNCALIBRATED = AdaptationDefaults(0.05, 5, "euclidean", "inverse", -1.0, 0.0, 1e6)
 
 
 @contextmanager

@@ -208,6 +208,8 @@ def _mix(session: Session, choice: Choice, seen: Observation, bank: CentroidBank
     settings: RetrievalSettings = replace(
         live, temperature=choice.temperature, top_k=choice.top_k, exclude=excluded
     )
+    if choice.distance != session.live.distance:
+        settings = replace(settings, null_distance=-1.0)  # it is a length in the bundle's distance
     distances = DISTANCES[choice.distance](seen.known_embedding, bank)
     try:
         mix = retrieve(bank.names, distances, settings=settings)

@@ -14,7 +14,7 @@ from semla_ros.evaluation.analysis.frames import frame_table
 from semla_ros.evaluation.study.session import evaluated_sha256
 from semla_ros.evaluation.study.study import Study
 
-_RETRIEVAL = ("temperature", "top_k", "distance", "similarity")
+_RETRIEVAL = ("temperature", "top_k", "distance", "similarity", "null_distance")
 
 
 def support_settings(study: Study) -> SupportSettings:

@@ -34,6 +34,8 @@ def take_retrieval(
         "top_k": choice.top_k,
         "distance": choice.distance,
     }
+    if choice.distance != current.distance:
+        parameters["null_distance"] = -1.0
     why.append(
         f"{choice.distance}, temperature {choice.temperature:.4g}, top_k {choice.top_k} gain "
         f"{gain:.1f} points h-mean on {sweep.frames} sampled frames (chosen and measured on the "

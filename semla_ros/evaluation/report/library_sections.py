@@ -95,7 +95,7 @@ def family_section(study: Study, bundle: ModelBundle) -> str:
     if not patterns or any(r.embeddings.shape[1] == 0 for r in study.recordings):
         return ""
     parameters, distance = study.info.parameters, study.info.parameters["distance"]
-    retrieval = ("temperature", "top_k", "similarity")
+    retrieval = ("temperature", "top_k", "similarity", "null_distance")
     found = family_alarms(
         study,
         bank_of(AdapterLibrary.of(bundle), distance=distance),

@@ -84,7 +84,7 @@ def adapter_soup(
 
     Source: Chronopoulou et al., 2023, AdapterSoup; here changes of weights are averaged.
     """
-    nearest = _retrieved(names, seen, seen.distances, settings)
+    nearest = _retrieved(names, seen, seen.distances, replace(settings, null_distance=-1.0))
     return AdapterMix.from_weights(dict.fromkeys(nearest.names, 1.0))
 
 
@@ -264,8 +264,10 @@ def _retrieved(
 
 
 def _softmax_of(settings: RetrievalSettings, temperature: float) -> RetrievalSettings:
-    """Return settings whose weights are softmax(-distance / temperature)."""
-    return replace(settings, similarity="neg_distance", temperature=temperature)
+    """Return settings whose weights are softmax(-distance / temperature), without the base."""
+    return replace(
+        settings, similarity="neg_distance", temperature=temperature, null_distance=-1.0
+    )
 
 
 def _base() -> AdapterMix:

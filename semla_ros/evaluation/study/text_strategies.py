@@ -74,7 +74,7 @@ def nearest_mix(
     names: Sequence[str], seen: Observation, settings: RetrievalSettings, words: Words
 ) -> AdapterMix | None:
     """Return the one adapter that is described most alike."""
-    return text_mix(names, seen, replace(settings, top_k=1), words)
+    return text_mix(names, seen, replace(settings, top_k=1, null_distance=-1.0), words)
 
 
 def shuffled(words: Words, *, seed: int = _SEED) -> dict[str, TextPrior]:

@@ -236,7 +236,7 @@ def _defaults(navigator: Navigator) -> AdaptationDefaults:
     spec = spec_of(navigator)
     published = spec is not None and spec.identity == PUBLISHED_ENCODER
     low = _PUBLISHED_LOW_SUPPORT if published else 0.0
-    return AdaptationDefaults(0.05, 5, "euclidean", "inverse", low, 0.0)
+    return AdaptationDefaults(0.05, 5, "euclidean", "inverse", -1.0, low, 0.0)
 
 
 def _require(what: str, value: object, allowed: tuple[object, ...]) -> None:

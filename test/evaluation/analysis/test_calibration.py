@@ -15,7 +15,7 @@ from semla_ros.evaluation.analysis.calibration import TO_BEAT, calibrate, kept, 
 from semla_ros.evaluation.analysis.conformal import block_weights, conformal_offset, coverage
 from semla_ros.evaluation.analysis.frames import frame_table
 
-SETTINGS = SupportSettings(0.05, 2, "euclidean", "inverse")
+SETTINGS = SupportSettings(0.05, 2, "euclidean", "inverse", -1.0)
 ENTROPY = SIGNALS.index("class_entropy")
 
 

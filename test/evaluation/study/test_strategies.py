@@ -38,6 +38,12 @@ def test_adapter_soup_takes_the_nearest_alike() -> None:
     assert _weights("adapter-soup", _seen((0.9, 0.0))) == {"a": 0.5, "b": 0.5}
 
 
+def test_a_soup_leaves_out_the_base() -> None:
+    settings = RetrievalSettings(top_k=3, null_distance=1e-3)
+    assert BASE in _weights("semla", _seen((0.9, 0.1)), settings)
+    assert _weights("adapter-soup", _seen((0.9, 0.1)), settings).keys() == {*NAMES}
+
+
 def test_top_k_weights_are_the_softmax_of_cosines() -> None:
     point = np.array([0.96, 0.28])
     cosines = CENTROIDS @ point

@@ -36,7 +36,7 @@ def test_an_edited_file_is_refused_by_name(tiny, tmp_path):
 
 def test_resealing_changes_the_defaults_alone(tiny, tmp_path):
     copy = open_bundle(shutil.copytree(tiny.root, tmp_path / "copy"))
-    defaults = AdaptationDefaults(0.5, 7, "euclidean", "inverse", 0.25, 9.0)
+    defaults = AdaptationDefaults(0.5, 7, "euclidean", "inverse", 3.0, 0.25, 9.0)
     again = open_bundle(reseal(copy, defaults=defaults).root)
     assert again.manifest.defaults == defaults
     assert again.manifest.files == tiny.manifest.files
