@@ -101,10 +101,10 @@ IoU per class, averaged over domains:
 
 ## What was chosen
 On {recipe.validation_scenes} validation scenes a domain, by the h-mean with the target's own
-adapter left out: temperature {defaults.temperature:.4g}, top_k {defaults.top_k}. Support is LOW
-below {defaults.support_low:.4g}. OUT_OF_LIBRARY begins at the novelty (tied Mahalanobis
-distance to the nearest domain) that 1 % of the training scenes pass when a third of them is held
-out in turn; the library finds it itself.
+adapter left out: temperature {defaults.temperature:.4g}, top_k {defaults.top_k}, null distance
+{defaults.null_distance:.3g} (-1: none). Support is LOW below {defaults.support_low:.4g}.
+OUT_OF_LIBRARY begins at the novelty (tied Mahalanobis distance to the nearest domain) that 1 % of
+the training scenes pass when a third of them is held out in turn; the library finds it itself.
 
 Reproduce: `{COMMAND}` (the scores of every test set are in `results.json`).
 """
