@@ -31,7 +31,7 @@ from semla_ros.navigator.distance import CentroidBank, euclidean
 from semla_ros.pipeline import default_bundle
 from semla_ros.prepare.training.runner import Runner
 
-SEMLA, FITTED = "SemLA", "null adapter, fitted"
+SEMLA, BUNDLED, FITTED = "SemLA", "null adapter, the bundle's", "null adapter, fitted"
 CENTROIDS = (2, 4, 8)
 NULL_QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Null distances to try: quantiles of the distance to the nearest adapter of another domain."""
@@ -121,14 +121,17 @@ def _runner(request: RetrievalRequest) -> Iterator[Runner]:
             runner.close()
 
 
+def _given(runner: Runner) -> RetrievalSettings:
+    return settings_from(Config(), runner.bundle.manifest.defaults)
+
+
 def _plain(runner: Runner) -> RetrievalSettings:
-    given = settings_from(Config(), runner.bundle.manifest.defaults)
-    return replace(given, null_distance=NEVER)
+    return replace(_given(runner), null_distance=NEVER)
 
 
 def _rules(runner: Runner, nulls: Mapping[str, float]) -> dict[str, MixOf]:
     """Return rule -> (target domain, image) -> mix."""
-    plain = _plain(runner)
+    plain, given = _plain(runner), _given(runner)
 
     def by_distance(settings: RetrievalSettings) -> MixOf:
         return lambda d, rgb: _mix(runner, _away(runner, rgb), settings, without={d})
@@ -137,6 +140,8 @@ def _rules(runner: Runner, nulls: Mapping[str, float]) -> dict[str, MixOf]:
         return by_distance(replace(plain, null_distance=nulls[domain]))(domain, rgb)
 
     rules: dict[str, MixOf] = {SEMLA: by_distance(plain), FITTED: fitted}
+    if given.null_distance > 0:
+        rules[BUNDLED] = by_distance(given)
     return rules | {f"{k} centroids a domain": _by_nearest(runner, k) for k in CENTROIDS}
 
 

@@ -27,6 +27,7 @@ def test_rules_are_held_against_semla(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(rows) == [
         retrieval.SEMLA,
         retrieval.FITTED,
+        retrieval.BUNDLED,
         "1 centroids a domain",
         "4 centroids a domain",
     ]
