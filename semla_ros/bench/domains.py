@@ -147,6 +147,7 @@ def _scores(made: ModelBundle, encoder: OnnxImageEncoder, world: World) -> Row:
     runner = Runner.open(made)
     settled = reseal(made, defaults=calibrate(runner, world.validation))
     settings = settings_from(Config(), settled.manifest.defaults)
+    settings = replace(settings, null_distance=-1.0)  # the base would hide what features are worth
     scores = [score(runner, test, settings, strategies=_STRATEGIES) for test in world.tests]
     runner.close()
     loo, whole = ([each.h_mean(s) / 100 for each in scores] for s in _STRATEGIES)
