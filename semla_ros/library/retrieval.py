@@ -117,7 +117,8 @@ def retrieve(
         LibraryError: Distances of another length, negative or not finite.
     """
     allowed, values = _candidates(names, distances, settings)
-    if settings.null_distance > 0:
+    by_words = prior is not None and share >= 1  # no distance has a part, nor that of the base
+    if settings.null_distance > 0 and not by_words:
         values = np.append(values, settings.null_distance)
     if not len(values):
         raise EmptyLibraryError(

@@ -75,8 +75,7 @@ def test_an_image_bears_words_out_as_far_as_it_is_near_what_they_name(distances,
     borne = agreement(NAMES, away, settings=settings, prior=PRIOR)
     image = retrieve(NAMES, away, settings=replace(settings, null_distance=-1.0))
     words = retrieve(NAMES, away, settings=settings, prior=PRIOR, share=1.0)
-    said = {n: words.weight(n) / (1 - words.weight(BASE)) for n in NAMES}
-    expected = 3 * sum(image.weight(n) * said[n] for n in NAMES)
+    expected = 3 * sum(image.weight(n) * words.weight(n) for n in NAMES)
     assert borne == pytest.approx(min(1.0, expected), rel=1e-6)
 
 
@@ -120,15 +119,21 @@ def test_weights_are_the_product_of_what_images_and_words_say(distances, share, 
         retrieve(NAMES, away, settings=settings, prior=PRIOR, share=s) for s in (0.0, 1.0)
     )
     assert image == retrieve(NAMES, away, settings=settings)
-    names = NAMES if null < 0 else (*NAMES, BASE)
-    product = [image.weight(n) ** (1 - share) * words.weight(n) ** share for n in names]
-    expected = np.array(product) / sum(product)
-    assert [mix.weight(n) for n in names] == pytest.approx(expected, rel=1e-6, abs=1e-9)
+    product = [image.weight(n) ** (1 - share) * words.weight(n) ** share for n in NAMES]
+    expected = (1 - mix.weight(BASE)) * np.array(product) / sum(product)
+    assert [mix.weight(n) for n in NAMES] == pytest.approx(expected, rel=1e-6, abs=1e-9)
+    assert (mix.weight(BASE) > 0) == (null > 0 and share < 1)
 
 
 def test_what_has_no_description_competes_at_the_floor():
     settings = RetrievalSettings(top_k=9, null_distance=3.0)
     names = (*NAMES, "new")
-    mix = retrieve(names, np.ones(4), settings=settings, prior=PRIOR, share=1.0)
+    mix = retrieve(names, np.full(4, 3.0), settings=settings, prior=PRIOR, share=0.99)
     assert mix.weight("new") == pytest.approx(mix.weight(BASE))
     assert mix.weight("fog") > mix.weight("new") > mix.weight("night")
+
+
+def test_words_alone_leave_the_base_out():
+    settings = RetrievalSettings(top_k=9, null_distance=3.0)
+    mix = retrieve(NAMES, np.ones(3), settings=settings, prior=PRIOR, share=1.0)
+    assert set(mix.names) == set(NAMES)
