@@ -34,6 +34,11 @@ def hinted(robot, make_image, wait):
     return start
 
 
+def names_of(state):
+    """The flat grey image of this test bears words out in part: they bring, not fill, a mix."""
+    return {adapter.name for adapter in state.mix.adapters}
+
+
 def publisher(it, kind, name, wait):
     made = it.peer.create_publisher(kind, f"/segmenter/{name}", 10)
     wait(made.get_subscription_count, f"the node listens on {name}")
@@ -52,12 +57,12 @@ def test_both_topics_bring_the_adapter_and_empty_words_withdraw_it(robot, hinted
         plain.publish(String(data=SNOW))
         found = until(lambda m: m.hint == SNOW and m.hint_share > 0, "words in force")
         assert found
-        until(lambda m: m.mix.adapters[0].name == "snow-night", "the adapter they speak of")
+        until(lambda m: "snow-night" in names_of(m), "the adapter they speak of")
         plain.publish(String())
         until(lambda m: m.hint == "", "words withdrawn")
         header = Header(stamp=Time(sec=10**6))
-        stamped.publish(Hint(header=header, text="a foggy road by day", ttl_s=1000.0))
-        until(lambda m: m.mix.adapters[0].name == "fog-day", "the adapter they speak of")
+        stamped.publish(Hint(header=header, text="a road on a foggy night", ttl_s=1000.0))
+        until(lambda m: "fog-night" in names_of(m), "the adapter they speak of")
         until(lambda m: m.hint == "", "the end of their life by stream time")
 
 
