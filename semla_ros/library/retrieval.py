@@ -118,7 +118,7 @@ def retrieve(
     """
     allowed, values = _candidates(names, distances, settings)
     by_words = prior is not None and share >= 1  # no distance has a part, nor that of the base
-    if settings.null_distance > 0 and not by_words:
+    if settings.null_distance > 0 and not (by_words and len(values)):
         values = np.append(values, settings.null_distance)
     if not len(values):
         raise EmptyLibraryError(

@@ -137,3 +137,5 @@ def test_words_alone_leave_the_base_out():
     settings = RetrievalSettings(top_k=9, null_distance=3.0)
     mix = retrieve(NAMES, np.ones(3), settings=settings, prior=PRIOR, share=1.0)
     assert set(mix.names) == set(NAMES)
+    nobody = replace(settings, exclude=frozenset(NAMES))
+    assert retrieve(NAMES, np.ones(3), settings=nobody, prior=PRIOR, share=1.0).names == (BASE,)
