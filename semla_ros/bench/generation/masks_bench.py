@@ -132,7 +132,7 @@ def _words(bundle: ModelBundle, request: GenerationRequest, number: int, say: Sa
         runner.close()
         return {_KNOWN.get(row, row): dict(miou) for row, miou in found.miou.items()}
 
-    key = digest([bundle.manifest.files, _library_key(bundle), request.test])
+    key = digest([bundle.manifest.files, *_judged_by(bundle), request.test])
     return _kept(request.work / f"{WORDS}-{key}-{number}.json", make, say)
 
 
@@ -152,7 +152,8 @@ def _ladder(bundle: ModelBundle, request: GenerationRequest, seed: int, say: Say
         runner.close()
         return _samples_together({row: dict(miou) for row, miou in found.miou.items()})
 
-    return _kept(request.work / f"{LADDER}-{key}.json", make, say)
+    judged = digest([key, *_judged_by(bundle)])
+    return _kept(request.work / f"{LADDER}-{judged}.json", make, say)
 
 
 def _samples_together(scores: Scores) -> Scores:
@@ -202,9 +203,11 @@ def _settings(bundle: ModelBundle) -> RetrievalSettings:
     return settings_from(Config(), bundle.manifest.defaults)
 
 
-def _library_key(bundle: ModelBundle) -> list[str]:
+def _judged_by(bundle: ModelBundle) -> list[str]:
+    """Return what decides scores beside the networks: settings, then the seals of the library."""
     seals = sorted(bundle.library.glob("*/SHA256SUMS"))
-    return [path.read_text(encoding="utf-8") for path in seals]
+    settings = repr(bundle.manifest.defaults)
+    return [settings, *(path.read_text(encoding="utf-8") for path in seals)]
 
 
 def _rows(found: Sequence[Scores]) -> list[Row]:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from semla_ros.bench.generation.cvae import CvaeOptions
 from semla_ros.bench.generation.ladder import Latent
 from semla_ros.bench.generation.masks import GENERATED, random_like
 from semla_ros.bench.generation.masks_bench import GenerationRequest, run_generation
+from semla_ros.bundle import open_bundle
 from semla_ros.cli import main
 from semla_ros.demo.model.scenes import render_domain
 from semla_ros.prepare.generation.combine import change_norm
@@ -97,3 +99,11 @@ def test_what_makes_no_sense_is_one_line(words, said, tmp_path, capsys):
     error = capsys.readouterr().err
     assert said in error
     assert len(error.splitlines()) == 1
+
+
+def test_scores_of_other_settings_are_not_taken_for_these():
+    bundle = open_bundle(DEMO, verify=False)
+    defaults = replace(bundle.manifest.defaults, text_temperature=0.7)
+    other = replace(bundle, manifest=replace(bundle.manifest, defaults=defaults))
+    assert masks_bench._judged_by(bundle) != masks_bench._judged_by(other)
+    assert len(masks_bench._judged_by(bundle)) == 9  # settings and eight seals
