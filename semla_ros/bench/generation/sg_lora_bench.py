@@ -85,9 +85,7 @@ def run_sg_lora(request: SgLoraRequest, *, command: str, say: Say) -> BenchRecor
         SemlaError: A navigator that reads no text.
     """
     bundle = open_bundle(request.bundle, verify=False)
-    place = request.work / digest(
-        [bundle.manifest.files, request.epochs, COUNTS, repr(TRAINING), "tasks"]
-    )
+    place = request.work / digest([bundle.manifest.files, request.epochs, COUNTS, repr(TRAINING)])
     found = [_seed(bundle, place, seed, request.epochs, say) for seed in range(request.seeds)]
     tables = [{"title": title, "rows": _rows([f[title] for f in found])} for title in found[0]]
     return BenchRecord(
