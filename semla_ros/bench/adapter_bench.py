@@ -106,8 +106,8 @@ def run_adapters(request: AdapterBenchRequest, *, command: str, say: Say) -> Ben
         notes=(
             "Harmonic means over domains of mIoU in percent, on scenes that no run has seen; "
             "`±` is the standard deviation over seeds of training, test scenes being the same.",
-            "Uniform and SemLA without the adapter of the frame's own domain; other names are "
-            "synonyms of the classes that no adapter was trained with.",
+            "Uniform and SemLA without the adapter of the frame's own domain, and without a null "
+            "adapter; other names are synonyms of the classes that no adapter was trained with.",
         ),
         extra={"tables": tables},
     )

@@ -33,7 +33,8 @@ from semla_ros.prepare.training.workplace import digest
 
 SCORES = "scores.json"
 OTHER_NAMES = " with other names"
-_KEPT_EXACT = {"engine": "onnx", "precision": "f32"}
+_JUDGED_WITH = {"engine": "onnx", "precision": "f32", "null_distance": -1.0}
+"""Exact masks, and adapters alone: a share of the base would hide what they are worth."""
 Say = Callable[[str], None]
 
 
@@ -140,7 +141,7 @@ def _judged(
 ) -> dict[str, float]:
     """Return strategy -> h-mean of mIoU over domains, percent."""
     settings = StudySettings(
-        bundle, strategies=strategies, leave_out="domain", changes=_KEPT_EXACT
+        bundle, strategies=strategies, leave_out="domain", changes=_JUDGED_WITH
     )
     study = run_study(StudyRequest(tuple(tasks), out, settings)).study
     found = {}

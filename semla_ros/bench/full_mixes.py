@@ -26,6 +26,8 @@ from semla_ros.prepare.training.networks import trained_network
 from semla_ros.prepare.training.samples import View
 
 State = Mapping[str, Tensor]
+_CONFIG = Config(null_distance=-1.0)
+"""As adapters are judged: a share of the base would hide what the networks are worth."""
 
 
 class MixedNetwork:
@@ -78,13 +80,13 @@ def mixed_scores(
     """Return `uniform` and `semla`, own domain left out: h-means of mIoU, percent.
 
     Args:
-        base: Whose navigator and settings of retrieval choose; takes part where they let it.
+        base: Whose navigator and settings of retrieval choose; without a null adapter.
         members: Domain -> the network trained on it.
         world: Its training frames give centroids, its test frames are judged.
     """
     states = {n: trained_network(b).model.state_dict() for n, b in {**members, BASE: base}.items()}
     network = MixedNetwork(base, states)
-    names, settings = tuple(members), settings_from(Config(), base.manifest.defaults)
+    names, settings = tuple(members), settings_from(_CONFIG, base.manifest.defaults)
     encoder = OnnxImageEncoder(base, threads=1)
     bank = _bank(encoder, names, world)
     sums: dict[str, dict[str, Int64Array]] = {"uniform": {}, "semla": {}}
