@@ -1,4 +1,4 @@
-"""Temperature, top_k and distance on sampled frames: masks are made once for each distinct mix."""
+"""Settings of retrieval on sampled frames: masks are made once for each distinct mix."""
 
 from __future__ import annotations
 
@@ -27,15 +27,22 @@ _LOG = logging.getLogger(__name__)
 _K = TypeVar("_K", bound=Hashable)
 STEP = 0.02
 """Weights are rounded to this before a mask is made: nearer mixes share one."""
+NULL_QUANTILES = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One way to choose a mix."""
+    """One way to choose a mix.
+
+    Attributes:
+        distance, temperature, top_k: As in the configuration.
+        null_distance: Distance at which the base itself competes; not above 0: never.
+    """
 
     distance: str
     temperature: float
     top_k: int
+    null_distance: float = -1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +105,26 @@ def usable_banks(
         except LibraryError as error:
             notes.append(f"distance {distance!r} was not tried: {error}")
     return banks, tuple(notes)
+
+
+def null_distances(
+    session: Session, tasks: Sequence[Task], distance: str, *, frames: int
+) -> tuple[float, ...]:
+    """Return distances at which the base may compete: quantiles of those to the nearest adapter.
+
+    They are measured on the frames that `mix_sweep` samples, among adapters that are not left
+    out; below the smallest the base would serve all frames, beyond the largest hardly any.
+    """
+    bank = usable_banks(session, [distance])[0][distance]
+    nearest = []
+    for seen in (each for task in tasks for each in sampled(session, task, frames)):
+        away = DISTANCES[distance](seen.known_embedding, bank)
+        left = [d for d, name in zip(away, bank.names, strict=True) if name not in seen.excluded]
+        nearest += [min(left)] if left else []
+        session.forget()
+    if not nearest:
+        return ()
+    return tuple(float(f"{q:.4g}") for q in np.quantile(nearest, NULL_QUANTILES))
 
 
 def mix_sweep(
@@ -206,10 +233,12 @@ def _mix(session: Session, choice: Choice, seen: Observation, bank: CentroidBank
     live = session.live.retrieval
     excluded = live.exclude | seen.excluded
     settings: RetrievalSettings = replace(
-        live, temperature=choice.temperature, top_k=choice.top_k, exclude=excluded
+        live,
+        temperature=choice.temperature,
+        top_k=choice.top_k,
+        null_distance=choice.null_distance,
+        exclude=excluded,
     )
-    if choice.distance != session.live.distance:
-        settings = replace(settings, null_distance=-1.0)  # it is a length in the bundle's distance
     distances = DISTANCES[choice.distance](seen.known_embedding, bank)
     try:
         mix = retrieve(bank.names, distances, settings=settings)

@@ -15,17 +15,22 @@ MIN_GAIN = 0.3
 
 
 def take_retrieval(
-    sweep: MixSweep, current: Choice, parameters: dict[str, float | int | str], why: list[str]
+    sweep: MixSweep,
+    nulls: MixSweep,
+    current: Choice,
+    parameters: dict[str, float | int | str],
+    why: list[str],
 ) -> None:
     """Take the best retrieval where it gains enough, and say why or why not."""
-    best = sweep.best()
+    best = nulls.best()
     now = next(s for s in sweep.scores if s.choice == current)
     gain = best.h_mean - now.h_mean
+    tried = len({s.choice for s in (*sweep.scores, *nulls.scores)})
     if gain < MIN_GAIN:
         why.append(
-            f"temperature {current.temperature:.4g} and top_k {current.top_k} of the bundle stay: "
-            f"the best of {len(sweep.scores)} choices gains {gain:.1f} points h-mean on "
-            f"{sweep.frames} sampled frames"
+            f"temperature {current.temperature:.4g}, top_k {current.top_k} and "
+            f"{null_words(current)} of the bundle stay: the best of {tried} choices gains "
+            f"{gain:.1f} points h-mean on {sweep.frames} sampled frames"
         )
         return
     choice = best.choice
@@ -34,13 +39,20 @@ def take_retrieval(
         "top_k": choice.top_k,
         "distance": choice.distance,
     }
-    if choice.distance != current.distance:
-        parameters["null_distance"] = -1.0
+    if choice.null_distance != current.null_distance:
+        parameters["null_distance"] = choice.null_distance
     why.append(
-        f"{choice.distance}, temperature {choice.temperature:.4g}, top_k {choice.top_k} gain "
-        f"{gain:.1f} points h-mean on {sweep.frames} sampled frames (chosen and measured on the "
-        "same ones); the bundle's support calibration does not hold for them"
+        f"{choice.distance}, temperature {choice.temperature:.4g}, top_k {choice.top_k} and "
+        f"{null_words(choice)} gain {gain:.1f} points h-mean on {sweep.frames} sampled frames "
+        "(chosen and measured on the same ones); the bundle's support calibration does not hold "
+        "for them"
     )
+
+
+def null_words(choice: Choice) -> str:
+    """Return at what distance the base competes, in words."""
+    null = choice.null_distance
+    return f"a null adapter at {null:.4g}" if null > 0 else "no null adapter"
 
 
 def take_gate(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,12 @@ from semla_ros.core.config import Config, updated
 from semla_ros.core.errors import EvaluationError
 from semla_ros.data.tasks import Task
 from semla_ros.evaluation.analysis.archive import ArchiveScore, archive_scores
-from semla_ros.evaluation.analysis.mix_sweep import Choice, MixSweep, mix_sweep
+from semla_ros.evaluation.analysis.mix_sweep import (
+    Choice,
+    MixSweep,
+    mix_sweep,
+    null_distances,
+)
 from semla_ros.evaluation.analysis.rerun import GateScore, chosen_gate, gate_sweep
 from semla_ros.evaluation.analysis.thresholds import RATES, Thresholds, thresholds
 from semla_ros.evaluation.report.decisions import take_gate, take_retrieval, take_thresholds
@@ -41,7 +46,7 @@ class TuneRequest:
 
     Attributes:
         studies: Saved evaluations, for filter and debounce.
-        tasks: Recordings with truth, for temperature, top_k and distance.
+        tasks: Recordings with truth, for temperature, top_k, distance and null adapter.
         out: Folder of the results.
         settings: How recordings are evaluated.
         temperatures: Tried as they are; empty: `FACTORS` times the bundle's, scaled to each
@@ -86,12 +91,12 @@ def tune(request: TuneRequest) -> tuple[Tuned, tuple[Path, ...]]:
     bundle = open_bundle(request.settings.bundle or default_bundle())
     config = request.settings.config()
     live = LiveSettings.of(config, bundle.manifest.defaults)
-    current = Choice(live.distance, live.retrieval.temperature, live.retrieval.top_k)
+    current = _current(live)
     parameters: dict[str, float | int | str] = {}
     why: list[str] = []
-    retrieval, archive = _retrieval(request, current)
-    if retrieval is not None:
-        take_retrieval(retrieval, current, parameters, why)
+    retrieval, nulls, archive = _retrieval(request, current)
+    if retrieval is not None and nulls is not None:
+        take_retrieval(retrieval, nulls, current, parameters, why)
     gate: tuple[GateScore, ...] = ()
     choice = None
     limits: Thresholds | None = None
@@ -100,23 +105,38 @@ def tune(request: TuneRequest) -> tuple[Tuned, tuple[Path, ...]]:
         take_gate(gate, choice, config, parameters, why)
         limits = _thresholds(request, bundle, config, parameters)
         take_thresholds(limits, request.false_alarms, parameters, why)
-    tuned = Tuned(parameters, tuple(why), retrieval, current, gate, choice, archive, limits)
+    tuned = Tuned(parameters, tuple(why), retrieval, nulls, current, gate, choice, archive, limits)
     return tuned, write_tuning(tuned, request.out)
+
+
+def _current(live: LiveSettings) -> Choice:
+    made = live.retrieval
+    null = made.null_distance if made.null_distance > 0 else -1.0
+    return Choice(live.distance, made.temperature, made.top_k, null)
 
 
 def _retrieval(
     request: TuneRequest, current: Choice
-) -> tuple[MixSweep | None, tuple[ArchiveScore, ...]]:
+) -> tuple[MixSweep | None, MixSweep | None, tuple[ArchiveScore, ...]]:
     if not request.tasks:
-        return None, ()
+        return None, None, ()
     with closing(Session(request.settings)) as session:
         choices = _choices(request, session, current)
         frames = request.frames
         with tqdm(unit="frame", disable=None, leave=False, desc="retrieval") as bar:
             sweep = mix_sweep(session, request.tasks, choices, frames=frames, on_frame=bar.update)
+            tries = _nulls(request, session, sweep.best().choice)
+            nulls = mix_sweep(session, request.tasks, tries, frames=frames, on_frame=bar.update)
         if not request.groups:
-            return sweep, ()
-        return sweep, archive_scores(session, request.tasks, request.groups, frames=frames)
+            return sweep, nulls, ()
+        return sweep, nulls, archive_scores(session, request.tasks, request.groups, frames=frames)
+
+
+def _nulls(request: TuneRequest, session: Session, best: Choice) -> tuple[Choice, ...]:
+    """Return the best choice with other null adapters, and with none."""
+    found = null_distances(session, request.tasks, best.distance, frames=request.frames)
+    tries = dict.fromkeys((best.null_distance, -1.0, *found))
+    return tuple(replace(best, null_distance=null) for null in tries)
 
 
 def _choices(request: TuneRequest, session: Session, current: Choice) -> tuple[Choice, ...]:
@@ -128,7 +148,9 @@ def _choices(request: TuneRequest, session: Session, current: Choice) -> tuple[C
         temperatures = request.temperatures or tuple(
             _temperature(factor * scale, current.temperature) for factor in FACTORS
         )
-        found += [Choice(distance, t, k) for t in temperatures for k in top_ks]
+        # A null distance is a length: that of the bundle means nothing in another distance.
+        null = current.null_distance if distance == current.distance else -1.0
+        found += [Choice(distance, t, k, null) for t in temperatures for k in top_ks]
     if current not in found:
         found.append(current)
     return tuple(found)

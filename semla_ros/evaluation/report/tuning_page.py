@@ -27,6 +27,7 @@ from semla_ros.evaluation.page import (
     verdict_list,
     write_page,
 )
+from semla_ros.evaluation.report.decisions import null_words
 from semla_ros.evaluation.report.plots import heatmap, lines
 from semla_ros.evaluation.table import ResultTable, table_of
 
@@ -41,6 +42,7 @@ class Tuned:
         parameters: Parameters that should differ from the default.
         why: A sentence for each decision.
         retrieval: None without recordings.
+        nulls: The best of it with other null adapters, and with none.
         current: The bundle's own choice among the tried ones.
         gate: Every setting of the gate; empty without studies.
         gate_choice: The one taken.
@@ -51,6 +53,7 @@ class Tuned:
     parameters: Mapping[str, float | int | str]
     why: tuple[str, ...]
     retrieval: MixSweep | None
+    nulls: MixSweep | None
     current: Choice
     gate: tuple[GateScore, ...]
     gate_choice: GateScore | None
@@ -66,6 +69,8 @@ def tuning_page(tuned: Tuned) -> str:
     sections = [section("What was chosen", words + chosen)]
     if tuned.retrieval is not None:
         sections += _retrieval(tuned.retrieval, tuned.current)
+    if tuned.nulls is not None:
+        sections.append(_nulls(tuned.nulls))
     if tuned.gate:
         sections.append(_gate(tuned.gate))
     if tuned.thresholds is not None:
@@ -96,6 +101,22 @@ def _retrieval(sweep: MixSweep, current: Choice) -> list[str]:
     if best is not None:
         sections.append(table_section(best))
     return [*sections, *map(note, sweep.notes)]
+
+
+def _nulls(sweep: MixSweep) -> str:
+    found = table_of(
+        "Null adapter",
+        sorted(sweep.scores, key=lambda s: s.choice.null_distance),
+        {
+            "null_distance": lambda s: null_words(s.choice),
+            **{d: partial(_miou, d) for d in sweep.scores[0].domains},
+            MEANS[0]: lambda s: s.h_mean,
+        },
+        note="The base competes as if it were an adapter at this distance, mIoU in percent with "
+        "the best of the settings above. Where the frames' own adapters serve, it can only cost: "
+        "leave them out (--leave-out domain) to see what a domain without one would gain.",
+    )
+    return table_section(found)
 
 
 def _map(sweep: MixSweep, distance: str) -> str:

@@ -1,6 +1,7 @@
 """Tuning on a tiny bundle: what is written is what the launch file takes."""
 
 import shutil
+from contextlib import closing
 from dataclasses import replace
 
 import cv2
@@ -16,10 +17,19 @@ from semla_ros.cli import main
 from semla_ros.core.config import Config, updated
 from semla_ros.core.errors import BundleError, EvaluationError
 from semla_ros.core.types import AdapterMix
-from semla_ros.evaluation.analysis.mix_sweep import rounded
+from semla_ros.data.tasks import tasks_of
+from semla_ros.evaluation.analysis.mix_sweep import (
+    Choice,
+    ChoiceScore,
+    MixSweep,
+    null_distances,
+    rounded,
+)
 from semla_ros.evaluation.analysis.rerun import GateScore, chosen_gate
 from semla_ros.evaluation.analysis.store_calibration import write_calibration
+from semla_ros.evaluation.report.decisions import take_retrieval
 from semla_ros.evaluation.report.tuning import TuneRequest, tune
+from semla_ros.evaluation.study.session import Session, StudySettings
 from semla_ros.evaluation.study.store import load_study, save_study
 
 FRAMES = 8
@@ -73,6 +83,50 @@ def test_recordings_give_the_heatmap_and_the_archive(world):
     assert "Distances side by side" in page
     assert "was not tried" in page, "mahalanobis has too few images, and says so"
     assert "Batch mode for an archive" in page
+    assert "a null adapter at" in page
+    assert "no null adapter" in page
+
+
+def scored(choice, h_mean):
+    return ChoiceScore(choice, {"one": h_mean}, h_mean, h_mean)
+
+
+@pytest.mark.parametrize(("gain", "taken"), [(2.0, 7.5), (0.1, None)])
+def test_a_null_adapter_is_taken_where_it_pays(gain, taken):
+    now = Choice("euclidean", 1.0, 5)
+    sweep = MixSweep((scored(now, 30.0), scored(replace(now, top_k=2), 29.0)), 8, 16)
+    nulls = MixSweep(
+        (scored(now, 30.0), scored(replace(now, null_distance=7.5), 30 + gain)), 8, 16
+    )
+    parameters, why = {}, []
+    take_retrieval(sweep, nulls, now, parameters, why)
+    assert parameters.get("null_distance") == taken
+    assert ("a null adapter at 7.5" in why[0]) == (taken is not None)
+    assert "3 choices" in why[0] or taken is not None
+
+
+def test_a_null_adapter_of_the_bundle_is_switched_off_where_it_costs():
+    now = Choice("euclidean", 1.0, 5, null_distance=7.5)
+    never = scored(replace(now, null_distance=-1.0), 32.0)
+    parameters, why = {}, []
+    take_retrieval(
+        MixSweep((scored(now, 30.0),), 8, 8), MixSweep((never,), 8, 8), now, parameters, why
+    )
+    assert parameters["null_distance"] == -1.0
+    assert "no null adapter" in why[0]
+
+
+def test_nulls_are_tried_around_the_nearest_adapter_that_is_not_left_out(world):
+    root, inputs, labels, _ = world
+    settings = StudySettings(root / "bundle", changes={"engine": "onnx"})
+    tasks = tasks_of(inputs, labels=[text for text in labels if text != "--labels"])
+    with closing(Session(settings)) as session:
+        near = null_distances(session, tasks, "euclidean", frames=2)
+    left_out = replace(settings, leave_out=session.names[0])
+    with closing(Session(left_out)) as session:
+        far = null_distances(session, tasks, "euclidean", frames=2)
+    assert list(near) == sorted(near)
+    assert sum(far) > sum(near)
 
 
 def telling(study):
