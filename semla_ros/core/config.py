@@ -118,7 +118,7 @@ class Config:
     )
     null_distance: float = parameter(
         0.0,
-        "Distance at which the base itself joins a mix (null adapter); 0: the bundle's, -1: never",
+        "Distance at which the base joins a mix, without support; 0: the bundle's, -1: never",
         low=-1.0,
         high=1e6,
         live=True,

@@ -21,23 +21,17 @@ from semla_ros.core.types import (
 )
 
 
-def support_score(
-    mix: AdapterMix,
-    names: Sequence[str],
-    distances: Float64Array,
-    *,
-    null_distance: float = -1.0,
-) -> float:
+def support_score(mix: AdapterMix, names: Sequence[str], distances: Float64Array) -> float:
     """Return sum of w_i / d_i over the members of `mix`, >= 0; large = well covered.
 
-    Members without a distance contribute nothing: the base without a null distance,
-    and an adapter that has left the library while it still serves.
+    Members that are not in the library contribute nothing: an adapter that has left it while it
+    still serves, and the base, whatever its null distance. That is a setting and does not grow
+    with what is unknown: counted, a small one would call frames covered that no adapter knows.
 
     Args:
         mix: The active mix.
         names: The library's adapters.
         distances: (K,) distance to each.
-        null_distance: Distance of the base; not above 0: it supports nothing.
 
     Raises:
         LibraryError: Not one distance per name.
@@ -47,8 +41,6 @@ def support_score(
         raise LibraryError(f"expected {len(names)} distances, got {len(distances)}")
     place = _places(tuple(names))
     known = {name: float(distances[place[name]]) for name in mix.names if name in place}
-    if null_distance > 0:
-        known[BASE] = null_distance
     return sum(
         weight / max(known[name], MIN_DISTANCE)
         for name, weight in zip(mix.names, mix.weights, strict=True)
@@ -140,7 +132,6 @@ def read_support(
     *,
     low: float,
     out_of_library: float,
-    null_distance: float = -1.0,
     exclude: Collection[str] = (),
     novelty: float | None = None,
     before: bool = False,
@@ -152,14 +143,12 @@ def read_support(
         mix: The active mix.
         low: Smoothed scores below are LOW.
         out_of_library: A novelty above is OUT_OF_LIBRARY; without novelties the nearest distance.
-        null_distance: Distance of the base; not above 0: it supports nothing.
         exclude: Adapters that may not serve, hence cannot be the nearest.
         novelty: Filtered over time; None: that of the newest frame alone.
         before: Whether the library was left already: see `COME_BACK`.
     """
     score, smoothed = (
-        support_score(mix, estimate.names, d, null_distance=null_distance)
-        for d in (estimate.raw_distances, estimate.distances)
+        support_score(mix, estimate.names, d) for d in (estimate.raw_distances, estimate.distances)
     )
     near = nearest_of(estimate, exclude=exclude)
     near = near if novelty is None else replace(near, novelty=novelty)

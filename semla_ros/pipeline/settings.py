@@ -93,7 +93,6 @@ class LiveSettings:
             mix,
             low=self.support_low,
             out_of_library=self.threshold(estimate.alarm),
-            null_distance=self.retrieval.null_distance,
             exclude=self.retrieval.exclude,
             novelty=novelty,
             before=before,
@@ -109,7 +108,7 @@ class LiveSettings:
             mix = retrieve(names, distances, settings=settings)
         except EmptyLibraryError:
             return 0.0
-        return support_score(mix, names, distances, null_distance=settings.null_distance)
+        return support_score(mix, names, distances)
 
     def outside(self, estimate: DomainEstimate, *, novelty: float, before: bool) -> bool:
         """Return whether `estimate` counts as outside the library, where the base may serve.

@@ -34,12 +34,10 @@ def test_it_lies_between_the_members_similarities(distances):
     assert min(inverse) * (1 - 1e-9) <= score <= max(inverse) * (1 + 1e-9)
 
 
-def test_the_base_counts_at_the_null_distance_or_not_at_all():
+def test_the_base_supports_nothing():
     mix = AdapterMix(("fog", BASE), (0.5, 0.5))
     distances = np.array([4.0, 1.0, 2.0])
-    assert support_score(mix, NAMES, distances, null_distance=2.0) == pytest.approx(0.375)
-    for off in ({}, {"null_distance": 0.0}, {"null_distance": -1.0}):
-        assert support_score(mix, NAMES, distances, **off) == pytest.approx(0.125)
+    assert support_score(mix, NAMES, distances) == pytest.approx(0.125)
     assert support_score(AdapterMix.base_only(), NAMES, distances) == 0
 
 

@@ -4,6 +4,7 @@ import logging
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from semla_ros.bundle import AdaptationDefaults, open_bundle, reseal
@@ -11,6 +12,8 @@ from semla_ros.core.config import Config, updated
 from semla_ros.core.errors import BundleError
 from semla_ros.core.mask_signals import SIGNALS
 from semla_ros.core.support_calibration import SignalTerm, SupportCalibration, SupportSettings
+from semla_ros.core.types import BASE, DomainEstimate
+from semla_ros.library.retrieval import retrieve
 from semla_ros.pipeline.settings import LiveSettings
 
 MADE = SupportSettings(0.05, 2, "euclidean", "inverse", -1.0)
@@ -42,6 +45,17 @@ def test_another_retrieval_voids_it(change):
 def test_settings_that_leave_the_score_alone_keep_it():
     config = updated(Config(), {"ema_time_s": 3.0, "swap_policy": "always", "null_distance": -1.0})
     assert LiveSettings.of(config, DEFAULTS).calibration == CALIBRATION
+
+
+def test_a_null_adapter_never_makes_a_frame_supported():
+    live = LiveSettings.of(updated(Config(), {"null_distance": 1e-3}), DEFAULTS)
+    away = np.array([4.0, 5.0])
+    nowhere = np.zeros(2, np.float32)
+    estimate = DomainEstimate(0, nowhere, nowhere, ("a", "b"), away, away)
+    mix = retrieve(("a", "b"), away, settings=live.retrieval)
+    assert mix.weight(BASE) == pytest.approx(1.0)
+    assert live.support_alone(estimate) < live.support_low
+    assert live.support(estimate, mix, novelty=1.0).level == "LOW"
 
 
 def test_a_resealed_bundle_holds_the_calibration(tiny, tmp_path):

@@ -43,10 +43,7 @@ def calibrate(runner: Runner, scenes: Sequence[DomainScenes]) -> AdaptationDefau
     best = _best_settings(runner, scenes, distances)
     supports = [
         support_score(
-            retrieve(runner.library.names, row, settings=best),
-            runner.library.names,
-            row,
-            null_distance=best.null_distance,
+            retrieve(runner.library.names, row, settings=best), runner.library.names, row
         )
         for rows in distances.values()
         for row in rows

@@ -95,7 +95,7 @@ def _signals(
             mix = retrieve(bank.names, distances, settings=settings)
         except EmptyLibraryError:
             continue
-        score = support_score(mix, bank.names, distances, null_distance=settings.null_distance)
+        score = support_score(mix, bank.names, distances)
         new = novelties(embedding, bank)
         nearest = float(distances.min()) if distances.size else math.nan
         row[:] = score, math.nan if new is None else new.min(), nearest

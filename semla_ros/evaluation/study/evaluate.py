@@ -187,9 +187,7 @@ def observe(
         seen.novelty = float(values[allowed].min())
     mix = semla_mix(session.names, seen, retrieval)
     if mix is not None:
-        seen.support = support_score(
-            mix, session.names, seen.distances, null_distance=retrieval.null_distance
-        )
+        seen.support = support_score(mix, session.names, seen.distances)
     return seen
 
 
