@@ -87,7 +87,7 @@ def _tune_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="STUDY|INPUT",
         help="folder of semla evaluate (filter and debounce), or [NAME=]recording, folder of "
-        "images or video with --labels (temperature, top_k, distance)",
+        "images or video with --labels (temperature, top_k, distance, null adapter)",
     )
     add("--out", type=Path, required=True, help="folder for params.yaml and the page")
     add("--labels", action="append", default=[], metavar="[NAME=]DIR|TOPIC", help="ground truth")

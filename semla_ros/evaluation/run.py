@@ -143,7 +143,7 @@ def _info(request: ReplayRequest, topic: str, pipeline: AdaptivePipeline) -> Run
         classes=pipeline.vocabulary.names,
         parameters=changed,
         versions=versions(),
-        support_low=config.support_low or manifest.defaults.support_low,
+        support_low=pipeline.adaptation.settings.support_low,
         generated=pipeline.library.generated,
     )
 

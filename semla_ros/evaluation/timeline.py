@@ -26,6 +26,7 @@ from semla_ros.evaluation.drawing import (
     svg,
 )
 from semla_ros.evaluation.page import Key, legend
+from semla_ros.navigator.support import ALWAYS_LOW
 
 MAX_POINTS = 900
 LEVEL_FILLS: Mapping[str, tuple[str, str, str]] = {
@@ -232,7 +233,7 @@ def _support(axes: Any, course: Course, support_low: float) -> None:  # noqa: AN
         axes.text(0.01, 0.5, note, transform=axes.transAxes, color=MUTED, fontsize=9)
         return
     axes.set_ylim(bottom=0)
-    if support_low > 0:
+    if 0 < support_low < ALWAYS_LOW:
         axes.axhline(support_low, color="#b26a00", lw=1, ls=(0, (5, 4)))
         place = {"xy": (1.0, support_low), "xycoords": axes.get_yaxis_transform()}
         offset = {"xytext": (-4, 3), "textcoords": "offset points", "ha": "right"}

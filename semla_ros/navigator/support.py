@@ -21,17 +21,25 @@ from semla_ros.core.types import (
 )
 
 
-def support_score(mix: AdapterMix, names: Sequence[str], distances: Float64Array) -> float:
+def support_score(
+    mix: AdapterMix,
+    names: Sequence[str],
+    distances: Float64Array,
+    *,
+    exclude: Collection[str] = (),
+) -> float:
     """Return sum of w_i / d_i over the members of `mix`, >= 0; large = well covered.
 
-    Members that are not in the library contribute nothing: an adapter that has left it while it
-    still serves, and the base, whatever its null distance. That is a setting and does not grow
-    with what is unknown: counted, a small one would call frames covered that no adapter knows.
+    Members that the library does not offer contribute nothing: an adapter that has left it or was
+    excluded while it still serves, and the base, whatever its null distance. That is a setting and
+    does not grow with what is unknown: counted, a small one would call frames covered that no
+    adapter knows.
 
     Args:
         mix: The active mix.
         names: The library's adapters.
         distances: (K,) distance to each.
+        exclude: Adapters that may not serve.
 
     Raises:
         LibraryError: Not one distance per name.
@@ -40,7 +48,8 @@ def support_score(mix: AdapterMix, names: Sequence[str], distances: Float64Array
     if len(distances) != len(names):
         raise LibraryError(f"expected {len(names)} distances, got {len(distances)}")
     place = _places(tuple(names))
-    known = {name: float(distances[place[name]]) for name in mix.names if name in place}
+    offered = [name for name in mix.names if name in place and name not in exclude]
+    known = {name: float(distances[place[name]]) for name in offered}
     return sum(
         weight / max(known[name], MIN_DISTANCE)
         for name, weight in zip(mix.names, mix.weights, strict=True)
@@ -63,6 +72,8 @@ def _places(names: tuple[str, ...]) -> Mapping[str, int]:
     return {name: i for i, name in enumerate(names)}
 
 
+ALWAYS_LOW = 2.0 / MIN_DISTANCE
+"""A threshold that no score reaches."""
 COME_BACK = 0.9
 """Share of the threshold of OUT_OF_LIBRARY below which a stream is inside the library again."""
 
@@ -143,12 +154,13 @@ def read_support(
         mix: The active mix.
         low: Smoothed scores below are LOW.
         out_of_library: A novelty above is OUT_OF_LIBRARY; without novelties the nearest distance.
-        exclude: Adapters that may not serve, hence cannot be the nearest.
+        exclude: Adapters that may not serve: they support nothing and cannot be the nearest.
         novelty: Filtered over time; None: that of the newest frame alone.
         before: Whether the library was left already: see `COME_BACK`.
     """
     score, smoothed = (
-        support_score(mix, estimate.names, d) for d in (estimate.raw_distances, estimate.distances)
+        support_score(mix, estimate.names, d, exclude=exclude)
+        for d in (estimate.raw_distances, estimate.distances)
     )
     near = nearest_of(estimate, exclude=exclude)
     near = near if novelty is None else replace(near, novelty=novelty)

@@ -120,17 +120,14 @@ class Adaptation:
         """
         now, rate_hz = self._now, self.settings.config.navigator_rate_hz
         if self.observer is not None and now is not None and now.judged:
-            time_ns = now.time_ns
-            self.observer.offer(frame, time_ns=time_ns, rate_hz=rate_hz, embedding=embedding)
+            self.observer.offer(frame, time_ns=now.time_ns, rate_hz=rate_hz, embedding=embedding)
 
     def _compare_with_words(self, estimate: DomainEstimate) -> None:
         """Let words count as far as the newest frame alone, unfiltered, bears them out."""
         if (prior := self.hint.prior) is None:
             return
-        settings = self.settings.retrieval
-        look = partial(
-            agreement, estimate.names, estimate.raw_distances, settings=settings, prior=prior
-        )
+        look = partial(agreement, estimate.names, estimate.raw_distances, prior=prior)
+        look = partial(look, settings=self.settings.retrieval)
         found = self._faults.attempt("retrieval", look)
         self.hint.saw(0.0 if found is None else found)
 
@@ -151,13 +148,17 @@ class Adaptation:
         )
         if wanted is None:
             return None
-        if self.settings.retrieval.exclude.intersection(target.names):
-            return None if wanted == target else Decision(wanted, 0.0, self._reason)
-        announced = self._reason == "hint"
-        chosen = self._policy.decide(wanted, target, estimate.stamp_ns, announced=announced)
-        if chosen is None:
+        chosen: AdapterMix | None = wanted
+        since_ns: int | None = None
+        if not self.settings.retrieval.exclude.intersection(target.names):
+            announced = self._reason == "hint"
+            chosen = self._policy.decide(wanted, target, estimate.stamp_ns, announced=announced)
+            since_ns = self._policy.wanted_since_ns
+        if chosen is None or chosen == target:
+            if wanted.difference(target) < self.settings.config.swap_trigger:
+                self.hint.note(target)
             return None
-        since_ns = self._policy.wanted_since_ns
+        self.hint.note(chosen)
         waited_ns = 0 if since_ns is None else estimate.stamp_ns - since_ns
         return Decision(chosen, waited_ns * _NS_TO_MS, self._reason)
 
@@ -225,7 +226,7 @@ class Adaptation:
     def promise(self, reading: SupportReading, prediction: Prediction) -> SupportReading:
         """Return `reading` with what is promised of a mask whose mix images alone have chosen."""
         calibration = self.settings.calibration
-        if calibration is None or self.hint.prior is not None:
+        if calibration is None or self.hint.had_part_in(prediction.mix):
             return reading
         signals = mask_signals(prediction.labels, prediction.confidence)
         return promised(reading, calibration, signals)
@@ -274,17 +275,17 @@ class Adaptation:
         """Choose among the adapters of another library from now on."""
         self.library = view.library
         self._unknown.reset()
-        if self.observer is not None:
-            self.observer.estimate = None
-            self._measure(view)
+        self._measure(view)
 
     def _measure(self, view: LibraryView | None) -> None:
-        """Measure to the library in force with the distance in force."""
+        """Measure to the library in force with the distance in force; the estimate was another."""
+        if self.observer is None:
+            return
         distance = self.settings.distance
         if view is None or view.library is not self.library or view.distance != distance:
             view = LibraryView.of(self.library, distance=distance)
-        if self.observer is not None:
-            self.observer.navigator.replace_bank(view.bank, distance=distance)
+        self.observer.estimate = None
+        self.observer.navigator.replace_bank(view.bank, distance=distance)
 
     @property
     def _base_alone(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor, Future
 from functools import partial
 
@@ -102,6 +102,8 @@ class SwapControl:
         if time_ns is not None and access.due(time_ns):
             self._executor.submit(access.retry)
         estimate = self._adaptation.observe()
+        if self.pinned is not None:
+            self._leave_excluded(stamp_ns)
         if estimate is None or self.pinned is not None or self._swapper.busy:
             return
         unusable = self._swapper.unusable
@@ -114,6 +116,13 @@ class SwapControl:
             stamp_ns=stamp_ns,
             detection_ms=decision.detection_ms,
         )
+
+    def _leave_excluded(self, stamp_ns: int) -> None:
+        """Take adapters that were excluded since out of the mix that was chosen by hand."""
+        target, excluded = self._swapper.target, self._adaptation.settings.retrieval.exclude
+        if excluded.intersection(target.names) and not self._swapper.busy:
+            mix = _limited(target, set(target.names) - excluded)
+            self._swapper.request(mix, reason="pinned", stamp_ns=stamp_ns)
 
     def advance(self, stamp_ns: int) -> None:
         """Start the next order and publish what is prepared; never waits."""
@@ -164,6 +173,7 @@ class SwapControl:
         estimate, mix = self._adaptation.estimate, self._swapper.target
         if estimate is not None:
             mix = self._adaptation.wanted(estimate, unusable=self._swapper.unusable)
+            self._adaptation.hint.note(mix)
         return self._swapper.request(mix, reason="unpinned", stamp_ns=stamp_ns)
 
     def _start_vocabulary(self, vocabulary: Vocabulary, stamp_ns: int) -> Future[SwapEvent]:
@@ -185,10 +195,13 @@ class SwapControl:
 
     def _start_library(self, view: LibraryView, stamp_ns: int) -> Future[SwapEvent]:
         self._reloaded = view
-        names = {BASE, *view.library.names}
-        target = self._swapper.target
-        kept = {n: target.weight(n) for n in target.names if n in names}
-        mix = AdapterMix.from_weights(kept) if kept else AdapterMix.base_only()
+        mix = _limited(self._swapper.target, {BASE, *view.library.names})
         return self._swapper.request(
             mix, reason="library", stamp_ns=stamp_ns, library=view.library
         )
+
+
+def _limited(mix: AdapterMix, names: Collection[str]) -> AdapterMix:
+    """Return the members of `mix` among `names`, the base where none is."""
+    kept = {name: mix.weight(name) for name in mix.names if name in names}
+    return AdapterMix.from_weights(kept) if kept else AdapterMix.base_only()

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from semla_ros.bundle import ModelBundle
 from semla_ros.core.errors import ConfigError
+from semla_ros.core.types import AdapterMix
 from semla_ros.library.text_prior import Descriptions, TextPrior
 from semla_ros.navigator.text_encoder import OnnxTextEncoder
 
@@ -58,6 +59,7 @@ class HintWatch:
         self._until_ns = 0
         self._seen = 0.0
         self._agreement = 1.0
+        self._chose: AdapterMix | None = None
 
     @property
     def text(self) -> str:
@@ -99,6 +101,17 @@ class HintWatch:
         """Take note of an observed frame that bears the words out so far, 0 to 1."""
         self._agreement = agreement
         self._seen += agreement
+
+    def note(self, mix: AdapterMix) -> None:
+        """Remember whether words take part in letting `mix` serve."""
+        if self.prior is not None:
+            self._chose = mix
+        elif mix == self._chose:
+            self._chose = None
+
+    def had_part_in(self, mix: AdapterMix) -> bool:
+        """Return whether words weigh mixes now, or chose this one and images did not since."""
+        return self.prior is not None or mix == self._chose
 
 
 class HintReader:

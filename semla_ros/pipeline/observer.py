@@ -15,6 +15,7 @@ from semla_ros.navigator.encoder import finite
 from semla_ros.navigator.navigator import Navigator
 
 _LOG = logging.getLogger(__name__)
+_LONGEST_NS = 1e15
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class Observer:
         self._flight: tuple[Observation | None, Future[_Embedded]] | None = None
         self._since_ms: float | None = None
         self._due_ns: int | None = None
+        self._rate_hz = 0.0
 
     @property
     def observing(self) -> Observation | None:
@@ -141,11 +143,16 @@ class Observer:
             self._flight = None if future.done() else (None, future)
 
     def _is_due(self, time_ns: int, rate_hz: float) -> bool:
-        """Return whether `time_ns` is due; keeps the mean rate also under jitter."""
+        """Return whether `time_ns` is due; keeps the mean rate also under jitter.
+
+        Another rate counts from now: a slow one before it may have put the next look far off.
+        """
+        if rate_hz != self._rate_hz:
+            self._rate_hz, self._due_ns = rate_hz, None
         due_ns = time_ns if self._due_ns is None else self._due_ns
         if time_ns < due_ns:
             return False
-        period_ns = round(1e9 / rate_hz) if rate_hz > 0 else 0
+        period_ns = round(min(1e9 / rate_hz, _LONGEST_NS)) if rate_hz > 0 else 0
         kept_phase = due_ns + period_ns
         self._due_ns = kept_phase if kept_phase > time_ns else time_ns + period_ns
         return True

@@ -15,7 +15,7 @@ from semla_ros.core.support_calibration import SupportCalibration
 from semla_ros.core.types import AdapterMix, DomainEstimate
 from semla_ros.library.retrieval import RetrievalSettings, retrieve, settings_from
 from semla_ros.navigator.navigator import Navigator
-from semla_ros.navigator.support import COME_BACK, nearest_of, support_score
+from semla_ros.navigator.support import ALWAYS_LOW, COME_BACK, nearest_of, support_score
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,12 +28,12 @@ class LiveSettings:
         config: Where it came from.
         retrieval: How distances become a mix.
         distance: Name of the distance.
-        support_low: Smoothed support below is LOW.
+        support_low: Smoothed support below is LOW; `ALWAYS_LOW` where `distance` has none.
         out_of_library: Asked for: a novelty (else a nearest distance) above is OUT_OF_LIBRARY;
             0: the library says, see `threshold`.
         bundle_out_of_library: The bundle's own, for libraries that have no say.
         calibration: What a mask promises; None where the bundle knows none, or made it under
-            another retrieval.
+            another retrieval, and where no swap may follow what is seen.
     """
 
     config: Config
@@ -53,14 +53,18 @@ class LiveSettings:
         """
         retrieval = settings_from(config, defaults)
         distance = defaults.distance if config.distance == "bundle" else config.distance
+        low, out_of_library = defaults.support_low, defaults.out_of_library
+        if distance != defaults.distance:
+            low, out_of_library = _unfit(config, defaults, distance), 0.0
+        calibration = _valid(defaults.calibration, retrieval, distance)
         return cls(
             config=config,
             retrieval=retrieval,
             distance=distance,
-            support_low=config.support_low or defaults.support_low,
+            support_low=config.support_low or low,
             out_of_library=config.out_of_library,
-            bundle_out_of_library=defaults.out_of_library,
-            calibration=_valid(defaults.calibration, retrieval, distance),
+            bundle_out_of_library=out_of_library,
+            calibration=calibration if config.swap_policy != "never" else None,
         )
 
     def threshold(self, alarm: NoveltyAlarm | None) -> float:
@@ -126,6 +130,19 @@ class LiveSettings:
     def novelty(self, estimate: DomainEstimate) -> float:
         """Return how novel the newest frame alone is, NaN where the library does not know."""
         return nearest_of(estimate, exclude=self.retrieval.exclude).novelty
+
+
+def _unfit(config: Config, defaults: AdaptationDefaults, distance: str) -> float:
+    """Return the support below which it is LOW where the bundle's is in another unit: always."""
+    if not config.support_low:
+        _LOG.warning(
+            "support is LOW everywhere: the bundle's support_low of %.4g is for distance %r, not "
+            "%r: set support_low (semla tune STUDY --false-alarms RATE finds one)",
+            defaults.support_low,
+            defaults.distance,
+            distance,
+        )
+    return ALWAYS_LOW
 
 
 def _valid(

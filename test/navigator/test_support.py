@@ -46,6 +46,11 @@ def test_an_adapter_that_left_the_library_supports_nothing():
     assert support_score(mix, NAMES, np.array([4.0, 1.0, 2.0])) == pytest.approx(0.125)
 
 
+def test_an_excluded_adapter_supports_nothing_while_it_serves():
+    distances = np.array([4.0, 1.0, 2.0])
+    assert support_score(FOG_RAIN, NAMES, distances, exclude={"fog"}) == pytest.approx(0.125)
+
+
 def test_another_number_of_distances_is_refused():
     with pytest.raises(LibraryError, match="expected 3 distances"):
         support_score(FOG_RAIN, NAMES, np.ones(2))

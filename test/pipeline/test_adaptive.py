@@ -245,6 +245,24 @@ def test_live_parameters_change_without_forgetting_the_stream(world, make_frames
         assert pipeline.step(make_frames("red", start=6)[0]).estimate.distances.max() <= 2
 
 
+def test_another_distance_makes_support_stale_until_it_is_measured(world, make_frames):
+    with world.pipeline(navigator_rate_hz=0.5) as pipeline:
+        assert run(pipeline, make_frames("red", "red"))[-1].support.level == "OK"
+        pipeline.configure(world_config(pipeline, distance="cosine", support_low=0.1))
+        assert run(pipeline, make_frames("red", start=2))[-1].support.level == "STALE"
+
+
+@pytest.mark.parametrize("slow_hz", [1e-300, 1e-9, 0.001])
+def test_a_slow_navigator_is_slow_no_longer_than_it_is_asked_to_be(world, make_frames, slow_hz):
+    with world.pipeline() as pipeline:
+        pipeline.configure(world_config(pipeline, navigator_rate_hz=slow_hz))
+        run(pipeline, make_frames("red", "red", "red"))
+        assert world.encoder.seen == 1
+        pipeline.configure(world_config(pipeline, navigator_rate_hz=120.0))
+        run(pipeline, make_frames("red", "red", start=3))
+        assert world.encoder.seen == 3
+
+
 def test_a_change_that_cannot_be_is_refused_and_changes_nothing(world, make_frames):
     with world.pipeline() as pipeline:
         with pytest.raises(ConfigError, match="threads"):

@@ -7,6 +7,7 @@ import pytest
 
 from semla_ros.core.config import Config
 from semla_ros.core.errors import ConfigError
+from semla_ros.core.types import BASE, AdapterMix
 from semla_ros.pipeline import build_pipeline
 
 
@@ -19,6 +20,24 @@ def test_a_misspelt_name_is_refused_with_what_was_meant(world, make_config):
         pipeline.configure(make_config(exclude="red, green"))
         pipeline.poll(1)
         assert pipeline.config.excluded == {"red", "green"}
+
+
+@pytest.mark.parametrize(
+    ("pinned", "left"), [({"red": 0.5, "green": 0.5}, "green"), ({"red": 1.0}, BASE)]
+)
+def test_a_mix_by_hand_loses_what_is_excluded_afterwards(
+    world, make_config, make_frames, pinned, left
+):
+    with world.pipeline() as pipeline:
+        pipeline.pin(AdapterMix.from_weights(pinned))
+        for frame in make_frames("red", "red"):
+            pipeline.step(frame)
+        assert pipeline.active.weight("red") > 0
+        pipeline.configure(make_config(exclude="red"))
+        result = pipeline.step(make_frames("red", start=2)[0])
+        assert result.mix.names == (left,)
+        assert pipeline.pinned == result.mix
+        assert result.support.level != "OK"
 
 
 def test_a_damaged_adapter_may_be_excluded(world, make_config):

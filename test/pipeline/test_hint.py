@@ -137,6 +137,19 @@ def test_withdrawn_words_count_no_more(words, make_frames):
         assert pipeline.step(frames[6]).hint == ""
 
 
+def test_what_words_chose_is_theirs_until_images_would_keep_it():
+    watch, chosen = HintWatch(), AdapterMix(("red",), (1.0,))
+    assert not watch.had_part_in(chosen)
+    watch.put(Hint(prior(), 5.0, 0))
+    watch.at(0)
+    watch.note(chosen)
+    watch.put(None)
+    assert watch.had_part_in(chosen)
+    assert not watch.had_part_in(AdapterMix(("blue",), (1.0,)))
+    watch.note(chosen)
+    assert not watch.had_part_in(chosen)
+
+
 def test_words_end_by_stream_time(words, make_frames):
     frames = make_frames(*["grey"] * 20)
     with words.pipeline() as pipeline:

@@ -1,6 +1,7 @@
 """A calibration is used under the retrieval it was made with, and left aside under another."""
 
 import logging
+import math
 import shutil
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from semla_ros.core.config import Config, updated
 from semla_ros.core.errors import BundleError
 from semla_ros.core.mask_signals import SIGNALS
 from semla_ros.core.support_calibration import SignalTerm, SupportCalibration, SupportSettings
-from semla_ros.core.types import BASE, DomainEstimate
+from semla_ros.core.types import BASE, AdapterMix, DomainEstimate
 from semla_ros.library.retrieval import retrieve
 from semla_ros.pipeline.settings import LiveSettings
 
@@ -45,6 +46,25 @@ def test_another_retrieval_voids_it(change):
 def test_settings_that_leave_the_score_alone_keep_it():
     config = updated(Config(), {"ema_time_s": 3.0, "swap_policy": "always", "null_distance": -1.0})
     assert LiveSettings.of(config, DEFAULTS).calibration == CALIBRATION
+
+
+def test_a_threshold_in_another_unit_never_says_ok(caplog):
+    """Cosine distances are 2 at most: every score would pass a threshold of 1/euclidean."""
+    with caplog.at_level(logging.WARNING):
+        live = LiveSettings.of(updated(Config(), {"distance": "cosine"}), DEFAULTS)
+    assert "set support_low" in caplog.text
+    away = np.array([1e-9])
+    nowhere = np.zeros(2, np.float32)
+    estimate = DomainEstimate(0, nowhere, nowhere, ("a",), away, away)
+    assert live.support(estimate, AdapterMix(("a",), (1.0,)), novelty=math.nan).level == "LOW"
+    assert live.threshold(None) == 0, "the bundle's is a distance where no novelty is known"
+    own = updated(Config(), {"distance": "cosine", "support_low": 3.0})
+    assert LiveSettings.of(own, DEFAULTS).support_low == 3.0
+
+
+def test_where_nothing_may_follow_nothing_is_promised():
+    config = updated(Config(), {"swap_policy": "never"})
+    assert LiveSettings.of(config, DEFAULTS).calibration is None
 
 
 def test_a_null_adapter_never_makes_a_frame_supported():

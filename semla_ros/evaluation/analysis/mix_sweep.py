@@ -112,14 +112,15 @@ def null_distances(
 ) -> tuple[float, ...]:
     """Return distances at which the base may compete: quantiles of those to the nearest adapter.
 
-    They are measured on the frames that `mix_sweep` samples, among adapters that are not left
-    out; below the smallest the base would serve all frames, beyond the largest hardly any.
+    They are measured on the frames that `mix_sweep` samples, among adapters that may serve;
+    below the smallest the base would serve all frames, beyond the largest hardly any.
     """
     bank = usable_banks(session, [distance])[0][distance]
     nearest = []
     for seen in (each for task in tasks for each in sampled(session, task, frames)):
         away = DISTANCES[distance](seen.known_embedding, bank)
-        left = [d for d, name in zip(away, bank.names, strict=True) if name not in seen.excluded]
+        out = session.live.retrieval.exclude | seen.excluded
+        left = [d for d, name in zip(away, bank.names, strict=True) if name not in out]
         nearest += [min(left)] if left else []
         session.forget()
     if not nearest:

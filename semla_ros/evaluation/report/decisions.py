@@ -29,7 +29,7 @@ def take_retrieval(
     if gain < MIN_GAIN:
         why.append(
             f"temperature {current.temperature:.4g}, top_k {current.top_k} and "
-            f"{null_words(current)} of the bundle stay: the best of {tried} choices gains "
+            f"{null_words(current)}, as now: the best of {tried} choices gains "
             f"{gain:.1f} points h-mean on {sweep.frames} sampled frames"
         )
         return
@@ -38,15 +38,19 @@ def take_retrieval(
         "temperature": choice.temperature,
         "top_k": choice.top_k,
         "distance": choice.distance,
+        "null_distance": choice.null_distance,
     }
-    if choice.null_distance != current.null_distance:
-        parameters["null_distance"] = choice.null_distance
     why.append(
         f"{choice.distance}, temperature {choice.temperature:.4g}, top_k {choice.top_k} and "
         f"{null_words(choice)} gain {gain:.1f} points h-mean on {sweep.frames} sampled frames "
         "(chosen and measured on the same ones); the bundle's support calibration does not hold "
         "for them"
     )
+    if choice.distance != current.distance:
+        why.append(
+            f"support reads LOW until support_low is set: scores are 1/{choice.distance} now (a "
+            "study with this distance and --false-alarms RATE set it)"
+        )
 
 
 def null_words(choice: Choice) -> str:
@@ -100,7 +104,7 @@ def take_thresholds(
         return
     taken = min(found.choices, key=lambda c: abs(c.false_alarms - false_alarms))
     parameters["out_of_library"] = round(taken.out_of_library, 6)
-    parameters["support_low"] = round(taken.support_low, 6)
+    parameters["support_low"] = max(round(taken.support_low, 6), 1e-6)  # 0: the bundle's
     why.append(
         f"out_of_library {taken.out_of_library:.4g} and support_low {taken.support_low:.4g}: "
         f"of {found.known} frames of known domains {100 * taken.held_out:.1f} % pass the first "

@@ -92,7 +92,10 @@ def tune(request: TuneRequest) -> tuple[Tuned, tuple[Path, ...]]:
     config = request.settings.config()
     live = LiveSettings.of(config, bundle.manifest.defaults)
     current = _current(live)
+    similarity = config.similarity
     parameters: dict[str, float | int | str] = {}
+    if similarity != "bundle":
+        parameters["similarity"] = similarity  # what follows holds with it alone
     why: list[str] = []
     retrieval, nulls, archive = _retrieval(request, current)
     if retrieval is not None and nulls is not None:
@@ -140,9 +143,9 @@ def _nulls(request: TuneRequest, session: Session, best: Choice) -> tuple[Choice
 
 
 def _choices(request: TuneRequest, session: Session, current: Choice) -> tuple[Choice, ...]:
-    count = len(session.names)
-    top_ks = sorted({min(k, count) for k in (*request.top_ks, current.top_k)})
-    found = []
+    places = len(session.names) + 1  # the base takes one, too
+    top_ks = sorted({min(k, places) for k in (*request.top_ks, current.top_k)})
+    found = [current]  # first: it wins where others do as well
     for distance in request.distances or (current.distance,):
         scale = _length(session.bank, current.distance) / _length(session.bank, distance)
         temperatures = request.temperatures or tuple(
@@ -151,9 +154,7 @@ def _choices(request: TuneRequest, session: Session, current: Choice) -> tuple[C
         # A null distance is a length: that of the bundle means nothing in another distance.
         null = current.null_distance if distance == current.distance else -1.0
         found += [Choice(distance, t, k, null) for t in temperatures for k in top_ks]
-    if current not in found:
-        found.append(current)
-    return tuple(found)
+    return tuple(dict.fromkeys(found))
 
 
 def _temperature(factor: float, current: float) -> float:

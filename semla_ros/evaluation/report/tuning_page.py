@@ -113,8 +113,8 @@ def _nulls(sweep: MixSweep) -> str:
             MEANS[0]: lambda s: s.h_mean,
         },
         note="The base competes as if it were an adapter at this distance, mIoU in percent with "
-        "the best of the settings above. Where the frames' own adapters serve, it can only cost: "
-        "leave them out (--leave-out domain) to see what a domain without one would gain.",
+        "the best of the settings above. It is for domains without an adapter: leave the frames' "
+        "own out (--leave-out domain) to see what those would gain.",
     )
     return table_section(found)
 

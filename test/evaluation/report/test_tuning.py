@@ -27,7 +27,8 @@ from semla_ros.evaluation.analysis.mix_sweep import (
 )
 from semla_ros.evaluation.analysis.rerun import GateScore, chosen_gate
 from semla_ros.evaluation.analysis.store_calibration import write_calibration
-from semla_ros.evaluation.report.decisions import take_retrieval
+from semla_ros.evaluation.analysis.thresholds import Threshold, Thresholds
+from semla_ros.evaluation.report.decisions import take_retrieval, take_thresholds
 from semla_ros.evaluation.report.tuning import TuneRequest, tune
 from semla_ros.evaluation.study.session import Session, StudySettings
 from semla_ros.evaluation.study.store import load_study, save_study
@@ -114,6 +115,32 @@ def test_a_null_adapter_of_the_bundle_is_switched_off_where_it_costs():
     )
     assert parameters["null_distance"] == -1.0
     assert "no null adapter" in why[0]
+
+
+def test_choices_that_do_as_well_leave_what_is_in_force(world):
+    """Of two adapters with the own left out one is allowed: all choices give the same mix."""
+    root, inputs, labels, _ = world
+    few = root / "few"
+    shutil.copytree(root / "bundle", few)
+    names = sorted(path for path in (few / "library").iterdir() if path.is_dir())
+    for path in names[2:]:
+        shutil.rmtree(path)
+    settings = StudySettings(few, leave_out=names[0].name, changes={"engine": "onnx"})
+    tasks = tasks_of(inputs, labels=[text for text in labels if text != "--labels"])
+    tuned, _ = tune(TuneRequest((), tasks, root / "few-tuned", settings, frames=2))
+    alike = [s.choice for s in tuned.retrieval.scores if s.choice != tuned.current]
+    assert len({s.h_mean for s in tuned.retrieval.scores}) == 1, "else this shows nothing"
+    assert alike
+    assert tuned.retrieval.best().choice == tuned.current
+    assert max(c.top_k for c in alike) == 3, "the base takes a place, too"
+
+
+def test_a_threshold_of_nothing_is_not_the_bundles():
+    """A support_low of 0 in params.yaml would stand for the bundle's."""
+    found = Threshold(0.05, 1.5, 0.0, 0.5, 0.5, 0.05, 0.1)
+    parameters, why = {}, []
+    take_thresholds(Thresholds(found, (found,), 10, 5, 10.0), 0.05, parameters, why)
+    assert parameters["support_low"] > 0
 
 
 def test_nulls_are_tried_around_the_nearest_adapter_that_is_not_left_out(world):
