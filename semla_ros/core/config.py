@@ -103,7 +103,7 @@ class Config:
     )
     distance: str = parameter(
         "bundle",
-        "Distance of an embedding to a centroid",
+        "Distance of an embedding to a centroid; one not the bundle's wants its own support_low",
         choices=("bundle", "euclidean", "cosine", "mahalanobis"),
         live=True,
     )
