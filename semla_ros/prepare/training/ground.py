@@ -10,6 +10,7 @@ from typing import Any
 from accelerate import PartialState
 
 from semla_ros.bundle import AS_TRAINED, ModelBundle
+from semla_ros.core.errors import TrainingError
 from semla_ros.core.types import Float32Array
 from semla_ros.data.tasks import ReadSettings, Task
 from semla_ros.navigator.encoder import OnnxImageEncoder
@@ -123,6 +124,7 @@ def stand(
     Raises:
         SemlaError: A bundle that cannot be trained, or data that cannot be trained on.
     """
+    _require_apart(data)
     hardware = hardware.resolved()
     state = PartialState(cpu=hardware.device == CPU)
     network = trained_network(bundle, habits=habits_of(bundle, recipe))
@@ -160,6 +162,19 @@ def stand(
         identity,
         state,
     )
+
+
+def _require_apart(data: DataRequest) -> None:
+    """Raise where a file would be learnt from and judged by."""
+    learnt, judged = (
+        {file.resolve() for task in side for file in task.open_input(data.reading).files}
+        for side in (data.tasks if data.held_out else (), data.held_out)
+    )
+    if both := learnt & judged:
+        raise TrainingError(
+            f"expected other recordings with --held-out than with --data, got {str(min(both))!r} "
+            "in both: leave it out of one"
+        )
 
 
 def habits_of(bundle: ModelBundle, recipe: Recipe) -> tuple[str, ...]:

@@ -78,6 +78,7 @@ def facts_of(ground: Ground, recipe: Recipe, **more: object) -> dict[str, Any]:
     return {
         "base": ground.bundle.manifest.base_model,
         "data": ground.data_key,
+        "split": split_facts(ground),
         "recipe": recipe_to_dict(recipe),
         "precision": ground.hardware.precision,
         **more,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 
 from semla_ros.bundle import open_bundle
 from semla_ros.core.errors import TrainingError
+from semla_ros.data.tasks import tasks_of
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.storage import read_adapter, read_whole_adapter
 from semla_ros.prepare.bundler.rewrite import open_attention
@@ -19,6 +21,7 @@ from semla_ros.prepare.curation.licence import stated_licence
 from semla_ros.prepare.curation.verify import verify_library
 from semla_ros.prepare.training.adapter import train_adapter
 from semla_ros.prepare.training.base import BaseRequest, train_base
+from semla_ros.prepare.training.ground import DataRequest
 from semla_ros.prepare.training.networks import trained_network
 from semla_ros.prepare.training.recipe import DEAD_QKV, OFFICIAL
 from semla_ros.prepare.training.run import How
@@ -34,6 +37,15 @@ def say(line):
 
 train_adapter(pickle.loads(Path(sys.argv[1]).read_bytes()), say)
 """
+
+
+class _EndedError(Exception):
+    pass
+
+
+def _end(line):
+    if line.startswith("step 2/"):
+        raise _EndedError
 
 
 def _library(bundle):
@@ -112,16 +124,9 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(bundle, request_of, tmp
 
 
 def test_other_data_or_settings_do_not_go_on_with_a_checkpoint(bundle, request_of):
-    class _EndedError(Exception):
-        pass
-
-    def end(line):
-        if line.startswith("step 2/"):
-            raise _EndedError
-
     asked = request_of()
     with pytest.raises(_EndedError):
-        train_adapter(asked, end)
+        train_adapter(asked, _end)
     slower = replace(asked.how, recipe=replace(asked.how.recipe, learning_rate=1e-4))
     with pytest.raises(TrainingError, match=r"got another recipe: .* or --fresh"):
         train_adapter(replace(asked, how=slower), str)
@@ -131,6 +136,27 @@ def test_other_data_or_settings_do_not_go_on_with_a_checkpoint(bundle, request_o
     with pytest.raises(TrainingError, match="got another base"):
         train_adapter(asked, str)
     assert train_adapter(replace(asked, how=replace(slower, fresh=True)), str) is not None
+
+
+def test_frames_that_were_learnt_from_are_not_held_out_later(request_of, frames, tmp_path):
+    images, labels = frames
+    drives = [images, *(shutil.copytree(images, tmp_path / name) for name in ("two", "three"))]
+    every = tasks_of([f"dusk={drive}" for drive in drives], labels=[str(labels)])
+    with pytest.raises(_EndedError):
+        train_adapter(request_of(data=DataRequest(every)), _end)
+    with pytest.raises(TrainingError, match=r"got another split: .* or --fresh"):
+        train_adapter(request_of(data=DataRequest(every[:2], every[2:])), str)
+
+
+def test_a_file_of_both_sides_is_refused(request_of, frames, tmp_path):
+    images, labels = frames
+    (tmp_path / "link").symlink_to(images)
+    (tmp_path / "above").mkdir()
+    (tmp_path / "above" / "below").symlink_to(images)
+    for held_out in ("link", "above"):
+        every = tasks_of([f"dusk={images}", f"x={tmp_path / held_out}"], labels=[str(labels)])
+        with pytest.raises(TrainingError, match=r"--held-out .* got '.*000.png' in both"):
+            train_adapter(request_of(data=DataRequest(every[:1], every[1:])), str)
 
 
 def test_a_name_that_is_taken_needs_replace(bundle, request_of):
