@@ -252,15 +252,9 @@ def _note_truth(run: _Reading, source: SequenceSource) -> None:
 
 
 def _require_labels(run: _Reading, tasks: Sequence[Task]) -> None:
-    """Raise unless there is something to learn: labels, of two classes at least."""
+    """Raise unless there are labelled frames."""
     if not run.frames:
         why = next(iter(run.notes), f"none of {len(run.places)} frames has any")
         raise TrainingError(
             f"expected labelled frames in {[t.name for t in tasks]!r}, got none: {why}"
-        )
-    seen = int((run.counts[: run.classes] > 0).sum())
-    if seen < 2:
-        raise TrainingError(
-            f"expected labels of two classes or more, got {seen} in {len(run.frames)} frames: "
-            "check --label-map"
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from accelerate import PartialState
 
 from semla_ros.bundle import AS_TRAINED, ModelBundle
@@ -18,7 +19,7 @@ from semla_ros.prepare.training.frames import Gathered, gather
 from semla_ros.prepare.training.hardware import CPU, Hardware
 from semla_ros.prepare.training.networks import TrainedNetwork, trained_network
 from semla_ros.prepare.training.recipe import DOUBLED_TAP, Recipe
-from semla_ros.prepare.training.samples import View
+from semla_ros.prepare.training.samples import IGNORE, View
 from semla_ros.prepare.training.split import Split, split_frames
 from semla_ros.prepare.training.workplace import Workplace, data_key
 
@@ -150,6 +151,7 @@ def stand(
         share=recipe.held_out,
         held_out=frozenset(range(len(data.tasks), len(data.every))),
     )
+    _require_classes(gathered, split)
     return Ground(
         bundle,
         network.to(state.device),
@@ -175,6 +177,24 @@ def _require_apart(data: DataRequest) -> None:
             f"expected other recordings with --held-out than with --data, got {str(min(both))!r} "
             "in both: leave it out of one"
         )
+
+
+def _require_classes(data: Gathered, split: Split) -> None:
+    """Raise unless labels show two classes to learn from, and one to judge by."""
+    for side, least, what in (
+        (split.train, 2, "two classes or more to train on"),
+        (split.held_out, 1, "a class or more to judge by"),
+    ):
+        images, seen = data.some(side), set[int]()
+        for place in range(len(images)):
+            seen |= {*np.unique(images[place][1]).tolist()} - {IGNORE}
+            if len(seen) >= least:
+                break
+        else:
+            raise TrainingError(
+                f"expected labels of {what}, got {len(seen)} in {len(side)} "
+                f"frames ({split.rule}): check --label-map, or give other frames"
+            )
 
 
 def habits_of(bundle: ModelBundle, recipe: Recipe) -> tuple[str, ...]:

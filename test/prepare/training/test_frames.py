@@ -6,6 +6,7 @@ import pytest
 
 from semla_ros.core.errors import SemlaError, TrainingError
 from semla_ros.data.tasks import ReadSettings, tasks_of
+from semla_ros.prepare.training.adapter import train_adapter
 from semla_ros.prepare.training.frames import gather
 from semla_ros.prepare.training.networks import trained_network
 from semla_ros.prepare.training.samples import IGNORE, View
@@ -23,8 +24,8 @@ def _gather(frames, tmp_path, *, labels=True, view=None, **changes):
     )
 
 
-def _relabel(frames, change, number=None):
-    for path in sorted(frames[1].iterdir())[number:]:
+def _relabel(frames, change, number=None, end=None):
+    for path in sorted(frames[1].iterdir())[number:end]:
         label = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         cv2.imwrite(str(path), change(label))
 
@@ -71,9 +72,6 @@ def test_what_cannot_be_trained_on_is_refused_in_one_line(frames, tmp_path):
     _relabel(frames, lambda x: np.full((24, 40), 9, np.uint8))
     with pytest.raises(TrainingError, match=r"labels out of range: \[9\]"):
         _gather(frames, tmp_path)
-    _relabel(frames, lambda x: np.full((24, 40), 1, np.uint8))
-    with pytest.raises(TrainingError, match=r"labels of two classes or more, got 1"):
-        _gather(frames, tmp_path)
     for path in sorted(frames[1].iterdir())[1:]:
         path.rename(path.with_name(f"other_{path.name}"))
     (frames[1] / "000.png").unlink()
@@ -111,6 +109,21 @@ def test_a_split_with_an_empty_side_is_refused(count, side):
         split_frames([0] * count, share=0.2)
     with pytest.raises(TrainingError, match="got none to train on"):
         split_frames([0] * 4, share=0.2, held_out=frozenset({0}))
+
+
+@pytest.mark.parametrize(
+    ("label", "stretch", "message"),
+    [
+        (1, (None, None), "of two classes or more to train on, got 1 in 10 frames"),
+        (1, (None, 10), "of two classes or more to train on, got 1 in 10 frames"),
+        (IGNORE, (None, 10), "of two classes or more to train on, got 0 in 10 frames"),
+        (IGNORE, (11, None), "of a class or more to judge by, got 0 in 3 frames"),
+    ],
+)
+def test_a_side_without_classes_is_refused(frames, request_of, label, stretch, message):
+    _relabel(frames, lambda x: np.full_like(x, label), *stretch)
+    with pytest.raises(TrainingError, match=rf"{message} \(.*\): check --label-map"):
+        train_adapter(request_of(), str, dry_run=True)
 
 
 def test_a_bundle_of_graphs_alone_is_told_how_to_get_one(bundle):
