@@ -19,6 +19,16 @@ def _stem(name: str) -> str:
     return name if len(content) <= _MAX_STEM_BYTES else hashlib.sha256(content).hexdigest()
 
 
+def to_disk(path: Path) -> None:
+    """Return when the content of `path` outlives a power cut.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def write_file(path: Path, content: bytes, *, error: type[SemlaError]) -> Path:
     """Write `path` in one step, its folder where that is missing; return it.
 

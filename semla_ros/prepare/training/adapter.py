@@ -105,14 +105,14 @@ def train_adapter(
             request.data,
             how.recipe,
             hardware=how.hardware,
-            work=workplace_beside(bundle.library / request.name),
+            workplace=workplace_beside(bundle.library / request.name, fresh=how.fresh),
             threads=how.threads,
             embeds=True,
             title=request.name,
         )
         say = say if ground.main else _unheard
         facts = facts_of(ground, how.recipe, layers=layers)
-        resumed = ground.claim(facts, fresh=how.fresh)
+        resumed = ground.claim(facts)
         with attached(ground.network.model, layers, starts) as changes:
             problem = problem_of(
                 ground,

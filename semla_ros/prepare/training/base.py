@@ -85,12 +85,12 @@ def train_base(request: BaseRequest, say: Say, *, dry_run: bool = False) -> Trai
             request.data,
             how.recipe,
             hardware=how.hardware,
-            work=workplace_beside(request.out.absolute()),
+            workplace=workplace_beside(request.out.absolute(), fresh=how.fresh),
             threads=how.threads,
             embeds=False,
             title=name,
         )
-        resumed = ground.claim(facts_of(ground, how.recipe), fresh=how.fresh)
+        resumed = ground.claim(facts_of(ground, how.recipe))
         parameters = dict(ground.network.model.requires_grad_(True).named_parameters())
         groups = full_groups(parameters.values(), how.recipe.weight_decay)
         problem = problem_of(ground, how.recipe, parameters, groups)

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from semla_ros.core.errors import EvaluationError, TrainingError
 from semla_ros.core.files.structured_text import from_json
-from semla_ros.core.files.whole_file import write_file
+from semla_ros.core.files.whole_file import to_disk, write_file
 from semla_ros.core.types import Float32Array, LabelArray
 from semla_ros.data.inputs import InputFrame
 from semla_ros.data.labels.source import Truth, check_truth_size
@@ -124,6 +124,8 @@ def gather(
                     pixels.write(content)
         rows = np.stack(run.rows) if run.rows else np.zeros((len(run.places), 0), np.float32)
         np.save(folder / EMBEDDINGS, rows, allow_pickle=False)
+        for name in (PIXELS, EMBEDDINGS):  # before the facts say that they are there
+            to_disk(folder / name)
     except OSError as error:
         raise TrainingError(
             f"cannot keep the frames in {str(folder)!r}: {error}: make room, then run again"
@@ -144,14 +146,18 @@ def gather(
 
 
 def _known(folder: Path) -> Gathered | None:
+    """Return what was kept; None where anything is missing or cut short."""
     try:
         facts = from_json((folder / FACTS).read_bytes())
         frames = tuple(LabelledFrame(**each) for each in facts.pop("frames"))
         places = tuple((int(r), int(i)) for r, i in facts.pop("places"))
         pixels = tuple(int(v) for v in facts["pixels"])
         names, notes = tuple(facts["names"]), tuple(facts["notes"])
+        rows = np.load(folder / EMBEDDINGS, mmap_mode="r", allow_pickle=False)
+        if (folder / PIXELS).stat().st_size != frames[-1].end or len(rows) != len(places):
+            return None
         return Gathered(folder, frames, pixels, places, names, notes, str(facts["sha256"]))
-    except (OSError, ValueError, TypeError, LookupError, AttributeError):
+    except (OSError, EOFError, ValueError, TypeError, LookupError, AttributeError):
         return None
 
 

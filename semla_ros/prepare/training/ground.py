@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,14 +76,14 @@ class Ground:
         """Whether this is the process that writes and tells."""
         return bool(self.state.is_main_process)
 
-    def claim(self, facts: Mapping[str, Any], *, fresh: bool) -> bool:
+    def claim(self, facts: Mapping[str, Any]) -> bool:
         """Return whether a checkpoint of a run with the same `facts` is there to go on from.
 
         Raises:
             TrainingError: There is one of a run that differs.
         """
         with self.state.main_process_first():
-            return self.workplace.claim(facts, fresh=fresh)
+            return self.workplace.claim(facts)
 
     def held_out_places(self) -> frozenset[tuple[int, int]]:
         """Return (recording, index) of the held-out frames."""
@@ -115,7 +114,7 @@ def stand(
     recipe: Recipe,
     *,
     hardware: Hardware,
-    work: Path,
+    workplace: Workplace,
     threads: int,
     embeds: bool,
     title: str,
@@ -134,8 +133,9 @@ def stand(
     identity = navigator.identity if navigator else ""
     classes = bundle.manifest.vocabulary.names
     key = data_key(data.every, data.reading, view.size, view.crop, identity, classes, data.domain)
-    workplace = Workplace(work)
     with state.main_process_first():
+        if state.is_main_process:
+            workplace.make_room(key)
         gathered = gather(
             data.every,
             data.reading,

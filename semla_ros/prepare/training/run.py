@@ -25,6 +25,7 @@ from semla_ros.prepare.training.runner import Runner
 from semla_ros.prepare.training.schedule import Group
 from semla_ros.prepare.training.steps import Problem
 from semla_ros.prepare.training.trainer import RunOptions, measure
+from semla_ros.prepare.training.workplace import Workplace
 
 Say = Callable[[str], None]
 """Told the plan, each evaluation and the verdict, line by line."""
@@ -176,6 +177,6 @@ def runner_of(bundle: ModelBundle, how: How, hardware: Hardware) -> Iterator[Run
         runner.close()
 
 
-def workplace_beside(path: Path) -> Path:
+def workplace_beside(path: Path, *, fresh: bool) -> Workplace:
     """Return the hidden folder of the run that will make `path`."""
-    return path.with_name(f".{path.name}.training")
+    return Workplace(path.with_name(f".{path.name}.training"), fresh)

@@ -24,6 +24,11 @@ class LabelledFrame:
     width: int
     at: int
 
+    @property
+    def end(self) -> int:
+        """The byte behind its labels."""
+        return self.at + 4 * self.height * self.width
+
 
 @dataclass(frozen=True, slots=True)
 class StoredImages:
@@ -38,6 +43,6 @@ class StoredImages:
     def __getitem__(self, index: int, /) -> tuple[UInt8Array, UInt8Array]:
         frame = self.frames[index]
         size = frame.height * frame.width
-        raw = self.pixels[frame.at : frame.at + 4 * size]
+        raw = self.pixels[frame.at : frame.end]
         shape = (frame.height, frame.width)
         return raw[: 3 * size].reshape(*shape, 3), raw[3 * size :].reshape(shape)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from semla_ros.core.errors import TrainingError
+from semla_ros.core.files.folder_walk import files_below
 from semla_ros.core.files.structured_text import from_json
 from semla_ros.core.files.whole_file import write_file
 from semla_ros.data.tasks import ReadSettings, Task
@@ -28,9 +29,11 @@ class Workplace:
 
     Attributes:
         root: Its path.
+        fresh: What an interrupted run left goes.
     """
 
     root: Path
+    fresh: bool = False
 
     @property
     def checkpoint(self) -> Path:
@@ -38,25 +41,26 @@ class Workplace:
         return self.root / CHECKPOINT
 
     def frames(self, key: str) -> Path:
-        """Return the folder of the frames known by `key`; those of another key go."""
-        own = self.root / f"frames-{key}"
-        for other in self.root.glob("frames-*"):
-            if other != own:
-                shutil.rmtree(other, ignore_errors=True)
-        return own
+        """Return the folder of the frames known by `key`."""
+        return self.root / f"frames-{key}"
 
-    def claim(self, facts: Mapping[str, Any], *, fresh: bool) -> bool:
+    def make_room(self, key: str) -> None:
+        """Remove the frames of other keys than `key`, of a fresh run all of them."""
+        for found in self.root.glob("frames-*"):
+            if self.fresh or found != self.frames(key):
+                shutil.rmtree(found, ignore_errors=True)
+
+    def claim(self, facts: Mapping[str, Any]) -> bool:
         """Return whether a checkpoint of a run with the same `facts` is there to go on from.
 
         Args:
             facts: What decides the outcome, by topic.
-            fresh: A checkpoint that is there goes.
 
         Raises:
             TrainingError: There is one of a run that differs; the topics are named.
         """
         path = self.root / RUN
-        if fresh or not self.checkpoint.is_file():
+        if self.fresh or not self.checkpoint.is_file():
             self.checkpoint.unlink(missing_ok=True)
             text = json.dumps(facts, indent=1, sort_keys=True)
             write_file(path, text.encode(), error=TrainingError)
@@ -90,7 +94,7 @@ def data_key(tasks: Iterable[Task], settings: ReadSettings, *more: object) -> st
     for task in tasks:
         files = list(task.open_input(settings).files)
         if task.label_folder is not None:
-            files += sorted(task.label_folder.rglob("*.png"))
+            files += sorted(p for p in files_below(task.label_folder) if p.suffix == ".png")
         if task.domains is not None:
             files.append(task.domains)
         content.append([task.name, task.domain, task.labels, [_stamp(path) for path in files]])

@@ -138,6 +138,23 @@ def test_other_data_or_settings_do_not_go_on_with_a_checkpoint(bundle, request_o
     assert train_adapter(replace(asked, how=replace(slower, fresh=True)), str) is not None
 
 
+def test_only_a_fresh_run_reads_the_frames_again(bundle, request_of):
+    def end_at_the_plan(_line):
+        raise _EndedError
+
+    asked = request_of()
+    with pytest.raises(_EndedError):
+        train_adapter(asked, end_at_the_plan)
+    (pixels,) = bundle.library.glob(".dusk.training/frames-*/pixels.bin")
+    content = pixels.read_bytes()
+    altered = bytes([content[0] ^ 1]) + content[1:]
+    pixels.write_bytes(altered)
+    for fresh, expected in ((False, altered), (True, content)):
+        with pytest.raises(_EndedError):
+            train_adapter(replace(asked, how=replace(asked.how, fresh=fresh)), end_at_the_plan)
+        assert pixels.read_bytes() == expected
+
+
 def test_frames_that_were_learnt_from_are_not_held_out_later(request_of, frames, tmp_path):
     images, labels = frames
     drives = [images, *(shutil.copytree(images, tmp_path / name) for name in ("two", "three"))]

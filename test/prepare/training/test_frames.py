@@ -1,5 +1,8 @@
 """Labelled frames: what is kept is what was read, and what cannot be trained on is refused."""
 
+import os
+import shutil
+
 import cv2
 import numpy as np
 import pytest
@@ -7,10 +10,11 @@ import pytest
 from semla_ros.core.errors import SemlaError, TrainingError
 from semla_ros.data.tasks import ReadSettings, tasks_of
 from semla_ros.prepare.training.adapter import train_adapter
-from semla_ros.prepare.training.frames import gather
+from semla_ros.prepare.training.frames import EMBEDDINGS, FACTS, PIXELS, gather
 from semla_ros.prepare.training.networks import trained_network
 from semla_ros.prepare.training.samples import IGNORE, View
 from semla_ros.prepare.training.split import split_frames
+from semla_ros.prepare.training.workplace import data_key
 
 CLASSES = ("road", "car", "sky", "tree")
 
@@ -48,6 +52,36 @@ def test_the_second_reading_is_the_first(frames, tmp_path):
     for path in frames[0].iterdir():
         path.unlink()
     assert _gather(frames, tmp_path) == first
+
+
+@pytest.mark.parametrize("name", [PIXELS, EMBEDDINGS])
+@pytest.mark.parametrize("size", [0, 150])
+def test_what_was_cut_short_is_read_again(frames, tmp_path, name, size):
+    first = _gather(frames, tmp_path)
+    content = (first.folder / name).read_bytes()
+    os.truncate(first.folder / name, min(size, len(content) - 1))
+    assert _gather(frames, tmp_path) == first
+    assert (first.folder / name).read_bytes() == content
+
+
+def test_frames_are_on_the_disk_before_facts_say_so(frames, tmp_path, monkeypatch):
+    facts, seen = tmp_path / "kept" / FACTS, []
+    monkeypatch.setattr(os, "fsync", lambda _: seen.append(facts.exists()))
+    _gather(frames, tmp_path)
+    assert facts.exists()
+    assert seen == [False, False]
+
+
+def test_labels_behind_a_link_count_for_the_key(frames, tmp_path):
+    images, labels = frames
+    (tmp_path / "linked").mkdir()
+    shutil.move(labels, tmp_path / "elsewhere")
+    (tmp_path / "linked" / "more").symlink_to(tmp_path / "elsewhere")
+    tasks = tasks_of([f"dusk={images}"], labels=[str(tmp_path / "linked")])
+    before = data_key(tasks, ReadSettings())
+    assert data_key(tasks, ReadSettings()) == before
+    os.utime(tmp_path / "elsewhere" / "003.png", ns=(0, 0))
+    assert data_key(tasks, ReadSettings()) != before
 
 
 def test_crops_are_taken_from_images_whose_shorter_side_is_as_long(frames, tmp_path):
