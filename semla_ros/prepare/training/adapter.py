@@ -105,7 +105,9 @@ def train_adapter(
             request.data,
             how.recipe,
             hardware=how.hardware,
-            workplace=workplace_beside(bundle.library / request.name, fresh=how.fresh),
+            workplace=workplace_beside(
+                bundle.library / request.name, fresh=how.fresh, dry=dry_run
+            ),
             threads=how.threads,
             embeds=True,
             title=request.name,

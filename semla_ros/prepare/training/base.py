@@ -85,7 +85,7 @@ def train_base(request: BaseRequest, say: Say, *, dry_run: bool = False) -> Trai
             request.data,
             how.recipe,
             hardware=how.hardware,
-            workplace=workplace_beside(request.out.absolute(), fresh=how.fresh),
+            workplace=workplace_beside(request.out.absolute(), fresh=how.fresh, dry=dry_run),
             threads=how.threads,
             embeds=False,
             title=name,

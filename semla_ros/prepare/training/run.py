@@ -177,6 +177,6 @@ def runner_of(bundle: ModelBundle, how: How, hardware: Hardware) -> Iterator[Run
         runner.close()
 
 
-def workplace_beside(path: Path, *, fresh: bool) -> Workplace:
+def workplace_beside(path: Path, *, fresh: bool, dry: bool) -> Workplace:
     """Return the hidden folder of the run that will make `path`."""
-    return Workplace(path.with_name(f".{path.name}.training"), fresh)
+    return Workplace(path.with_name(f".{path.name}.training"), fresh, dry)

@@ -30,10 +30,12 @@ class Workplace:
     Attributes:
         root: Its path.
         fresh: What an interrupted run left goes.
+        dry: For a plan alone: nothing goes, and no run begins.
     """
 
     root: Path
     fresh: bool = False
+    dry: bool = False
 
     @property
     def checkpoint(self) -> Path:
@@ -47,7 +49,7 @@ class Workplace:
     def make_room(self, key: str) -> None:
         """Remove the frames of other keys than `key`, of a fresh run all of them."""
         for found in self.root.glob("frames-*"):
-            if self.fresh or found != self.frames(key):
+            if not self.dry and (self.fresh or found != self.frames(key)):
                 shutil.rmtree(found, ignore_errors=True)
 
     def claim(self, facts: Mapping[str, Any]) -> bool:
@@ -61,9 +63,10 @@ class Workplace:
         """
         path = self.root / RUN
         if self.fresh or not self.checkpoint.is_file():
-            self.checkpoint.unlink(missing_ok=True)
-            text = json.dumps(facts, indent=1, sort_keys=True)
-            write_file(path, text.encode(), error=TrainingError)
+            if not self.dry:
+                self.checkpoint.unlink(missing_ok=True)
+                text = json.dumps(facts, indent=1, sort_keys=True)
+                write_file(path, text.encode(), error=TrainingError)
             return False
         try:
             before = from_json(path.read_bytes())

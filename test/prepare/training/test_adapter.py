@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -100,6 +101,26 @@ def test_a_dry_run_says_the_plan_and_leaves_no_entry(bundle, request_of):
     assert any("trainable parameters" in line for line in told)
     assert not any("step 2/" in line for line in told)
     assert not (bundle.library / "dusk").exists()
+
+
+@pytest.mark.parametrize("base", [False, True])
+def test_a_dry_run_leaves_an_interrupted_run_as_it_is(request_of, frames, tmp_path, base):
+    def run(asked, say, **more):
+        if base:
+            asked = BaseRequest(asked.bundle, tmp_path / "mine", asked.data, asked.how)
+        (train_base if base else train_adapter)(asked, say, **more)
+
+    asked = request_of()
+    with pytest.raises(_EndedError):
+        run(asked, _end)
+    (place,) = tmp_path.rglob(".*.training")
+    before = {p: p.read_bytes() for p in place.rglob("*") if p.is_file()}
+    assert {"checkpoint.safetensors", "run.json", "pixels.bin"} <= {p.name for p in before}
+    (frames[0] / "000.png").unlink()
+    for how in (asked.how, replace(asked.how, fresh=True)):
+        with nullcontext() if how.fresh else pytest.raises(TrainingError, match="another data"):
+            run(replace(asked, how=how), str, dry_run=True)
+        assert {p: p.read_bytes() for p in before} == before
 
 
 def test_a_run_that_was_killed_goes_on_to_the_same_bytes(bundle, request_of, tmp_path):
