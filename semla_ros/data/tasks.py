@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count
@@ -125,26 +126,36 @@ def tasks_of(
     Args:
         inputs: `PATH`, or `NAME=PATH`: recordings of one name are one domain. By default the
             name is the path's last part.
-        labels: `DIR` or `TOPIC` for all, or `NAME=DIR|TOPIC` for the inputs of that name.
+        labels: `DIR` or `TOPIC` for all, or `NAME=DIR|TOPIC` for the inputs of that name: once for
+            all of them, or once for each, in their order.
         domains: CSV table of domains for all.
 
     Raises:
-        EvaluationError: No input, or labels for an input that there is not.
+        EvaluationError: No input, or labels that fit no input, or fewer or more than there are.
     """
     if not inputs:
         raise EvaluationError("expected at least one input, got none")
     named = [(name, Path(path)) for name, path in map(_named, inputs)]
-    by_name = {name: value for name, value in map(_named, labels) if name}
-    common = [value for name, value in map(_named, labels) if not name]
-    unknown = sorted(by_name.keys() - {name or _stem(path) for name, path in named})
-    if unknown or len(common) > 1:
+    counts = Counter(name or _stem(path) for name, path in named)
+    given: dict[str, list[str]] = {}
+    for name, value in map(_named, labels):
+        given.setdefault(name, []).append(value)
+    common = given.pop("", [""])
+    if given.keys() - counts.keys() or len(common) > 1:
         raise EvaluationError(
             f"expected --labels once, or as NAME=… for inputs that there are, got {list(labels)!r}"
         )
+    for name, values in given.items():
+        if len(values) not in (1, counts[name]):
+            raise EvaluationError(
+                f"expected --labels {name}=… once, or for each of its inputs ({counts[name]}), "
+                f"got {values!r}"
+            )
     tasks: list[Task] = []
     for name, path in named:
         domain = name or _stem(path)
-        found = by_name.get(domain, common[0] if common else "")
+        of_name = given.get(domain, common)
+        found = of_name[0 if len(of_name) == 1 else sum(t.domain == domain for t in tasks)]
         taken = {t.name for t in tasks}
         names = chain([domain], (f"{domain}-{number}" for number in count(2)))
         unique = next(n for n in names if n not in taken)

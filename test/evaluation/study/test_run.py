@@ -199,3 +199,13 @@ def test_inputs_get_names_domains_and_labels(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match="at least one input"):
         tasks_of([])
     assert not np.any([t.domains for t in made])
+
+
+def test_each_input_of_a_name_gets_its_own_labels(tmp_path: Path) -> None:
+    inputs = ["fog=a", "night=n", "fog=b"]
+    made = tasks_of(inputs, labels=["fog=a_lab", "fog=b_lab", "night=n_lab"])
+    assert [t.labels for t in made] == ["a_lab", "n_lab", "b_lab"]
+    with pytest.raises(EvaluationError, match=r"fog=… once, or for .* \(2\), got .*'c'"):
+        tasks_of(inputs, labels=["fog=a", "fog=b", "fog=c"])
+    with pytest.raises(EvaluationError, match=r"night=… once, .* \(1\), got"):
+        tasks_of(inputs, labels=["night=a", "night=b"])
