@@ -103,10 +103,11 @@ def _adapter(args: argparse.Namespace) -> int:
 
     bundle = _bundle(args)
     name = args.name or _only_name(args.data)
+    domain = _only_name(args.data, default=name) if args.domains else ""
     request = AdapterRequest(
         bundle=bundle.root,
         name=name,
-        data=_data(args, domain=name),
+        data=_data(args, domain=domain),
         how=how_of(args, bundle, kind=ADAPTER),
         replace=args.replace,
         licence=args.licence,
@@ -185,7 +186,7 @@ def _data(args: argparse.Namespace, *, domain: str) -> DataRequest:
     )
     every = tasks_of([*args.data, *args.held_out], labels=args.labels, domains=args.domains)
     count = len(args.data)
-    return DataRequest(every[:count], every[count:], reading, domain if args.domains else "")
+    return DataRequest(every[:count], every[count:], reading, domain)
 
 
 def how_of(args: argparse.Namespace, bundle: ModelBundle, *, kind: str) -> How:
@@ -209,11 +210,14 @@ def how_of(args: argparse.Namespace, bundle: ModelBundle, *, kind: str) -> How:
     return How(name, changed(recipe, settings), hardware, args.fresh, args.threads)
 
 
-def _only_name(data: list[str]) -> str:
-    names = {text.partition("=")[0] for text in data if "=" in text}
+def _only_name(data: list[str], *, default: str = "") -> str:
+    """Return the NAME= of `data`; `default` where there is none."""
+    from semla_ros.data.tasks import named
+
+    names = {name for name, _ in map(named, data) if name} or {default} - {""}
     if len(names) != 1:
         raise TrainingError(
-            f"expected --name, or one NAME= for all of --data, got {sorted(names)!r}"
+            f"expected one NAME= for all of --data, or none and --name, got {sorted(names)!r}"
         )
     return names.pop()
 

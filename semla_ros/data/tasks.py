@@ -92,7 +92,10 @@ def sequence_of(task: Task, settings: ReadSettings, classes: Sequence[str]) -> S
     """
     domains = DomainTable(task.domain)
     if task.domains is not None:
-        domains = read_domains(task.domains, recording=task.name, default=task.domain)
+        file = _stem(task.path)
+        if file == task.domain:  # without NAME=; a second `drive` is `drive-2`, and not the first
+            file = ""
+        domains = read_domains(task.domains, recording=task.name, file=file, default=task.domain)
     frames = task.open_input(settings)
     truth = _truth(task, settings, frames, classes)
     return SequenceSource(str(task.path), task.name, frames, truth, domains)
@@ -135,10 +138,10 @@ def tasks_of(
     """
     if not inputs:
         raise EvaluationError("expected at least one input, got none")
-    named = [(name, Path(path)) for name, path in map(_named, inputs)]
-    counts = Counter(name or _stem(path) for name, path in named)
+    paths = [(name, Path(path)) for name, path in map(named, inputs)]
+    counts = Counter(name or _stem(path) for name, path in paths)
     given: dict[str, list[str]] = {}
-    for name, value in map(_named, labels):
+    for name, value in map(named, labels):
         given.setdefault(name, []).append(value)
     common = given.pop("", [""])
     if given.keys() - counts.keys() or len(common) > 1:
@@ -152,7 +155,7 @@ def tasks_of(
                 f"got {values!r}"
             )
     tasks: list[Task] = []
-    for name, path in named:
+    for name, path in paths:
         domain = name or _stem(path)
         of_name = given.get(domain, common)
         found = of_name[0 if len(of_name) == 1 else sum(t.domain == domain for t in tasks)]
@@ -163,7 +166,7 @@ def tasks_of(
     return tuple(tasks)
 
 
-def _named(text: str) -> tuple[str, str]:
+def named(text: str) -> tuple[str, str]:
     """Return name and value of `NAME=VALUE`; "" and `text` where there is none, or it exists."""
     name, equals, value = text.partition("=")
     return (name, value) if equals and name and not Path(text).exists() else ("", text)

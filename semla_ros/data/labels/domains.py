@@ -30,6 +30,11 @@ class DomainTable:
     at_stamps: tuple[str, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def known(self) -> bool:
+        """Whether there is a row for the recording."""
+        return bool(self.stamps or self.names)
+
     def domain(self, stamp_ns: int, name: str) -> str:
         """Return the domain of a frame: by name, else by the last stamp that is not after it."""
         if name in self.names:
@@ -38,7 +43,7 @@ class DomainTable:
         return self.at_stamps[at] if at >= 0 else self.default
 
 
-def read_domains(path: Path, *, recording: str, default: str = "") -> DomainTable:
+def read_domains(path: Path, *, recording: str, file: str = "", default: str = "") -> DomainTable:
     """Return the table of one recording from a CSV file.
 
     Its columns are `domain` and either `stamp_ns` (the domain holds from there on) or `name` (of
@@ -47,6 +52,7 @@ def read_domains(path: Path, *, recording: str, default: str = "") -> DomainTabl
     Args:
         path: The file.
         recording: Name of the recording.
+        file: What its file is called; counts where no line has `recording`.
         default: The domain of frames that the table does not know.
 
     Raises:
@@ -58,10 +64,11 @@ def read_domains(path: Path, *, recording: str, default: str = "") -> DomainTabl
             f"{path.name!r}: expected the columns stamp_ns or name, and domain, got "
             f"{sorted(fields)!r}"
         )
+    own = recording if any(row.get("recording") == recording for _, row in rows) else file
     stamps: dict[int, str] = {}
     names: dict[str, str] = {}
     for line, row in rows:
-        if row.get("recording") not in (None, "", recording):
+        if row.get("recording") not in (None, "", own):
             continue
         if not all(isinstance(v, str) for k, v in row.items() if k in fields):
             raise EvaluationError(

@@ -107,7 +107,8 @@ def gather(
         title: Beside the progress bar; "" for none.
 
     Raises:
-        TrainingError: Nothing with labels, labels of another size or out of range, a full disk.
+        TrainingError: Nothing with labels, labels of another size or out of range, a table of
+            domains without the recording, a full disk.
         SemlaError: An input cannot be read.
     """
     if len(classes) > MAX_CLASSES:
@@ -175,6 +176,11 @@ def _read(
         raise TrainingError(
             f"{task.name}: expected labels to train on, got none: give --labels DIR or TOPIC"
         )
+    if run.domain and task.domains is not None and not source.domains.known:
+        raise TrainingError(
+            f"{task.name}: expected lines for it in {task.domains.name!r}, got none: its column "
+            "recording says the NAME= of --data, or what the file is called"
+        )
     blocks = source.blocks(on_note=lambda note: run.notes.setdefault(f"{task.name}: {note}"))
     total = source.frames.count or None
     with tqdm(
@@ -195,7 +201,7 @@ def _taken(
         run.notes.setdefault(f"{source.name}: frame {read.index} left out: {read.reason}")
         return
     given = source.domain_of(read)
-    if run.domain and source.domains.stamps + tuple(source.domains.names) and given != run.domain:
+    if run.domain and source.domains.known and given != run.domain:
         return
     run.places.append((number, read.index))
     if run.encoder is not None:

@@ -24,6 +24,15 @@ def test_domains_by_name_and_by_recording(tmp_path: Path) -> None:
     assert [table.domain(0, n) for n in ("1", "2", "3")] == ["snow", "rain", "clear"]
 
 
+def test_a_recording_is_known_by_its_file_where_not_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "domains.csv"
+    path.write_text("recording,stamp_ns,domain\ndrive1,0,fog\ndrive2,0,snow\n")
+    table = read_domains(path, recording="night", file="drive1")
+    assert (table.domain(5, ""), table.known) == ("fog", True)
+    assert read_domains(path, recording="drive2", file="drive1").domain(5, "") == "snow"
+    assert not read_domains(path, recording="night").known
+
+
 def test_without_a_table_all_frames_have_one_domain() -> None:
     assert DomainTable("fog").domain(5, "x") == "fog"
 

@@ -26,6 +26,18 @@ def test_an_adapter_is_trained_by_name(bundle, frames, capsys):
     assert (bundle.library / "dusk" / "adapter_model.safetensors").is_file()
 
 
+def test_a_table_is_asked_for_the_domain_of_the_data(bundle, frames, tmp_path, capsys):
+    table = tmp_path / "domains.csv"
+    rows = "".join(f"{i:03d},{'dusk' if i < 9 else 'day'}\n" for i in range(14))
+    table.write_text("name,domain\n" + rows)
+    for more in (["--name", "other"], ["--name", "dusk", "--data", str(frames[0])]):
+        assert _adapter(bundle, frames, "--domains", str(table), "--dry-run", *more) == 0
+        assert "9 labelled frames" in capsys.readouterr().out
+    two = [f"dusk={frames[0]}", f"day={frames[0]}"]
+    assert _adapter(bundle, frames, "--domains", str(table), "--name", "x", "--data", *two) == 2
+    assert "expected one NAME= for all of --data" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -19,9 +19,9 @@ from semla_ros.prepare.training.workplace import data_key
 CLASSES = ("road", "car", "sky", "tree")
 
 
-def _gather(frames, tmp_path, *, labels=True, view=None, **changes):
+def _gather(frames, tmp_path, *, labels=True, view=None, domains=None, **changes):
     images, truth = frames
-    tasks = tasks_of([f"dusk={images}"], labels=[str(truth)] if labels else [])
+    tasks = tasks_of([f"dusk={images}"], labels=[str(truth)] if labels else [], domains=domains)
     kept = tmp_path / "kept"
     return gather(
         tasks, ReadSettings(), CLASSES, view=view or View((16, 16)), folder=kept, **changes
@@ -111,6 +111,16 @@ def test_what_cannot_be_trained_on_is_refused_in_one_line(frames, tmp_path):
     (frames[1] / "000.png").unlink()
     with pytest.raises(TrainingError, match=r"expected labelled frames .* got none"):
         _gather(frames, tmp_path)
+
+
+def test_a_table_takes_its_domain_and_must_know_the_recording(frames, tmp_path):
+    table = tmp_path / "domains.csv"
+    rows = "".join(f"images,{i:03d},{'dusk' if i < 5 else 'day'}\n" for i in range(14))
+    table.write_text("recording,name,domain\n" + rows)
+    assert len(_gather(frames, tmp_path, domains=table, domain="dusk").frames) == 5
+    table.write_text("recording,name,domain\nother,000,dusk\n")
+    with pytest.raises(TrainingError, match=r"dusk: expected lines for it in 'domains.csv'"):
+        _gather(frames, tmp_path / "again", domains=table, domain="dusk")
 
 
 def test_a_single_bad_label_is_left_out_and_named(frames, tmp_path):
