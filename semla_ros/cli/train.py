@@ -153,7 +153,10 @@ def _library(args: argparse.Namespace) -> int:
     from semla_ros.prepare.training.recipe import ADAPTER
 
     bundle = _bundle(args)
-    how = how_of(args, bundle, kind=ADAPTER)
+
+    def how(recipe: str) -> How:
+        return how_of(args, bundle, kind=ADAPTER, recipe=recipe)
+
     requests = read_domains_file(args.domains, bundle, how, replaces=args.replace)
     if args.dry_run:
         for request in requests:
@@ -189,13 +192,13 @@ def _data(args: argparse.Namespace, *, domain: str) -> DataRequest:
     return DataRequest(every[:count], every[count:], reading, domain)
 
 
-def how_of(args: argparse.Namespace, bundle: ModelBundle, *, kind: str) -> How:
-    """Return recipe and hardware given on the command line."""
+def how_of(args: argparse.Namespace, bundle: ModelBundle, *, kind: str, recipe: str = "") -> How:
+    """Return recipe and hardware given on the command line; `recipe` in the place of its own."""
     from semla_ros.prepare.training.hardware import Hardware
     from semla_ros.prepare.training.recipe import OFFICIAL, changed, read_recipe
     from semla_ros.prepare.training.run import How
 
-    name, recipe = read_recipe(args.recipe, bundle, kind=kind)
+    name, read = read_recipe(recipe or args.recipe, bundle, kind=kind)
     settings: dict[str, object] = {}
     for text in args.settings:
         key, equals, value = text.partition("=")
@@ -207,7 +210,7 @@ def how_of(args: argparse.Namespace, bundle: ModelBundle, *, kind: str) -> How:
     if getattr(args, "reproduce_official", False):
         settings["official"] = list(OFFICIAL)
     hardware = Hardware(args.device, args.precision)
-    return How(name, changed(recipe, settings), hardware, args.fresh, args.threads)
+    return How(name, changed(read, settings), hardware, args.fresh, args.threads)
 
 
 def _only_name(data: list[str], *, default: str = "") -> str:

@@ -11,7 +11,7 @@ Each domain is a run of its own in a process of its own; one that fails is named
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +26,6 @@ from semla_ros.data.tasks import ReadSettings, tasks_of
 from semla_ros.prepare.training.adapter import AdapterRequest, train_adapter
 from semla_ros.prepare.training.ground import DataRequest
 from semla_ros.prepare.training.hardware import given_threads
-from semla_ros.prepare.training.recipe import ADAPTER, read_recipe
 from semla_ros.prepare.training.run import How, Say
 
 MAX_FILE_BYTES = 1_000_000
@@ -47,14 +46,14 @@ class LibraryOutcome:
 
 
 def read_domains_file(
-    path: Path, bundle: ModelBundle, how: How, *, replaces: bool
+    path: Path, bundle: ModelBundle, how: Callable[[str], How], *, replaces: bool
 ) -> tuple[AdapterRequest, ...]:
     """Return one request for each domain of a YAML file; its paths are relative to the file.
 
     Args:
         path: The file.
         bundle: The base.
-        how: Where a domain names no recipe.
+        how: Gives what the command line asks for, with the recipe that a domain names, or "".
         replaces: Put adapters in the place of those of their name.
 
     Raises:
@@ -80,16 +79,12 @@ def read_domains_file(
             raise TrainingError(
                 f"{where}: expected fields of {sorted(_FIELDS)!r}, got {unknown!r}"
             )
-        chosen = how
-        if "recipe" in fields:
-            recipe_name, recipe = read_recipe(str(fields["recipe"]), bundle, kind=ADAPTER)
-            chosen = replace(how, recipe_name=recipe_name, recipe=recipe)
         requests.append(
             AdapterRequest(
                 bundle.root,
                 str(name),
                 _data_of(fields, path.parent, str(name)),
-                chosen,
+                how(_file(str(fields.get("recipe") or ""), path.parent)),
                 replaces,
                 str(fields.get("licence", "")),
             )
@@ -121,9 +116,15 @@ def train_library(
             say(f"{name}: failed: {problem}")
         else:
             lines[name] = told
-            for line in told[-3:]:
+            for line in _verdict(name, told):
                 say(line if line.startswith(name) else f"{name}: {line}")
     return LibraryOutcome(lines, failed)
+
+
+def _verdict(name: str, told: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what a run said in the end, from its mIoU on."""
+    scores = (i for i, line in enumerate(told) if line.startswith(f"{name}: mIoU"))
+    return told[next(scores, len(told)) :]
 
 
 _Done = tuple[str, tuple[str, ...], str]
@@ -190,6 +191,13 @@ def _data_of(fields: Mapping[str, Any], folder: Path, name: str) -> DataRequest:
         labels=[there(v) for v in listed(fields.get("labels"))],
         domains=folder / str(table) if table else None,
     )
-    reading = ReadSettings(label_map=read_label_map(str(fields.get("label_map", "identity"))))
+    label_map = _file(str(fields.get("label_map", "identity")), folder)
+    reading = ReadSettings(label_map=read_label_map(label_map))
     count = len(inputs)
     return DataRequest(every[:count], every[count:], reading, name if table else "")
+
+
+def _file(value: str, folder: Path) -> str:
+    """Return `FILE[:TABLE]` as a file of `folder` if it is one, else as it is: a name."""
+    name, *table = value.partition(":")
+    return "".join((str(folder / name), *table)) if (folder / name).is_file() else value

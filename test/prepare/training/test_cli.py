@@ -3,6 +3,8 @@
 import pytest
 
 from semla_ros.cli import main
+from semla_ros.prepare.training import domains
+from semla_ros.prepare.training.domains import LibraryOutcome
 
 QUICK = ("steps=4", "warmup=1", "batch=4", "crop=0", "learning_rate=5e-3", "evaluate_every=2")
 
@@ -70,9 +72,39 @@ def test_a_domain_that_fails_is_named_and_the_rest_goes_on(bundle, frames, tmp_p
     out = capsys.readouterr().out
     assert code == 1
     assert "dawn: failed: expected an input at" in out
+    assert "dusk: mIoU of 3 held-out frames: base " in out
+    assert "dusk: better than the base in" in out
     assert "1 of 2 domains are in the library" in out
     assert (bundle.library / "dusk" / "SHA256SUMS").is_file()
     assert not (bundle.library / "dawn").exists()
+
+
+def test_domains_with_recipes_of_their_own_keep_what_was_set(
+    bundle, frames, tmp_path, monkeypatch
+):
+    (tmp_path / "mine.yaml").write_text("rank: 3\n")
+    (tmp_path / "map.yaml").write_text("tables: {ids: {ids: {0: road, 1: car}}}\n")
+    (tmp_path / "muses").mkdir()
+    (tmp_path / "domains.yaml").write_text(
+        "recipe: muses\n"
+        "domains:\n"
+        "  dusk: {data: images, labels: labels, label_map: map.yaml}\n"
+        "  dawn: {data: images, labels: labels, label_map: 'map.yaml:ids', recipe: mine.yaml}\n"
+    )
+    asked = []
+
+    def kept(requests, **_):
+        asked.extend(requests)
+        return LibraryOutcome({}, {})
+
+    monkeypatch.setattr(domains, "train_library", kept)
+    monkeypatch.chdir(frames[0])
+    what = [str(tmp_path / "domains.yaml"), "--bundle", str(bundle.root)]
+    assert main(["train", "library", *what, *_settings()]) == 0
+    assert [r.how.recipe_name for r in asked] == ["muses", "mine"]
+    assert [r.how.recipe.steps for r in asked] == [4, 4]
+    assert asked[1].how.recipe.rank == 3
+    assert all("ids" in r.data.reading.label_map.tables for r in asked)
 
 
 @pytest.mark.parametrize(
