@@ -11,9 +11,14 @@ Each domain is a run of its own in a process of its own; one that fails is named
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+import signal
+from collections import deque
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import as_completed
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +34,8 @@ from semla_ros.prepare.training.hardware import given_threads
 from semla_ros.prepare.training.run import How, Say
 
 MAX_FILE_BYTES = 1_000_000
+_GRACE_S = 10.0
+"""How long a process that is told to end may take to put its files in order."""
 _FIELDS = {"data", "labels", "label_map", "held_out", "domains", "recipe", "licence"}
 
 
@@ -110,14 +117,15 @@ def train_library(
     lines: dict[str, tuple[str, ...]] = {}
     failed: dict[str, str] = {}
     run = _by_cluster(requests, address=ray, jobs=jobs) if ray else _by_processes(requests, jobs)
-    for name, told, problem in run:
-        if problem:
-            failed[name] = problem
-            say(f"{name}: failed: {problem}")
-        else:
-            lines[name] = told
-            for line in _verdict(name, told):
-                say(line if line.startswith(name) else f"{name}: {line}")
+    with closing(run):
+        for name, told, problem in run:
+            if problem:
+                failed[name] = problem
+                say(f"{name}: failed: {problem}")
+            else:
+                lines[name] = told
+                for line in _verdict(name, told):
+                    say(line if line.startswith(name) else f"{name}: {line}")
     return LibraryOutcome(lines, failed)
 
 
@@ -128,6 +136,7 @@ def _verdict(name: str, told: tuple[str, ...]) -> tuple[str, ...]:
 
 
 _Done = tuple[str, tuple[str, ...], str]
+_Run = Generator[_Done, None, None]
 
 
 def _one(request: AdapterRequest) -> _Done:
@@ -140,36 +149,67 @@ def _one(request: AdapterRequest) -> _Done:
     return request.name, tuple(told), ""
 
 
-def _by_processes(requests: Sequence[AdapterRequest], jobs: int) -> Iterator[_Done]:
+def _by_processes(requests: Sequence[AdapterRequest], jobs: int) -> _Run:
+    """Yield each domain as it is done; the processes are stopped when nobody wants more."""
     workers = max(1, min(jobs, len(requests)))
-    shared = [_with_threads(r, max(1, given_threads() // workers)) for r in requests]
-    with ThreadPoolExecutor(workers) as side_by_side:
-        running = {side_by_side.submit(_in_own_process, r): r for r in shared}
-        yield from _finished(running)
+    context = multiprocessing.get_context("spawn")
+    waiting = deque(_with_threads(r, max(1, given_threads() // workers)) for r in requests)
+    running: dict[Connection, tuple[SpawnProcess, AdapterRequest]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                request = waiting.popleft()
+                end, other = context.Pipe(duplex=False)
+                process = context.Process(target=_in_own_process, args=(request, other))
+                process.start()
+                other.close()
+                running[end] = process, request
+            ready = wait([*running])
+            for end in [each for each in running if each in ready]:
+                yield _received(end, *running.pop(end))
+    finally:
+        for process, _ in running.values():
+            process.terminate()
+        for process, _ in running.values():
+            process.join(_GRACE_S)
+            process.kill()
 
 
-def _in_own_process(request: AdapterRequest) -> _Done:
-    """Train one domain in a process of its own: one that dies takes no other along."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_one, request).result()
+def _received(end: Connection, process: SpawnProcess, request: AdapterRequest) -> _Done:
+    try:
+        done: _Done = end.recv()
+    except EOFError:
+        process.join()
+        done = request.name, (), f"its worker died: exit code {process.exitcode}"
+    end.close()
+    process.join()
+    return done
 
 
-def _by_cluster(requests: Sequence[AdapterRequest], *, address: str, jobs: int) -> Iterator[_Done]:
+def _in_own_process(request: AdapterRequest, end: Connection) -> None:
+    """Train one domain in this process, made for it: one that dies takes no other along."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the command, which ends this
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt):
+        try:
+            end.send(_one(request))
+        except Exception as error:  # noqa: BLE001  worker boundary: the rest goes on
+            end.send(_died(request, error))
+
+
+def _by_cluster(requests: Sequence[AdapterRequest], *, address: str, jobs: int) -> _Run:
     with ray_cluster(address, jobs=jobs) as ray:
         gpus = 1 if ray.cluster_resources().get("GPU") else 0
         remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0)(_one)
         running = {remote.remote(_with_threads(r, 1)).future(): r for r in requests}
-        yield from _finished(running)
+        for future in as_completed(running):
+            error = future.exception()
+            yield future.result() if error is None else _died(running[future], error)
 
 
-def _finished(running: Mapping[Future[_Done], AdapterRequest]) -> Iterator[_Done]:
-    for future in as_completed(running):
-        error = future.exception()
-        if error is None:
-            yield future.result()
-        else:
-            why = str(error).strip().splitlines()
-            yield running[future].name, (), f"its worker died: {why[-1] if why else error!r}"
+def _died(request: AdapterRequest, error: BaseException) -> _Done:
+    why = str(error).strip().splitlines()
+    return request.name, (), f"its worker died: {why[-1] if why else error!r}"
 
 
 def _with_threads(request: AdapterRequest, count: int) -> AdapterRequest:

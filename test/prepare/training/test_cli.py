@@ -1,5 +1,12 @@
 """The command: errors are one line, a library names what failed and goes on."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
 import pytest
 
 from semla_ros.cli import main
@@ -77,6 +84,54 @@ def test_a_domain_that_fails_is_named_and_the_rest_goes_on(bundle, frames, tmp_p
     assert "1 of 2 domains are in the library" in out
     assert (bundle.library / "dusk" / "SHA256SUMS").is_file()
     assert not (bundle.library / "dawn").exists()
+
+
+def test_a_library_that_is_told_to_end_leaves_no_process(bundle, frames, tmp_path):
+    (tmp_path / "domains.yaml").write_text(
+        "domains:\n"
+        "  dusk: {data: images, labels: labels}\n"
+        "  dawn: {data: images, labels: labels}\n"
+    )
+    what = ["library", str(tmp_path / "domains.yaml"), "--bundle", str(bundle.root)]
+    how = ["--device", "cpu", *_settings(), "--set", "steps=100000", "--set", "patience=0"]
+    command = [sys.executable, "-m", "semla_ros", "train", *what, *how]
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        _until(lambda: (bundle.library / ".dusk.training" / "checkpoint.safetensors").is_file())
+        run.send_signal(signal.SIGTERM)
+        assert "the last checkpoint is kept" in run.communicate(timeout=120)[1]
+        _until(lambda: not _lives(run.pid))
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
+    assert not (bundle.library / ".dawn.training").exists()
+
+
+class _Deadly:
+    def __reduce__(self):
+        return os._exit, (9,)
+
+
+def test_a_process_that_dies_fails_its_domain_alone(request_of):
+    told = []
+    doomed = request_of(bundle=_Deadly())
+    outcome = domains.train_library([doomed], jobs=1, ray="", say=told.append)
+    assert outcome.failed == {"dusk": "its worker died: exit code 9"}
+
+
+def _until(true):
+    ends = time.monotonic() + 300
+    while not true():
+        assert time.monotonic() < ends
+        time.sleep(0.1)
+
+
+def _lives(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_domains_with_recipes_of_their_own_keep_what_was_set(
