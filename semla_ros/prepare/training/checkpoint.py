@@ -21,6 +21,8 @@ from semla_ros.core.errors import TrainingError
 from semla_ros.core.files.structured_text import from_json
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+_STATE = ("step", *_MOMENTS)
+"""The optimiser's own steps are fewer than the run's where float16 skipped some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def save(
     tensors |= {f"best.{name}": tensor for name, tensor in progress.best.items()}
     for name, parameter in parameters.items():
         state = optimiser.state.get(parameter, {})
-        tensors |= {f"{moment}.{name}": state[moment] for moment in _MOMENTS if moment in state}
+        tensors |= {f"{part}.{name}": state[part] for part in _STATE if part in state}
     facts = {
         "step": progress.step,
         "scores": [asdict(score) for score in progress.scores],
@@ -108,12 +110,15 @@ def load(
     try:
         with safe_open(path, framework="pt") as file:
             facts = from_json((file.metadata() or {}).get("progress", ""))
-            _require_same(set(file.keys()), parameters)
+            keys = set(file.keys())
+            _require_same(keys, parameters)
             for name, parameter in parameters.items():
                 parameter.data.copy_(file.get_tensor(f"now.{name}"))
-                if f"exp_avg.{name}" in file.keys():  # noqa: SIM118  no mapping
+                if f"exp_avg.{name}" in keys:
+                    own = f"step.{name}"  # older checkpoints lack it
+                    steps = file.get_tensor(own) if own in keys else float(facts["step"])
                     optimiser.state[parameter] = {
-                        "step": torch.tensor(float(facts["step"])),
+                        "step": torch.as_tensor(steps),
                         **{m: file.get_tensor(f"{m}.{name}").to(parameter) for m in _MOMENTS},
                     }
             best = {n: file.get_tensor(f"best.{n}").to(p) for n, p in parameters.items()}

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from semla_ros.core.errors import TrainingError
-from semla_ros.prepare.training.checkpoint import Progress, Score
+from semla_ros.prepare.training.checkpoint import Progress, Score, load, save
 from semla_ros.prepare.training.hardware import CPU, CUDA, Hardware
 from semla_ros.prepare.training.low_rank import adapter_of
 from semla_ros.prepare.training.samples import ArrayImages
@@ -164,6 +164,25 @@ def test_a_disk_that_fills_leaves_the_checkpoint_before(
         train(problem(model, changes, recipe), recipe, options)
     assert options.checkpoint.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.safetensors"]
+
+
+def test_steps_that_float16_skipped_stay_skipped(tmp_path):
+    def begun():
+        weight = torch.nn.Parameter(torch.ones(2))
+        return {"w": weight}, torch.optim.AdamW([weight])
+
+    parameters, optimiser = begun()
+    parameters["w"].grad = torch.ones(2)
+    optimiser.step()
+    path = tmp_path / "checkpoint.safetensors"
+    progress = Progress().scored(Score(3, 1.0, 0.5), parameters)
+    save(path, progress, parameters, optimiser)
+    again, resumed = begun()
+    assert load(path, again, resumed).step == 3
+    expected = optimiser.state_dict()["state"][0]
+    found = resumed.state_dict()["state"][0]
+    assert all(torch.equal(found[part], expected[part]) for part in expected)
+    assert found["step"].dtype == expected["step"].dtype
 
 
 def test_a_damaged_checkpoint_is_refused(model, on_layers, problem, recipe, tmp_path):
