@@ -112,7 +112,7 @@ def train_adapter(
             embeds=True,
             title=request.name,
         )
-        say = say if ground.main else _unheard
+        say = say if ground.main else unheard
         facts = facts_of(ground, how.recipe, layers=layers)
         resumed = ground.claim(facts)
         with attached(ground.network.model, layers, starts) as changes:
@@ -141,7 +141,7 @@ def train_adapter(
         return _finished(request, ground, adapter, progress, say) if ground.main else None
 
 
-def _unheard(_line: str) -> None:
+def unheard(_line: str) -> None:
     """Leave telling to the main process."""
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from semla_ros.bundle import ModelBundle, open_bundle
 from semla_ros.prepare.bundler.writer import require_free
+from semla_ros.prepare.training.adapter import unheard
 from semla_ros.prepare.training.checkpoint import Progress
 from semla_ros.prepare.training.ground import DataRequest, Ground, stand
 from semla_ros.prepare.training.hardware import threads
@@ -90,6 +91,7 @@ def train_base(request: BaseRequest, say: Say, *, dry_run: bool = False) -> Trai
             embeds=False,
             title=name,
         )
+        say = say if ground.main else unheard
         resumed = ground.claim(facts_of(ground, how.recipe))
         parameters = dict(ground.network.model.requires_grad_(True).named_parameters())
         groups = full_groups(parameters.values(), how.recipe.weight_decay)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 
 from semla_ros.core.cores import usable_cores
 from semla_ros.core.errors import TrainingError
@@ -54,7 +54,7 @@ class Hardware:
                 "driver and a CUDA build of torch, or take --device cpu"
             )
         device = self.device if self.device != AUTO else (CUDA if there else CPU)
-        able = device == CUDA and torch.cuda.is_bf16_supported()
+        able = device == CUDA and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = self.precision if self.precision != AUTO else (BF16 if able else F32)
         if device == CPU and precision == F16:
             raise TrainingError(
@@ -67,12 +67,19 @@ class Hardware:
         return Hardware(device, precision)
 
 
-def accelerator_of(hardware: Hardware, *, accumulate: int) -> Accelerator:
-    """Return the accelerator for resolved `hardware`."""
+def accelerator_of(hardware: Hardware, *, accumulate: int, idle: bool = False) -> Accelerator:
+    """Return the accelerator for resolved `hardware`.
+
+    Args:
+        hardware: What it runs on.
+        accumulate: Parts of a batch.
+        idle: Some parameters never reach the loss; processes must not wait for their gradients.
+    """
     return Accelerator(
         cpu=hardware.device == CPU,
         mixed_precision=_MIXED[hardware.precision],
         gradient_accumulation_steps=accumulate,
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=idle)],
     )
 
 

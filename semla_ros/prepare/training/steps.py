@@ -54,7 +54,9 @@ class Steps:
             raise TrainingError("expected at least one labelled image to train on, got none")
         self.problem, self.recipe = problem, recipe
         self.accelerator: Accelerator = accelerator_of(
-            hardware.resolved(), accumulate=recipe.accumulate
+            hardware.resolved(),
+            accumulate=recipe.accumulate,
+            idle=not len(problem.objective.changes),  # of a base not all weights have a part
         )
         self.device = self.accelerator.device
         self.view = View.of(recipe, size=problem.objective.network.size)

@@ -13,6 +13,7 @@ from semla_ros.prepare.training.checkpoint import Progress, Score, load, save
 from semla_ros.prepare.training.hardware import CPU, CUDA, Hardware
 from semla_ros.prepare.training.low_rank import adapter_of
 from semla_ros.prepare.training.samples import ArrayImages
+from semla_ros.prepare.training.steps import Steps
 from semla_ros.prepare.training.trainer import RunOptions, measure, train
 
 
@@ -190,6 +191,30 @@ def test_a_damaged_checkpoint_is_refused(model, on_layers, problem, recipe, tmp_
     options.checkpoint.write_bytes(b"\x10\0\0\0\0\0\0\0{}")
     with on_layers(recipe) as changes, pytest.raises(TrainingError, match="--fresh starts anew"):
         train(problem(model, changes, recipe), recipe, options)
+
+
+def test_processes_that_train_a_base_do_not_wait_for_idle_weights(
+    model, on_layers, problem, recipe
+):
+    with on_layers(recipe) as changes:
+        made = problem(model, changes, recipe)
+        adapter = Steps(made, recipe, Hardware(CPU)).accelerator
+    made.objective.changes = torch.nn.ModuleList()
+    base = Steps(made, recipe, Hardware(CPU)).accelerator
+    waits = [not each.ddp_handler.find_unused_parameters for each in (adapter, base)]
+    assert waits == [True, False]
+
+
+def test_emulated_bfloat16_is_none(monkeypatch):
+    def supported(including_emulation=True):
+        return including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "old")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    assert Hardware(CUDA).resolved().precision == "f32"
+    with pytest.raises(TrainingError, match="old has none: take f16 or f32"):
+        Hardware(CUDA, "bf16").resolved()
 
 
 def test_hardware_that_is_not_there_is_refused():
