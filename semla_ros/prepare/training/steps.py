@@ -107,9 +107,12 @@ class Steps:
         parts = f"{self.recipe.accumulate * self.share} images are {self.share} at a time"
         if not fits:
             return f"out of memory ({why}): not one image fits: take a smaller crop or network"
+        processes = self.accelerator.num_processes
+        each = asked // processes
+        more = next(n for n in range(1, each + 1) if each % n == 0 and each // n <= fits)
         return (
             f"out of memory ({why}) at batch {asked}, where {parts}: {fits} at a time would fit: "
-            f"--set accumulate={asked // fits} (or batch={fits})"
+            f"--set accumulate={more} (or batch={fits * self.recipe.accumulate * processes})"
         )
 
     def _fits(self, images: int) -> bool:

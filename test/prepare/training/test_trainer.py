@@ -1,5 +1,6 @@
 """The loop: it learns, it repeats, it goes on as if nothing had happened, it ends early."""
 
+import re
 import resource
 from contextlib import contextmanager
 from dataclasses import replace
@@ -120,19 +121,31 @@ def test_no_images_are_refused(model, on_layers, problem, recipe):
         train(problem(model, changes, recipe, empty), recipe, RunOptions(Hardware(CPU)))
 
 
-def test_what_fits_is_said_where_memory_does_not_suffice(model, on_layers, problem, recipe):
+@pytest.mark.parametrize(
+    ("batch", "accumulate", "fits", "advice"),
+    [
+        (4, 1, 1, "accumulate=4 (or batch=1)"),
+        (5, 1, 2, "accumulate=5 (or batch=2)"),
+        (6, 2, 1, "accumulate=6 (or batch=2)"),
+    ],
+)
+def test_what_fits_is_said_where_memory_does_not_suffice(
+    model, on_layers, problem, recipe, batch, accumulate, fits, advice
+):
+    recipe = replace(recipe, batch=batch, accumulate=accumulate)
     with on_layers(recipe) as changes:
         made = problem(model, changes, recipe)
         forward = made.objective.forward
 
         def small(image, *rest):
-            if len(image) > 1:
+            if len(image) > fits:
                 torch.empty(1 << 50, dtype=torch.uint8)  # what a machine really says
             return forward(image, *rest)
 
         made.objective.forward = small
         with pytest.raises(
-            TrainingError, match=r"out of memory .*: 1 at a time would fit: --set accumulate=4"
+            TrainingError,
+            match=rf"out of memory .*: {fits} at a time would fit: --set {re.escape(advice)}$",
         ):
             train(made, recipe, RunOptions(Hardware(CPU)))
 
