@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from semla_ros.core.errors import TrainingError
 from semla_ros.core.files.structured_text import from_json
+from semla_ros.core.files.whole_file import to_disk
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 _STATE = ("step", *_MOMENTS)
@@ -89,6 +90,7 @@ def save(
     try:
         contiguous = {name: t.contiguous().cpu() for name, t in tensors.items()}
         save_file(contiguous, str(partial), metadata={"progress": json.dumps(facts)})
+        to_disk(partial)
         partial.replace(path)
     except (OSError, SafetensorError) as error:
         with suppress(OSError):
