@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
@@ -19,7 +20,8 @@ from semla_ros.core.shown import utf8
 from semla_ros.core.types import AdapterMix
 
 _T = TypeVar("_T")
-_WHOLE, _NUMBER = integer(-(2**63), 2**63 - 1), number(-1e300, 1e300)
+_WHOLE = integer(-(2**63), 2**63 - 1)
+_NUMBER = number(-sys.float_info.max, sys.float_info.max)
 
 
 def write_file(path: Path, content: bytes | str) -> Path:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -209,3 +210,17 @@ def test_each_input_of_a_name_gets_its_own_labels(tmp_path: Path) -> None:
         tasks_of(inputs, labels=["fog=a", "fog=b", "fog=c"])
     with pytest.raises(EvaluationError, match=r"night=… once, .* \(1\), got"):
         tasks_of(inputs, labels=["night=a", "night=b"])
+
+
+def test_a_bundle_without_adapters_is_evaluated(request_for, bundle: Path, tmp_path: Path) -> None:
+    """What `semla train base` writes; to an empty library everything is unknown."""
+    base = tmp_path / "base"
+    shutil.copytree(bundle, base, ignore=shutil.ignore_patterns("library"))
+    (base / "library").mkdir()
+    request = request_for()
+    outcome = run_study(replace(request, settings=replace(request.settings, bundle=base)))
+    study = load_study(outcome.files[0].parent)
+    assert study.info.adapters == ()
+    levels = {level for r in study.recordings for level in r.levels}
+    assert levels <= {"OUT_OF_LIBRARY", ""}, "nothing is OK"
+    assert "OUT_OF_LIBRARY" in levels
