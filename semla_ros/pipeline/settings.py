@@ -55,7 +55,7 @@ class LiveSettings:
         distance = defaults.distance if config.distance == "bundle" else config.distance
         low, out_of_library = defaults.support_low, defaults.out_of_library
         if distance != defaults.distance:
-            low, out_of_library = _unfit(config, defaults, distance), 0.0
+            low, out_of_library = low and _unfit(config, defaults, distance), 0.0
         calibration = _valid(defaults.calibration, retrieval, distance)
         return cls(
             config=config,

@@ -60,6 +60,9 @@ def test_a_threshold_in_another_unit_never_says_ok(caplog):
     assert live.threshold(None) == 0, "the bundle's is a distance where no novelty is known"
     own = updated(Config(), {"distance": "cosine", "support_low": 3.0})
     assert LiveSettings.of(own, DEFAULTS).support_low == 3.0
+    none = replace(DEFAULTS, support_low=0.0)
+    cosine = updated(Config(), {"distance": "cosine"})
+    assert LiveSettings.of(cosine, none).support_low == 0, "a bundle that never says LOW"
 
 
 def test_where_nothing_may_follow_nothing_is_promised():

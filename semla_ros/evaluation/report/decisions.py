@@ -48,8 +48,8 @@ def take_retrieval(
     )
     if choice.distance != current.distance:
         why.append(
-            f"support reads LOW until support_low is set: scores are 1/{choice.distance} now (a "
-            "study with this distance and --false-alarms RATE set it)"
+            f"support reads LOW unless support_low is set, too: scores are 1/{choice.distance} "
+            "now (a study with this distance and --false-alarms RATE set it)"
         )
 
 
