@@ -9,6 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from semla_ros.core.answers import SegmentationResult, SwapEvent
+from semla_ros.core.errors import BagError
 from semla_ros.core.types import Frame, UInt8Array
 from semla_ros.core.viz.palette import vocabulary_of
 from semla_ros.data.bags.messages import image_fields
@@ -111,7 +112,7 @@ def read_answers(run: LiveRun) -> Answers:
     """Return what was recorded of the node, frame by frame.
 
     Raises:
-        BagError: The recording cannot be read.
+        BagError: The recording cannot be read, or holds no answer at all.
     """
     vocabulary = vocabulary_of(CLASSES)
     arrived = camera_arrivals(run.recording)
@@ -133,4 +134,9 @@ def read_answers(run: LiveRun) -> Answers:
         )
         latency = (mask.recorded_ns - arrived[mask.stamp_ns]) * 1e-6
         answers[mask.stamp_ns] = Answer(result, latency)
+    if not answers:
+        raise BagError(
+            f"expected masks of {len(run.sent)} images in {str(run.recording)!r}, got none: "
+            "logs/node.log has what the node said"
+        )
     return Answers(answers, read_swaps(run.recording))

@@ -12,6 +12,8 @@ from semla_ros.core.types import LabelArray, UInt8Array
 from semla_ros.data.metrics import mean_iou, percentiles
 from semla_ros.demo.footage import Answers, Footage
 from semla_ros.demo.score import domain_counts, live_masks
+from semla_ros.evaluation.files import plain
+from semla_ros.evaluation.table import shown
 from semla_ros.loop.quarantine import Verdict
 from semla_ros.processes.live import LiveRun
 
@@ -22,7 +24,7 @@ class DomainLap:
 
     Attributes:
         frames: Answered ones.
-        miou: Of the masks that were published, percent.
+        miou: Of the masks that were published, percent; NaN without any.
         support: Mean smoothed support score; NaN without one.
         levels: Support level -> share of the frames.
         captured: Frames that were kept on disk.
@@ -72,16 +74,7 @@ class Lap:
             "lost": self.lost,
             "latency_ms": dict(self.latency_ms),
             "swaps": sum(swap.committed for swap in self.answers.swaps),
-            "domains": {
-                name: {
-                    "frames": each.frames,
-                    "miou": each.miou,
-                    "support": each.support if np.isfinite(each.support) else None,
-                    "levels": dict(each.levels),
-                    "captured": each.captured,
-                }
-                for name, each in self.domains.items()
-            },
+            "domains": plain(self.domains),
         }
 
 
@@ -114,7 +107,10 @@ def lap_of(footage: Footage, run: LiveRun, answers: Answers, *, captured: Collec
 
 
 def domain_miou(footage: Footage, masks: Mapping[int, LabelArray]) -> dict[str, float]:
-    """Return domain -> mIoU of the frames that have a mask, percent, in order of appearance."""
+    """Return domain -> mIoU of the frames that have a mask, percent, in order of appearance.
+
+    NaN for a domain none of whose frames has one.
+    """
     counts = domain_counts(footage, masks)
     return {name: 100 * float(mean_iou(each)) for name, each in counts.items()}
 
@@ -201,8 +197,9 @@ class LoopOutcome:
         """What came of it, in one paragraph."""
         first, second, quiet = self.first, self.second, self.full
         unknown = [100 * lap.share("OUT_OF_LIBRARY", self.missing) for lap in (first, second)]
+        closed = shown(100 * self.closed_together, 0)
         return (
-            f"{100 * self.closed_together:.0f} % of the mIoU gap to the whole library closed; of "
+            f"{closed} % of the mIoU gap to the whole library closed; of "
             f"{' and '.join(self.missing)} {unknown[0]:.0f} % were out of library on lap 1, "
             f"{unknown[1]:.0f} % on lap 2; {first.lost} + {second.lost} of {first.sent} + "
             f"{second.sent} frames lost, {quiet.lost} of {quiet.sent} on a quiet lap"
@@ -215,11 +212,8 @@ class LoopOutcome:
             "lap_1": self.first.as_dict(),
             "lap_2": self.second.as_dict(),
             "full_library": self.full.as_dict(),
-            "lap_2_before": dict(self.before),
-            "gap_closed": {
-                name: share if np.isfinite(share) else None
-                for name, share in {**self.closed, "mean": self.closed_together}.items()
-            },
+            "lap_2_before": plain(self.before),
+            "gap_closed": plain({**self.closed, "mean": self.closed_together}),
             "gaps": [
                 {
                     "name": gap.name,

@@ -19,6 +19,7 @@ from semla_ros.evaluation.page import (
     table,
 )
 from semla_ros.evaluation.report.gap_files import contact_sheet
+from semla_ros.evaluation.table import shown
 from semla_ros.evaluation.timeline import timeline
 
 OUT = "OUT_OF_LIBRARY"
@@ -69,7 +70,9 @@ def _headlines(outcome: LoopOutcome) -> list[Headline]:
     minutes = sum(step.seconds for step in outcome.steps) / 60
     return [
         Headline(
-            f"{100 * outcome.closed_together:.0f} %", "of the mIoU gap closed", "on another drive"
+            f"{shown(100 * outcome.closed_together, 0)} %",
+            "of the mIoU gap closed",
+            "on another drive",
         ),
         Headline(
             " → ".join(f"{share:.0f} %" for share in unknown),
@@ -105,18 +108,15 @@ def _laps_table(outcome: LoopOutcome) -> str:
         for lap in laps.values():
             row += _cells(lap, name)
         closed = outcome.closed.get(name, math.nan)
-        rows.append([*row, 100 * closed if math.isfinite(closed) else None])
+        rows.append([*row, 100 * closed])
     named = [f"{lap}: {column}" for lap in laps for column in columns]
     return table((*header, *named, "gap closed %"), rows, digits=1)
 
 
 def _cells(lap: Lap, name: str) -> _Row:
-    if name not in lap.domains:
-        return [None] * 5
     each = lap.domains[name]
-    support = each.support if math.isfinite(each.support) else None
-    shares = [100 * each.levels.get(level, 0.0) for level in ("LOW", OUT)]
-    return [each.miou, support, *shares, each.captured]
+    shares = [100 * each.levels.get(level, 0.0) if each.frames else None for level in ("LOW", OUT)]
+    return [each.miou, each.support, *shares, each.captured]
 
 
 def _gap(gap: FoundGap) -> str:

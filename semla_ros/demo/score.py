@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,9 +29,9 @@ class DomainScore:
     """One domain of the drive.
 
     Attributes:
-        frames: Scored frames.
-        without: mIoU of the base alone, percent.
-        adapted: mIoU of what the node published, percent.
+        frames: Scored frames: those that the node answered.
+        without: mIoU of the base alone, percent; NaN without a frame.
+        adapted: mIoU of what the node published, percent; NaN without a frame.
         support: Mean smoothed support score, NaN without one.
     """
 
@@ -59,13 +59,17 @@ class DriveScore:
 
     @property
     def without(self) -> float:
-        """h-mean over domains of the base alone, percent."""
-        return harmonic_mean(d.without for d in self.domains.values())
+        """h-mean over domains of the base alone, percent; NaN where a domain was not answered."""
+        return _over_domains([d.without for d in self.domains.values()])
 
     @property
     def adapted(self) -> float:
-        """h-mean over domains of the live masks, percent."""
-        return harmonic_mean(d.adapted for d in self.domains.values())
+        """h-mean over domains of the live masks, percent; NaN where a domain was not answered."""
+        return _over_domains([d.adapted for d in self.domains.values()])
+
+
+def _over_domains(values: Sequence[float]) -> float:
+    return harmonic_mean(values) if np.isfinite(values).all() else math.nan
 
 
 def score_drive(
@@ -75,22 +79,26 @@ def score_drive(
     replayed = replayed_masks(footage, {"swap_policy": "never", "bundle": str(bundle or "")})
     base = {stamp: mask for stamp, mask in replayed.items() if stamp in answers.by_stamp}
     live, alone = domain_counts(footage, live_masks(answers)), domain_counts(footage, base)
-    supports: dict[str, list[float]] = {}
+    supports: dict[str, list[float]] = {domain: [] for domain in live}
     for stamp, domain in footage.domain_of.items():
         if stamp in answers.by_stamp:
             reading = answers.by_stamp[stamp].result.support
-            supports.setdefault(domain, []).append(reading.smoothed if reading else math.nan)
+            supports[domain].append(reading.smoothed if reading else math.nan)
     domains = {
         domain: DomainScore(
             len(supports[domain]),
             100 * float(mean_iou(alone[domain])),
             100 * float(mean_iou(counts)),
-            float(np.nanmean(supports[domain])),
+            _mean([support for support in supports[domain] if math.isfinite(support)]),
         )
         for domain, counts in live.items()
     }
     latencies = [a.latency_ms for a in answers.by_stamp.values()]
     return DriveScore(len(run.sent), len(answers.by_stamp), percentiles(latencies), domains)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else math.nan
 
 
 def live_masks(answers: Answers) -> dict[int, LabelArray]:
@@ -107,11 +115,13 @@ def replayed_masks(footage: Footage, changes: Mapping[str, object]) -> dict[int,
 
 
 def domain_counts(footage: Footage, masks: Mapping[int, LabelArray]) -> dict[str, Int64Array]:
-    """Return domain -> (3, T) counts of the frames that have a mask, in order of appearance."""
+    """Return domain -> (3, T) counts of the frames that have a mask, in order of appearance.
+
+    A domain without any has zeros: it is not scored, but it was driven through.
+    """
     classes = 1 + max(int(labels.max()) for labels in footage.labels)
-    found: dict[str, Int64Array] = {}
+    found = {d: np.zeros((3, classes), np.int64) for d in dict.fromkeys(footage.domains)}
     for frame, truth, domain in zip(footage.frames, footage.labels, footage.domains, strict=True):
         if frame.stamp_ns in masks:
-            counts = frame_counts(truth, masks[frame.stamp_ns], classes=classes)
-            found[domain] = found[domain] + counts if domain in found else counts
+            found[domain] += frame_counts(truth, masks[frame.stamp_ns], classes=classes)
     return found

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from semla_ros.demo.footage import Answers, Footage, demo_drive, read_answers, render_footage
 from semla_ros.demo.score import DriveScore, score_drive
 from semla_ros.demo.showcase_page import showcase_page
+from semla_ros.evaluation.files import plain
 from semla_ros.evaluation.page import write_page
 from semla_ros.evaluation.run import versions
+from semla_ros.evaluation.table import shown
 from semla_ros.processes.drive import require_ros
 from semla_ros.processes.live import play_live
 
@@ -48,14 +49,13 @@ def run(
         footage = render_footage(folder / "camera.mcap", demo_drive(seconds=seconds, fps=fps))
         live = play_live(
             footage.camera,
-            folder / "drive.mcap",
+            out / "drive.mcap",
             seconds=footage.seconds,
             changes={"bundle": str(bundle)} if bundle else {},
         )
         answers = read_answers(live)
         score = score_drive(footage, live, answers, bundle=bundle)
-        shutil.move(live.recording, out / "drive.mcap")
-    summary = _summary(footage, answers, score, fps=fps)
+    summary = plain(_summary(footage, answers, score, fps=fps))
     text = json.dumps(summary, indent=2, allow_nan=False)
     (out / "summary.json").write_text(text + "\n", encoding="utf-8")
     write_page(out / "index.html", showcase_page(footage, answers, score, summary))
@@ -80,7 +80,7 @@ def _summary(
         },
         "latency_ms": dict(score.latency_ms),
         "miou": {
-            "domains": {name: asdict(d) for name, d in score.domains.items()},
+            "domains": score.domains,
             "h_mean": {"without": score.without, "adapted": score.adapted},
         },
         "support": {name: d.support for name, d in score.domains.items()},
@@ -107,6 +107,6 @@ def _shows(answers: Answers, score: DriveScore) -> str:
     return (
         f"{len(score.domains)} kinds of weather, {len(committed)} adapter swaps, "
         f"{score.sent - score.received} of {score.sent} frames lost; mIoU (h-mean over weather) "
-        f"{score.without:.1f} % without adaptation, {score.adapted:.1f} % with it; "
+        f"{shown(score.without, 1)} % without adaptation, {shown(score.adapted, 1)} % with it; "
         f"image to mask {p50:.0f} ms (p50), {p99:.0f} ms (p99)"
     )

@@ -21,6 +21,7 @@ from semla_ros.evaluation.page import (
     table,
 )
 from semla_ros.evaluation.replay import FrameView
+from semla_ros.evaluation.table import shown
 from semla_ros.evaluation.timeline import Course, course_of, timeline
 
 FILM_MOMENTS = 96
@@ -74,8 +75,8 @@ def _headlines(answers: Answers, score: DriveScore) -> list[Headline]:
     committed = sum(s.committed for s in answers.swaps)
     stall = max((s.stall_ms for s in answers.swaps if s.committed), default=0.0)
     return [
-        Headline(f"{score.adapted:.1f} %", "mIoU with adaptation", "h-mean over weather"),
-        Headline(f"{score.without:.1f} %", "mIoU without", "the base network alone"),
+        Headline(f"{shown(score.adapted, 1)} %", "mIoU with adaptation", "h-mean over weather"),
+        Headline(f"{shown(score.without, 1)} %", "mIoU without", "the base network alone"),
         Headline(str(committed), "adapter swaps", f"longest stall {stall:.2f} ms"),
         Headline(str(score.sent - score.received), "frames lost", f"of {score.sent} sent"),
         Headline(

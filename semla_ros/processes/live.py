@@ -106,8 +106,9 @@ class LiveNode:
         if seconds is None:
             seconds = _length_s(camera, name)
         sent = self._processes.logs / "player.json"
-        record = [sys.executable, "-m", f"{_MODULES}.recorder", str(out), self._published]
+        record = [sys.executable, "-m", f"{_MODULES}.recorder", str(out)]
         record += [f"{NODE}/{each}" for each in RECORDED] + ["/diagnostics"]
+        record += ["--last", self._published]
         play = [sys.executable, "-m", f"{_MODULES}.player", str(camera), "--to", self._published]
         play += ["--topic", name, "--subscribers", "2", "--wait", "60", "--report", str(sent)]
         recorder = self._processes.start("recorder", record)

@@ -2,6 +2,9 @@
 
     python -m semla_ros.processes.recorder drive.mcap /segmenter/mask /segmenter/support
 
+`--last` names a topic whose publisher waits for subscribers before it sends (the player does): it
+is subscribed to when all others are matched, so that no answer is missed.
+
 Ends on Ctrl-C, SIGTERM or after `--duration`, leaving a whole file. After a crash or on a full
 disk what was recorded is kept beside it, under a name with `partial` in it.
 """
@@ -23,6 +26,7 @@ from typing import Any
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
 
 from semla_ros.core.errors import SemlaError
 from semla_ros.data.bags.writer import BagWriter
@@ -44,17 +48,22 @@ def message_class(msgtype: str) -> Any:  # noqa: ANN401  a generated class
 class Recorder(Node):
     """Subscribes to topics as they appear, with the QoS that their publishers offer."""
 
-    def __init__(self, writer: BagWriter, topics: Sequence[str]) -> None:
-        """Wait for `topics` (absolute names) and write what they carry."""
+    def __init__(self, writer: BagWriter, topics: Sequence[str], last: str | None = None) -> None:
+        """Wait for `topics` and then for `last` (absolute names) and write what they carry."""
         super().__init__("semla_recorder", start_parameter_services=False)
         self._writer = writer
         self._waiting = list(topics)
-        self.counts: Counter[str] = Counter(dict.fromkeys(topics, 0))
+        self._last = last
+        self._heard: list[Subscription[Any]] = []
+        self.counts: Counter[str] = Counter(dict.fromkeys([*topics, *([last] if last else [])], 0))
         self.create_timer(POLL_S, self._look)
         self.create_timer(CHECKPOINT_S, writer.checkpoint)
         self._look()
 
     def _look(self) -> None:
+        matched = all(each.get_publisher_count() for each in self._heard)
+        if self._last and not self._waiting and matched:
+            self._waiting, self._last = [self._last], None
         for topic in list(self._waiting):
             offered = self.get_publishers_info_by_topic(topic)
             if not offered:
@@ -77,13 +86,14 @@ class Recorder(Node):
                 if latched
                 else DurabilityPolicy.VOLATILE,
             )
-            self.create_subscription(
+            subscription = self.create_subscription(
                 message_class(msgtype),
                 topic,
                 functools.partial(self._write, topic, msgtype),
                 profile,
                 raw=True,
             )
+            self._heard.append(subscription)
             _log.info("recording %s", topic)
             self._waiting.remove(topic)
 
@@ -92,19 +102,28 @@ class Recorder(Node):
         self.counts[topic] += 1
 
 
+def _absolute(topic: str) -> str:
+    return topic if topic.startswith("/") else f"/{topic}"
+
+
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="semla_ros.processes.recorder", description=__doc__)
     parser.add_argument("out", type=Path, help="the .mcap to write")
-    parser.add_argument("topics", nargs="+", help="topics, absolute names")
+    parser.add_argument("topics", nargs="+", type=_absolute, help="topics to record")
+    text = "a further topic, subscribed to when all others are matched"
+    parser.add_argument("--last", type=_absolute, metavar="TOPIC", help=text)
     parser.add_argument("--duration", type=float, default=0.0, help="end after so long [s]")
     parser.add_argument("--report", type=Path, help="write the counts per topic as JSON")
     return parser.parse_args(argv)
 
 
 def _record(args: argparse.Namespace, stop: StopFlag) -> dict[str, int]:
-    topics = [t if t.startswith("/") else f"/{t}" for t in args.topics]
     with BagWriter(args.out) as writer:
-        recorder = Recorder(writer, topics)
+        recorder = Recorder(
+            writer,
+            [_absolute(t) for t in args.topics],
+            _absolute(args.last) if args.last else None,
+        )
         _log.info(
             "until the recording is whole it lies in %s: semla reads it as it is, `mcap recover` "
             "mends it for others",

@@ -22,7 +22,9 @@ DOMAINS = ("fog", "fog", "snow", "snow")
 
 
 def lap(tmp_path, levels, *, right, captured=()):
-    """Return a lap of four frames, the last of which was lost; masks are true where `right`."""
+    """Return a lap of four frames; masks are true where `right`.
+
+    The last frame was lost, and those without a level."""
     rng = np.random.default_rng(0)
     frames = tuple(
         Frame(i * 10**8, "camera", rng.integers(0, 256, (24, 40, 3), dtype=np.uint8))
@@ -32,6 +34,8 @@ def lap(tmp_path, levels, *, right, captured=()):
     footage = Footage(frames, labels, DOMAINS, tmp_path / "camera.mcap", 0.4)
     by_stamp = {}
     for frame, truth, level, good in zip(frames, labels, levels, right, strict=False):
+        if not level:
+            continue
         result = SegmentationResult(
             stamp_ns=frame.stamp_ns,
             frame_id="camera",
@@ -104,3 +108,17 @@ def test_without_a_gap_the_share_is_unknown(outcome):
     same = replace(outcome, before={"fog": 90.0, "snow": 100.0})
     assert json.loads(json.dumps(same.as_dict(), allow_nan=False))["gap_closed"]["snow"] is None
     assert loop_page(replace(same, gaps=()))
+
+
+def test_weather_without_any_answer_is_told_and_not_left_out(outcome, tmp_path):
+    blind = lap(tmp_path, ("OK", "OK", ""), right=(True, True, True))
+    assert blind.domains["snow"].frames == 0
+    assert blind.lost == 2
+    unseen = replace(outcome, second=blind, full=blind)
+    summary = json.loads(json.dumps(unseen.as_dict(), allow_nan=False))
+    assert summary["lap_2"]["domains"]["snow"]["miou"] is None
+    assert summary["gap_closed"] == {"snow": None, "mean": None}
+    assert "– % of the mIoU gap" in unseen.shows
+    page = loop_page(unseen)
+    assert ">– %<" in page
+    assert not any(words in page for words in (">nan", "nan %"))

@@ -6,8 +6,10 @@ import pytest
 from semla_ros.core.answers import SegmentationResult, SupportReading
 from semla_ros.core.types import AdapterMix, Frame
 from semla_ros.core.viz.palette import vocabulary_of
+from semla_ros.demo import showcase
 from semla_ros.demo.footage import Answer, Answers, Footage
 from semla_ros.demo.score import score_drive
+from semla_ros.demo.showcase_page import showcase_page
 from semla_ros.processes.live import LiveRun
 
 NAMES = ("road", "car", "sky", "tree")
@@ -53,3 +55,16 @@ def test_true_masks_score_a_hundred_and_lost_frames_are_counted(drive, tiny):
     assert all(d.without < 60.0 for d in score.domains.values()), "random truth"
     assert score.domains["fog"].support == pytest.approx(0.15)
     assert score.latency_ms["p50"] == 20.0
+
+
+def test_weather_without_any_answer_is_told_and_not_left_out(drive, tiny):
+    footage, run, answers = drive
+    fog = Answers({stamp: a for stamp, a in answers.by_stamp.items() if stamp < 200}, ())
+    score = score_drive(footage, run, fog, bundle=tiny.root)
+    assert (score.domains["rain"].frames, score.domains["fog"].adapted) == (0, 100.0)
+    assert np.isnan(score.domains["rain"].adapted)
+    assert np.isnan(score.adapted), "a mean of what was answered would hide the rest"
+    assert "– % with it" in showcase._shows(fog, score)
+    page = showcase_page(footage, fog, score, {"versions": {}})
+    assert ">– %<" in page
+    assert not any(words in page for words in (">nan", "nan %"))

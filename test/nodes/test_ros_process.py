@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nodes.conftest import wait_for
 from rosbags.highlevel import AnyReader
 
 from semla_ros.core.config import Config
@@ -112,6 +113,30 @@ def test_live_masks_equal_the_replay_frame_for_frame(tiny, recording, tmp_path):
         offline = {f.stamp_ns: pipeline.step(f).labels for f in read_frames(recording)}
     for stamp, mask in masks.items():
         np.testing.assert_array_equal(mask, offline[stamp])
+
+
+def test_the_recorder_asks_the_camera_only_when_it_hears_the_answers(tmp_path):
+    """A player that waits for it would else be ahead of the masks' subscription."""
+    import rclpy
+    from sensor_msgs.msg import Image
+
+    rclpy.init(args=[])
+    peer = rclpy.create_node("peer", use_global_arguments=False)
+    try:
+        camera = peer.create_publisher(Image, "/early/camera", 10)
+        words = (tmp_path / "all.mcap", "/early/mask", "--last", "early/camera")
+        recorder = start("semla_ros.processes.recorder", *words)
+        wait_for_line(recorder, "until the recording is whole")
+        time.sleep(2.0)
+        assert camera.get_subscription_count() == 0
+        masks = peer.create_publisher(Image, "/early/mask", 10)
+        wait_for(camera.get_subscription_count, "the camera is recorded")
+        assert masks.get_subscription_count() == 1
+        code, output = end(recorder)
+    finally:
+        peer.destroy_node()
+        rclpy.try_shutdown()
+    assert code == 0, output
 
 
 def masks_of(path):
