@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -14,17 +13,26 @@ import numpy as np
 
 from semla_ros.core.errors import EvaluationError, FrameError
 from semla_ros.core.files.folder_walk import files_below
-from semla_ros.core.files.image_codec import FULL_BITS
-from semla_ros.core.files.image_file import read_image
+from semla_ros.core.files.image_codec import FULL_BITS, dark_note
+from semla_ros.core.files.image_file import read_bytes, read_image
+from semla_ros.core.files.image_headers import PNG_SIGNATURE
 from semla_ros.core.shown import native_path
-from semla_ros.core.types import Frame
-from semla_ros.data.bags.opening import METADATA, STORAGE_SUFFIXES, NoteSink, is_recording
+from semla_ros.core.types import Frame, UInt8Array
+from semla_ros.data.bags.opening import (
+    STORAGE_SUFFIXES,
+    NoteSink,
+    holds_recording,
+    is_recording,
+    natural,
+)
 from semla_ros.data.bags.reader import SkippedFrame, choose_topic, read_frames
 from semla_ros.data.labels.label_folder import stamp_of
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 DEFAULT_FPS = 10.0
+_DEPTH_AT = 24
+"""Place of the bits of a channel in a PNG."""
 Keep = Callable[[int], bool]
 
 
@@ -111,8 +119,7 @@ def open_input(path: Path, options: InputOptions) -> Input:
             f"expected a recording ({', '.join(STORAGE_SUFFIXES)}), a video "
             f"({', '.join(VIDEO_SUFFIXES)}) or a folder, got {str(path)!r}"
         )
-    inside = [p for p in path.iterdir() if p.is_file()]
-    if any(p.name == METADATA or is_recording(p) for p in inside):
+    if holds_recording(path):
         return _open_bag(path, options)
     return _open_folder(path, options)
 
@@ -152,33 +159,42 @@ class BagInput:
 
 @dataclass(frozen=True, slots=True)
 class FolderInput:
-    """The images of a folder and everything below, by name; numbers count by value."""
+    """The images of a folder and everything below, by name; numbers count by value.
+
+    Attributes:
+        note: What a reader of the results should know about the choice of files; "" nothing.
+    """
 
     files: tuple[Path, ...]
     options: InputOptions
     topic: str = ""
+    note: str = ""
 
     @property
     def count(self) -> int:
         """Number of images."""
         return len(self.files)
 
-    def read(self, *, on_note: NoteSink, keep: Keep | None = None) -> Iterator[InputFrame]:  # noqa: ARG002, RUF100
+    def read(self, *, on_note: NoteSink, keep: Keep | None = None) -> Iterator[InputFrame]:
         """Yield the images that are kept; unreadable ones with a reason."""
-        bounds = {
-            "max_pixels": self.options.max_pixels,
-            "significant_bits": self.options.significant_bits,
-        }
+        bits = self.options.significant_bits
+        if self.note:
+            on_note(self.note)
+        told = False
         for index in filter(keep or _all, range(len(self.files))):
             file = self.files[index]
             named = stamp_of(file.stem)
             stamp_ns = _stamp_at(index, self.options.fps) if named is None else named
             try:
-                frame = Frame(stamp_ns, "", read_image(file, **bounds))
+                rgb = read_image(file, max_pixels=self.options.max_pixels, significant_bits=bits)
+                note = "" if told else _dark_note(rgb, file, bits)
             except FrameError as error:
                 yield InputFrame(index, file.stem, None, stamp_ns, str(error))
-            else:
-                yield InputFrame(index, file.stem, frame, stamp_ns)
+                continue
+            if note:
+                told = True
+                on_note(f"image {str(file)!r}: {note}")
+            yield InputFrame(index, file.stem, Frame(stamp_ns, "", rgb), stamp_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +243,7 @@ def _open_bag(path: Path, options: InputOptions) -> BagInput:
 
 def _open_folder(path: Path, options: InputOptions) -> FolderInput:
     found = (p for p in files_below(path) if p.suffix.lower() in IMAGE_SUFFIXES)
-    files = tuple(sorted(found, key=lambda p: _natural(p.relative_to(path).as_posix())))
+    files = tuple(sorted(found, key=lambda p: natural(p.relative_to(path).as_posix())))
     if not files:
         raise EvaluationError(
             f"expected a recording or images ({', '.join(IMAGE_SUFFIXES)}) in {str(path)!r}, "
@@ -254,18 +270,20 @@ def _open_video(path: Path, options: InputOptions) -> VideoInput:
     return VideoInput(path, max(frames, 0), known)
 
 
+def _dark_note(rgb: UInt8Array, file: Path, significant_bits: int) -> str:
+    """Return `dark_note` of an image read from `file`, "" unless that is a PNG of 16 bits."""
+    note = dark_note(rgb, "16-bit PNG", significant_bits)
+    head = read_bytes(file)[: _DEPTH_AT + 1] if note else b""
+    deep = head.startswith(PNG_SIGNATURE) and head[_DEPTH_AT] == 16
+    return note if deep else ""
+
+
 def _stamp_at(index: int, fps: float) -> int:
     return round(index * 1e9 / fps)
 
 
 def _all(_index: int) -> bool:
     return True
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Return a sort key by which `9` comes before `10`."""
-    parts = re.split(r"(\d+)", name)
-    return [(int(p), "") if p.isdecimal() else (-1, p) for p in parts]
 
 
 def unheard(_note: str) -> None:

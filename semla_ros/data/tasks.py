@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from pathlib import Path
 
 from semla_ros.core.config import PARAMETERS
 from semla_ros.core.errors import EvaluationError
 from semla_ros.core.files.image_codec import FULL_BITS
-from semla_ros.data.inputs import BagInput, Input, InputOptions, open_input
+from semla_ros.data.bags.opening import NoteSink
+from semla_ros.data.inputs import (
+    BagInput,
+    FolderInput,
+    Input,
+    InputFrame,
+    InputOptions,
+    Keep,
+    open_input,
+)
 from semla_ros.data.labels.domains import DomainTable, read_domains
+from semla_ros.data.labels.label_folder import without_labels
 from semla_ros.data.labels.label_map import LabelMap
 from semla_ros.data.labels.source import (
     DEFAULT_TOLERANCE_NS,
@@ -68,7 +78,7 @@ class Task:
         return Path(self.labels) if self.labels and Path(self.labels).is_dir() else None
 
     def open_input(self, settings: ReadSettings) -> Input:
-        """Return the frames.
+        """Return the frames; images in the folder of labels are none.
 
         Raises:
             SemlaError: There are none.
@@ -81,7 +91,43 @@ class Task:
             significant_bits=settings.significant_bits,
             except_topic=topic,
         )
-        return open_input(self.path, options)
+        found = open_input(self.path, options)
+        if self.label_folder is None or not isinstance(found, FolderInput):
+            return found
+        return _without_labels(found, self.path, self.label_folder, settings.label_map)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tabled:
+    """Frames with a table of domains; tells of a table that knows none of them."""
+
+    frames: Input
+    domains: DomainTable
+    note: str
+
+    @property
+    def topic(self) -> str:
+        """See `Input`."""
+        return self.frames.topic
+
+    @property
+    def count(self) -> int:
+        """See `Input`."""
+        return self.frames.count
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """See `Input`."""
+        return self.frames.files
+
+    def read(self, *, on_note: NoteSink, keep: Keep | None = None) -> Iterator[InputFrame]:
+        """Yield the frames that are kept; the note comes after the last where all are."""
+        known = keep is not None
+        for each in self.frames.read(on_note=on_note, keep=keep):
+            known = known or self.domains.knows(each.stamp_ns, each.name)
+            yield each
+        if not known:
+            on_note(self.note)
 
 
 def sequence_of(task: Task, settings: ReadSettings, classes: Sequence[str]) -> SequenceSource:
@@ -98,6 +144,12 @@ def sequence_of(task: Task, settings: ReadSettings, classes: Sequence[str]) -> S
         domains = read_domains(task.domains, recording=task.name, file=file, default=task.domain)
     frames = task.open_input(settings)
     truth = _truth(task, settings, frames, classes)
+    if task.domains is not None:
+        note = (
+            f"no line of {task.domains.name!r} is for a frame of {task.name!r}, all of which take "
+            f"the domain {task.domain!r}: check its names, stamps and column recording"
+        )
+        frames = _Tabled(frames, domains, note)
     return SequenceSource(str(task.path), task.name, frames, truth, domains)
 
 
@@ -109,13 +161,35 @@ def _truth(
         return None
     bounds = {"max_pixels": settings.max_pixels, "tolerance_ns": settings.tolerance_ns}
     if folder is not None:
-        return FolderTruth(folder, settings.label_map, classes, **bounds)
+        truth = FolderTruth(folder, settings.label_map, classes, **bounds)
+        if isinstance(frames, FolderInput):
+            truth.require_apart(frames.files)
+        return truth
     if not isinstance(frames, BagInput):
         raise EvaluationError(
             f"expected a folder of labels for {str(task.path)!r}, got {task.labels!r}: not there "
             "(topics are for recordings)"
         )
     return TopicTruth(task.path, task.labels, settings.label_map, classes=classes, **bounds)
+
+
+def _without_labels(
+    frames: FolderInput, root: Path, labels: Path, label_map: LabelMap
+) -> FolderInput:
+    """Return the frames that are no labels, with a note of those left out.
+
+    Raises:
+        EvaluationError: None is left.
+    """
+    files = without_labels(frames.files, root, labels, label_map)
+    out = len(frames.files) - len(files)
+    if not files:
+        raise EvaluationError(
+            f"expected images in {str(root)!r}, got {out} of the labels in {str(labels)!r} alone: "
+            "give the folder of the images"
+        )
+    note = f"left out of the frames: {out} of the labels in {str(labels)!r}"
+    return replace(frames, files=files, note=note if out else "")
 
 
 def tasks_of(

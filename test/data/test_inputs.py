@@ -88,3 +88,15 @@ def test_what_is_no_input_says_what_is_expected(tmp_path: Path) -> None:
             open_input(tmp_path / name, InputOptions())
     with pytest.raises(EvaluationError, match="frames per second"):
         InputOptions(fps=0)
+
+
+@pytest.mark.parametrize(("dtype", "bits", "told"), [("u2", 16, 1), ("u1", 16, 0), ("u2", 12, 0)])
+def test_a_folder_of_twelve_bits_in_sixteen_is_told_once(
+    tmp_path: Path, dtype: str, bits: int, told: int
+) -> None:
+    for name in "01":
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((4, 6, 3), 15, dtype) << (told * 8))
+    notes: list[str] = []
+    list(open_input(tmp_path, InputOptions(significant_bits=bits)).read(on_note=notes.append))
+    assert len(notes) == told
+    assert all("0.png" in note and "significant_bits to 12" in note for note in notes)

@@ -17,7 +17,7 @@ _MAX_RATIO = 1000
 class Allowance:
     """Counts down what one file may unpack to; with it a small file costs little time.
 
-    Constant pictures pack a thousandfold, and an index may name one chunk a thousand times.
+    Constant pictures pack a thousandfold.
     """
 
     def __init__(self, size: int) -> None:

@@ -29,6 +29,9 @@ _BARE_BYTES = 4 << 20
 _MAX_HELD_BYTES = 1 << 28
 _RECORD_COST = 500
 """What a record costs in memory and time beside its bytes, in bytes."""
+_MAX_RECORD_BYTES = mcap.MAX_CHUNK_BYTES + (4 << 20)
+"""No more is read at once: the largest chunk, its head, and what packing in vain adds."""
+_READ = (mcap.SCHEMA, mcap.CHANNEL, mcap.MESSAGE, mcap.CHUNK)
 _MAX_SUMMARY_BYTES = 1 << 28
 _FOOTER_BYTES = mcap.RECORD.size + 20 + len(mcap.MAGIC)
 
@@ -66,7 +69,7 @@ class McapFile:
         self._schemas: dict[int, Schema] = {}
         self._channels: dict[int, Channel] = {}
         self._counts: Counter[int] = Counter()
-        self.cut = False
+        self.notes: list[str] = []
         self.connections: list[McapTopic] = []
         self.foreign: list[ForeignTopic] = []
 
@@ -81,7 +84,7 @@ class McapFile:
         self._allowance = Allowance(self._size)
         if self._read(0, len(mcap.MAGIC)) != mcap.MAGIC:
             raise BagError(f"expected an mcap, got a file of {self._size} bytes that is none")
-        if not self._summarised():
+        if not self._indexed():
             self._survey()
         for channel in self._channels.values():
             schema = self._schemas.get(channel.schema, Schema("", ""))
@@ -148,6 +151,19 @@ class McapFile:
         self._allowance.take(len(content))
         return content
 
+    def _indexed(self) -> bool:
+        """Read the summary; return whether it serves. A damaged one is forgotten, with a note."""
+        try:
+            if self._summarised():
+                return True
+        except BagError as error:
+            self.notes.append(f"has a damaged index ({error}): reading it record by record")
+            self._schemas.clear()
+            self._channels.clear()
+        self._spans.clear()
+        self._counts.clear()
+        return False
+
     def _summarised(self) -> bool:
         """Read the summary at the end of the file; return whether there is a usable one."""
         if self._size < _FOOTER_BYTES + len(mcap.MAGIC):
@@ -155,11 +171,12 @@ class McapFile:
         tail = self._read(self._size - _FOOTER_BYTES, _FOOTER_BYTES)
         if not tail.endswith(mcap.MAGIC) or tail[0] != mcap.FOOTER:
             return False
-        start, end = int.from_bytes(tail[9:17], "little"), self._size - _FOOTER_BYTES
-        if not len(mcap.MAGIC) < start < end or end - start > _MAX_SUMMARY_BYTES:
+        start = int.from_bytes(tail[9:17], "little")
+        size = self._size - start
+        if not len(mcap.MAGIC) < start or not _FOOTER_BYTES < size <= _MAX_SUMMARY_BYTES:
             return False
         counted = False
-        for opcode, record in mcap.records(memoryview(self._read(start, end - start))):
+        for opcode, record in mcap.summary_records(memoryview(self._read(start, size))):
             if opcode == mcap.CHUNK_INDEX:
                 self._spans.append(mcap.span_of_index(record))
             elif opcode == mcap.STATISTICS:
@@ -167,11 +184,8 @@ class McapFile:
                 counted = True
             else:
                 self._describe(opcode, record)
-        if counted and self._channels and (self._spans or not self._counts.total()):
-            return True
-        self._spans.clear()
-        self._counts.clear()
-        return False
+        mcap.check_spans(self._spans, start)
+        return counted and bool(self._channels) and bool(self._spans or not self._counts.total())
 
     def _describe(self, opcode: int, record: memoryview) -> None:
         if opcode == mcap.SCHEMA:
@@ -183,28 +197,38 @@ class McapFile:
 
     def _survey(self) -> None:
         """Find spans, channels and counts record by record, as far as the file goes."""
-        at = len(mcap.MAGIC)
-        self.cut = True
-        first = True
-        while (head := self._read(at, mcap.RECORD.size)) and len(head) == mcap.RECORD.size:
-            opcode, length = mcap.RECORD.unpack(head)
-            end = at + mcap.RECORD.size + length
-            if opcode in (mcap.DATA_END, mcap.FOOTER):
-                self.cut = False
-                break
-            if opcode == 0 or (first and opcode != mcap.HEADER):
-                break
-            if end > self._size and opcode != mcap.CHUNK:
-                break
-            first = False
+        at: int | None = len(mcap.MAGIC)
+        try:
+            while at is not None:
+                at = self._survey_record(at)
+        except BagError as error:
+            if at == len(mcap.MAGIC):
+                raise BagError("it was cut before its first message: nothing to read") from error
+            self.notes.append(f"was cut off or damaged at byte {at}: reading it as far as it goes")
+
+    def _survey_record(self, at: int) -> int | None:
+        """Note what the record at `at` holds; return where it ends, None after the data.
+
+        Raises:
+            BagError: It is cut off or damaged; of a chunk what is left was noted.
+        """
+        head = self._read(at, mcap.RECORD.size)
+        opcode, length = mcap.RECORD.unpack(head) if len(head) == mcap.RECORD.size else (0, 0)
+        if opcode == 0 or (at == len(mcap.MAGIC) and opcode != mcap.HEADER):
+            raise BagError("no record")
+        if opcode in (mcap.DATA_END, mcap.FOOTER):
+            return None
+        end: int = at + mcap.RECORD.size + length
+        whole = end <= self._size and (end - at <= _MAX_RECORD_BYTES or opcode not in _READ)
+        if whole or opcode == mcap.CHUNK:
             self._take(opcode, at, min(end, self._size))
-            at = end
-        if first:
-            raise BagError("it was cut before its first message: nothing to read")
+        if not whole:
+            raise BagError("no whole record")
+        return end
 
     def _take(self, opcode: int, at: int, end: int) -> None:
         """Note what the record in the bytes `at` to `end` holds."""
-        if opcode in (mcap.SCHEMA, mcap.CHANNEL) and end - at <= _MAX_SUMMARY_BYTES:
+        if opcode in (mcap.SCHEMA, mcap.CHANNEL):
             self._describe(opcode, memoryview(self._read(at, end - at))[mcap.RECORD.size :])
         elif opcode == mcap.MESSAGE:
             head = self._read(at + mcap.RECORD.size, mcap.MESSAGE_HEAD.size)
@@ -219,15 +243,13 @@ class McapFile:
         record = memoryview(self._read(at, end - at))
         content = record[mcap.RECORD.size :]
         cut = mcap.RECORD.unpack_from(record)[1] > len(content)
-        start_ns = end_ns = 0
+        start_ns, end_ns = mcap.chunk_times(content)
         try:
-            start_ns, end_ns = mcap.chunk_times(content)
             self._take_inside(self._opened(content, cut=cut))
         except BagError:
-            if not cut:  # else too little of the last chunk is left
-                self._spans.append(Span(start_ns, end_ns, at, end - at))  # reading it says why
-            return
-        self._spans.append(Span(start_ns, end_ns, at, end - at))
+            if cut and end == self._size:  # too little of the last chunk is left
+                return
+        self._spans.append(Span(start_ns, end_ns, at, end - at))  # reading it says what is wrong
 
     def _take_inside(self, content: memoryview) -> None:
         for opcode, record in mcap.records(content):
@@ -252,11 +274,11 @@ class McapFile:
         self._spans[-1] = Span(start, end, last.offset, last.size + span.size, chunked=False)
 
     def _read(self, offset: int, size: int) -> bytes:
-        """Return up to `size` bytes; never more than the file has."""
+        """Return up to `size` bytes; never more than the file has or than a record may."""
         if self._file is None:
             raise BagError(f"{str(self._path)!r} is not open")
         self._file.seek(offset)
-        return self._file.read(max(0, min(size, self._size - offset)))
+        return self._file.read(max(0, min(size, self._size - offset, _MAX_RECORD_BYTES)))
 
 
 def _ros2_name(name: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from lz4.frame import LZ4FrameDecompressor
@@ -146,6 +146,35 @@ def records(data: memoryview) -> Iterator[tuple[int, memoryview]]:
         at += length
 
 
+def summary_records(data: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Yield (opcode, content) of the records of a summary.
+
+    Args:
+        data: From its start to the end of the file.
+
+    Raises:
+        BagError: It is damaged.
+    """
+    end = len(data) - len(MAGIC)
+    checksum = int.from_bytes(data[end - 4 : end], "little")
+    if checksum and zlib.crc32(data[: end - 4]) != checksum:
+        raise BagError("its checksum does not fit")
+    for opcode, record in records(data[:end]):
+        if opcode == FOOTER:
+            return
+        yield opcode, record
+    raise BagError("its records run past its end")
+
+
+def check_spans(spans: Iterable[Span], end: int) -> None:
+    """Raise a BagError where indexed chunks overlap or lie beyond `end`, the end of the data."""
+    at = 0
+    for span in sorted(spans, key=lambda s: s.offset):
+        if not at <= span.offset < span.offset + span.size <= end:
+            raise BagError(f"no chunk of {span.size} bytes can lie at byte {span.offset}")
+        at = span.offset + span.size
+
+
 def chunk_times(data: memoryview) -> tuple[int, int]:
     """Return first and last log time of a Chunk record, of which the beginning is enough."""
     first_ns, last_ns, _, _ = _CHUNK_HEAD.unpack(Fields(data).take(_CHUNK_HEAD.size))
@@ -182,7 +211,7 @@ def chunk_content(data: memoryview, *, cut: bool = False) -> memoryview:
 def _unpacked(packed: memoryview, compression: str, size: int) -> bytes | memoryview:
     """Return at most `size` + 1 bytes of a chunk."""
     if not compression:
-        return packed
+        return packed[: size + 1]
     try:
         if compression == "zstd":
             content: bytes = ZstdDecompressor().decompress(packed, max_length=size + 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
@@ -79,20 +79,35 @@ def is_recording(path: Path) -> bool:
     return path.name.removesuffix(PACKED).endswith(STORAGE_SUFFIXES)
 
 
+def holds_recording(folder: Path) -> bool:
+    """Return whether a folder is a recording, whatever else lies in it."""
+    return bool(_parts(folder)) or _metadata(folder) is not None
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """Return a sort key by which `9` comes before `10`."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(p), "") if p.isdecimal() else (-1, p) for p in parts]
+
+
 def _files(folder: Path, on_note: NoteSink) -> list[Path]:
     """Return the parts of a recording: those that metadata.yaml lists, then the others by name.
 
     All are read from the files themselves, so metadata that is missing or stale costs nothing.
     """
-    there = sorted((f for f in folder.iterdir() if is_recording(f)), key=_natural)
+    there = _parts(folder)
     names = {f.name for f in there}
     # A packed file and the one that was unpacked from it are the same part.
     there = [f for f in there if not (f.suffix == PACKED and f.name[: -len(PACKED)] in names)]
-    listed = _listed(folder / METADATA)
-    if listed is None:
+    metadata = _metadata(folder)
+    if metadata is None:
         if any(f.suffix != ".bag" for f in there):
-            on_note(f"recording {str(folder)!r} has no metadata.yaml: reading its files by name")
+            on_note(
+                f"recording {str(folder)!r} has no metadata.yaml of rosbag2: reading its files by "
+                "name"
+            )
         return there
+    listed = list(dict.fromkeys(Path(name).name for name in _LISTED.findall(metadata)))
     missing = [n for n in listed if not names & {n, n.removesuffix(PACKED), n + PACKED}]
     if missing:
         on_note(
@@ -101,7 +116,7 @@ def _files(folder: Path, on_note: NoteSink) -> list[Path]:
         )
     plain = [n.removesuffix(PACKED) for n in listed]
     others = [f for f in there if f.name.removesuffix(PACKED) not in plain]
-    if others and there:
+    if others:
         on_note(
             f"metadata.yaml of {str(folder)!r} does not list "
             f"{', '.join(repr(f.name) for f in others)}: read too"
@@ -110,13 +125,19 @@ def _files(folder: Path, on_note: NoteSink) -> list[Path]:
     return sorted(known, key=lambda f: plain.index(f.name.removesuffix(PACKED))) + others
 
 
-def _listed(metadata: Path) -> Sequence[str] | None:
-    """Return the names of the files that metadata.yaml lists, None where there is none."""
+def _parts(folder: Path) -> list[Path]:
+    found = (f for f in folder.iterdir() if is_recording(f) and f.is_file())
+    return sorted(found, key=lambda f: natural(f.name))
+
+
+def _metadata(folder: Path) -> str | None:
+    """Return the text of a folder's metadata.yaml, None where rosbag2 wrote none."""
+    metadata = folder / METADATA
     if not metadata.is_file():
         return None
     with metadata.open("rb") as stream:
         text = stream.read(_MAX_METADATA_BYTES).decode("utf-8", "replace")
-    return list(dict.fromkeys(Path(name).name for name in _LISTED.findall(text)))
+    return text if "rosbag2_bagfile_information" in text else None
 
 
 def _open_file(file: Path, stack: ExitStack, on_note: NoteSink) -> AnyReader:
@@ -147,8 +168,8 @@ def _open_file(file: Path, stack: ExitStack, on_note: NoteSink) -> AnyReader:
 
 def _open_mcap(file: Path, stack: ExitStack, on_note: NoteSink) -> McapFile:
     reader = _entered(McapFile(file), stack)
-    if reader.cut:
-        on_note(f"recording {str(file)!r} was cut off: reading it as far as it goes")
+    for note in reader.notes:
+        on_note(f"recording {str(file)!r} {note}")
     if reader.foreign:
         names = [f"{t.topic} ({t.encoding} {t.msgtype})" for t in reader.foreign]
         shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if names[5:] else "")
@@ -200,9 +221,3 @@ def _entered_sqlite(path: Path, stack: ExitStack) -> Ros2Reader:
 
 def _is_open(reader: AnyReader) -> bool:
     return getattr(reader, "is_open", True) and getattr(reader, "bio", True) is not None
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Return a sort key by which part_10 comes after part_9."""
-    parts = re.split(r"(\d+)", path.name)
-    return [(int(p), "") if p.isdigit() else (-1, p) for p in parts]

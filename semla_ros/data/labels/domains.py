@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from semla_ros.core.errors import EvaluationError
+from semla_ros.data.inputs import IMAGE_SUFFIXES
 
 MAX_FILE_BYTES = 200_000_000
 
@@ -37,17 +38,19 @@ class DomainTable:
 
     def domain(self, stamp_ns: int, name: str) -> str:
         """Return the domain of a frame: by name, else by the last stamp that is not after it."""
-        if name in self.names:
-            return self.names[name]
         at = bisect.bisect_right(self.stamps, stamp_ns) - 1
-        return self.at_stamps[at] if at >= 0 else self.default
+        return self.names.get(name, self.at_stamps[at] if at >= 0 else self.default)
+
+    def knows(self, stamp_ns: int, name: str) -> bool:
+        """Return whether a row is for this frame."""
+        return name in self.names or bool(self.stamps and self.stamps[0] <= stamp_ns)
 
 
 def read_domains(path: Path, *, recording: str, file: str = "", default: str = "") -> DomainTable:
     """Return the table of one recording from a CSV file.
 
     Its columns are `domain` and either `stamp_ns` (the domain holds from there on) or `name` (of
-    the frame). A column `recording` restricts a line to the recording of that name.
+    the frame or its file). A column `recording` restricts a line to the recording of that name.
 
     Args:
         path: The file.
@@ -56,7 +59,8 @@ def read_domains(path: Path, *, recording: str, file: str = "", default: str = "
         default: The domain of frames that the table does not know.
 
     Raises:
-        EvaluationError: Missing, or not such a table; the line is named.
+        EvaluationError: Missing, not such a table, or two domains for one stamp or name; the line
+            is named.
     """
     fields, rows = _rows(path)
     if "domain" not in fields or len(fields & {"stamp_ns", "name"}) != 1:
@@ -65,27 +69,35 @@ def read_domains(path: Path, *, recording: str, file: str = "", default: str = "
             f"{sorted(fields)!r}"
         )
     own = recording if any(row.get("recording") == recording for _, row in rows) else file
-    stamps: dict[int, str] = {}
-    names: dict[str, str] = {}
+    known: dict[int | str, str] = {}
     for line, row in rows:
         if row.get("recording") not in (None, "", own):
             continue
+        where = f"{path.name!r}, line {line}"
         if not all(isinstance(v, str) for k, v in row.items() if k in fields):
+            raise EvaluationError(f"{where}: expected {len(fields)} values, got fewer")
+        key, domain = _key(row, where), row["domain"]
+        if known.setdefault(key, domain) != domain:
             raise EvaluationError(
-                f"{path.name!r}, line {line}: expected {len(fields)} values, got fewer"
+                f"{where}: expected one domain for {key!r}, got {known[key]!r} and {domain!r}: "
+                "remove one of the lines"
             )
-        if "name" in fields:
-            names[row["name"]] = row["domain"]
-            continue
-        try:
-            stamps[int(row["stamp_ns"])] = row["domain"]
-        except (TypeError, ValueError):
-            raise EvaluationError(
-                f"{path.name!r}, line {line}: expected stamp_ns as a whole number, got "
-                f"{row['stamp_ns']!r}"
-            ) from None
-    ordered = sorted(stamps)
-    return DomainTable(default, tuple(ordered), tuple(stamps[s] for s in ordered), names)
+    stamps = sorted(k for k in known if isinstance(k, int))
+    names = {k: v for k, v in known.items() if isinstance(k, str)}
+    return DomainTable(default, tuple(stamps), tuple(known[s] for s in stamps), names)
+
+
+def _key(row: Mapping[str, str], where: str) -> int | str:
+    """Return the stamp of a row, or the name of its frame."""
+    if "name" in row:
+        name = row["name"]
+        return Path(name).stem if name.lower().endswith(IMAGE_SUFFIXES) else name
+    try:
+        return int(row["stamp_ns"])
+    except ValueError:
+        raise EvaluationError(
+            f"{where}: expected stamp_ns as a whole number, got {row['stamp_ns']!r}"
+        ) from None
 
 
 def _rows(path: Path) -> tuple[set[str], list[tuple[int, dict[str, str]]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,9 @@ from semla_ros.core.files.folder_walk import files_below
 from semla_ros.data.bags.topics import MAX_STAMP_NS
 from semla_ros.data.labels.label_map import LabelMap
 
-_DIGITS_OF_NS = 16
-_SECONDS = re.compile(r"(\d{1,10})[._](\d{1,9})$")
+_UNIT_NS = {16: 1_000, 18: 1, 19: 1}
+"""Digits of a whole number that is a stamp -> ns of its unit: µs, or ns."""
+_SECONDS = re.compile(r"(\d{9,10})(?:\.\d{1,9}|_\d{6}|_\d{9})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,25 @@ class LabelFolder:
         return None if near is None else near - stamp_ns
 
 
+def without_labels(
+    images: Sequence[Path], root: Path, labels: Path, label_map: LabelMap
+) -> tuple[Path, ...]:
+    """Return the `images` below `root` that are not below `labels`.
+
+    Where `root` lies in `labels` itself, those that are no labels in use.
+
+    Raises:
+        EvaluationError: `root` lies in `labels`, where there are none.
+    """
+    folder = labels.resolve()
+    if root.resolve().is_relative_to(folder):
+        used = {path.resolve() for path in LabelFolder(labels, label_map).paths}
+        return tuple(p for p in images if p.resolve() not in used)
+    parents = {path.parent for path in images}
+    below = {parent for parent in parents if parent.resolve().is_relative_to(folder)}
+    return tuple(p for p in images if p.parent not in below)
+
+
 def frame_name(name: str, endings: Iterable[str]) -> str:
     """Return `name` (of a file, without its suffix) without the first of `endings` it has."""
     for ending in endings:
@@ -100,16 +120,16 @@ def frame_name(name: str, endings: Iterable[str]) -> str:
 def stamp_of(name: str) -> int | None:
     """Return the stamp in ns that a file name stands for, None where it stands for none.
 
-    `1700000000123456789` are ns, `1700000000.123456789` and `1700000000_123456789` seconds and
-    their fraction.
+    `1700000000123456789` are ns and `1700000000123456` µs. `1700000000_123456789` and
+    `1700000000_123456` are seconds with ns and with µs, `1700000000.5` is a decimal fraction.
     """
-    if name.isdecimal() and _DIGITS_OF_NS <= len(name) <= len(str(MAX_STAMP_NS)):
-        return int(name) if int(name) < MAX_STAMP_NS else None
-    seconds = _SECONDS.fullmatch(name)
-    if seconds is None or len(seconds[1]) < 9:
+    if name.isdecimal() and len(name) in _UNIT_NS:
+        stamp_ns = int(name) * _UNIT_NS[len(name)]
+    elif seconds := _SECONDS.fullmatch(name):
+        fraction = name[seconds.end(1) + 1 :].ljust(9, "0")
+        stamp_ns = int(seconds[1]) * 1_000_000_000 + int(fraction)
+    else:
         return None
-    fraction = seconds[2] if "_" in name else seconds[2].ljust(9, "0")
-    stamp_ns = int(seconds[1]) * 1_000_000_000 + int(fraction)
     return stamp_ns if stamp_ns < MAX_STAMP_NS else None
 
 

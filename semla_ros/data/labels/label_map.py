@@ -71,6 +71,25 @@ class LabelMap:
     images: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=lambda: {"": IDENTITY})
 
+    def table_for(self, *, colors: bool) -> str:
+        """Return the table for images of colours, or of ids, whose names say nothing.
+
+        The first of all where none is for this kind.
+
+        Raises:
+            EvaluationError: Several are.
+        """
+        names = tuple(dict.fromkeys(self.labels.values()))
+        fits = [n for n in names if n in self.tables and bool(self.tables[n].colors) == colors]
+        if len(fits) > 1:
+            kind = "colours" if colors else "ids"
+            choices = " or ".join(f"--label-map {self.name}:{table}" for table in fits)
+            raise EvaluationError(
+                f"label map {self.name!r}: expected one table of {kind} for a topic, got "
+                f"{fits!r}: give {choices}"
+            )
+        return (*fits, *names)[0]
+
 
 def label_maps() -> dict[str, Path]:
     """Return name -> file of the maps that come with the package."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +13,7 @@ from semla_ros.core.files.label_image import read_labels as read_label_file
 from semla_ros.core.types import LabelArray
 from semla_ros.data.bags.labels import StampedLabels, read_labels
 from semla_ros.data.labels.class_mapping import ClassMapping, class_mapping
-from semla_ros.data.labels.label_folder import LabelFolder
+from semla_ros.data.labels.label_folder import LabelFile, LabelFolder, frame_name, stamp_of
 from semla_ros.data.labels.label_map import LabelMap
 from semla_ros.data.labels.matches import Matches
 
@@ -97,9 +97,7 @@ class FolderTruth(_Labels):
 
     def truth(self, stamp_ns: int, name: str) -> Truth:
         """Return the truth of the frame with this stamp and name."""
-        found = self._folder.by_name(name) if name else None
-        if found is None:
-            found = self._folder.by_stamp(stamp_ns, tolerance_ns=self._matches.tolerance_ns)
+        found = self._label_of(name, stamp_ns)
         if found is None:
             frame = repr(name) if name else f"the one stamped {stamp_ns}"
             self._matches.miss(frame, self._folder.offset_ns(stamp_ns))
@@ -110,6 +108,30 @@ class FolderTruth(_Labels):
             lambda: mapping.apply(read_label_file(found.path, max_pixels=self._max_pixels)),
             found.path.name,
         )
+
+    def require_apart(self, images: Iterable[Path]) -> None:
+        """Refuse two images of one name that would take one label.
+
+        Raises:
+            EvaluationError: There are; both are named.
+        """
+        seen: dict[str, Path] = {}
+        for image in images:
+            name, stamp_ns = frame_name(image.stem, self._map.images), stamp_of(image.stem)
+            first = seen.setdefault(name, image)
+            label = None if first is image else self._label_of(name, stamp_ns)
+            if label is not None:
+                raise EvaluationError(
+                    f"expected one image for the label {label.path.name!r}, got {str(first)!r} "
+                    f"and {str(image)!r}: give each camera's folder as an input of its own, or "
+                    "keep one of the two"
+                )
+
+    def _label_of(self, name: str, stamp_ns: int | None) -> LabelFile | None:
+        found = self._folder.by_name(name) if name else None
+        if found is not None or stamp_ns is None:
+            return found
+        return self._folder.by_stamp(stamp_ns, tolerance_ns=self._matches.tolerance_ns)
 
     def gaps(self) -> str:
         """Return why frames asked for so far are without truth."""
@@ -165,10 +187,7 @@ class TopicTruth(_Labels):
         raw = message.labels
         if raw is None:
             raw = decode_labels(message.png, max_pixels=self._max_pixels)
-        # The first table for this kind of image, the first of all if none is.
-        tables = [*self._map.labels.values()]
-        fits = (t for t in tables if self._mapping(t).wants_colors == (raw.ndim == 3))
-        return self._mapping(next(fits, tables[0])).apply(raw)
+        return self._mapping(self._map.table_for(colors=raw.ndim == 3)).apply(raw)
 
     def _advance(self, stamp_ns: int) -> None:
         """Read until the labels of `stamp_ns` must have come; forget what is long past."""

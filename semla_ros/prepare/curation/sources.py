@@ -12,7 +12,7 @@ from pathlib import Path
 from semla_ros.core.errors import BagError, LibraryError
 from semla_ros.core.files.folder_walk import files_below
 from semla_ros.core.files.image_codec import FULL_BITS
-from semla_ros.data.bags.opening import METADATA, is_recording
+from semla_ros.data.bags.opening import holds_recording
 from semla_ros.data.inputs import (
     IMAGE_SUFFIXES,
     FolderInput,
@@ -129,14 +129,13 @@ def list_images(folder: Path, *, recursive: bool = False) -> list[Path]:
 def _open(path: Path, options: SourceOptions) -> Input:
     if path.is_file() and path.suffix.lower() in (*IMAGE_SUFFIXES, ".webp"):
         return FolderInput((path,), options.reading)
-    if path.is_dir() and not (path / METADATA).is_file():
+    if path.is_dir() and not holds_recording(path):
         if files := list_images(path, recursive=options.recursive):
             return FolderInput(tuple(files), options.reading)
-        if not any(is_recording(p) for p in path.iterdir()):
-            hint = "" if options.recursive else " (--recursive looks into its folders)"
-            raise LibraryError(
-                f"expected *.png or *.jpg or a recording in {str(path)!r}, found none{hint}"
-            )
+        hint = "" if options.recursive else " (--recursive looks into its folders)"
+        raise LibraryError(
+            f"expected *.png or *.jpg or a recording in {str(path)!r}, found none{hint}"
+        )
     return open_input(path, options.reading)
 
 

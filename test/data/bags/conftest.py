@@ -1,5 +1,6 @@
 """Where the real recordings are, and small recordings made here."""
 
+import io
 import os
 from pathlib import Path
 
@@ -20,3 +21,21 @@ def shared_data():
         return path
 
     return find
+
+
+@pytest.fixture
+def largest_read(monkeypatch):
+    """Return a function to the most bytes asked of a file at once; 4 MB at most are given."""
+    sizes = []
+
+    class Watched(io.FileIO):
+        def read(self, size=-1):
+            sizes.append(size)
+            return super().read(min(size, 4 << 20))
+
+    def opened(path, mode="r", *others, **options):
+        return Watched(path) if mode == "rb" else plain(path, mode, *others, **options)
+
+    plain = Path.open
+    monkeypatch.setattr(Path, "open", opened)
+    return lambda: max(sizes)

@@ -1,5 +1,6 @@
 """Recordings as robots leave them: unclosed, packed, mixed, half listed."""
 
+import os
 import shutil
 import sqlite3
 import struct
@@ -12,7 +13,15 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from rosbags.typesys import Stores, get_typestore
 
 from semla_ros.core.errors import BagError
-from semla_ros.data.bags.mcap_records import CHANNEL, HEADER, MAGIC, MESSAGE, RECORD, SCHEMA
+from semla_ros.data.bags.mcap_records import (
+    CHANNEL,
+    HEADER,
+    MAGIC,
+    MAX_CHUNK_BYTES,
+    MESSAGE,
+    RECORD,
+    SCHEMA,
+)
 from semla_ros.data.bags.messages import IMAGE, image_fields
 from semla_ros.data.bags.reader import image_topics, read_frames
 
@@ -220,6 +229,26 @@ def test_ros_channels_are_read_beside_any_other_and_under_any_profile(tmp_path, 
     (note,) = notes
     assert all(t in note for t in ("/odom (json Odom)", "/scene", "/strange"))
     assert "damaged" not in note
+
+
+@pytest.mark.parametrize("opcode", [MESSAGE, CHANNEL])
+def test_a_record_of_damaged_length_ends_a_recording_before_it(tmp_path, largest_read, opcode):
+    path = tmp_path / "damaged.mcap"
+    whole = mcap_of(CAMERA, messages=[(1, stamp, data) for _, stamp, data in stored_rows(3)])
+    end = len(whole) - 50  # DataEnd, Footer and the closing magic
+    path.write_bytes(whole[:end] + RECORD.pack(opcode, 5 << 30))
+    os.truncate(path, 6 << 30)
+    notes = []
+    assert len(list(read_frames(path, on_note=notes.append))) == 3
+    assert any(f"cut off or damaged at byte {end}" in n for n in notes)
+    assert largest_read() < MAX_CHUNK_BYTES * 1.1
+
+
+def test_a_record_that_ends_before_its_fields_ends_a_recording_before_it(tmp_path):
+    path = tmp_path / "damaged.mcap"
+    whole = mcap_of(CAMERA, messages=[(1, stamp, data) for _, stamp, data in stored_rows(3)])
+    path.write_bytes(whole[:-50] + record(CHANNEL, b"\1\0\1\0", b"\xff" * 4) + whole[-50:])
+    assert_pictures(frames_of(path), 3)
 
 
 def test_messages_without_index_may_be_out_of_order(tmp_path):

@@ -44,6 +44,8 @@ def test_without_a_table_all_frames_have_one_domain() -> None:
         ("", "expected the columns"),
         ("stamp_ns,domain\n1,fog\nsoon,fog\n", "line 3.*'soon'"),
         ("stamp_ns,domain\n1,fog\n2\n", "line 3: expected 2 values, got fewer"),
+        ("stamp_ns,domain\n1,fog\n2,fog\n1,rain\n", "line 4.*for 1, got 'fog' and 'rain'"),
+        ("name,domain\na,fog\na.png,rain\n", "line 3.*for 'a', got 'fog' and 'rain'"),
         ("name,domain\n" + "x" * 200_000 + ",fog\n", "field larger than field limit"),
     ],
 )
@@ -54,3 +56,17 @@ def test_an_unusable_table_names_the_line(tmp_path: Path, text: str, message: st
         read_domains(path, recording="x")
     with pytest.raises(EvaluationError, match="cannot read"):
         read_domains(tmp_path / "none.csv", recording="x")
+
+
+def test_names_of_files_are_names_of_frames(tmp_path: Path) -> None:
+    path = tmp_path / "domains.csv"
+    path.write_text("name,domain\n000.png,fog\nb.JPG,fog\n1700000000.5,rain\n000,fog\n")
+    table = read_domains(path, recording="x", default="clear")
+    names = ("000", "b", "1700000000.5", "1")
+    assert [table.domain(0, n) for n in names] == ["fog", "fog", "rain", "clear"]
+    assert [table.knows(0, n) for n in names] == [True, True, True, False]
+
+
+def test_a_frame_before_the_first_stamp_is_not_known() -> None:
+    table = DomainTable("clear", (100,), ("fog",))
+    assert [table.knows(s, "") for s in (99, 100, 101)] == [False, True, True]

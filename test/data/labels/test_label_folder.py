@@ -81,7 +81,13 @@ def test_a_folder_without_labels_says_what_is_expected(tmp_path: Path) -> None:
     ("name", "expected"),
     [
         ("1700000000123456789", 1_700_000_000_123_456_789),
+        ("1418381798086398", 1_418_381_798_086_398_000),
+        ("17000000001234567", None),
+        ("170000000123456789", 170_000_000_123_456_789),
         ("1700000000.5", 1_700_000_000_500_000_000),
+        ("1700000000.123456", 1_700_000_000_123_456_000),
+        ("1700000000_123456", 1_700_000_000_123_456_000),
+        ("1700000000_5", None),
         ("1700000000_000000005", 1_700_000_000_000_000_005),
         ("000123", None),
         ("0001TP_006690", None),
@@ -114,3 +120,16 @@ def test_truth_by_stamp_and_what_is_missing_is_not_scored(tmp_path: Path) -> Non
     assert damaged.labels is None
     assert "out of range: [77]" in damaged.problem
     assert source.mappings()[0].ignored
+
+
+def test_two_images_that_would_take_one_label_are_refused(tmp_path: Path) -> None:
+    _label(tmp_path / "000001_gt_labelIds.png")
+    _label(tmp_path / "1700000000_123456_gt_labelIds.png")
+    truth = FolderTruth(tmp_path, read_label_map("acdc"), ("road", "sky"), max_pixels=1000)
+    front, back = Path("cam0/000001_rgb_anon.png"), Path("cam1/000001.png")
+    with pytest.raises(EvaluationError, match=r"cam0/0.*cam1/0.*an input of its own"):
+        truth.require_apart([front, Path("cam0/000002.png"), back])
+    by_stamp = [Path(f"cam{i}/1700000000124456.png") for i in range(2)]
+    with pytest.raises(EvaluationError, match=r"'1700000000_123456_gt_labelIds\.png'"):
+        truth.require_apart(by_stamp)
+    truth.require_apart([front, Path("cam0/000002.png"), Path("cam1/000002.png")])

@@ -153,3 +153,17 @@ def test_shipped_maps_are_readable_files() -> None:
         assert text.startswith("# ")
         assert max(map(len, text.splitlines())) < 100
         assert yaml.safe_load(text)
+
+
+def test_a_topic_needs_the_table_where_several_fit() -> None:
+    for name in ("cityscapes", "acdc", "muses", "idd"):
+        first, second = read_label_map(name).tables
+        choices = f"--label-map {name}:{first} or --label-map {name}:{second}$"
+        with pytest.raises(EvaluationError, match=choices):
+            read_label_map(name).table_for(colors=False)
+        assert read_label_map(f"{name}:{second}").table_for(colors=False) == second
+        assert read_label_map(name).table_for(colors=True) == first
+    camvid = read_label_map("camvid")
+    assert [camvid.table_for(colors=c) for c in (False, True)] == ["ids", "colors"]
+    assert read_label_map("bdd").table_for(colors=False) == "train_ids"
+    assert read_label_map("identity").table_for(colors=False) == "identity"

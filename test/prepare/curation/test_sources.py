@@ -7,6 +7,7 @@ import pytest
 from semla_ros.core.errors import BagError, LibraryError, SemlaError
 from semla_ros.data.bags.messages import IMAGE, image_fields
 from semla_ros.data.bags.writer import BagWriter
+from semla_ros.data.inputs import InputOptions, open_input
 from semla_ros.prepare.curation.sources import SourceOptions, list_images, open_sources
 
 
@@ -71,6 +72,19 @@ def test_a_recording_gives_every_nth_frame_of_its_topic(tmp_path):
     assert images[2].frame.rgb[0, 0, 0] == 60
     assert images[1].frame is None
     assert "klingon8" in images[1].reason
+
+
+def test_a_recording_counts_more_than_a_picture_beside_it(tmp_path):
+    write_bag(tmp_path / "d_0.mcap", count=2)  # a killed recorder wrote no metadata.yaml
+    cv2.imwrite(str(tmp_path / "preview.png"), np.zeros((4, 4, 3), np.uint8))
+    assert open_sources([tmp_path], SourceOptions()).lengths == (2,)
+
+
+def test_images_beside_metadata_of_their_own_are_images(pictures):
+    folder = pictures(3)
+    (folder / "metadata.yaml").write_text("camera: front\nversion: 2\n")
+    assert open_sources([folder], SourceOptions()).lengths == (3,)
+    assert open_input(folder, InputOptions()).count == 3
 
 
 def write_video(path, count):
