@@ -60,6 +60,8 @@ BASE_KEEPING_INITS = (None, True, False, "gaussian", "eva", "orthogonal", "mica"
 _VARIANT_KEY = re.compile(
     r"^(use|lora|layer|layers|target|modules|trainable)_|_(config|bias|tokens)$"
 )
+_PREFIX = re.compile(r"^(module\.|_orig_mod\.|base_model\.model\.)+")
+_COMPILED = "._orig_mod."
 _LITERAL_PATTERN = re.compile(r"\^?(\w|-|\.|\\\.)+")
 
 
@@ -98,6 +100,14 @@ class AdapterSettings:
         return alpha / (math.sqrt(rank) if self.rank_stabilised else rank)
 
 
+def module_name(name: str) -> str:
+    """Return a module's name without what was put around it and changes no number.
+
+    Torch.compile writes `_orig_mod.`, data parallel training `module.`, PEFT `base_model.model.`.
+    """
+    return _PREFIX.sub("", name).replace(_COMPILED, ".")
+
+
 def read_settings(folder: Path, *, seal: Seal | None) -> AdapterSettings:
     """Return the settings of the adapter in `folder`.
 
@@ -134,7 +144,9 @@ def settings_from_dict(data: Mapping[str, Any], source: str) -> AdapterSettings:
         },
         rank_stabilised=bool(data.get("use_rslora")),
         base_model=base or None,
-        target_modules=tuple(t for t in listed if isinstance(t, str) and "." in t),
+        target_modules=tuple(
+            name for t in listed if isinstance(t, str) and "." in (name := module_name(t))
+        ),
     )
 
 
@@ -223,7 +235,11 @@ def _pattern(data: Mapping[str, Any], key: str, source: str) -> Mapping[str, obj
         raise AdapterError(
             f"{source}: {key} holds regular expressions {odd!r}: write out the module names"
         )
-    return {name.replace("\\", ""): value for name, value in pattern.items()}
+    keys = {name: name.replace("\\", "") for name in pattern}
+    return {
+        "^" * key.startswith("^") + module_name(key.removeprefix("^")): pattern[name]
+        for name, key in keys.items()
+    }
 
 
 def _matched(

@@ -15,16 +15,14 @@ from safetensors import SafetensorError, deserialize, safe_open
 from semla_ros.core.errors import AdapterError
 from semla_ros.core.files.lfs_pointer import lfs_remedy_of
 from semla_ros.core.types import Float32Array
-from semla_ros.library.adapter_config import MAX_RANK, missing_remedy
+from semla_ros.library.adapter_config import MAX_RANK, missing_remedy, module_name
 from semla_ros.library.seal import Seal, read_sealed
 
 MAX_TENSOR_BYTES = 1_000_000_000
 MAX_HEADER_BYTES = 8_000_000
 MAX_FEATURES = 262_144
 _DTYPES = {"F32": np.float32, "F16": np.float16, "F64": np.float64, "BF16": np.uint16}
-_PREFIX = re.compile(r"^(module\.|_orig_mod\.|base_model\.model\.)+")
 _KEY = re.compile(r"(?P<module>.+)\.lora_(?P<side>[AB])(\.\w+)?\.weight")
-_COMPILED = "._orig_mod."
 _KOHYA = re.compile(r"lora_(t\w\d?|unet|transformer)_|\.lora_(down|up)\.|\.lora\.(down|up)\.")
 _LENGTH_BYTES = 8
 
@@ -100,16 +98,14 @@ def _pairs(factors: Iterable[tuple[str, Float32Array]], where: str) -> Pairs:
 
 
 def factor_name(key: str) -> tuple[str, str] | None:
-    """Return module and side (A or B) of the tensor `key`, None where it is no factor.
+    """Return module (see `module_name`) and side (A or B) of a tensor, None for no factor.
 
-    What torch.compile (`_orig_mod.`), data parallel training (`module.`), PEFT
-    (`base_model.model.`) and its unsaved adapters (`lora_A.default.`) put around the module's name
-    changes no number and is left out.
+    Unsaved adapters have a name of their own in the key (`lora_A.default.`).
     """
     match = _KEY.fullmatch(key)
     if match is None:
         return None
-    return _PREFIX.sub("", match["module"]).replace(_COMPILED, "."), match["side"]
+    return module_name(match["module"]), match["side"]
 
 
 def _values(key: str, view: dict[str, Any], where: str) -> Float32Array:

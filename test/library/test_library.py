@@ -13,9 +13,11 @@ from safetensors.numpy import load_file, save_file
 
 from semla_ros.core.errors import AdapterError, LibraryError
 from semla_ros.library import unchanged
+from semla_ros.library.captions import read_captions
 from semla_ros.library.seal import TENSOR_FILE
 from semla_ros.library.statistics import DomainStatistics, statistics_path
 from semla_ros.library.storage import read_adapter
+from semla_ros.prepare.adapters.captioning import write_captions
 from semla_ros.prepare.adapters.changes import add_adapter, remove_adapter, rename_adapter
 from semla_ros.prepare.adapters.write import write_statistics
 
@@ -232,6 +234,13 @@ def test_remove_of_a_link_leaves_its_target(root, tmp_path, open_library):
     assert (target / TENSOR_FILE).is_file()
 
 
+def test_remove_refuses_what_no_history_brings_back(root, open_library):
+    (root / "fog" / "runs").mkdir()
+    with pytest.raises(AdapterError, match=r"holds folders \['runs'\].*move them away"):
+        remove_adapter(open_library(root), "fog")
+    assert (root / "fog" / TENSOR_FILE).is_file()
+
+
 def test_a_problem_can_be_removed(root, open_library):
     break_tensors(root / "fog")
     assert not remove_adapter(open_library(root), "fog").problems
@@ -281,10 +290,15 @@ def test_add_completes_a_domain_that_waits_with_its_statistics(
         np.arange(5, dtype=np.float32), count=3, encoder="clip-tiny:center_crop"
     )
     write_statistics(root / "dusk", "dusk", mine)
+    write_captions(root / "dusk", ("a street at dusk",))
+    (root / "dusk" / "LICENSE").write_text("mine")
     source = store(tmp_path / "elsewhere", "dusk", seed=9)
+    (source / "LICENSE").write_text("the adapter's")
     library = open_library(root)
     assert "dusk" in library.problems
     library = add_adapter(library, source, "dusk")
+    assert read_captions(root / "dusk") == ("a street at dusk",)
+    assert (root / "dusk" / "LICENSE").read_text() == "the adapter's"
     assert "dusk" in library.names
     np.testing.assert_array_equal(library.statistics["dusk"].centroid, mine.centroid)
     assert hidden(root) == []

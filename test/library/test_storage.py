@@ -126,6 +126,21 @@ def test_alpha_pattern_matches_the_end_of_a_module_name(tmp_path, store, edit_co
     assert layers["clip.blocks.0.mlp.c_fc"].scaling == pytest.approx(2.0)
 
 
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "base_model.model."])
+def test_what_surrounds_a_name_is_left_out_of_the_settings_too(
+    tmp_path, store, edit_config, prefix
+):
+    folder = store(tmp_path)
+    edit_config(
+        folder,
+        alpha_pattern={f"{prefix}head.attn.q": 2.0, f"^{prefix}clip.blocks.0.mlp.c_fc": 4.0},
+        target_modules=[f"{prefix}head.attn.q"],
+    )
+    layers = read_adapter(folder).layers
+    assert layers["head.attn.q"].scaling == pytest.approx(0.5)
+    assert layers["clip.blocks.0.mlp.c_fc"].scaling == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize("pattern", ["tn.q", "^attn.q", "head.attn"])
 def test_alpha_pattern_of_another_module_does_nothing(tmp_path, store, edit_config, pattern):
     folder = store(tmp_path)

@@ -10,6 +10,7 @@ from semla_ros.core.files.whole_file import write_file
 from semla_ros.library.captions import captions_content, read_captions
 from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.seal import CAPTIONS_FILE
+from semla_ros.prepare.adapters.changes import disk, edited
 from semla_ros.prepare.adapters.seals import reseal_file
 
 
@@ -37,4 +38,5 @@ def write_captions(folder: Path, captions: Sequence[str]) -> None:
         content = captions_content(captions)
     except ValueError as error:
         raise AdapterError(f"{folder.name}: {error}") from error
-    reseal_file(write_file(folder / CAPTIONS_FILE, content, error=AdapterError))
+    with disk(f"write captions of {folder.name!r}"), edited(folder) as copy:
+        reseal_file(write_file(copy / CAPTIONS_FILE, content, error=AdapterError))

@@ -37,7 +37,8 @@ def add_adapter(library: AdapterLibrary, folder: Path, name: str) -> AdapterLibr
     """Return the library with the adapter in `folder` copied in as `name`.
 
     The copy is sealed and checked in a hidden folder and appears in one step or not at all.
-    A domain that has statistics alone keeps them.
+    A domain that has statistics alone keeps them, and captions and documents that the adapter
+    has not.
 
     Raises:
         AdapterError: Unusable, not what its own seal says, or the name is taken.
@@ -50,6 +51,7 @@ def add_adapter(library: AdapterLibrary, folder: Path, name: str) -> AdapterLibr
         _copy_adapter(folder, copy, name=name)
         if waiting:
             shutil.copyfile(statistics_path(target, name), statistics_path(copy, name))
+            copy_companions(target, copy)
         write_seal(copy)  # before the check, which then reads the very bytes that are sealed
         copy_signature(folder, copy)
         library.contract.read(copy, name)
@@ -63,9 +65,15 @@ def remove_adapter(library: AdapterLibrary, name: str) -> AdapterLibrary:
     """Return the library without the adapter `name`; its folder is deleted.
 
     Raises:
-        AdapterError: No such adapter.
+        AdapterError: No such adapter, or folders lie in its own, which no history would keep.
     """
     folder = _existing(library, name)
+    inside = [path.name for path in sorted(folder.iterdir()) if path.is_dir()]
+    if inside and not folder.is_symlink():
+        raise AdapterError(
+            f"adapter {name!r}: its folder holds folders {inside!r}, which could not be brought "
+            "back: move them away first"
+        )
     with disk(f"remove adapter {name!r}"), staging(library.root) as scratch:
         # Out of sight in one step; a symbolic link loses the link, never what it points to.
         folder.rename(scratch / name)
@@ -118,11 +126,7 @@ def _copy_adapter(source: Path, target: Path, *, name: str) -> None:
             own = statistics_path(target, name)
             copy_sealed(statistics, own, max_bytes=MAX_STATISTICS_BYTES)
             break
-    if (source / CAPTIONS_FILE).is_file():
-        copy_sealed(
-            source / CAPTIONS_FILE, target / CAPTIONS_FILE, max_bytes=MAX_CAPTIONS_FILE_BYTES
-        )
-    copy_documents(source, target)
+    copy_companions(source, target)
 
 
 def take_place(copy: Path, target: Path, *, aside: Path | None) -> None:
@@ -138,6 +142,16 @@ def take_place(copy: Path, target: Path, *, aside: Path | None) -> None:
 
 
 @contextmanager
+def edited(folder: Path) -> Iterator[Path]:
+    """Yield a copy of an adapter's folder, which takes its place in one step, seal and all."""
+    folder = folder.resolve()
+    with staging(folder.parent) as scratch:
+        copy = Path(shutil.copytree(folder, scratch / folder.name))
+        yield copy
+        take_place(copy, folder, aside=scratch / ".before")
+
+
+@contextmanager
 def staging(parent: Path) -> Iterator[Path]:
     """Yield a hidden folder on the disk of `parent`, so that a rename is one step."""
     folder = Path(tempfile.mkdtemp(prefix=".staging-", dir=parent))
@@ -147,11 +161,19 @@ def staging(parent: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def copy_documents(source: Path, target: Path) -> None:
-    """Copy what says whose an adapter is (`DOCUMENTS`) beside it, where it is small text."""
+def copy_companions(source: Path, target: Path) -> None:
+    """Copy captions, and what says whose an adapter is (`DOCUMENTS`), unless `target` has its own.
+
+    Raises:
+        AdapterError: The captions are not what was sealed.
+    """
+    captions = target / CAPTIONS_FILE
+    if (source / CAPTIONS_FILE).is_file() and not captions.exists():
+        copy_sealed(source / CAPTIONS_FILE, captions, max_bytes=MAX_CAPTIONS_FILE_BYTES)
     for name in DOCUMENTS:
         path = source / name
-        if path.is_file() and path.stat().st_size <= MAX_DOCUMENT_BYTES:
+        small = path.is_file() and path.stat().st_size <= MAX_DOCUMENT_BYTES
+        if small and not (target / name).exists():
             shutil.copyfile(path, target / name)
 
 

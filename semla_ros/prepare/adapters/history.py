@@ -31,6 +31,7 @@ FOLDER, FILES, LOCK_FILE = ".history", "files", ".lock"
 FOUND = "found as it was"
 _FORMAT = 1
 _MAX_STATE_BYTES = 100_000_000
+_MAX_WHY = 120
 _STATE = re.compile(r"(\d{6})\.json")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 Domains = Mapping[str, Mapping[str, str]]
@@ -105,8 +106,8 @@ def roll_back(library: Path, number: int) -> LibraryState:
     After an interruption the same call goes on.
 
     Raises:
-        LibraryError: No such state, a file of it is gone or damaged, or the disk refuses: nothing
-            was changed in the first two cases.
+        LibraryError: No such state, a file of it is gone or damaged, a domain that would go holds
+            folders, or the disk refuses: only then was anything changed.
     """
     with alone(library):
         _keep(library, FOUND)
@@ -120,6 +121,8 @@ def roll_back(library: Path, number: int) -> LibraryState:
         for domain in different:
             for digest in wanted.get(domain, {}).values():
                 _check(library, digest)
+            if domain not in wanted:
+                _check_all_kept(library / domain)
         try:
             for domain in different:
                 _restore(library, domain, wanted.get(domain))
@@ -166,7 +169,14 @@ def _keep(library: Path, why: str) -> LibraryState:
     states, found = history(library), contents(library)
     if states and states[-1].domains == found:
         return states[-1]
-    state = LibraryState(states[-1].number + 1 if states else 1, wall_ns(), why, found)
+    state = LibraryState(states[-1].number + 1 if states else 1, wall_ns(), why[:_MAX_WHY], found)
+    value = {"format": _FORMAT, "when_ns": state.when_ns, "why": state.why, "domains": found}
+    try:
+        _CHECK(value, "")
+    except ValueError as error:
+        raise LibraryError(
+            f"the history of {str(library)!r} cannot name a file ({error}): rename or remove it"
+        ) from error
     try:
         (library / FOLDER / FILES).mkdir(parents=True, exist_ok=True)
         for domain, files in found.items():
@@ -174,7 +184,6 @@ def _keep(library: Path, why: str) -> LibraryState:
                 _keep_file(library, library / domain / name, digest)
     except OSError as error:
         raise LibraryError(f"cannot keep the history of {str(library)!r}: {error}") from error
-    value = {"format": _FORMAT, "when_ns": state.when_ns, "why": why, "domains": found}
     content = (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
     write_file(library / FOLDER / f"{state.number:06d}.json", content, error=LibraryError)
     return state
@@ -182,7 +191,7 @@ def _keep(library: Path, why: str) -> LibraryState:
 
 def _keep_file(library: Path, source: Path, digest: str) -> None:
     target = library / FOLDER / FILES / digest
-    if target.exists():
+    if target.exists() and target.stat().st_size == source.stat().st_size:
         return
     with staging(library / FOLDER) as scratch:
         shutil.copyfile(source, scratch / digest)
@@ -220,6 +229,15 @@ def _check(library: Path, digest: str) -> None:
         )
 
 
+def _check_all_kept(domain: Path) -> None:
+    inside = [path.name for path in sorted(domain.iterdir()) if path.is_dir()]
+    if inside and not domain.is_symlink():
+        raise LibraryError(
+            f"rolling back would delete {str(domain)!r} with its folders {inside!r}, which no "
+            "state keeps: move them away first"
+        )
+
+
 def _restore(library: Path, domain: str, files: Mapping[str, str] | None) -> None:
     """Put a domain in its place as it was; None: it was not there."""
     target = library / domain
@@ -230,11 +248,22 @@ def _restore(library: Path, domain: str, files: Mapping[str, str] | None) -> Non
                 shutil.copyfile(library / FOLDER / FILES / digest, scratch / "new" / name)
         there = target.exists() or target.is_symlink()
         if files is not None:
+            if there and not target.is_symlink():
+                _take_along(target, scratch / "new")
             take_place(scratch / "new", target, aside=scratch / "old" if there else None)
         else:
             target.rename(scratch / "old")
         if (scratch / "old").is_symlink():
             (scratch / "old").unlink()  # the link alone, never what it points to
+
+
+def _take_along(old: Path, new: Path) -> None:
+    """Copy what is in no state, folders and hidden files, from a domain's folder to another."""
+    for path in old.iterdir():
+        if path.is_dir():
+            shutil.copytree(path, new / path.name, symlinks=True)
+        elif path.name.startswith("."):
+            shutil.copy2(path, new / path.name, follow_symlinks=False)
 
 
 def _read(folder: Path, number: int) -> LibraryState:

@@ -12,7 +12,7 @@ from semla_ros.library.adapter_config import MAX_CONFIG_BYTES, PICKLE_FILE, name
 from semla_ros.library.seal import CONFIG_FILE, TENSOR_FILE
 from semla_ros.library.statistics import statistics_path
 from semla_ros.library.tensor_file import MAX_TENSOR_BYTES
-from semla_ros.prepare.adapters.changes import copy_documents, copy_sealed
+from semla_ros.prepare.adapters.changes import copy_companions, copy_sealed
 from semla_ros.prepare.adapters.write import write_adapter
 
 
@@ -53,7 +53,8 @@ def plain_folder(source: Path, scratch: Path) -> Path:
         if statistics_path(folder, name).is_file():
             own = statistics_path(target, source.name)
             shutil.copyfile(statistics_path(folder, name), own)
-    copy_documents(origin, target)
+    copy_companions(origin, target)
+    copy_companions(source, target)
     return target
 
 

@@ -22,7 +22,7 @@ from semla_ros.library.seal import CONFIG_FILE, TENSOR_FILE
 from semla_ros.library.statistics import read_statistics
 from semla_ros.library.storage import inspect_adapter, read_adapter
 from semla_ros.library.tensor_file import MAX_TENSOR_BYTES
-from semla_ros.prepare.adapters.changes import copy_documents, copy_sealed
+from semla_ros.prepare.adapters.changes import copy_companions, copy_sealed
 from semla_ros.prepare.adapters.seals import write_seal
 from semla_ros.prepare.adapters.write import write_adapter, write_statistics
 from semla_ros.prepare.bundler.adapter_files import holds_adapter, plain_folder
@@ -129,7 +129,7 @@ def _import(source: Path, target: Path, contract: AdapterContract) -> None:
     else:
         layer = next(iter(adapter.layers.values()))
         write_adapter(target, adapter, alpha=layer.scaling * len(layer.lora_a))
-    copy_documents(source, target)
+    copy_companions(source, target)
     if contract.navigator is not None:
         name, spec = source.name, contract.navigator
         statistics = read_statistics(source, name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -22,7 +21,8 @@ from semla_ros.library.seal import TENSOR_FILE
 from semla_ros.library.statistics import DomainStatistics, statistics_path
 from semla_ros.library.storage import check_name
 from semla_ros.navigator.encoder import OnnxImageEncoder
-from semla_ros.prepare.adapters.changes import staging
+from semla_ros.prepare.adapters.changes import disk, edited, staging
+from semla_ros.prepare.adapters.history import changing
 from semla_ros.prepare.adapters.seals import reseal_file, write_seal
 from semla_ros.prepare.adapters.write import write_statistics
 from semla_ros.prepare.curation.embedding_store import Block, EmbeddingStore, LeftOut, open_store
@@ -199,22 +199,22 @@ def _embedded(
 
 
 def _write(path: Path, request: EmbedRequest, statistics: DomainStatistics) -> None:
-    """Put the file in its place in one step, a new domain's folder with it."""
-    target = path
-    if request.out is None and not path.parent.exists():
-        target = path.parent
-    try:
-        with staging(target.parent) as scratch:
-            made = write_statistics(scratch / request.name, request.name, statistics)
-            if target is not path:
+    """Put the file in its place in one step: in the domain's folder with its seal, new or not."""
+    name, folder = request.name, path.parent
+    with disk(f"write {str(path)!r}"):
+        if request.out is not None:
+            with staging(folder) as scratch:
+                write_statistics(scratch / name, name, statistics).replace(path)
+            return
+        with changing(folder.parent, f"embedded {name}"):
+            if folder.exists():
+                with edited(folder) as copy:
+                    reseal_file(write_statistics(copy, name, statistics))
+                return
+            with staging(folder.parent) as scratch:
+                made = write_statistics(scratch / name, name, statistics)
                 write_seal(made.parent)
-            os.replace(made if target is path else made.parent, target)  # noqa: PTH105  one step
-        if target is path:
-            reseal_file(path)
-    except OSError as error:
-        raise LibraryError(
-            f"cannot write {str(path)!r}: {error}: check space and rights, then run again"
-        ) from error
+                made.parent.rename(folder)
 
 
 def _nothing_readable(left_out: tuple[LeftOut, ...]) -> str:

@@ -13,7 +13,7 @@ from semla_ros.prepare.curation.lora_facts import delta_cosines, singular_values
 from semla_ros.prepare.training.compress import compressed
 
 Span = Mapping[str, tuple[float, float]]
-"""Layer -> smallest and largest Frobenius norm of its change."""
+"""Layer -> smallest and largest Frobenius norm of its change; 0 where an adapter has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +64,15 @@ def combine(
 
 
 def span_of(library: Sequence[LoraAdapter]) -> Span:
-    """Return how large each layer's change is in the adapters that change it."""
+    """Return how large each layer's change is among all adapters."""
     norms: dict[str, list[float]] = {}
     for adapter in library:
         for layer, change in adapter.layers.items():
             norms.setdefault(layer, []).append(change_norm(change))
-    return {layer: (min(found), max(found)) for layer, found in norms.items()}
+    return {
+        layer: (min(found) if len(found) == len(library) else 0.0, max(found))
+        for layer, found in norms.items()
+    }
 
 
 def within(adapter: LoraAdapter, span: Span) -> tuple[LoraAdapter, int]:

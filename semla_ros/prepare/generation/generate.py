@@ -82,7 +82,7 @@ def generate(request: GenerateRequest) -> GeneratedAdapter:
         method=WEIGHTED,
         experts=weights,
         files={n: file_sha256(library.root / n / TENSOR_FILE) for n in weights},
-        similarity=max(prior.cosines.values()),
+        similarity=min(1.0, max(prior.cosines.values())),
         distance=combined.distance,
         nearest=combined.nearest,
     )

@@ -19,7 +19,7 @@ from semla_ros.library.statistics import DomainStatistics, statistics_path
 from semla_ros.library.storage import check_name, waits_for_adapter
 from semla_ros.network.config import CatSegConfig
 from semla_ros.network.layers import adaptable_layers
-from semla_ros.prepare.adapters.changes import disk, staging, take_place
+from semla_ros.prepare.adapters.changes import copy_companions, disk, staging, take_place
 from semla_ros.prepare.adapters.seals import write_seal
 from semla_ros.prepare.adapters.write import write_adapter, write_statistics
 from semla_ros.prepare.curation.spread import domain_statistics
@@ -73,7 +73,8 @@ def write_entry(
 ) -> Path:
     """Return the folder of `adapter` in the bundle's library; what was there is replaced.
 
-    Statistics that wait for their adapter stay as they are; `documents` are more files by name.
+    Statistics that wait for their adapter stay as they are, and the domain's captions and
+    documents, unless it gets new ones: the card, and `documents` by name.
 
     Raises:
         SemlaError: The disk refuses; the library is as it was.
@@ -90,6 +91,8 @@ def write_entry(
         (made / CARD).write_text(card, encoding="utf-8")
         for file, content in documents.items():
             (made / file).write_bytes(content)
+        if target.is_dir():
+            copy_companions(target, made)
         write_seal(made)
         take_place(made, target, aside=scratch / "before" if target.exists() else None)
     return target

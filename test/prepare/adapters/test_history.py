@@ -194,3 +194,53 @@ def test_pruning_by_command(tmp_path, capsys):
     assert "states deleted: 1; freed: " in capsys.readouterr().out
     assert main(["library", "prune", str(bundle.root), "--keep", "0"]) == 2
     assert "expected at least 1 state to keep" in capsys.readouterr().err
+
+
+def test_what_no_state_keeps_is_taken_along_and_never_deleted(library):
+    with changing(library, "added snow"):
+        add(library, "snow")
+    (library / "fog" / "runs").mkdir()
+    (library / "fog" / "runs" / "x.ckpt").write_text("hours of work")
+    (library / "fog" / ".notes").write_text("mine")
+    with changing(library, "edited fog"):
+        (library / "fog" / "adapter_config.json").write_text('{"r": 2}')
+    roll_back(library, 1)
+    assert (library / "fog" / "adapter_config.json").read_text() == "{}"
+    assert (library / "fog" / "runs" / "x.ckpt").read_text() == "hours of work"
+    assert (library / "fog" / ".notes").read_text() == "mine"
+    roll_back(library, 2)
+    (library / "snow" / "runs").mkdir()
+    with pytest.raises(LibraryError, match=r"would delete .*snow' with its folders \['runs'\]"):
+        roll_back(library, 1)
+    assert (library / "snow" / "runs").is_dir()
+
+
+@pytest.mark.parametrize("name", ["Icon\r", b"caf\xe9".decode("utf-8", "surrogateescape")])
+def test_a_file_that_no_state_can_name_is_told_before_anything_is_written(library, name):
+    (library / "fog" / name).write_text("")
+    with (
+        pytest.raises(LibraryError, match=r"cannot name a file .*rename or remove it"),
+        changing(library, "nothing"),
+    ):
+        pytest.fail("nothing may be changed")
+    (library / "fog" / name).unlink()
+    with changing(library, "added snow"):
+        add(library, "snow")
+    assert [state.number for state in history(library)] == [1, 2]
+
+
+def test_a_long_reason_is_cut_and_not_lost(library):
+    with changing(library, f"renamed {'a' * 126} to {'b' * 126}"):
+        add(library, "snow")
+    assert history(library)[-1].why.startswith("renamed aaa")
+
+
+def test_a_kept_file_of_another_size_is_kept_again(library):
+    with changing(library, "added snow"):
+        add(library, "snow")
+    digest = history(library)[-1].domains["snow"]["adapter_model.safetensors"]
+    kept = library / ".history" / "files" / digest
+    kept.write_text("")
+    with changing(library, "added rain"):
+        add(library, "rain", "other")
+    assert kept.read_text() == "new"

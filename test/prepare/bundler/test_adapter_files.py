@@ -12,9 +12,11 @@ from safetensors.torch import load_file  # noqa: E402
 
 from semla_ros.core.errors import AdapterError  # noqa: E402
 from semla_ros.library.adapter_config import PICKLE_FILE  # noqa: E402
+from semla_ros.library.captions import read_captions  # noqa: E402
 from semla_ros.library.seal import TENSOR_FILE  # noqa: E402
 from semla_ros.library.statistics import read_statistics, statistics_path  # noqa: E402
 from semla_ros.library.storage import read_adapter  # noqa: E402
+from semla_ros.prepare.adapters.captioning import write_captions  # noqa: E402
 from semla_ros.prepare.bundler.adapter_files import holds_adapter, plain_folder  # noqa: E402
 
 
@@ -57,6 +59,7 @@ def test_a_pickle_that_would_run_code_is_refused(domain, tmp_path):
 @pytest.mark.parametrize("beside", ["domain", "adapter"])
 def test_an_adapter_in_a_named_folder_is_taken_from_there(domain, tmp_path, beside):
     plain = read_adapter(domain)
+    write_captions(domain, ("a street in fog",))
     inner = domain / "default"
     inner.mkdir()
     for file in list(domain.iterdir()):
@@ -66,6 +69,7 @@ def test_an_adapter_in_a_named_folder_is_taken_from_there(domain, tmp_path, besi
     made = plain_folder(domain, tmp_path / "scratch")
     assert_equal(plain, read_adapter(made))
     assert statistics_path(made, "fog").is_file()
+    assert read_captions(made) == ("a street in fog",)
 
 
 def test_several_named_folders_are_told(domain, tmp_path):

@@ -9,11 +9,13 @@ from prepare.bundler import upstream  # noqa: E402
 
 from semla_ros.bundle import GraphWeight, NavigatorSpec  # noqa: E402
 from semla_ros.core.errors import LibraryError  # noqa: E402
+from semla_ros.library.captions import read_captions  # noqa: E402
 from semla_ros.library.compatibility import PUBLISHED_ENCODER  # noqa: E402
-from semla_ros.library.seal import read_seal  # noqa: E402
+from semla_ros.library.seal import CAPTIONS_FILE, read_seal  # noqa: E402
 from semla_ros.library.statistics import read_statistics  # noqa: E402
 from semla_ros.library.storage import read_adapter  # noqa: E402
 from semla_ros.network.layers import adaptable_layers  # noqa: E402
+from semla_ros.prepare.adapters.captioning import write_captions  # noqa: E402
 from semla_ros.prepare.adapters.seals import write_seal  # noqa: E402
 from semla_ros.prepare.bundler.adapter_import import AdapterContract, import_library  # noqa: E402
 
@@ -58,7 +60,11 @@ def test_a_published_centroid_is_taken_and_signed(folders):
 def test_what_is_imported_is_sealed_and_what_its_seal_denies_is_not(folders):
     source, target = folders
     given = domain(source)
+    write_captions(given, ("a street in fog",))
     import_library(source, target, contract())
+    assert read_captions(target / "fog") == ("a street in fog",)
+    (target / "fog" / CAPTIONS_FILE).unlink()
+    write_seal(target / "fog")
     files = {"adapter_config.json", "adapter_model.safetensors", "fog_statistics.npz"}
     assert set(read_seal(target / "fog").digests) == files
     write_seal(given)

@@ -1,5 +1,7 @@
 """Experts to one adapter: the sum of changes, the library's rank, and sizes it has shown."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fakes import fake_adapter
@@ -68,3 +70,15 @@ def test_what_is_too_large_shrinks_and_what_fits_stays():
     same, scaled = within(adapters[0], span)
     assert scaled == 0
     assert all(same.layers[n] is adapters[0].layers[n] for n in SHAPES)
+
+
+def test_a_layer_that_few_adapters_change_keeps_its_small_share():
+    adapters = library(2, 2, 2)
+    shared, own = sorted(SHAPES)[:2]
+    adapters = [
+        replace(a, layers={shared: a.layers[shared]} | ({own: a.layers[own]} if not i else {}))
+        for i, a in enumerate(adapters)
+    ]
+    found = combine(adapters, {"d0": 0.02, "d1": 0.49, "d2": 0.49}, name="made")
+    expected = 0.02 * change_norm(adapters[0].layers[own])
+    np.testing.assert_allclose(change_norm(found.adapter.layers[own]), expected, rtol=1e-4)
