@@ -9,6 +9,7 @@ from pathlib import Path
 from semla_ros.cli.train import how_arguments, how_of, say
 from semla_ros.cli.verb import Verb, bundle_argument, changes, engine_arguments
 from semla_ros.core.errors import TrainingError
+from semla_ros.data.labelling import FORMATS, LOCAL_FILES
 
 _RELOAD = (
     "a running node takes it with: ros2 service call /segmenter/reload_library "
@@ -66,11 +67,11 @@ def _labels_arguments(parser: argparse.ArgumentParser) -> None:
     text = "write a set's masks for a labelling tool, to begin with"
     out = actions.add_parser("export", help=text, description=text)
     out.add_argument("set", type=Path, help="a set of `semla gaps`")
-    out.add_argument("--format", required=True, choices=("cvat", "label-studio", "coco"))
+    out.add_argument("--format", required=True, choices=FORMATS)
     out.add_argument("--out", type=Path, required=True, help="file to write")
     out.add_argument(
         "--images",
-        default="/data/local-files/?d=",
+        default=LOCAL_FILES,
         metavar="PREFIX",
         help="Label Studio: what comes before <name>.png in the address of an image",
     )
@@ -78,6 +79,11 @@ def _labels_arguments(parser: argparse.ArgumentParser) -> None:
     back = actions.add_parser("import", help=text, description=text)
     back.add_argument("set", type=Path, help="the set that was exported")
     back.add_argument("file", type=Path, help="zip of CVAT, or JSON of Label Studio or COCO")
+    back.add_argument(
+        "--accept-proposals",
+        action="store_true",
+        help="masks that came back as they were proposed are labels, too: somebody checked them",
+    )
 
 
 def _labels(args: argparse.Namespace) -> int:
@@ -90,8 +96,12 @@ def _labels(args: argparse.Namespace) -> int:
             print(f"wrote {path}")
         print(f"the images are in {args.set / 'images'}")
         return 0
-    files = import_labels(found, args.file)
-    print(f"{len(files)} of {len(found.images)} images have labels in {args.set / 'labels'}")
+    got = import_labels(found, args.file, accept_proposals=args.accept_proposals)
+    print(
+        f"wrote labels of {len(got.files)} of {len(found.images)} images to {args.set / 'labels'}"
+    )
+    for text in got.left_out():
+        print(f"left out: {text}")
     return 0
 
 
@@ -139,13 +149,14 @@ def _loop_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _loop(args: argparse.Namespace) -> int:
     from semla_ros.bundle import open_bundle
-    from semla_ros.loop.quarantine import read_verdict, release, verdict_table, waiting
+    from semla_ros.loop.approval import approve
+    from semla_ros.loop.quarantine import read_verdict, verdict_table, waiting
 
     if args.action in _ACTIONS:
         return _ACTIONS[args.action](args)
     bundle = open_bundle(args.bundle, verify=False)
     if args.action == "approve":
-        print(f"wrote {release(bundle, args.name)}")
+        print(f"wrote {approve(bundle, args.name)}")
         print(_RELOAD)
         return 0
     for name in waiting(bundle):

@@ -65,8 +65,8 @@ class LoopPlan:
         seeds: Of the first and the second drive: other streets, traffic and weather.
         fps: Camera rate.
         known_frames: Labelled frames of each known domain that an adapter is held against.
-        least: Frames of a gap from which on an adapter is trained: a quarter is held out, fewer
-            than 50 to learn from would silence the library's alarm.
+        least: Frames of a gap from which on an adapter is trained: a quarter judges, a fifth of
+            the rest chooses the best step, and fewer than 50 would silence the library's alarm.
         train: Further words for `semla loop train`.
     """
 
@@ -74,7 +74,7 @@ class LoopPlan:
     seeds: tuple[int, int] = (2030, 2031)
     fps: float = 10.0
     known_frames: int = 24
-    least: int = 67
+    least: int = 88
     train: tuple[str, ...] = ()
 
 

@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from semla_ros.bundle import ModelBundle, open_bundle
-from semla_ros.core.errors import BundleError, CaptureError, ConfigError
-from semla_ros.core.types import Float64Array
+from semla_ros.core.config import Config
+from semla_ros.core.errors import BundleError, CaptureError
+from semla_ros.core.files.signature import read_trusted_keys
+from semla_ros.core.types import Float32Array, Float64Array
 from semla_ros.data.captures.record import CaptureIdentity
 from semla_ros.data.labelling.label_set import Labelling, LabelSet, write_label_set
-from semla_ros.data.tasks import tasks_of
+from semla_ros.data.tasks import Task
+from semla_ros.engine.postprocess import restore
 from semla_ros.evaluation.analysis.gaps import Gap, grouped
 from semla_ros.evaluation.study.run import StudyRequest, run_study
 from semla_ros.evaluation.study.session import StudySettings
 from semla_ros.evaluation.study.study import Study
 from semla_ros.library.library import AdapterLibrary
+from semla_ros.library.seal import ACCEPT
 from semla_ros.library.statistics import DomainStatistics
 from semla_ros.loop.sources import Sources, gather, parted
+from semla_ros.navigator.distance import DISTANCES
 from semla_ros.navigator.prompts import read_prompts
 from semla_ros.pipeline import default_bundle
+from semla_ros.pipeline.library_view import bank_of
+from semla_ros.pipeline.settings import LiveSettings
 from semla_ros.prepare.curation.describe import likenesses
 
 MAX_SET = 2000
 """Frames of one gap that are written to be labelled: nobody labels more of one kind of scene."""
-_STUDY = "study"
+_STUDY, _STAGING, _MIB = "study", ".staging-", 2**20
 _WORD = re.compile(r"[a-z0-9]+")
 _FILLERS = frozenset({"a", "an", "the", "in", "on", "of", "at", "by", "with", "and", "street"})
 
@@ -42,7 +50,7 @@ class GapsRequest:
         out: Folder for the page and the sets.
         bundle: The bundle that the robots drive with; None: the demo bundle.
         topic: Image topic of the recordings, None for the only one.
-        changes: Parameters that differ from the default, for the recordings.
+        changes: Parameters that differ from the default.
         jobs: Processes for the recordings.
         ray: Address of a Ray cluster for them, "" without one.
     """
@@ -99,45 +107,73 @@ def find_gaps(request: GapsRequest) -> GapsFound:
     navigator = bundle.manifest.navigator
     if navigator is None:
         raise BundleError(f"bundle {bundle.manifest.name!r} has no navigator: nothing to group by")
-    robots, recordings = parted(request.inputs)
-    missing = [text for text in recordings if not Path(text.rpartition("=")[2]).exists()]
-    if missing:
-        raise ConfigError(f"expected captures or recordings, found no {missing[0]!r}")
-    require_new(request.out)
-    library = AdapterLibrary.of(bundle)
-    centroids = library.centroids
-
-    def distances(embeddings: Float64Array) -> Float64Array:
-        if not len(centroids):
-            return np.empty((len(embeddings), 0))
-        away = [np.linalg.norm(embeddings - centroid, axis=1) for centroid in centroids]
-        return np.stack(away, axis=1)
-
-    study = _evaluated(request, recordings) if recordings else None
-    identity = CaptureIdentity(navigator.identity, navigator.dim)
-    sources = gather(robots, study, identity=identity, distances=distances)
-    adapters = library.names if study is None else study.info.adapters
-    gaps = grouped(sources.found, adapters, total=sources.frames)
-    taken = set(library.names) | set(library.problems)
-    named: list[NamedGap] = []
-    for gap in gaps:
-        each = _named(gap, sources, bundle, request.out, taken=taken)
-        taken.add(each.name)
-        named.append(each)
-    return GapsFound(tuple(named), sources, bundle)
-
-
-def _evaluated(request: GapsRequest, recordings: list[str]) -> Study:
-    """Return what the node would have found in the recordings; nothing is scored."""
     settings = StudySettings(
         bundle=request.bundle,
         strategies=("semla-gated",),
         topic=request.topic,
         changes=request.changes,
     )
-    tasks = tasks_of(recordings)
+    config = settings.config()
+    robots, recordings = parted(request.inputs)
+    require_new(request.out)
+    study = _evaluated(request, settings, recordings) if recordings else None
+    library = _library(bundle, config)
+    if study is not None and study.info.adapters != library.names:
+        raise BundleError(
+            f"expected the library {list(study.info.adapters)!r} that the recordings were "
+            f"evaluated with, got {list(library.names)!r}: it has changed; run the command again"
+        )
+    sources = gather(
+        robots,
+        study,
+        identity=CaptureIdentity(navigator.identity, navigator.dim),
+        distances=_distances(library, LiveSettings.of(config, bundle.manifest.defaults).distance),
+    )
+    gaps = grouped(sources.found, library.names, total=sources.frames)
+    return GapsFound(_written(gaps, sources, bundle, request.out), sources, bundle)
+
+
+def _library(bundle: ModelBundle, config: Config) -> AdapterLibrary:
+    """Return the adapters that may serve as recordings are evaluated."""
+    return AdapterLibrary.of(
+        bundle,
+        memory_bytes=config.library_memory_mib * _MIB,
+        unsealed=config.unsealed_adapters,
+        trusted=read_trusted_keys(Path(config.trusted_keys)) if config.trusted_keys else None,
+        use_generated=config.generated_adapters == ACCEPT,
+    )
+
+
+def _distances(library: AdapterLibrary, distance: str) -> Callable[[Float32Array], Float64Array]:
+    """Return what measures an embedding (D,) to the adapters, (K,), as for recordings."""
+    if not library.names:
+        return lambda _: np.empty(0)
+    bank, measure = bank_of(library, distance=distance), DISTANCES[distance]
+    return lambda embedding: measure(embedding, bank)
+
+
+def _evaluated(request: GapsRequest, settings: StudySettings, tasks: tuple[Task, ...]) -> Study:
+    """Return what the node would have found in the recordings; nothing is scored."""
     out = request.out / _STUDY
     return run_study(StudyRequest(tasks, out, settings, request.jobs, request.ray)).study
+
+
+def _written(
+    gaps: Sequence[Gap], sources: Sources, bundle: ModelBundle, out: Path
+) -> tuple[NamedGap, ...]:
+    """Write the sets of all gaps into `out`, all of them or none; return the gaps by name."""
+    taken = {path.name for path in bundle.library.iterdir()} | {_STUDY}
+    out.mkdir(parents=True, exist_ok=True)
+    named: list[NamedGap] = []
+    with tempfile.TemporaryDirectory(prefix=_STAGING, dir=out) as aside:
+        for gap in gaps:
+            named.append(_named(gap, sources, bundle, Path(aside), taken=taken))
+            taken.add(named[-1].name)
+        for each in named:
+            each.label_set.root.rename(out / each.name)
+    return tuple(
+        replace(each, label_set=replace(each.label_set, root=out / each.name)) for each in named
+    )
 
 
 def _named(
@@ -162,11 +198,19 @@ def _labellings(gap: Gap, sources: Sources, classes: tuple[str, ...]) -> Iterato
     places = np.linspace(0, len(gap.frames) - 1, min(len(gap.frames), MAX_SET)).round().astype(int)
     chosen = [gap.frames[place] for place in places.tolist()]
     names: set[str] = set()
+    robots: dict[str, str] = {}
     for frame, rgb in sources.pictures(chosen):
-        robot = "-".join(_WORD.findall(frame.recording.lower())) or "robot"
-        name = _free(f"{robot[-80:]}-{frame.stamp_ns:019d}", names)
+        if frame.recording not in robots:
+            robots[frame.recording] = _free(file_name(frame.recording), robots.values())
+        name = _free(f"{robots[frame.recording]}-{frame.stamp_ns:019d}", names)
         names.add(name)
-        yield Labelling(name, rgb, sources.proposal(frame, classes))
+        mask = sources.proposal(frame, classes)
+        yield Labelling(name, rgb, None if mask is None else restore(mask, rgb.shape[:2]))
+
+
+def file_name(robot: str) -> str:
+    """Return what the files of a robot or recording may begin with."""
+    return "-".join(_WORD.findall(robot.lower()))[-80:].lstrip("-") or "robot"
 
 
 def domain_name(words: Mapping[str, str], *, number: int) -> str:
@@ -198,11 +242,14 @@ def _free(name: str, taken: Collection[str]) -> str:
 
 
 def require_new(out: Path) -> None:
-    """Check that `out` may be written to: it is new, or holds nothing but an unfinished study.
+    """Check that `out` may be written to: it is new, or holds what an ended run has not finished.
 
     Raises:
         CaptureError: It holds something else.
     """
     held = sorted(p.name for p in out.iterdir()) if out.is_dir() else []
-    if out.exists() and held not in ([], [_STUDY]):
-        raise CaptureError(f"expected a new folder, got {str(out)!r} with {held[:3]!r}")
+    held = [name for name in held if name != _STUDY and not name.startswith(_STAGING)]
+    if held or (out.exists() and not out.is_dir()):
+        raise CaptureError(
+            f"expected a new folder, got {str(out)!r} with {held[:3]!r}: give another --out"
+        )

@@ -9,22 +9,26 @@ adapter would take there: where it takes none, nothing changes.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from itertools import islice
 
 import numpy as np
 
+from semla_ros.bundle import ModelBundle
 from semla_ros.core.config import Config
-from semla_ros.core.errors import BundleError
+from semla_ros.core.errors import BundleError, ConfigError, EvaluationError
 from semla_ros.core.novelty import NoveltyAlarm
 from semla_ros.core.types import AdapterMix, Float32Array
 from semla_ros.data.metrics import mean_iou
-from semla_ros.data.tasks import ReadSettings, Task
+from semla_ros.data.tasks import ReadSettings, Task, sequence_of
 from semla_ros.library.retrieval import RetrievalSettings, retrieve, settings_from
 from semla_ros.loop.quarantine import DomainTrial
 from semla_ros.prepare.training.judge import scored
 from semla_ros.prepare.training.runner import Runner
 
+LEAST_FRAMES = 8
+"""Labelled frames of a domain from which on they decide."""
 _BEFORE, _AFTER = "before", "after"
 
 
@@ -42,6 +46,50 @@ class Thresholds:
     max_harm: float = 0.005
     max_share: float = 0.02
 
+    def __post_init__(self) -> None:
+        if not all(map(math.isfinite, astuple(self))):
+            raise ConfigError(
+                "expected finite numbers for --min-gain, --max-harm and --max-share, got "
+                f"{', '.join(f'{100 * value:g}' for value in astuple(self))}"
+            )
+
+
+def require_evidence(
+    bundle: ModelBundle, name: str, others: Mapping[str, Sequence[Task]], *, reading: ReadSettings
+) -> None:
+    """Check, before hours of training, that adapter `name` can be judged afterwards.
+
+    Raises:
+        BundleError: The bundle has no navigator.
+        ConfigError: The frames of `others` are those of the domain itself.
+        SemlaError: Frames of `others` cannot be read, or too few of them have labels.
+    """
+    if bundle.manifest.navigator is None:
+        raise BundleError("expected a bundle with a navigator: nothing is retrieved without")
+    if name in others:
+        raise ConfigError(f"expected domains other than {name!r} with --others: leave it out")
+    classes = bundle.manifest.vocabulary.names
+    for domain, tasks in others.items():
+        found = sum(islice(_labelled(tasks, reading, classes), LEAST_FRAMES))
+        if found < LEAST_FRAMES:
+            raise EvaluationError(
+                f"expected at least {LEAST_FRAMES} frames of {domain!r} with labels of the "
+                f"bundle's classes (--others), got {found}: check --labels and --label-map, or "
+                "leave it out"
+            )
+
+
+def _labelled(
+    tasks: Sequence[Task], reading: ReadSettings, classes: Sequence[str]
+) -> Iterator[int]:
+    """Yield 1 for each labelled frame; all inputs are opened first."""
+    for source in [sequence_of(task, reading, classes) for task in tasks]:
+        for block in source.blocks(on_note=lambda _: None):
+            for read, truth in block:
+                labels = None if read.frame is None else truth.labels
+                if labels is not None and (labels < len(classes)).any():
+                    yield 1
+
 
 def trials(
     runner: Runner,
@@ -53,20 +101,18 @@ def trials(
 ) -> tuple[DomainTrial, ...]:
     """Return what adapter `name` does to every domain of the library, its own first.
 
+    Generated adapters are left out where `others` has no frames: nobody has seen their domains.
+
     Args:
-        runner: Of a bundle whose library holds it.
+        runner: Of a bundle with a navigator whose library holds it.
         name: The adapter.
         own: Labelled frames of its domain that it was not trained on.
         others: Domain -> labelled frames; domains that the library does not have count, too.
         reading: How they are read.
-
-    Raises:
-        BundleError: The bundle has no navigator.
     """
-    if runner.bank is None:
-        raise BundleError("expected a bundle with a navigator: nothing is retrieved without")
     found = [_trial(runner, name, name, own, reading)]
-    for domain in sorted({*runner.library.names, *others} - {name}):
+    seen = {*runner.library.names} - {*runner.library.generated}
+    for domain in sorted((seen | {*others}) - {name}):
         found.append(_trial(runner, name, domain, others.get(domain, ()), reading))
     return tuple(found)
 
@@ -76,7 +122,9 @@ def reasons(found: Sequence[DomainTrial], thresholds: Thresholds) -> tuple[str, 
     own, others = found[0], found[1:]
     gain = own.after - own.before
     told = []
-    if not gain >= thresholds.min_gain:
+    if own.frames < LEAST_FRAMES:
+        told.append(_too_few(own))
+    elif not gain >= thresholds.min_gain:
         told.append(
             f"its own domain gains {100 * gain:+.1f} points of mIoU on {own.frames} frames, needs "
             f"{100 * thresholds.min_gain:.1f}"
@@ -94,6 +142,8 @@ def silenced(before: NoveltyAlarm | None, after: NoveltyAlarm | None) -> tuple[s
 
 def _harm(each: DomainTrial, thresholds: Thresholds) -> str:
     """Return how an adapter harms a domain, empty if it does not."""
+    if 0 < each.frames < LEAST_FRAMES:
+        return _too_few(each)
     if each.frames:
         lost = each.before - each.after
         if lost <= thresholds.max_harm:
@@ -113,6 +163,12 @@ def _harm(each: DomainTrial, thresholds: Thresholds) -> str:
             f"there are no labelled frames (--others), may take {100 * thresholds.max_share:.1f} %"
         )
     return ""
+
+
+def _too_few(each: DomainTrial) -> str:
+    return (
+        f"{each.domain} has too few labelled frames to judge: {each.frames}, needs {LEAST_FRAMES}"
+    )
 
 
 def _trial(

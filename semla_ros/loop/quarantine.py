@@ -1,31 +1,31 @@
 """Adapters that do not serve yet: trained beside the library, judged, then let in or kept out.
 
 library/.quarantine/<name>/
-bundle/        the bundle as it was, linked, with a library of its own: the adapter is in it
+bundle/        the bundle as it was, with a library of its own: the adapter is in it
 data/          the labelled frames, linked: what was trained on, and what was held out
+trained.key    of the adapter and what it was trained from; absent until it is whole
 verdict.json   whether it pays and harms nobody, every number of it; absent until judged
+
+library/.quarantine/.approved/<name>.json   the verdicts of those that were let in
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from semla_ros.bundle import ModelBundle, open_bundle
+from semla_ros.bundle import ModelBundle
 from semla_ros.core.errors import LibraryError
-from semla_ros.core.files.checks import items, number, table, text
+from semla_ros.core.files.checks import items, number, or_none, table, text
+from semla_ros.core.files.lock import locked
 from semla_ros.core.files.structured_text import from_json
 from semla_ros.core.files.whole_file import write_file
-from semla_ros.data.captures.record import sha256_of
-from semla_ros.library.library import AdapterLibrary
 from semla_ros.library.storage import check_name
-from semla_ros.prepare.adapters.changes import add_adapter
-from semla_ros.prepare.adapters.history import changing, contents
+from semla_ros.prepare.adapters.changes import disk
 
 FOLDER, VERDICT = ".quarantine", "verdict.json"
 _MAX_BYTES = 10_000_000
@@ -56,15 +56,19 @@ class Verdict:
 
     Attributes:
         name: The adapter.
-        library: Of the library it was held against, changes with every file of it.
+        library: Of what it was held against, see `trial.library_key`.
         trials: Its own domain first.
         reasons: Why it may not; empty: it may.
+        adapter: Of the files that were judged, see `trial.adapter_key`.
+        left_out: Generated adapters, whose domains nobody has an image of to judge by.
     """
 
     name: str
     library: str
     trials: tuple[DomainTrial, ...]
     reasons: tuple[str, ...]
+    adapter: str = ""
+    left_out: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -72,50 +76,24 @@ class Verdict:
         return not self.reasons
 
 
-def library_key(library: Path) -> str:
-    """Return a key of all that lies in a library."""
-    return sha256_of(json.dumps(contents(library), sort_keys=True).encode())
-
-
 def place_of(bundle: ModelBundle, name: str) -> Path:
     """Return the folder of an adapter in quarantine."""
     return bundle.library / FOLDER / check_name(name)
 
 
-def trial_bundle(bundle: ModelBundle, name: str) -> ModelBundle:
-    """Return a bundle of linked files in quarantine, with the library as it is now.
-
-    What an interrupted training left there stays.
+@contextmanager
+def alone(bundle: ModelBundle) -> Iterator[None]:
+    """Hold the quarantine: no other process trains, judges or lets in meanwhile.
 
     Raises:
-        LibraryError: The disk refuses.
+        LibraryError: Another process holds it, or the disk refuses.
     """
-    root = place_of(bundle, name) / "bundle"
-    library = root / "library"
-    try:
-        library.mkdir(parents=True, exist_ok=True)
-        for old in library.iterdir():
-            if old.is_dir() and not old.name.startswith("."):
-                shutil.rmtree(old)
-        for source in bundle.root.iterdir():
-            if source.is_file() and not source.name.startswith("."):
-                link(source, root / source.name)
-        for domain, files in contents(bundle.library).items():
-            for file in files:
-                link(bundle.library / domain / file, library / domain / file)
-    except OSError as error:
-        raise LibraryError(f"cannot prepare {str(root)!r}: {error}") from error
-    return open_bundle(root, verify=False)
-
-
-def link(source: Path, target: Path) -> None:
-    """Make `target` the file `source`, without a copy where the disk can do that."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source.resolve(), target)
-    except OSError:
-        shutil.copyfile(source, target)
+    folder = bundle.library / FOLDER
+    with disk(f"make {str(folder)!r}"):
+        folder.mkdir(exist_ok=True)
+    what = f"the loop of the library {str(bundle.library)!r}"
+    with locked(folder / ".lock", error=LibraryError, what=what):
+        yield
 
 
 def write_verdict(bundle: ModelBundle, verdict: Verdict) -> Path:
@@ -156,38 +134,20 @@ def read_verdict(bundle: ModelBundle, name: str) -> Verdict:
         )
         for each in value["trials"]
     )
-    return Verdict(value["name"], value["library"], trials, tuple(value["reasons"]))
+    return Verdict(
+        value["name"],
+        value["library"],
+        trials,
+        tuple(value["reasons"]),
+        value.get("adapter", ""),
+        tuple(value.get("left_out", ())),
+    )
 
 
 def waiting(bundle: ModelBundle) -> tuple[str, ...]:
     """Return the adapters in quarantine that were judged."""
     folder = bundle.library / FOLDER
-    return tuple(sorted(p.parent.name for p in folder.glob(f"*/{VERDICT}")))
-
-
-def release(bundle: ModelBundle, name: str) -> Path:
-    """Let an adapter into the library and empty its place in quarantine; return its folder.
-
-    Raises:
-        LibraryError: It did not pass, was held against another library than this, or cannot be
-            added.
-    """
-    verdict = read_verdict(bundle, name)
-    made = place_of(bundle, name) / "bundle" / "library" / name
-    if not verdict.passed:
-        raise LibraryError(
-            f"adapter {name!r} stays in quarantine: {'; '.join(verdict.reasons)}: to use it all "
-            f"the same: semla library add {bundle.root} {made}"
-        )
-    if library_key(bundle.library) != verdict.library:
-        raise LibraryError(
-            f"adapter {name!r} was held against another library than lies there now: run "
-            "`semla loop train` again"
-        )
-    with changing(bundle.library, f"let in {name}"):
-        add_adapter(AdapterLibrary.of(bundle), made, name)
-    shutil.rmtree(place_of(bundle, name), ignore_errors=True)
-    return bundle.library / name
+    return tuple(sorted(p.parent.name for p in folder.glob(f"[!.]*/{VERDICT}")))
 
 
 def verdict_table(verdict: Verdict) -> Sequence[str]:
@@ -196,6 +156,8 @@ def verdict_table(verdict: Verdict) -> Sequence[str]:
     for each in verdict.trials:
         shown = (_percent(v) for v in (each.before, each.after, each.share))
         lines.append(f"{each.domain:24} {each.frames:6d} " + " ".join(f"{s:>8}" for s in shown))
+    if verdict.left_out:
+        lines.append(f"left out, as nobody has seen their domains: {', '.join(verdict.left_out)}")
     if verdict.passed:
         return [*lines, f"{verdict.name} pays and harms nobody{_limit(verdict)}"]
     return [*lines, *(f"{verdict.name} stays in quarantine: {why}" for why in verdict.reasons)]
@@ -221,18 +183,14 @@ def _plain(trial: DomainTrial) -> dict[str, object]:
     return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in found.items()}
 
 
-def _maybe(value: object, path: str) -> None:
-    if value is not None:
-        number(0.0, 1.0)(value, path)
-
-
+_SCORE = or_none(number(0.0, 1.0))
 _TRIAL = table(
     {
         "domain": text,
         "frames": number(0, 1e12),
-        "before": _maybe,
-        "after": _maybe,
-        "share": _maybe,
+        "before": _SCORE,
+        "after": _SCORE,
+        "share": _SCORE,
     }
 )
 _CHECK = table(
@@ -241,5 +199,6 @@ _CHECK = table(
         "library": text,
         "trials": items(_TRIAL, 1, _MAX_ROWS),
         "reasons": items(lambda v, p: text(v, p, max_bytes=4000), 0, _MAX_ROWS),
-    }
+    },
+    {"adapter": text, "left_out": items(text, 0, _MAX_ROWS)},
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from semla_ros.bundle import ModelBundle, open_bundle
 from semla_ros.core.errors import CaptureError, LibraryError
-from semla_ros.core.files.lock import locked
+from semla_ros.core.files.whole_file import write_file
 from semla_ros.data.labelling.label_set import (
     IMAGES,
     LABELS,
@@ -19,26 +19,20 @@ from semla_ros.data.labelling.label_set import (
 )
 from semla_ros.data.tasks import ReadSettings, Task
 from semla_ros.library.library import AdapterLibrary
-from semla_ros.loop.proof import Thresholds, reasons, silenced, trials
-from semla_ros.loop.quarantine import (
-    FOLDER,
-    Verdict,
-    library_key,
-    link,
-    place_of,
-    release,
-    trial_bundle,
-    write_verdict,
-)
+from semla_ros.loop.approval import let_in
+from semla_ros.loop.parts import parts_of
+from semla_ros.loop.proof import Thresholds, reasons, require_evidence, silenced, trials
+from semla_ros.loop.quarantine import VERDICT, Verdict, alone, place_of, waiting, write_verdict
+from semla_ros.loop.trial import adapter_key, key_of, library_key, link, trial_bundle
 from semla_ros.pipeline.library_view import bank_of
+from semla_ros.prepare.adapters.changes import disk
+from semla_ros.prepare.adapters.history import contents
 from semla_ros.prepare.training.adapter import AdapterRequest, train_adapter
 from semla_ros.prepare.training.ground import DataRequest
+from semla_ros.prepare.training.recipe import recipe_to_dict
 from semla_ros.prepare.training.run import How, Say, runner_of
 
-_HELD_OUT = 0.25
-_LEAST = 8
-"""Labelled images from which on something can be trained and held out."""
-_STAMP_DIGITS = 20
+_TRAINED = "trained.key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +63,8 @@ class LoopRequest:
 def train_domain(request: LoopRequest, say: Say) -> Verdict:
     """Return what was found of a new adapter, which is in quarantine, or in the library.
 
+    An adapter of an earlier run that was trained from the same is kept, and only judged again.
+
     Raises:
         SemlaError: Another loop is at this library, labels are missing, or it cannot be trained;
             the library is as it was.
@@ -80,69 +76,84 @@ def train_domain(request: LoopRequest, say: Say) -> Verdict:
             f"expected labels of the bundle's classes {bundle.manifest.vocabulary.names!r}, got "
             f"a set of {made.vocabulary.names!r}: make the set with this --bundle"
         )
-    if (bundle.library / request.name).exists():
-        raise LibraryError(
-            f"domain {request.name!r} is in the library: choose another --name, or remove it first"
-        )
-    quarantine = bundle.library / FOLDER
-    quarantine.mkdir(exist_ok=True)
-    what = f"the loop of the library {str(bundle.library)!r}"
-    with locked(quarantine / ".lock", error=LibraryError, what=what):
-        return _trained(request, bundle, made, say)
+    _require_free(bundle, request.name)
+    require_evidence(bundle, request.name, request.others, reading=request.reading)
+    learn, judged = parts_of(made)
+    if copies := len(made.images) - len({image.sha256 for image in made.images}):
+        say(f"left out {copies} of {len(made.images)} images: copies of others")
+    with alone(bundle):
+        _require_free(bundle, request.name)
+        data = place_of(bundle, request.name) / "data"
+        with disk(f"prepare {str(data)!r}"):
+            if data.exists():
+                shutil.rmtree(data)
+            tasks = _laid(made, learn, data / "learn"), _laid(made, judged, data / "held_out")
+        return _judged(request, bundle, *tasks, say)
 
 
-def _trained(request: LoopRequest, bundle: ModelBundle, made: LabelSet, say: Say) -> Verdict:
+def _require_free(bundle: ModelBundle, name: str) -> None:
+    """Raise where the library has a domain of that name."""
+    if not (bundle.library / name).exists():
+        return
+    remedy = "choose another --name, or remove it first"
+    if name in waiting(bundle):
+        remedy = f"`semla loop approve {bundle.root} {name}` finishes, or {remedy}"
+    raise LibraryError(f"domain {name!r} is in the library: {remedy}")
+
+
+def _judged(
+    request: LoopRequest, bundle: ModelBundle, learn: Task, judged: Task, say: Say
+) -> Verdict:
     name = request.name
-    key = library_key(bundle.library)
-    learn, judged = _parts(made, place_of(bundle, name) / "data")
     trial = trial_bundle(bundle, name)
-    data = DataRequest((learn,), (judged,), ReadSettings())
-    before = AdapterLibrary.of(trial)
-    train_adapter(AdapterRequest(trial.root, name, data, request.how), say)
+    key = library_key(trial, without=name)
+    _train(request, bundle, trial, learn, say)
+    distance = bundle.manifest.defaults.distance
     hardware = request.how.hardware.resolved()
     with runner_of(trial, request.how, hardware) as runner:
         found = trials(runner, name, (judged,), request.others, reading=request.reading)
-        distance = bundle.manifest.defaults.distance
-        now = runner.bank.alarm if runner.bank else None
-        quiet = silenced(bank_of(before, distance=distance).alarm, now)
-    verdict = Verdict(name, key, found, (*reasons(found, request.thresholds), *quiet))
+        left_out = tuple(n for n in runner.library.generated if n not in request.others)
+        before = bank_of(AdapterLibrary.of(bundle), distance=distance).alarm
+        quiet = silenced(before, runner.bank.alarm if runner.bank else None)
+    why = (*reasons(found, request.thresholds), *quiet)
+    verdict = Verdict(name, key, found, why, adapter_key(trial.library, name), left_out)
     write_verdict(bundle, verdict)
     if verdict.passed and request.auto:
-        release(bundle, name)
+        let_in(bundle, name)
     return verdict
 
 
-def _parts(made: LabelSet, out: Path) -> tuple[Task, Task]:
-    """Return the labelled images as two recordings: to learn from, and held out.
+def _train(
+    request: LoopRequest, bundle: ModelBundle, trial: ModelBundle, learn: Task, say: Say
+) -> None:
+    """Leave a trained adapter in the trial's library, that of an earlier run where it may be.
 
-    Of every robot the last quarter is held out: neighbours in time resemble each other. What comes
-    before counts for the domain's statistics, labelled or not.
-
-    Raises:
-        CaptureError: Too few are labelled.
+    Frames that training holds out to find its best step are some of `learn`.
     """
-    labelled = [image for image in made.images if made.label(image) is not None]
-    if len(labelled) < _LEAST:
-        raise CaptureError(
-            f"expected at least {_LEAST} labelled images in {str(made.root)!r}, got "
-            f"{len(labelled)} of {len(made.images)}: semla labels import"
-        )
-    robots: dict[str, list[LabelImage]] = {}
-    for image in labelled:
-        robots.setdefault(image.name[:-_STAMP_DIGITS], []).append(image)
-    first_judged: dict[str, str] = {}
-    judged: list[LabelImage] = []
-    for robot, images in robots.items():
-        cut = len(images) - max(1, round(len(images) * _HELD_OUT)) if len(images) > 1 else 1
-        judged += images[cut:]
-        first_judged[robot] = images[cut].name if cut < len(images) else "~"
-    learn = [i for i in made.images if i.name < first_judged.get(i.name[:-_STAMP_DIGITS], "~")]
-    if out.exists():
-        shutil.rmtree(out)
-    return _part(made, learn, out / "learn"), _part(made, judged, out / "held_out")
+    name, how = request.name, request.how
+    note = place_of(bundle, name) / _TRAINED
+    facts = {
+        "base": dict(trial.manifest.files),
+        "data": contents(learn.path.parent),
+        "recipe": recipe_to_dict(how.recipe),
+        "precision": how.hardware.resolved().precision,
+    }
+
+    def key() -> bytes:
+        return key_of([facts, adapter_key(trial.library, name)]).encode()
+
+    with disk(f"use {str(note)!r}"):
+        if not how.fresh and note.is_file() and note.read_bytes() == key():
+            say(f"{name} was trained before with the same data and recipe: only judged again")
+            return
+        (note.parent / VERDICT).unlink(missing_ok=True)
+    data = DataRequest((learn,))
+    train_adapter(AdapterRequest(trial.root, name, data, how, replace=True), say)
+    write_file(note, key(), error=LibraryError)
 
 
-def _part(made: LabelSet, images: Sequence[LabelImage], out: Path) -> Task:
+def _laid(made: LabelSet, images: Sequence[LabelImage], out: Path) -> Task:
+    """Return `images` with their labels as a recording in the folder `out`."""
     for image in images:
         for folder in (IMAGES, LABELS):
             file = f"{image.name}.png"

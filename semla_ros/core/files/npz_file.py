@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import io
 import math
-import os
-import struct
 import zipfile
-import zlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
-from typing import IO, BinaryIO
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
-from semla_ros.core.files.lfs_pointer import lfs_remedy, lfs_remedy_of
+from semla_ros.core.files.lfs_pointer import lfs_remedy
+from semla_ros.core.files.zip_file import ZIP_ERRORS, check_directory
 
 Array = npt.NDArray[np.generic]
 
@@ -33,22 +31,7 @@ _MAX_DIRECTORY_BYTES = 8_000_000
 _PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _KINDS = "biufU"
 _PIECE = 1 << 20
-_END, _END64 = b"PK\x05\x06", b"PK\x06\x07"
-_END_BYTES, _END64_BYTES, _MAX_COMMENT = 22, 20, 65535
-_FOREIGN = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    TokenError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    NotImplementedError,
-    OverflowError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-)
+_FOREIGN = (*ZIP_ERRORS, TokenError, MemoryError, SyntaxError, TypeError)
 """What zipfile and numpy raise on damaged bytes, beside ValueError."""
 
 
@@ -93,7 +76,9 @@ def read_arrays(
     """
     try:
         with path.open("rb") if isinstance(path, Path) else path as stream:
-            _check_directory(stream, path)
+            if remedy := lfs_remedy(stream.read(64)):
+                raise ValueError(remedy)
+            check_directory(stream, max_bytes=_MAX_DIRECTORY_BYTES)
             with zipfile.ZipFile(stream) as archive:
                 members = _members(archive, keys)
                 infos = {key: _info(archive, member) for key, member in members.items()}
@@ -105,21 +90,6 @@ def read_arrays(
     except _FOREIGN as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(f"not a whole npz file ({reason})") from error
-
-
-def _check_directory(stream: BinaryIO, path: Path | io.BytesIO) -> None:
-    """Refuse what is no zip, or lists so much that the list alone fills the memory."""
-    size = stream.seek(0, os.SEEK_END)
-    stream.seek(max(0, size - _END_BYTES - _END64_BYTES - _MAX_COMMENT))
-    tail = stream.read()
-    at = tail.rfind(_END)
-    if at < 0 or len(tail) - at < _END_BYTES:
-        stream.seek(0)
-        remedy = lfs_remedy_of(path) if isinstance(path, Path) else lfs_remedy(stream.read(64))
-        raise ValueError(remedy or f"not an npz file, or cut: {size} bytes without a directory")
-    listed = int.from_bytes(tail[at + 12 : at + 16], "little")
-    if listed > _MAX_DIRECTORY_BYTES or _END64 in tail[max(0, at - _END64_BYTES) : at]:
-        raise ValueError(f"expected a directory of at most {_MAX_DIRECTORY_BYTES} bytes, got more")
 
 
 def _members(archive: zipfile.ZipFile, keys: Collection[str] | None) -> dict[str, zipfile.ZipInfo]:

@@ -28,7 +28,7 @@ def filtered(rgb: UInt8Array, command: str) -> UInt8Array:
         CaptureError: It cannot be run, fails, hangs, or answers anything else.
     """
     try:
-        words = shlex.split(command)
+        words = shlex.split(command) or [command]
         done = subprocess.run(
             words, input=png_content(rgb), capture_output=True, check=False, timeout=TIMEOUT_S
         )

@@ -199,7 +199,8 @@ def names_in(folder: Path) -> tuple[list[str], list[Path]]:
         raise CaptureError(f"cannot read {str(folder)!r}: {error.strerror}") from error
     if len(found) > MAX_FRAMES:
         raise CaptureError(
-            f"expected at most {MAX_FRAMES} captures in {str(folder)!r}, got {len(found)}"
+            f"expected at most {MAX_FRAMES} captures in {str(folder)!r}, got {len(found)}: move "
+            f"some, each with its three files, to another folder that has {IDENTITY_FILE}, too"
         )
     whole = sorted(name for name, files in found.items() if record_file(name) in files)
     known = set(whole)

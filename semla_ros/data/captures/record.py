@@ -167,11 +167,11 @@ def record_from_json(content: bytes) -> CaptureRecord:
         frame_id=value["frame_id"],
         reason=value["reason"],
         level=value["level"],
-        support=_float(value["support"]),
-        novelty=_float(value["novelty"]),
-        expected_miou=_float(value["expected_miou"]),
+        support=float(value["support"]),
+        novelty=float(value["novelty"]),
+        expected_miou=float(value["expected_miou"]),
         nearest=value["nearest"],
-        nearest_distance=_float(value["nearest_distance"]),
+        nearest_distance=float(value["nearest_distance"]),
         mix=mix,
         classes=tuple(value["classes"]),
         embedding=np.asarray(value["embedding"], np.float32),
@@ -212,10 +212,6 @@ def _json(value: Mapping[str, object]) -> bytes:
         for key, each in value.items()
     }
     return (json.dumps(plain, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def _float(value: float) -> float:
-    return float(value)
 
 
 def _any_text(value: object, path: str) -> None:

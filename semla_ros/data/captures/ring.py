@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from semla_ros.core.files.lock import locked
 from semla_ros.core.files.whole_file import write_file
 from semla_ros.core.timing import wall_ns
 from semla_ros.core.types import Float32Array
-from semla_ros.data.captures.folder import names_in, read_identity, read_record
+from semla_ros.data.captures.folder import MAX_FRAMES, names_in, read_identity, read_record
 from semla_ros.data.captures.record import (
     IDENTITY_FILE,
     LOCK_FILE,
@@ -35,11 +36,13 @@ class CaptureLimits:
         max_age_s: Frames that were kept longer ago are deleted; 0: never.
         spread: Least distance of the embedding to that of every frame that is kept, as a share of
             its own length.
+        max_frames: How many, which is what the folder can be opened with again.
     """
 
     max_bytes: int
     max_age_s: float
     spread: float
+    max_frames: int = MAX_FRAMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +70,9 @@ class CaptureRing:
         self.folder = folder
         self.nbytes = 0
         self._identity = identity
-        self._entries: list[_Entry] = []
-        self._embeddings: Float32Array = np.empty((0, identity.dim), np.float32)
+        self._entries: deque[_Entry] = deque()
+        self._rows: Float32Array = np.empty((0, identity.dim), np.float32)
+        self._first = 0
         self._held = ExitStack()
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +99,7 @@ class CaptureRing:
         """Return whether a frame is unlike all that are kept, and not one of them."""
         if any(entry.name == name for entry in self._entries):
             return False
-        away = np.linalg.norm(self._embeddings - embedding, axis=1)
+        away = np.linalg.norm(self._embeddings() - embedding, axis=1)
         least = limits.spread * float(np.linalg.norm(embedding))
         return bool(away.size == 0 or float(away.min()) >= least)
 
@@ -119,7 +123,7 @@ class CaptureRing:
                 f"expected frames of at most {limits.max_bytes} bytes, which is all that may be "
                 f"kept, got {nbytes}: raise capture_mib"
             )
-        self.tidy(limits, room_for=nbytes)
+        self.tidy(limits, room_for=nbytes, frames=1)
         try:
             for name, each in files.items():
                 write_file(self.folder / name, each, error=CaptureError)
@@ -129,16 +133,18 @@ class CaptureRing:
             raise
         self._add(_Entry(record.name, record.captured_ns, nbytes), record.embedding)
 
-    def tidy(self, limits: CaptureLimits, *, room_for: int = 0) -> None:
-        """Delete what is too old, and the oldest frames until `room_for` more bytes fit."""
+    def tidy(self, limits: CaptureLimits, *, room_for: int = 0, frames: int = 0) -> None:
+        """Delete what is too old, and the oldest until `frames` more of `room_for` bytes fit."""
         too_old_ns = wall_ns() - round(limits.max_age_s * 1e9) if limits.max_age_s > 0 else 0
         while self._entries:
             oldest = self._entries[0]
-            if oldest.captured_ns >= too_old_ns and self.nbytes + room_for <= limits.max_bytes:
+            many = len(self) + frames > limits.max_frames
+            full = many or self.nbytes + room_for > limits.max_bytes
+            if oldest.captured_ns >= too_old_ns and not full:
                 return
             self._delete(oldest.name)
-            del self._entries[0]
-            self._embeddings = self._embeddings[1:]
+            self._entries.popleft()
+            self._first += 1
             self.nbytes -= oldest.nbytes
 
     def _take_over(self) -> None:
@@ -173,9 +179,17 @@ class CaptureRing:
         return _Entry(name, record.captured_ns, nbytes), record.embedding
 
     def _add(self, entry: _Entry, embedding: Float32Array) -> None:
+        if self._first + len(self) == len(self._rows):
+            grown = np.empty((2 * len(self) + 1, self._identity.dim), np.float32)
+            grown[: len(self)] = self._embeddings()
+            self._rows, self._first = grown, 0
+        self._rows[self._first + len(self)] = embedding
         self._entries.append(entry)
-        self._embeddings = np.concatenate([self._embeddings, embedding[None]])
         self.nbytes += entry.nbytes
+
+    def _embeddings(self) -> Float32Array:
+        """Return those of the frames, (P, D): rows before them are free, rows after to come."""
+        return self._rows[self._first : self._first + len(self)]
 
     def _delete(self, name: str) -> None:
         """Remove the files of a frame, its record first: without it there is no frame."""

@@ -9,3 +9,7 @@
 One file for each tool: `cvat`, `label_studio`, `coco`. Each makes bytes of a set's masks and masks
 of bytes; `exchange` joins them with the set.
 """
+
+FORMATS = ("cvat", "label-studio", "coco")
+LOCAL_FILES = "/data/local-files/?d="
+"""What precedes the names of images that Label Studio serves from a disk."""

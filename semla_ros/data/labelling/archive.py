@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import io
-import struct
 import zipfile
-import zlib
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from semla_ros.core.errors import CaptureError
+from semla_ros.core.files.zip_file import ZIP_ERRORS, check_directory
 
 MAX_MEMBERS = 500_000
 MAX_MEMBER_BYTES = 200_000_000
 MAX_TOTAL_BYTES = 20_000_000_000
+MAX_DIRECTORY_BYTES = 40_000_000
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-_FOREIGN = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    LookupError,
-    NotImplementedError,
-    OverflowError,
-    RuntimeError,
-    ValueError,
-)
-"""What zipfile raises on damaged bytes."""
+_FOREIGN = (*ZIP_ERRORS, ValueError)
 
 
 def zip_content(files: Iterable[tuple[str, bytes]]) -> bytes:
@@ -57,6 +46,8 @@ class Archive:
         self.path = path
         self._read_bytes = 0
         try:
+            with path.open("rb") as stream:
+                check_directory(stream, max_bytes=MAX_DIRECTORY_BYTES)
             self._zip = zipfile.ZipFile(path)
         except (OSError, *_FOREIGN) as error:
             raise CaptureError(f"expected a zip, got {str(path)!r}: {error}") from error

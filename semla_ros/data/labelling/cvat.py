@@ -112,20 +112,45 @@ def cvat_masks(
 
 
 def _label_map(content: bytes, archive: Archive) -> dict[str, Rgb]:
-    """Return label -> colour, in the order of the file."""
+    """Return label -> colour, in the order of the file.
+
+    Raises:
+        CaptureError: It is no label map, or two of its labels cannot be told apart.
+    """
+    where = f"{str(archive.path)!r}: {LABEL_MAP}"
     found: dict[str, Rgb] = {}
     for line in content.decode("utf-8", "replace").splitlines():
         if not line.strip() or line.startswith("#"):
             continue
         name, _, rest = line.partition(":")
         numbers = rest.partition(":")[0].split(",")
-        if len(numbers) != 3 or not all(n.strip().isdigit() and int(n) < 256 for n in numbers):
+        if len(numbers) != 3 or not all(map(_is_byte, numbers)):
+            raise CaptureError(f"{where}: expected label:R,G,B::, got {line[:80]!r}")
+        if name in found:
             raise CaptureError(
-                f"{str(archive.path)!r}: {LABEL_MAP}: expected label:R,G,B::, got {line[:80]!r}"
+                f"{where}: label {name!r} appears twice: rename one of them in CVAT and export "
+                "again"
             )
         red, green, blue = map(int, numbers)
         found[name] = (red, green, blue)
+    _require_distinct(found, where)
     return found
+
+
+def _require_distinct(labels: Mapping[str, Rgb], where: str) -> None:
+    """Raise where two labels share a colour; black is background's where that has none."""
+    of: dict[Rgb, str] = {}
+    for name, color in {BACKGROUND: (0, 0, 0), **labels}.items():
+        if of.setdefault(color, name) != name:
+            raise CaptureError(
+                f"{where}: labels {of[color]!r} and {name!r} share colour {color}: give them "
+                "different colours in CVAT and export again"
+            )
+
+
+def _is_byte(number: str) -> bool:
+    digits = number.strip()
+    return digits.isdecimal() and len(digits) < 4 and int(digits) < 256
 
 
 def _ids(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from semla_ros.core.errors import CaptureError
 from semla_ros.core.files.whole_file import write_file
 from semla_ros.core.types import LabelArray
 from semla_ros.data.captures.record import read_bounded
+from semla_ros.data.labelling import FORMATS, LOCAL_FILES
 from semla_ros.data.labelling.archive import Archive, zip_content
 from semla_ros.data.labelling.coco import coco_content, coco_masks
 from semla_ros.data.labelling.cvat import cvat_files, cvat_masks
@@ -24,8 +25,6 @@ from semla_ros.data.labelling.label_studio import (
     label_studio_tasks,
 )
 
-FORMATS = ("cvat", "label-studio", "coco")
-LOCAL_FILES = "/data/local-files/?d="
 _MAX_JSON_BYTES = 2_000_000_000
 _UPLOADED, _UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-"), 9
 """What Label Studio puts before the name of a file that was uploaded to it."""
@@ -62,38 +61,99 @@ def export_set(found: LabelSet, kind: str, out: Path, *, images: str = LOCAL_FIL
     return [write_file(out, content, error=CaptureError), *files]
 
 
-def import_labels(found: LabelSet, path: Path) -> list[Path]:
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of the masks that a tool gave back.
+
+    Attributes:
+        files: Labels that were written.
+        blank: Images whose mask has no class anywhere; left out.
+        unchanged: Images whose mask is the proposal that went out, which says nothing of whether
+            anybody looked at it; left out.
+    """
+
+    files: tuple[Path, ...]
+    blank: tuple[str, ...]
+    unchanged: tuple[str, ...]
+
+    def left_out(self) -> list[str]:
+        """Return how many masks were left out, and why."""
+        blank, unchanged = len(self.blank), len(self.unchanged)
+        of = f"of {len(self.files) + blank + unchanged} masks:"
+        told = [f"{blank} {of} no class anywhere"] if blank else []
+        if unchanged:
+            told.append(
+                f"{unchanged} {of} the proposal, unchanged (--accept-proposals if somebody "
+                "checked them)"
+            )
+        return told
+
+
+def import_labels(found: LabelSet, path: Path, *, accept_proposals: bool = False) -> Imported:
     """Write what a tool gave back as the set's labels; all of it fits, or nothing is written.
 
     Args:
         found: The set.
         path: A zip of CVAT ("Segmentation mask 1.1"), or JSON of Label Studio or COCO.
+        accept_proposals: Masks that are their proposal are labels, too. Those of Label Studio
+            always are: there somebody submitted them.
 
     Raises:
         CaptureError: It is none of these, damaged, or has labels of images that are not in the
-            set, of another size, or of unknown classes.
+            set, of another size, or of unknown classes, or no labels.
     """
     images = {image.name: image for image in found.images}
+    kind = _kind(path)
+    accepted = accept_proposals or kind == "label-studio"
     names: set[str] = set()
+    blank, unchanged = [], []
     with tempfile.TemporaryDirectory(prefix=".staging-", dir=found.root) as folder:
-        aside = Path(folder)
-        for given, mask in _masks(found, path):
-            known = given in images or not _UPLOADED.match(given)
-            name = given if known else given[_UPLOAD_PREFIX:]
-            if name not in images:
-                raise CaptureError(
-                    f"{str(path)!r} has labels of {name!r}, which is not in {str(found.root)!r}: "
-                    "import them into the set they were exported from"
-                )
-            if name in names:
-                raise CaptureError(f"{str(path)!r} has {name!r} twice: keep one of them")
-            names.add(name)
-            replace(found, root=aside).write_label(images[name], mask)
-        if not names:
-            raise CaptureError(f"{str(path)!r} holds no labels: annotate, and export again")
+        aside = replace(found, root=Path(folder))
+        for given, mask in _masks(found, path, kind):
+            image = _image_of(given, images, path, found.root)
+            if image.name in names:
+                raise CaptureError(f"{str(path)!r} has {image.name!r} twice: keep one of them")
+            names.add(image.name)
+            if found.is_blank(found.checked(image, mask)):
+                blank.append(image.name)
+            elif not accepted and _is_proposal(found, image, mask):
+                unchanged.append(image.name)
+            else:
+                aside.write_label(image, mask)
+        made = sorted((aside.root / LABELS).glob("*"))
+        outcome = Imported((), tuple(blank), tuple(unchanged))
+        if not made:
+            why = "".join(f"; {text}" for text in outcome.left_out())
+            raise CaptureError(f"{str(path)!r} holds no labels{why}: annotate, and export again")
         (found.root / LABELS).mkdir(exist_ok=True)
-        made = sorted((aside / LABELS).iterdir())
-        return [each.replace(found.root / LABELS / each.name) for each in made]
+        files = tuple(each.replace(found.root / LABELS / each.name) for each in made)
+        return replace(outcome, files=files)
+
+
+def _image_of(given: str, images: Mapping[str, LabelImage], path: Path, root: Path) -> LabelImage:
+    """Return the image of the set that a tool calls `given`.
+
+    Raises:
+        CaptureError: There is none.
+    """
+    known = given in images or not _UPLOADED.match(given)
+    name = given if known else given[_UPLOAD_PREFIX:]
+    if name not in images:
+        raise CaptureError(
+            f"{str(path)!r} has labels of {name!r}, which is not in {str(root)!r}: "
+            "import them into the set they were exported from"
+        )
+    return images[name]
+
+
+def _is_proposal(found: LabelSet, image: LabelImage, mask: LabelArray) -> bool:
+    """Return whether a mask is what was proposed, and not what was a label before it went out."""
+    proposal, label = found.proposal(image), found.label(image)
+    return (
+        proposal is not None
+        and np.array_equal(mask, proposal)
+        and (label is None or not np.array_equal(mask, label))
+    )
 
 
 def _mask(found: LabelSet, image: LabelImage) -> LabelArray:
@@ -104,25 +164,30 @@ def _mask(found: LabelSet, image: LabelImage) -> LabelArray:
     return mask
 
 
-def _masks(found: LabelSet, path: Path) -> Iterator[tuple[str, LabelArray]]:
-    """Yield name -> ids of the labels in `path`, whatever it is."""
-    classes, unlabeled = found.vocabulary.names, found.unlabeled
+def _kind(path: Path) -> str:
+    """Return which of `FORMATS` a file looks like."""
     try:
         with path.open("rb") as stream:
             head = stream.read(4096)
     except OSError as error:
         raise CaptureError(f"cannot read {str(path)!r}: {error.strerror}") from error
     if head[:2] == b"PK":
-        with Archive(path) as archive:
-            yield from cvat_masks(archive, classes, unlabeled=unlabeled)
-        return
-    content = read_bounded(path, max_bytes=_MAX_JSON_BYTES)
+        return "cvat"
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
-    if start == b"[":
-        yield from label_studio_masks(content, classes, unlabeled=unlabeled)
-    elif start == b"{":
-        yield from coco_masks(content, classes, unlabeled=unlabeled)
-    else:
+    if start not in (b"[", b"{"):
         raise CaptureError(
             f"expected a zip of CVAT or JSON of Label Studio or COCO, got {str(path)!r}"
         )
+    return "label-studio" if start == b"[" else "coco"
+
+
+def _masks(found: LabelSet, path: Path, kind: str) -> Iterator[tuple[str, LabelArray]]:
+    """Yield name -> ids of the labels in `path`."""
+    classes, unlabeled = found.vocabulary.names, found.unlabeled
+    if kind == "cvat":
+        with Archive(path) as archive:
+            yield from cvat_masks(archive, classes, unlabeled=unlabeled)
+        return
+    read = label_studio_masks if kind == "label-studio" else coco_masks
+    content = read_bounded(path, max_bytes=_MAX_JSON_BYTES)
+    yield from read(content, classes, unlabeled=unlabeled)

@@ -75,12 +75,17 @@ class LabelSet:
         return self._mask(PROPOSALS, image)
 
     def label(self, image: LabelImage) -> LabelArray | None:
-        """Return the mask that came back, None before that.
+        """Return the mask that came back, None before that, and where it has no class at all.
 
         Raises:
             CaptureError: It is damaged, or of another size.
         """
-        return self._mask(LABELS, image)
+        mask = self._mask(LABELS, image)
+        return None if mask is None or self.is_blank(mask) else mask
+
+    def is_blank(self, mask: LabelArray) -> bool:
+        """Return whether no pixel of `mask` has a class: nobody labelled it."""
+        return bool((mask == self.unlabeled).all())
 
     def write_label(self, image: LabelImage, mask: LabelArray) -> Path:
         """Write a mask that came back; return its file.

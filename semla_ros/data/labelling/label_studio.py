@@ -18,7 +18,6 @@ from semla_ros.core.types import LabelArray, Vocabulary
 from semla_ros.data.labelling.brush_rle import brush_rle, mask_of_rle
 from semla_ros.data.labelling.plain import blank, image_name, index_of, member
 
-TASKS, LABEL_CONFIG = "tasks.json", "label_config.xml"
 _FROM, _TO = "tag", "image"
 
 

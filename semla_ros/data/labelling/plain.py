@@ -15,6 +15,7 @@ from semla_ros.core.files.image_file import DEFAULT_MAX_PIXELS
 from semla_ros.core.types import LabelArray
 
 _SIDE = integer(1, 65_535)
+_IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
 def member(value: Any, key: str, kind: type) -> Any:  # noqa: ANN401  JSON
@@ -60,5 +61,9 @@ def index_of(label: object, classes: tuple[str, ...]) -> int:
 
 
 def image_name(address: str) -> str:
-    """Return the name of the image at an address of a tool: without folders, query and ending."""
-    return PurePosixPath(re.split(r"[/\\=]", address)[-1]).stem
+    """Return the name of the image at an address of a tool: without folders, query and ending.
+
+    It may be in the query itself (`?d=a.png`) or before one that signs it (`a.png?sign=x`).
+    """
+    parts = [PurePosixPath(part) for part in re.split(r"[/\\=?&#]", address)]
+    return ([p for p in parts if p.suffix.lower() in _IMAGES] or parts)[-1].stem

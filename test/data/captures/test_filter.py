@@ -34,6 +34,7 @@ def test_a_filter_sees_and_changes_the_image():
     [
         ("/nowhere/blur", "does not run"),
         ("'", "does not run"),
+        (" ", "does not run"),
         (python("raise SystemExit('no model')"), "exit code 1: no model"),
         (python("print('hello')"), "expected a PNG on stdout"),
         (python(BLUR.replace("image[:8] = 0", "image = image[:8]")), "got (8, 32, 3)"),

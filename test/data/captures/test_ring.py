@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -51,6 +52,39 @@ def test_a_smaller_limit_holds_at_once(ring):
     ring.tidy(replace(ROOMY, max_bytes=ring.nbytes // 2))
     assert names(ring) == [5, 6, 7]
     assert len(ring) == 3
+
+
+def test_there_are_never_more_than_can_be_opened_again(ring):
+    limits = replace(ROOMY, max_frames=3)
+    for stamp in range(1, 8):
+        ring.keep(*frame_of(stamp), limits)
+        assert len(names(ring)) == min(stamp, 3)
+    assert names(ring) == [5, 6, 7]
+    ring.tidy(replace(limits, max_frames=2))
+    assert names(ring) == [6, 7]
+
+
+def test_what_comes_and_goes_is_held_against_what_is_there(ring):
+    """Embeddings move in memory as frames go at one end and come at the other."""
+    limits = replace(ROOMY, max_frames=5, spread=0.01)
+    for stamp in range(1, 40):
+        record, files = frame_of(stamp)
+        assert ring.is_new("other", record.embedding, limits)
+        ring.keep(record, files, limits)
+        kept = [frame_of(s)[0].embedding for s in names(ring)]
+        assert not any(ring.is_new("other", each, limits) for each in kept)
+        if stamp > 5:
+            assert ring.is_new("other", frame_of(stamp - 5)[0].embedding, limits)
+
+
+def test_a_folder_is_taken_over_without_copying_every_frame_again(tmp_path, monkeypatch):
+    folder = write_captures(tmp_path / "captures", range(1, 101))
+    copied, empty = [], np.empty
+    monkeypatch.setattr(np, "empty", lambda *a, **k: copied.append(a[0]) or empty(*a, **k))
+    monkeypatch.setattr(np, "concatenate", lambda *_: pytest.fail("copied for one frame"))
+    with closing(CaptureRing(folder, IDENTITY)) as ring:
+        assert len(ring) == 100
+    assert len(copied) < 10
 
 
 def test_frames_that_are_too_old_go(ring):

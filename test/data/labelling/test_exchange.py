@@ -13,6 +13,7 @@ from semla_ros.data.labelling import archive
 from semla_ros.data.labelling.archive import zip_content
 from semla_ros.data.labelling.exchange import FORMATS, export_set, import_labels
 from semla_ros.data.labelling.label_set import read_label_set
+from semla_ros.data.labelling.plain import image_name
 
 REAL = Path(__file__).parent / "real"
 ENDING = {"cvat": "zip", "label-studio": "json", "coco": "json"}
@@ -33,8 +34,8 @@ def as_given_back(path, kind):
 def test_a_round_trip_is_without_loss(label_set, masks, tmp_path, kind):
     out = tmp_path / f"out.{ENDING[kind]}"
     export_set(label_set, kind, out)
-    files = import_labels(label_set, as_given_back(out, kind))
-    assert len(files) == len(masks)
+    got = import_labels(label_set, as_given_back(out, kind), accept_proposals=True)
+    assert len(got.files) == len(masks)
     back = read_label_set(label_set.root)
     for image in back.images:
         np.testing.assert_array_equal(back.label(image), masks[image.name])
@@ -54,9 +55,62 @@ def test_what_was_labelled_goes_out_again(label_set, masks, tmp_path):
 )
 def test_what_the_tools_own_libraries_write_is_read(label_set, masks, file):
     """The files were written by these libraries, which read ours to the bit: make_real.py."""
-    import_labels(label_set, REAL / file)
+    import_labels(label_set, REAL / file, accept_proposals=True)
     for image in label_set.images:
         np.testing.assert_array_equal(label_set.label(image), masks[image.name])
+
+
+@pytest.mark.parametrize("kind", ["cvat", "coco"])
+def test_what_nobody_looked_at_is_no_label(label_set, tmp_path, kind):
+    """What goes out and comes back at once is proposals, and masks without any class."""
+    (label_set.root / "proposals" / "robot-003.png").unlink()
+    out = tmp_path / f"out.{ENDING[kind]}"
+    export_set(label_set, kind, out)
+    with pytest.raises(CaptureError) as refused:
+        import_labels(label_set, out)
+    assert "holds no labels" in str(refused.value)
+    assert "3 of" in str(refused.value)
+    assert "--accept-proposals" in str(refused.value)
+    accepted = import_labels(label_set, out, accept_proposals=True)
+    assert [path.stem for path in accepted.files] == ["robot-000", "robot-001", "robot-002"]
+    assert accepted.blank == (("robot-003",) if kind == "cvat" else ())
+    assert accepted.unchanged == ()
+
+
+def test_what_somebody_changed_is_told_from_proposals(label_set, masks, tmp_path):
+    first, second = label_set.images[:2]
+    changed = np.where(masks[first.name] == 0, 1, masks[first.name])
+    label_set.write_label(first, changed)
+    label_set.write_label(second, masks[second.name])  # accepted before
+    export_set(label_set, "cvat", tmp_path / "out.zip")
+    got = import_labels(label_set, tmp_path / "out.zip")
+    assert [path.stem for path in got.files] == [first.name, second.name]
+    assert got.unchanged == ("robot-002", "robot-003")
+    assert len(got.left_out()) == 1
+    np.testing.assert_array_equal(label_set.label(first), changed)
+
+
+def test_what_was_submitted_in_label_studio_was_looked_at(label_set, masks, tmp_path):
+    out = tmp_path / "out.json"
+    export_set(label_set, "label-studio", out)
+    got = import_labels(label_set, as_given_back(out, "label-studio"))
+    assert len(got.files) == len(masks)
+    assert not got.left_out()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "a.png",
+        "/data/local-files/?d=robot/a.png",
+        "https://host/get?file=a.png",
+        "https://b.s3.eu/x/a.png?X-Amz-Expires=9&X-Amz-Signature=abc/d=",
+        "https://host/a.jpg#top",
+        "robot\\a",
+    ],
+)
+def test_names_of_images_are_found_in_addresses(address):
+    assert image_name(address) == "a"
 
 
 def test_images_that_were_uploaded_to_label_studio_are_known(label_set, masks, tmp_path):
@@ -64,7 +118,7 @@ def test_images_that_were_uploaded_to_label_studio_are_known(label_set, masks, t
     export_set(label_set, "label-studio", out)
     as_given_back(out, "label-studio")
     renamed(out, "/data/local-files/?d=robot", "/data/upload/7/0a1b2c3d-robot")
-    assert len(import_labels(label_set, out)) == len(masks)
+    assert len(import_labels(label_set, out).files) == len(masks)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -155,6 +209,11 @@ def test_cvat_that_does_not_fit_is_refused_whole(label_set, tmp_path):
     for change, said in [
         (lambda f: {k: v for k, v in f.items() if k != "labelmap.txt"}, "expected labelmap.txt"),
         (lambda f: f | {"labelmap.txt": b"sky:1,2\n"}, "expected label:R,G,B"),
+        (lambda f: f | {"labelmap.txt": "sky:²,2,2::\n".encode()}, "expected label:R,G,B"),
+        (lambda f: f | {"labelmap.txt": b"sky:" + b"9" * 5000 + b",2,2"}, "expected label:R,G,B"),
+        (lambda f: f | {"labelmap.txt": b"sky:0,0,9::\nroad:0,0,9::\n"}, "'sky' and 'road' share"),
+        (lambda f: f | {"labelmap.txt": b"sky:0,0,0::\n"}, "'background' and 'sky' share colour"),
+        (lambda f: f | {"labelmap.txt": b"sky:0,0,9::\nsky:0,0,8::\n"}, "'sky' appears twice"),
         (lambda f: f | {name: green}, "colour (0, 255, 0) is none of labelmap.txt"),
         (lambda f: f | {name: small}, "expected 23 x 37 pixels"),
         (lambda f: f | {name: b"GIF89a"}, "expected"),
@@ -178,7 +237,7 @@ def test_a_gray_mask_counts_the_label_map(label_set, masks, tmp_path):
     gray = np.where(masks["robot-001"] < 4, masks["robot-001"] + 1, 0).astype(np.uint8)
     content = cv2.imencode(".png", gray)[1].tobytes()
     rewritten(out, lambda f: f | {"SegmentationClass/robot-001.png": content})
-    import_labels(label_set, out)
+    import_labels(label_set, out, accept_proposals=True)
     np.testing.assert_array_equal(label_set.label(label_set.images[1]), masks["robot-001"])
 
 
@@ -188,6 +247,15 @@ def test_a_zip_bomb_is_not_unpacked(label_set, tmp_path, monkeypatch):
     export_set(label_set, "cvat", out)
     rewritten(out, lambda f: f | {"labelmap.txt": bytes(50_000_000)})
     with pytest.raises(CaptureError, match="at most 4000000 bytes"):
+        import_labels(label_set, out)
+
+
+def test_a_directory_beyond_its_bound_is_not_read(label_set, tmp_path, monkeypatch):
+    out = tmp_path / "out.zip"
+    export_set(label_set, "cvat", out)
+    monkeypatch.setattr(archive, "MAX_DIRECTORY_BYTES", 100)
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *_: pytest.fail("read"))
+    with pytest.raises(CaptureError, match="expected a directory of at most 100 bytes"):
         import_labels(label_set, out)
 
 
@@ -209,7 +277,7 @@ def test_paths_in_a_zip_lead_nowhere(label_set, masks, tmp_path):
     out = tmp_path / "out.zip"
     export_set(label_set, "cvat", out)
     rewritten(out, lambda f: {f"../../{k}": v for k, v in f.items()})
-    import_labels(label_set, out)
+    import_labels(label_set, out, accept_proposals=True)
     assert {p.name for p in tmp_path.iterdir()} == {"set", "out.zip"}
     np.testing.assert_array_equal(label_set.label(label_set.images[0]), masks["robot-000"])
 

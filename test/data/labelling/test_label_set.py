@@ -61,6 +61,12 @@ def test_masks_that_do_not_fit_are_refused(label_set):
         label_set.write_label(image, np.full((23, 37), 9, np.uint8))
 
 
+def test_a_mask_without_any_class_is_no_label(label_set):
+    image = label_set.images[0]
+    label_set.write_label(image, np.full((23, 37), 255, np.uint8))
+    assert label_set.label(image) is None
+
+
 def test_other_folders_are_no_sets(tmp_path):
     with pytest.raises(CaptureError, match=r"without set\.json"):
         read_label_set(tmp_path)
