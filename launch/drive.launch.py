@@ -1,6 +1,5 @@
 """Starts the segmenter on a camera topic: `ros2 launch semla_ros drive.launch.py image:=...`."""
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -11,10 +10,13 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
+from semla_ros.processes.drive import dds_variables
 
 SHARE = Path(get_package_share_directory("semla_ros"))
-DDS_PROFILE = "FASTDDS_DEFAULT_PROFILES_FILE"
 NODE = "segmenter"
+
+BOOLEAN = ["true", "false", "True", "False"]
+"""All that an argument may be whose default is one of them."""
 
 ARGUMENTS = (
     ("image", "image", "Camera topic; with image_transport compressed, without /compressed"),
@@ -34,7 +36,12 @@ ARGUMENTS = (
 def generate_launch_description() -> LaunchDescription:
     """Return the node, and RViz if wanted, with the DDS profile for large images."""
     declared = [
-        DeclareLaunchArgument(name, default_value=default, description=description)
+        DeclareLaunchArgument(
+            name,
+            default_value=default,
+            description=description,
+            choices=BOOLEAN if default in BOOLEAN else None,
+        )
         for name, default, description in ARGUMENTS
     ]
     return LaunchDescription([*declared, OpaqueFunction(function=_start)])
@@ -45,9 +52,7 @@ def _start(context: LaunchContext) -> list:
     parameters = {
         name: given[name] for name in ("bundle", "engine", "image_transport") if given[name]
     }
-    parameters |= {
-        name: given[name].lower() in ("true", "1", "yes") for name in ("use_sim_time", "autostart")
-    }
+    parameters |= {name: _true(given[name]) for name in ("use_sim_time", "autostart")}
     node = Node(
         package="semla_ros",
         executable="segmenter_node",
@@ -58,10 +63,15 @@ def _start(context: LaunchContext) -> list:
         arguments=["--ros-args", "--log-level", f"{_logger(given)}:={given['log_level']}"],
         output="screen",
         emulate_tty=True,
-        respawn=given["respawn"].lower() in ("true", "1", "yes"),
+        respawn=_true(given["respawn"]),
         respawn_delay=2.0,
     )
-    return [*_dds_profile(), node, *_rviz(given)]
+    profile = [SetEnvironmentVariable(*each) for each in dds_variables().items()]
+    return [*profile, node, *_rviz(given)]
+
+
+def _true(word: str) -> bool:
+    return word.lower() == "true"
 
 
 def _logger(given: dict[str, str]) -> str:
@@ -69,18 +79,9 @@ def _logger(given: dict[str, str]) -> str:
     return ".".join([*(part for part in given["namespace"].split("/") if part), NODE])
 
 
-def _dds_profile() -> list:
-    """Return what sets the DDS profile, nothing where the user has chosen one."""
-    if DDS_PROFILE in os.environ:
-        return []
-    return [
-        SetEnvironmentVariable(DDS_PROFILE, str(SHARE / "config" / "fastdds_large_images.xml"))
-    ]
-
-
 def _rviz(given: dict[str, str]) -> list:
     """Return RViz on a configuration that names this node's topics, nothing where unwanted."""
-    if given["rviz"].lower() not in ("true", "1", "yes"):
+    if not _true(given["rviz"]):
         return []
     from semla_ros.core.viz.rviz import rviz_config
 
@@ -99,7 +100,7 @@ def _rviz(given: dict[str, str]) -> list:
             package="rviz2",
             executable="rviz2",
             arguments=["-d", file.name],
-            parameters=[{"use_sim_time": given["use_sim_time"].lower() == "true"}],
+            parameters=[{"use_sim_time": _true(given["use_sim_time"])}],
         )
     ]
 

@@ -27,6 +27,9 @@ SHARE = Path(get_package_share_directory("semla_ros"))
 LAST_FRAME_S = 1.0
 """How long the last frame may take on its way through the node."""
 
+BOOLEAN = ["true", "false", "True", "False"]
+"""All that an argument may be whose default is one of them."""
+
 ARGUMENTS = (
     ("bag", None, "rosbag2 folder, .mcap or .db3"),
     ("out", None, "The .mcap to write"),
@@ -43,7 +46,12 @@ ARGUMENTS = (
 def generate_launch_description() -> LaunchDescription:
     """Return node, recorder and player; everything ends with the bag."""
     declared = [
-        DeclareLaunchArgument(name, default_value=default, description=description)
+        DeclareLaunchArgument(
+            name,
+            default_value=default,
+            description=description,
+            choices=BOOLEAN if default in BOOLEAN else None,
+        )
         for name, default, description in ARGUMENTS
     ]
     return LaunchDescription([*declared, OpaqueFunction(function=_start)])
@@ -52,12 +60,12 @@ def generate_launch_description() -> LaunchDescription:
 def _start(context: LaunchContext) -> list:
     given = {name: LaunchConfiguration(name).perform(context) for name, _, _ in ARGUMENTS}
     topic = CAMERA + "/compressed" if given["image_transport"] == "compressed" else CAMERA
-    recorder = [*_module("recorder"), given["out"], topic, "/diagnostics"]
-    recorder += [f"{NODE}/{name}" for name in RECORDED]
+    recorder = [*_module("recorder"), given["out"], "/diagnostics"]
+    recorder += [*(f"{NODE}/{name}" for name in RECORDED), "--last", topic]
     player = [*_module("player"), given["bag"], "--to", topic, "--speed", given["rate"]]
     player += ["--subscribers", "2", "--wait", "60"]
     player += ["--topic", given["topic"]] if given["topic"] else []
-    player += ["--clock"] if given["clock"] == "true" else []
+    player += ["--clock"] if given["clock"].lower() == "true" else []
     playing = ExecuteProcess(cmd=player, name="player", output="screen")
     end = TimerAction(period=LAST_FRAME_S, actions=[EmitEvent(event=Shutdown(reason="bag ended"))])
     return [

@@ -82,7 +82,8 @@ class Config:
     )
     max_gap_s: float = parameter(
         5.0,
-        "A longer gap between frames resets the filter, a longer step of the stamps everything",
+        "A longer gap between frames resets the filter; a longer step of the stamps, or one back "
+        "by more than support_max_age_s, everything",
         unit="s",
         low=0.1,
         high=3600.0,
@@ -243,7 +244,7 @@ class Config:
     )
     max_image_age_s: float = parameter(
         0.0,
-        "Images older than this on arrival at the engine are dropped and counted; 0: never",
+        "Images older than this before or after the network are dropped and counted; 0: never",
         unit="s",
         low=0.0,
         high=3600.0,

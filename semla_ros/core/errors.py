@@ -50,7 +50,7 @@ class FrameError(SemlaError):
 
 
 class FrameTooOldError(FrameError):
-    """A camera frame was older than `max_image_age_s` when its turn came."""
+    """A camera frame was older than `max_image_age_s` when its turn came, or its answer."""
 
 
 class BundleError(SemlaError):

@@ -183,7 +183,7 @@ class Capture:
 
     def _tidy(self) -> None:
         config = self._config()
-        if self._ring is not None and str(self._ring.folder) != config.capture_dir:
+        if self._moved(config):
             self._close()
         elif self._ring is not None:
             self._ring.tidy(_limits(config))
@@ -193,7 +193,7 @@ class Capture:
         from semla_ros.data.captures.record import CaptureIdentity
         from semla_ros.data.captures.ring import CaptureRing
 
-        if self._ring is not None and str(self._ring.folder) != config.capture_dir:
+        if self._moved(config):
             self._close()
         if self._ring is None:
             navigator = self._pipeline.bundle.manifest.navigator
@@ -202,6 +202,11 @@ class Capture:
             identity = CaptureIdentity(navigator.identity, navigator.dim)
             self._ring = CaptureRing(Path(config.capture_dir), identity)
         return self._ring
+
+    def _moved(self, config: Config) -> bool:
+        """Return whether there is a ring, in another folder than is asked for now."""
+        asked, ring = config.capture_dir, self._ring
+        return ring is not None and (not asked or Path(asked) != ring.folder)
 
     def _close(self) -> None:
         if self._ring is not None:

@@ -37,11 +37,11 @@ from semla_ros.nodes.capture import CaptureReport
 from semla_ros.pipeline.hint import HintWatch
 
 _BILLION = 1_000_000_000
-_BRIDGED = frozenset(
-    {"rgb8", "bgr8", "rgba8", "bgra8", "mono8"}
-    | {f"bayer_{p}8" for p in ("rggb", "bggr", "gbrg", "grbg")}
-)
-"""Encodings that cv_bridge converts to rgb8 exactly as `image_codec` does."""
+_BRIDGED: Mapping[str, int] = {
+    **{"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1},
+    **{f"bayer_{pattern}8": 1 for pattern in ("rggb", "bggr", "gbrg", "grbg")},
+}
+"""Encodings that cv_bridge converts to rgb8 exactly as `image_codec` does -> bytes a pixel."""
 
 
 def stamp_ns(time: Time) -> int:
@@ -64,7 +64,7 @@ def frame_from_image(
         FrameError: The image is malformed, too large or of an unknown encoding.
     """
     convert = _cv_bridge()
-    if convert is not None and message.encoding in _BRIDGED:
+    if convert is not None and suits_cv_bridge(message):
         check_raw(
             len(message.data),
             height=message.height,
@@ -93,6 +93,16 @@ def frame_from_compressed(
         message.data, message.format, max_pixels=max_pixels, significant_bits=significant_bits
     )
     return Frame(stamp_ns(message.header.stamp), message.header.frame_id, rgb)
+
+
+def suits_cv_bridge(message: Image) -> bool:
+    """Return whether cv_bridge converts `message` right.
+
+    Its Python counts the padding of a row as pixels, and shears the image where that is no whole
+    number of them.
+    """
+    pixel_bytes = _BRIDGED.get(message.encoding, 0)
+    return pixel_bytes > 0 and message.step == message.width * pixel_bytes
 
 
 @functools.cache

@@ -6,11 +6,13 @@ What was made of them is one line in the log; who wants an answer asks the servi
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode
+from rclpy.subscription import Subscription
 from std_msgs.msg import String
 
 from semla_ros.core.errors import SemlaError
@@ -31,25 +33,34 @@ class HintTopics:
         self._pipeline = pipeline
         self._streaks = Streaks()
         group = MutuallyExclusiveCallbackGroup()
-        self._subscriptions = [
-            node.create_subscription(
-                kind,
-                name,
-                callback,
-                qos.output_qos(),
-                callback_group=group,
-                qos_overriding_options=qos.overridable(),
-            )
-            for kind, name, callback in (
-                (String, "~/hint", self._plain),
-                (Hint, "~/hint_stamped", self._stamped),
-            )
-        ]
+        self._subscriptions: list[Subscription[Any]] = []
+        topics: tuple[tuple[type[Any], str, Callable[[Any], None]], ...] = (
+            (String, "~/hint", self._plain),
+            (Hint, "~/hint_stamped", self._stamped),
+        )
+        try:
+            for kind, name, callback in topics:
+                self._subscriptions.append(self._subscription(kind, name, callback, group))
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Receive nothing more."""
         for each in self._subscriptions:
             self._node.destroy_subscription(each)
+
+    def _subscription(
+        self, kind: type[Any], name: str, callback: Callable[[Any], None], group: CallbackGroup
+    ) -> Subscription[Any]:
+        return self._node.create_subscription(
+            kind,
+            name,
+            callback,
+            qos.output_qos(),
+            callback_group=group,
+            qos_overriding_options=qos.overridable(),
+        )
 
     def _plain(self, message: String) -> None:
         self._give(message.data)

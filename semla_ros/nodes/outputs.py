@@ -219,12 +219,17 @@ class Outputs:
     def _publisher(
         self, kind: type[Any], name: str, profile: QoSProfile
     ) -> LifecyclePublisher[Any]:
-        publisher = self._node.create_lifecycle_publisher(
-            kind,
-            name,
-            profile,
-            event_callbacks=qos.publisher_events(self._node.resolve_topic_name(name), self._note),
-            qos_overriding_options=qos.overridable(),
-        )
+        topic = self._node.resolve_topic_name(name)
+        try:
+            publisher = self._node.create_lifecycle_publisher(
+                kind,
+                name,
+                profile,
+                event_callbacks=qos.publisher_events(topic, self._note),
+                qos_overriding_options=qos.overridable(),
+            )
+        except BaseException:
+            self.destroy()
+            raise
         self._all.append(publisher)
         return publisher

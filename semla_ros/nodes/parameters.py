@@ -7,7 +7,7 @@ configure until it is right. A wrong value given later is refused with its reaso
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from rcl_interfaces.msg import (
@@ -23,11 +23,14 @@ from rclpy.parameter import Parameter
 from semla_ros.core.config import PARAMETERS, Config, updated
 from semla_ros.core.errors import ConfigError, SemlaError
 from semla_ros.core.parameter import ParameterSpec
+from semla_ros.nodes.qos import check_override
 
 AUTOSTART = "autostart"
 COMBINATION = "combination"
+OWN = (*PARAMETERS, AUTOSTART)
 _KEPT = ("use_sim_time", "start_type_description_service")
-_QOS = "qos_overrides."
+_QOS = "qos_overrides"
+_RESTART = "it is read at the start only: restart the node with another value"
 _MAX_FLOAT = 1.7976931348623157e308
 _MAX_INT = 2**63 - 1
 
@@ -53,12 +56,11 @@ def descriptor(spec: ParameterSpec) -> ParameterDescriptor:
     return message
 
 
-def unknown_overrides(names: Iterable[str]) -> dict[str, str]:
-    """Return name -> reason for every given parameter that the node does not have."""
-    known = (*PARAMETERS, AUTOSTART)
+def unknown_overrides(names: Iterable[str], known: Collection[str] = OWN) -> dict[str, str]:
+    """Return name -> reason for every given parameter that is not among the `known` ones."""
     problems: dict[str, str] = {}
     for name in names:
-        if name in (*known, *_KEPT) or name.startswith(_QOS):
+        if name in known or name in _KEPT:
             continue
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -88,8 +90,11 @@ class NodeParameters:
         self._node = node
         self._on_change = on_change
         self.problems: dict[str, str] = {}
-        given = _take_overrides(node)
-        self.ignored = unknown_overrides(given)
+        given = take_overrides(node)
+        self._qos = [name for name in given if name.startswith(f"{_QOS}.")]
+        self.ignored = unknown_overrides(name for name in given if name not in self._qos)
+        for name in self._qos:
+            self._check_qos(given[name])
         self._autostart = self._declare_autostart(given.get(AUTOSTART))
         self._values = {s.name: self._declare(s, given.get(s.name)) for s in PARAMETERS.values()}
         self.config = self._initial()
@@ -101,14 +106,41 @@ class NodeParameters:
         """Whether the node configures and activates itself."""
         return self._autostart
 
+    @property
+    def problem(self) -> str:
+        """All problems in a sentence, empty without one."""
+        return "; ".join(self.problems.values())
+
+    @property
+    def mendable(self) -> bool:
+        """Whether setting parameters can solve every problem."""
+        settable = {name for name, spec in PARAMETERS.items() if not spec.fixed}
+        return self.problems.keys() <= settable | {COMBINATION}
+
+    def look_for_unused(self) -> list[str]:
+        """Ignore the QoS overrides that no endpoint took, once all exist; return why, if new."""
+        taken = [f"{_QOS}.{name}" for name in self._node.get_parameters_by_prefix(_QOS)]
+        unused = unknown_overrides(self._qos, taken)
+        new = [reason for name, reason in unused.items() if name not in self.ignored]
+        self.ignored = {n: r for n, r in self.ignored.items() if n not in self._qos} | unused
+        return new
+
+    def _check_qos(self, given: Parameter[Any]) -> None:
+        try:
+            check_override(given.name, given.value)
+        except ConfigError as error:
+            self.problems[given.name] = f"{error}; {_RESTART}"
+
     def _declare_autostart(self, given: Parameter[Any] | None) -> bool:
         described = ParameterDescriptor(
             description="Configure and activate without a lifecycle manager", read_only=True
         )
         value = True if given is None else given.value
         if not isinstance(value, bool):
-            self.problems[AUTOSTART] = f"parameter {AUTOSTART!r}: expected bool, got {value!r}"
-            value = False
+            self.problems[AUTOSTART] = (
+                f"parameter {AUTOSTART!r}: expected true or false, got {value!r}; {_RESTART}"
+            )
+            value = True
         self._node.declare_parameter(AUTOSTART, value, described, ignore_override=True)
         return value
 
@@ -118,7 +150,7 @@ class NodeParameters:
             try:
                 value = spec.checked(given.value)
             except ConfigError as error:
-                self.problems[spec.name] = str(error)
+                self.problems[spec.name] = f"{error}; {_RESTART}" if spec.fixed else str(error)
         self._node.declare_parameter(spec.name, value, descriptor(spec), ignore_override=True)
         return value
 
@@ -127,7 +159,8 @@ class NodeParameters:
             return updated(Config(), self._values)
         except ConfigError as error:  # each is right, together they are not
             self.problems[COMBINATION] = str(error)
-            return Config()
+            fixed = {name: v for name, v in self._values.items() if PARAMETERS[name].fixed}
+            return updated(Config(), fixed)
 
     def _prepare(self, parameters: list[Parameter[Any]]) -> list[Parameter[Any]]:
         """Refuse unknown names as at the start, and widen whole numbers."""
@@ -155,7 +188,7 @@ class NodeParameters:
         return SetParametersResult(successful=True)
 
 
-def _take_overrides(node: Node) -> dict[str, Parameter[Any]]:
+def take_overrides(node: Node) -> dict[str, Parameter[Any]]:
     """Return what was given at the start, undeclared again so that it can be declared properly."""
     given = {
         name: parameter

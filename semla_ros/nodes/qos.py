@@ -6,7 +6,7 @@ applies it). Depth 1 everywhere: a mask that is late is worthless.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
@@ -20,10 +20,21 @@ from rclpy.qos import (
 )
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
+from semla_ros.core.errors import ConfigError
+
 Note = Callable[[str], None]
 
 _ACCEPTED = {"RELIABILITY": "best_effort", "DURABILITY": "volatile"}
 _OFFERED = {"RELIABILITY": "reliable", "DURABILITY": "transient_local"}
+_MAX_DEPTH = 2**31 - 1
+_POLICIES: Mapping[str, tuple[str, ...]] = {
+    name: tuple(each.lower() for each in kind.__members__ if each != "UNKNOWN")
+    for name, kind in (
+        ("history", HistoryPolicy),
+        ("reliability", ReliabilityPolicy),
+        ("durability", DurabilityPolicy),
+    )
+}
 
 
 def camera_qos() -> QoSProfile:
@@ -51,6 +62,24 @@ def overridable() -> QoSOverridingOptions:
             QoSPolicyKind.DURABILITY,
         )
     )
+
+
+def check_override(name: str, value: object) -> None:
+    """Check the value of a parameter `qos_overrides.<topic>.<subscription|publisher>.<policy>`.
+
+    Raises:
+        ConfigError: No endpoint could be made with it.
+    """
+    policy = name.rpartition(".")[2]
+    if policy == "depth":
+        right = type(value) is int and 0 <= value <= _MAX_DEPTH
+        expected = f"a whole number from 0 to {_MAX_DEPTH}"
+    else:
+        choices = _POLICIES.get(policy, ())
+        right = not choices or (isinstance(value, str) and value.lower() in choices)
+        expected = f"one of {', '.join(choices)}"
+    if not right:
+        raise ConfigError(f"parameter {name!r}: expected {expected}, got {value!r}")
 
 
 def subscription_events(

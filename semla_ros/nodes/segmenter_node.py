@@ -104,9 +104,11 @@ class SegmenterNode(LifecycleNode):
             _log.info("autostart is false: waiting for a lifecycle manager")
         elif self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
             self.trigger_activate()
-        else:
+        elif self._settings.mendable:
             how = " and ".join(self._opened.commands("configure", "activate"))
             _log.error("the node waits unconfigured: set what is wrong by parameter, then %s", how)
+        else:
+            _log.error("the node cannot be configured: restart it with what is wrong set right")
 
     def close(self) -> bool:
         """Release everything, in whatever state the node is; return whether nothing hangs."""
@@ -169,8 +171,8 @@ class SegmenterNode(LifecycleNode):
         return result
 
     def _build(self) -> None:
-        if self._settings.problems:
-            raise ConfigError("; ".join(self._settings.problems.values()))
+        if self._settings.problem:
+            raise ConfigError(self._settings.problem)
         try:
             self._outputs = Outputs(self, lambda text: _log.error("%s", text))
             self._pipeline = build_pipeline(self._settings.config)
@@ -190,11 +192,12 @@ class SegmenterNode(LifecycleNode):
     def _run(self) -> None:
         if self._pipeline is None or self._outputs is None:
             raise ConfigError("expected a configured node: configure it first")
-        self._statistics = FrameStatistics()
         self._stream = FrameStream(
             self, self._pipeline, self._outputs, self._statistics, lambda: self._settings.config
         )
         self._orders.serve(self._pipeline)
+        for reason in self._settings.look_for_unused():
+            _log.error("%s: ignored", reason)
         _log.info("segmenting %s", self._stream.camera.topic)
 
     def _halt(self) -> None:
@@ -202,6 +205,7 @@ class SegmenterNode(LifecycleNode):
         if self._stream is not None:
             self._stream.stop(patience_s=self._patience_s)
             self._stream = None
+            self._statistics = FrameStatistics()
 
     def _release(self) -> None:
         if self._pipeline is not None:
@@ -237,7 +241,7 @@ class SegmenterNode(LifecycleNode):
         return Snapshot(
             node=self.get_fully_qualified_name(),
             state=self.state,
-            problem=self._problem,
+            problem=self._problem or self._settings.problem,
             ignored=self._settings.ignored,
             surroundings=self._surroundings.look(),
             config=self._settings.config,

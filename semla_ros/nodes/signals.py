@@ -68,12 +68,20 @@ def ros_process(
         arguments: For ROS; None: those of the command line.
         ends_within_s: So long after a signal the process ends even if something hangs; None: it
             takes the time it needs, as whoever has to finish a file must.
+
+    Raises:
+        SystemExit: ROS refuses the arguments, such as a parameter file that is missing; the
+            process ends with the reason and exit code 1.
     """
     stop = StopFlag()
     if ends_within_s is not None:
         _end_within(ends_within_s)
     given = None if arguments is None else list(arguments)
-    rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:  # RCLError and UnknownROSArgsError
+        reason = " ".join(str(error).split())
+        raise SystemExit(f"ROS 2 refuses what follows --ros-args, correct it: {reason}") from error
     try:
         yield stop
     finally:

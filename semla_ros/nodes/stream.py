@@ -93,18 +93,27 @@ class FrameStream:
         self._capture = Capture(pipeline, config)
         pipeline.interrupted()  # what was seen before the node was deactivated
         outputs.forget()
-        self._announce()
+        self._announce(())
         self._worker: Worker[_Arrival] = Worker(self._handle, idle=self._idle, idle_s=IDLE_S)
-        self.camera = Camera(node, config(), self._receive)
         self._hints = HintTopics(node, pipeline)
+        try:
+            self.camera = Camera(node, config(), self._receive)
+        except BaseException:
+            self._hints.close()
+            raise
         self._worker.start()
 
     def stop(self, *, patience_s: float) -> None:
-        """Stop receiving; the frame in hand is finished within `patience_s` s, none is kept."""
+        """Stop receiving; the frame in hand may take `patience_s` s more, no answer is published.
+
+        Where support was published the last word is STALE: nobody looks any more.
+        """
         self.camera.close()
         self._hints.close()
         if not self._worker.stop(patience_s):
             _log.error("the frame in hand does not end: the inference hangs")
+        if self._statistics.values().level:
+            self._publish_stale()
         if not self._capture.stop(patience_s=patience_s):
             _log.error("the frame that is being captured does not end: the disk hangs")
 
@@ -126,13 +135,15 @@ class FrameStream:
         self._stale = self._freshness.silence_s() > self._config().stale_timeout_s
         if self._stale:
             self._statistics.went_stale()
-            observed_ns = self._pipeline.interrupted()
-            header = Header(
-                stamp=self._node.get_clock().now().to_msg(), frame_id=self._header.frame_id
-            )
-            self._outputs.publish_stale(header, self._pipeline.active, observed_ns=observed_ns)
+            self._publish_stale()
         self._outputs.announce_engine(self._pipeline.engine.status, self._header)
         self._outputs.announce_capture(self._capture.report(), self._header)
+
+    def _publish_stale(self) -> None:
+        observed_ns = self._pipeline.interrupted()
+        stamp = self._node.get_clock().now().to_msg()
+        header = Header(stamp=stamp, frame_id=self._header.frame_id)
+        self._outputs.publish_stale(header, self._pipeline.active, observed_ns=observed_ns)
 
     def _receive(self, message: ImageMessage) -> None:
         self._statistics.arrived()
@@ -150,13 +161,15 @@ class FrameStream:
             arrival_ns = round(arrival.received_ms * 1e6)
             frame = self.camera.frame(arrival.message, config, arrival_ns=arrival_ns)
         result = self._pipeline.step(frame)
+        if self._worker.closed:
+            return
         self._header, self._estimate = header, result.estimate
+        self._tell(result.swaps)
+        self._freshness.require(stamp_ns, max_age_s=config.max_image_age_s)
         published_age_s = self._freshness.age_s(stamp_ns)
         with timer.stage("publish"):
             self._outputs.publish(header, frame, result, alpha=config.overlay_alpha)
         self._capture.saw(frame, result)
-        self._tell(result.swaps)
-        self._announce()
         cycle_s = self._freshness.answered()
         waited_ms = started_ms - newest.received_ms if newest and newest is not arrival else 0.0
         stages_ms = {
@@ -174,19 +187,22 @@ class FrameStream:
         self._statistics.segmented(result, processing_s=processing_s, age_s=age_s)
 
     def _idle(self) -> None:
-        self._tell(self._pipeline.poll(conversions.stamp_ns(self._header.stamp)))
-        self._announce()
+        events = self._pipeline.poll(conversions.stamp_ns(self._header.stamp))
+        if not self._worker.closed:
+            self._announce(events)
+
+    def _announce(self, events: Sequence[SwapEvent]) -> None:
+        """Publish class list, swaps and mix, where they changed."""
+        self._outputs.announce(self._pipeline.vocabulary, self._header)
+        self._tell(events)
 
     def _tell(self, events: Sequence[SwapEvent]) -> None:
+        """Publish swaps, and the mix where it changed."""
         for event in events:
             self._statistics.swapped(committed=event.committed, error=event.error)
             if event.committed:
                 self._since_ns = event.stamp_ns
             self._outputs.publish_swap(event, frame_id=self._header.frame_id)
-
-    def _announce(self) -> None:
-        """Publish class list and mix, where they changed."""
-        self._outputs.announce(self._pipeline.vocabulary, self._header)
         self._outputs.announce_mix(
             self._pipeline, self._estimate, self._header, since_ns=self._since_ns
         )

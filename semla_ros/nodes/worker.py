@@ -126,6 +126,11 @@ class Worker(Generic[T]):
         self._since_ms: float | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
+    @property
+    def closed(self) -> bool:
+        """Whether `stop` was called: nobody waits for the item in hand any more."""
+        return self._mailbox.closed
+
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()

@@ -60,7 +60,8 @@ class Adaptation:
         self.settings = settings
         self._faults = faults
         self._policy = SWAP_POLICIES[settings.config.swap_policy](settings.config)
-        self._clock = FrameClock(settings.config.max_gap_s)
+        config = settings.config
+        self._clock = FrameClock(config.max_gap_s, max_late_s=config.support_max_age_s)
         self._now: Instant | None = None
         self._interrupted_ns: int | None = None
         self._unknown = UnknownWatch(settings.config)
@@ -256,7 +257,7 @@ class Adaptation:
 
         Args:
             settings: New.
-            view: The library as the new distance needs it, if it was worth preparing aside.
+            view: The library in force as another distance needs it; None: the distance stays.
         """
         before, self.settings = self.settings, settings
         if not same_policy(before.config, settings.config):
@@ -264,28 +265,25 @@ class Adaptation:
         if self.observer is not None:
             config = settings.config
             self._clock.max_gap_s = config.max_gap_s
+            self._clock.max_late_s = config.support_max_age_s
             self._unknown.configure(config)
             self.observer.navigator.set_filter(
                 time_constant_s=config.ema_time_s, max_gap_s=config.max_gap_s
             )
-            if before.distance != settings.distance:
-                self._measure(view)
+        if view is not None:
+            self._measure(view)
 
     def adopt(self, view: LibraryView) -> None:
-        """Choose among the adapters of another library from now on."""
+        """Choose among the adapters of another library, measured as so far, from now on."""
         self.library = view.library
         self._unknown.reset()
         self._measure(view)
 
-    def _measure(self, view: LibraryView | None) -> None:
-        """Measure to the library in force with the distance in force; the estimate was another."""
-        if self.observer is None:
-            return
-        distance = self.settings.distance
-        if view is None or view.library is not self.library or view.distance != distance:
-            view = LibraryView.of(self.library, distance=distance)
-        self.observer.estimate = None
-        self.observer.navigator.replace_bank(view.bank, distance=distance)
+    def _measure(self, view: LibraryView) -> None:
+        """Measure to the library in force as `view` does; the estimate was another."""
+        if self.observer is not None:
+            self.observer.estimate = None
+            self.observer.navigator.replace_bank(view.bank, distance=view.distance)
 
     @property
     def _base_alone(self) -> bool:

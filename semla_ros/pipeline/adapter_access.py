@@ -12,12 +12,9 @@ from types import MappingProxyType
 from semla_ros.core.errors import AdapterError
 from semla_ros.core.types import LoraAdapter
 from semla_ros.library.library import AdapterLibrary
+from semla_ros.pipeline.retry import RetryWait
 
 _LOG = logging.getLogger(__name__)
-
-FIRST_WAIT_NS, LONGEST_WAIT_NS = 1_000_000_000, 16_000_000_000
-"""How long after a failure adapters are tried again, doubled each time; by stream time, so that a
-replay tries at the same frames."""
 
 _SHOWN = 8
 """Adapters named for each reason in one line."""
@@ -54,8 +51,7 @@ class AdapterAccess:
         self.number = next(_numbers)
         self._failing: Mapping[str, _Failure] = {}
         self._lock = threading.Lock()
-        self._asked_ns: int | None = None
-        self._wait_ns = FIRST_WAIT_NS
+        self._wait = RetryWait()
         self._trying = False
 
     @property
@@ -96,20 +92,12 @@ class AdapterAccess:
             self._failing = {**self._failing, **refused}
 
     def due(self, time_ns: int) -> bool:
-        """Return whether `retry` is to be called now, by stream time in ns.
-
-        Time that steps back starts the wait anew.
-        """
+        """Return whether `retry` is to be called now, by stream time in ns."""
         with self._lock:
             if self._trying or all(f.refused for f in self._failing.values()):
                 return False
-            if self._asked_ns is None or time_ns < self._asked_ns:
-                self._asked_ns = time_ns
-            if time_ns - self._asked_ns < self._wait_ns:
-                return False
-            self._asked_ns, self._trying = time_ns, True
-            self._wait_ns = min(2 * self._wait_ns, LONGEST_WAIT_NS)
-            return True
+            self._trying = self._wait.over(time_ns)
+            return self._trying
 
     def retry(self) -> None:
         """Try the failing adapters; in the background.
@@ -148,7 +136,7 @@ class AdapterAccess:
             refused = {name for name, failure in before.items() if failure.refused}
             news = {n: f for n, f in failures.items() if before.get(n) != f and n not in refused}
             if not news.keys() <= self._failing.keys():
-                self._asked_ns, self._wait_ns = None, FIRST_WAIT_NS
+                self._wait = RetryWait()
             self._failing = {**self._failing, **news}
         if news:
             reasons = {name: failure.reason for name, failure in news.items()}

@@ -55,9 +55,7 @@ class AdaptivePipeline:
         )
         self._hints = HintReader(parts.bundle, parts.executors[0])
         self._interrupted = threading.Event()
-        self._changes = LiveChanges(
-            settings, parts.bundle.manifest.defaults, observes=parts.observer is not None
-        )
+        self._changes = LiveChanges(settings, parts)
         self._loop = threading.Lock()
         self._closed = False
 
@@ -124,6 +122,7 @@ class AdaptivePipeline:
             with timer.stage("adapt"):
                 self._take_changes()
                 self._adaptation.at(frame.stamp_ns, frame.arrival_ns)
+                self._hints.at(self._adaptation.time_ns or 0)
                 self._control.adapt(frame.stamp_ns)
             with timer.stage("commit"):
                 self._control.advance(frame.stamp_ns)
@@ -293,8 +292,8 @@ class AdaptivePipeline:
         if self._interrupted.is_set():
             self._interrupted.clear()
             self._adaptation.interrupt()
-        for settings, view in self._changes.take():
-            self._adaptation.apply(settings, view)
+        if change := self._changes.take(self._adaptation, reloading=self._control.reloading):
+            self._adaptation.apply(*change)
         for hint in self._hints.take():
             self._adaptation.hint.put(hint)
 

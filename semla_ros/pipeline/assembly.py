@@ -17,7 +17,12 @@ from semla_ros.bundle.base_weights import BaseWeights
 from semla_ros.bundle.onnx_session import cpu_threads
 from semla_ros.core.config import Config
 from semla_ros.core.errors import BundleError
-from semla_ros.core.executors import BackgroundExecutor, InlineExecutor, use_one_blas_thread
+from semla_ros.core.executors import (
+    BackgroundExecutor,
+    InlineExecutor,
+    end,
+    use_one_blas_thread,
+)
 from semla_ros.core.shipped import places
 from semla_ros.engine.closed_text import open_text
 from semla_ros.engine.contract import SegmentationEngine
@@ -48,6 +53,7 @@ _DEMO = "models/demo"
 _ONE_THREAD = 1
 _MIB = 2**20
 _WARM_UP_FRAMES = 2
+_PATIENCE_S = 5.0
 
 
 def default_bundle() -> Path:
@@ -109,6 +115,23 @@ def open_parts(
     adapters = _open_library(bundle, library or bundle.library, config, trusted)
     check_excluded(config.excluded, adapters)
     executors = _executors(config)
+    try:
+        return _parts(bundle, adapters, config, executors, with_encoder=with_encoder)
+    except BaseException:
+        for executor in executors:
+            end(executor, within_s=_PATIENCE_S)
+        raise
+
+
+def _parts(
+    bundle: ModelBundle,
+    adapters: AdapterLibrary,
+    config: Config,
+    executors: tuple[Executor, ...],
+    *,
+    with_encoder: Callable[[ImageEncoder], ImageEncoder] | None,
+) -> PipelineParts:
+    """Return the parts on `executors`; whatever it raises, the engine is closed."""
     observer = _observer(
         bundle, adapters, config, executor=executors[-1], with_encoder=with_encoder
     )

@@ -79,7 +79,7 @@ class StampReport:
 class _Aside:
     """Frames in a row whose stamps do not go on from the stream: the newest stamp, how many.
 
-    They are `late` if the first of them lay at most the longest gap back; else they jumped.
+    They are `late` if the first of them lay at most `max_late_s` back; else they jumped.
     """
 
     stamp_ns: int
@@ -91,13 +91,16 @@ class FrameClock:
     """Turns stamps and arrival times into stream time; used by the frame loop alone.
 
     Attributes:
-        max_gap_s: A step back of more seconds than this is a jump, and so is one forward during
-            which less time passed; a smaller step back is a late frame.
+        max_gap_s: A step forward of more seconds than this, during which less time passed, is a
+            jump.
+        max_late_s: So is a step back of more, or of more than `max_gap_s`; a smaller one is a
+            late frame, for which what was seen after it holds.
     """
 
-    def __init__(self, max_gap_s: float) -> None:
+    def __init__(self, max_gap_s: float, *, max_late_s: float) -> None:
         """Start without having seen a frame."""
         self.max_gap_s = max_gap_s
+        self.max_late_s = max_late_s
         self._time_ns: int | None = None
         self._stamp_ns = 0  # of the frame that `_time_ns` belongs to
         self._arrival_ns: int | None = None
@@ -167,7 +170,8 @@ class FrameClock:
         if before is not None and 0 < stamp_ns - before.stamp_ns <= gap_ns:
             self._aside = _Aside(stamp_ns, before.frames + 1, late=before.late)
         else:
-            self._aside = before = _Aside(stamp_ns, 1, late=-gap_ns <= step < 0)
+            late_ns = min(gap_ns, round(self.max_late_s * _S))
+            self._aside = before = _Aside(stamp_ns, 1, late=-late_ns <= step < 0)
         late = self._aside.late
         if self._aside.frames < (_LATE_CONFIRM if late else _JUMP_CONFIRM):
             self._count(late=late, doubtful=not late)

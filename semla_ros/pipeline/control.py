@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Collection
 from concurrent.futures import Executor, Future
 from functools import partial
@@ -15,6 +16,7 @@ from semla_ros.pipeline.adaptation import Adaptation
 from semla_ros.pipeline.commands import CommandQueue
 from semla_ros.pipeline.faults import FaultCounter
 from semla_ros.pipeline.library_view import LibraryView, unknown_of
+from semla_ros.pipeline.retry import RetryWait
 from semla_ros.pipeline.swap import AdapterSwapper
 
 _LOG = logging.getLogger(__name__)
@@ -52,7 +54,11 @@ class SwapControl:
         self._executor = executor
         self._faults = faults
         self._commands = CommandQueue()
+        self._lock = threading.Lock()
+        self._unread: Future[SwapEvent] | None = None  # of a reload that has not begun
+        self._reloads: list[Future[SwapEvent]] = []
         self._reloaded: LibraryView | None = None
+        self._leaving: tuple[AdapterMix, RetryWait] | None = None
         self._events: list[SwapEvent] = []
         self._busy_since_ms: float | None = None
 
@@ -61,6 +67,11 @@ class SwapControl:
         """For how long a swap has been under way, 0 while there is none; any thread."""
         since_ms = self._busy_since_ms
         return 0.0 if since_ms is None else (now_ms() - since_ms) * 1e-3
+
+    @property
+    def reloading(self) -> bool:
+        """Whether a reload of the library has no answer yet; any thread."""
+        return not all(each.done() for each in self._reloads)
 
     def pin(self, mix: AdapterMix) -> Future[SwapEvent]:
         """Return the future of a swap to `mix`, which then stays.
@@ -84,9 +95,17 @@ class SwapControl:
         return self._order(partial(self._start_vocabulary, vocabulary))
 
     def reload_library(self) -> Future[SwapEvent]:
-        """Return the future of the swap that follows reading the library folder again."""
-        answer = self._commands.announce()
-        self._executor.submit(self._read_library, answer)
+        """Return the future of the swap that follows reading the library folder again.
+
+        All who ask before the reading begins share one.
+        """
+        with self._lock:
+            if self._unread is not None and not self._unread.done():  # done: refused meanwhile
+                return self._unread
+            answer = self._unread = self._commands.announce()
+            unanswered = [each for each in self._reloads if not each.done()]
+            self._reloads = [*unanswered, answer]
+        self._executor.submit(self._read_library)
         return answer
 
     def refuse_orders(self, error: SemlaError) -> None:
@@ -118,11 +137,20 @@ class SwapControl:
         )
 
     def _leave_excluded(self, stamp_ns: int) -> None:
-        """Take adapters that were excluded since out of the mix that was chosen by hand."""
+        """Take adapters that were excluded since out of the mix that was chosen by hand.
+
+        With them goes what cannot be loaded. A swap that fails all the same is tried again later.
+        """
         target, excluded = self._swapper.target, self._adaptation.settings.retrieval.exclude
-        if excluded.intersection(target.names) and not self._swapper.busy:
-            mix = _limited(target, set(target.names) - excluded)
-            self._swapper.request(mix, reason="pinned", stamp_ns=stamp_ns)
+        if self._swapper.busy or not excluded.intersection(target.names):
+            return
+        banned = self._adaptation.banned(self._swapper.unusable)
+        mix = _limited(target, set(target.names) - banned)
+        if self._leaving is None or self._leaving[0] != mix:
+            self._leaving = mix, RetryWait()
+        elif not self._leaving[1].over(self._adaptation.time_ns or 0):
+            return
+        self._swapper.request(mix, reason="pinned", stamp_ns=stamp_ns)
 
     def advance(self, stamp_ns: int) -> None:
         """Start the next order and publish what is prepared; never waits."""
@@ -152,6 +180,7 @@ class SwapControl:
         if not event.committed:
             self._faults.count("swap")
             return
+        self._leaving = None
         if event.reason == "unpinned":
             self.pinned = None
             self._adaptation.restart_policy()
@@ -181,19 +210,26 @@ class SwapControl:
             self._swapper.target, reason="vocabulary", stamp_ns=stamp_ns, vocabulary=vocabulary
         )
 
-    def _read_library(self, answer: Future[SwapEvent]) -> None:
+    def _read_library(self) -> None:
         """Read the library folder again and hand it to the frame loop; in the background."""
+        with self._lock:
+            answer, self._unread = self._unread, None
+        if answer is None:
+            return
         try:
+            library = self._adaptation.library.reload()
             distance = self._adaptation.settings.distance
             observer = self._adaptation.observer
             known = observer.navigator.bank if observer is not None else None
-            library = self._adaptation.library.reload()
             view = LibraryView.of(library, distance=distance, known=known)
             self._commands.put(partial(self._start_library, view), answer)
         except Exception as error:  # noqa: BLE001  worker boundary: the caller gets the error
             self._commands.fail(answer, error)
 
     def _start_library(self, view: LibraryView, stamp_ns: int) -> Future[SwapEvent]:
+        measured = self._adaptation.observer is not None
+        if measured and view.distance != self._adaptation.settings.distance:
+            raise LibraryError("the distance changed while the library was read: reload it again")
         self._reloaded = view
         mix = _limited(self._swapper.target, {BASE, *view.library.names})
         return self._swapper.request(

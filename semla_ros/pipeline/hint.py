@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import logging
 import queue
+import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from semla_ros.bundle import ModelBundle
-from semla_ros.core.errors import ConfigError
-from semla_ros.core.types import AdapterMix
+from semla_ros.core.errors import ConfigError, EngineError
+from semla_ros.core.types import AdapterMix, Float32Array
 from semla_ros.library.text_prior import Descriptions, TextPrior
 from semla_ros.navigator.text_encoder import OnnxTextEncoder
 
@@ -114,8 +115,26 @@ class HintWatch:
         return self.prior is not None or mix == self._chose
 
 
+@dataclass(slots=True, eq=False)
+class _Said:
+    """Words to be read.
+
+    Attributes:
+        words: Empty to withdraw what was said.
+        captions: Of the library they are compared with.
+        ttl_s, stamp_ns: See `Hint`.
+        answer: For whoever said them.
+    """
+
+    words: str
+    captions: Mapping[str, tuple[str, ...]]
+    ttl_s: float
+    stamp_ns: int
+    answer: Future[str] = field(default_factory=Future)
+
+
 class HintReader:
-    """Reads hints aside and hands them to the frame loop."""
+    """Reads hints aside and hands them to the frame loop; only the newest waits to be read."""
 
     def __init__(self, bundle: ModelBundle, executor: Executor) -> None:
         """Wait for words; the text encoder is opened by the first.
@@ -128,6 +147,10 @@ class HintReader:
         self._executor = executor
         self._encoder: OnnxTextEncoder | None = None
         self._known: tuple[Mapping[str, tuple[str, ...]], Descriptions] | None = None
+        self._encoded: tuple[str, Float32Array] | None = None
+        self._lock = threading.Lock()
+        self._waiting: _Said | None = None
+        self._reading: _Said | None = None
         self._read: queue.SimpleQueue[Hint | None] = queue.SimpleQueue()
 
     def give(
@@ -154,7 +177,21 @@ class HintReader:
             raise ConfigError(
                 f"expected a time to live above 0 s and up to {MAX_TTL_S:g} s, got {ttl_s!r}"
             )
-        return self._executor.submit(self._weigh, words, captions, ttl_s, stamp_ns)
+        said = _Said(words, captions, ttl_s, stamp_ns)
+        with self._lock:
+            superseded, self._waiting = self._waiting, said
+        if superseded is None:
+            self._executor.submit(self._work).add_done_callback(self._ended)
+        else:
+            _supersede(superseded)
+        return said.answer
+
+    def at(self, time_ns: int) -> None:
+        """Let words without a stamp that are not read yet begin now; only on the frame loop."""
+        with self._lock:
+            for said in (self._waiting, self._reading):
+                if said is not None:
+                    said.stamp_ns = said.stamp_ns or time_ns
 
     def take(self) -> Iterator[Hint | None]:
         """Yield what was read since the last call, oldest first; only on the frame loop."""
@@ -164,20 +201,49 @@ class HintReader:
             except queue.Empty:
                 return
 
-    def _weigh(
-        self, words: str, captions: Mapping[str, tuple[str, ...]], ttl_s: float, stamp_ns: int
-    ) -> str:
-        if not words:
+    def _work(self) -> None:
+        """Read the newest words and answer whoever said them; in the background."""
+        with self._lock:
+            said, self._waiting = self._waiting, None
+            self._reading = said
+        if said is None or not said.answer.set_running_or_notify_cancel():
+            return
+        try:
+            told = self._weigh(said)
+        except Exception as error:  # noqa: BLE001  worker boundary: who said them gets the error
+            said.answer.set_exception(error)
+        else:
+            said.answer.set_result(told)
+
+    def _ended(self, work: Future[None]) -> None:
+        """Answer what is still waiting where the background ended first."""
+        if work.cancelled():
+            with self._lock:
+                left, self._waiting = self._waiting, None
+            if left is not None:
+                left.answer.cancel()
+
+    def _weigh(self, said: _Said) -> str:
+        if not said.words:
             self._read.put(None)
             return "withdrawn"
         if self._encoder is None:
             self._encoder = OnnxTextEncoder(self._bundle)
-        if self._known is None or self._known[0] != captions:
-            self._known = captions, Descriptions.read(captions, self._encoder.encode)
-        (embedding,) = self._encoder.encode([words])
+        if self._known is None or self._known[0] != said.captions:
+            self._known = said.captions, Descriptions.read(said.captions, self._encoder.encode)
+        if self._encoded is None or self._encoded[0] != said.words:
+            self._encoded = said.words, self._encoder.encode([said.words])[0]
         temperature = self._bundle.manifest.defaults.text_temperature
-        prior = self._known[1].prior(words, embedding, temperature=temperature)
-        self._read.put(Hint(prior, ttl_s, stamp_ns))
+        prior = self._known[1].prior(said.words, self._encoded[1], temperature=temperature)
+        with self._lock:  # `at` may be giving it its stamp
+            self._read.put(Hint(prior, said.ttl_s, said.stamp_ns))
         nearest = sorted(prior.cosines, key=lambda name: -prior.cosines[name])[:_MEMBERS]
         told = ", ".join(f"{name} {prior.cosines[name]:.2f}" for name in nearest)
-        return f"for {ttl_s:g} s near {told}"
+        return f"for {said.ttl_s:g} s near {told}"
+
+
+def _supersede(said: _Said) -> None:
+    """Answer whoever said the words, unless they have withdrawn, that newer ones came."""
+    if said.answer.set_running_or_notify_cancel():
+        error = EngineError("the hint was superseded by a newer one before it was read")
+        said.answer.set_exception(error)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from semla_ros.core.errors import ConfigError
 from semla_ros.core.types import Float64Array
 from semla_ros.library.library import AdapterLibrary
-from semla_ros.navigator.distance import CentroidBank, mahalanobis_precisions, pooled_whitening
+from semla_ros.navigator.distance import (
+    MIN_COVARIANCE_SAMPLES,
+    CentroidBank,
+    mahalanobis_precisions,
+    pooled_whitening,
+)
 from semla_ros.navigator.held_out import MIN_IMAGES, library_alarm, tied_whitening
 
 _LOG = logging.getLogger(__name__)
@@ -40,6 +45,24 @@ def unknown_of(names: Collection[str], library: AdapterLibrary) -> list[str]:
     return sorted(set(names).difference(library.names, library.problems))
 
 
+def check_distance(distance: str, library: AdapterLibrary) -> None:
+    """Check that `library` has what `distance` needs, without computing it.
+
+    Raises:
+        LibraryError: `mahalanobis` with domains that have too few images.
+    """
+    if distance != "mahalanobis":
+        return
+    known = library.statistics
+    thin = [
+        name
+        for name in library.names
+        if known[name].covariance is None or (known[name].count or 0) < MIN_COVARIANCE_SAMPLES
+    ]
+    if thin:
+        _precisions(thin, library, distance)  # refuses them, by name
+
+
 def bank_of(library: AdapterLibrary, *, distance: str) -> CentroidBank:
     """Return the centroids of `library` with what `distance` needs.
 
@@ -49,14 +72,7 @@ def bank_of(library: AdapterLibrary, *, distance: str) -> CentroidBank:
     if not library.names:
         alarm = library_alarm((), ())
         return CentroidBank(library.names, library.centroids, alarm=alarm)
-    own = None
-    if distance == "mahalanobis":
-        statistics = [library.statistics[name] for name in library.names]
-        own = mahalanobis_precisions(
-            library.names,
-            [each.covariance for each in statistics],
-            counts=[each.count for each in statistics],
-        )
+    own = _precisions(library.names, library, distance)
     known = library.statistics  # empty without a navigator
     samples = [known[name].sample if name in known else None for name in library.names]
     alarm = library_alarm(library.names, samples, unseen=library.generated)
@@ -65,6 +81,20 @@ def bank_of(library: AdapterLibrary, *, distance: str) -> CentroidBank:
     elif alarm.reason:
         _LOG.warning("library: %s", alarm.reason)
     return CentroidBank(library.names, library.centroids, own, _spread(library), alarm)
+
+
+def _precisions(
+    names: Sequence[str], library: AdapterLibrary, distance: str
+) -> Float64Array | None:
+    """Return what `distance` alone needs of the domains `names`, None where it needs nothing."""
+    if distance != "mahalanobis":
+        return None
+    statistics = [library.statistics[name] for name in names]
+    return mahalanobis_precisions(
+        names,
+        [each.covariance for each in statistics],
+        counts=[each.count for each in statistics],
+    )
 
 
 def _spread(library: AdapterLibrary) -> Float64Array | None:
@@ -97,21 +127,24 @@ class LibraryView:
     def of(
         cls, library: AdapterLibrary, *, distance: str, known: CentroidBank | None = None
     ) -> LibraryView:
-        """Return the view of `library`; slow where there are many images or for `mahalanobis`.
+        """Return the view of `library`; slow where it is not the one of `known` already.
 
         Args:
             library: The adapters.
             distance: A name of `DISTANCES`.
-            known: The centroids in use; they stay where `library` shares them, see its `reload`.
+            known: The centroids in use; they stay, with spread and alarm, where `library` shares
+                them, see its `reload`.
 
         Raises:
             LibraryError: The library has not what the distance needs.
         """
-        shared = known is not None and known.centroids is library.centroids
-        if (
-            known is not None
-            and shared
-            and (known.precisions is None) == (distance != "mahalanobis")
-        ):
-            return cls(library, distance, known)
-        return cls(library, distance, bank_of(library, distance=distance))
+        if known is None or known.centroids is not library.centroids:
+            return cls(library, distance, bank_of(library, distance=distance))
+        if not fits(known, distance):
+            known = replace(known, precisions=_precisions(library.names, library, distance))
+        return cls(library, distance, known)
+
+
+def fits(bank: CentroidBank, distance: str) -> bool:
+    """Return whether `bank` is what `distance` needs, and no more."""
+    return not bank.names or (bank.precisions is None) == (distance != "mahalanobis")

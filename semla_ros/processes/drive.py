@@ -70,11 +70,15 @@ def node_environment() -> dict[str, str]:
 
     Without it most camera images are lost on the way to a best-effort subscriber.
     """
-    environment = dict(os.environ)
+    return os.environ | dds_variables()
+
+
+def dds_variables() -> dict[str, str]:
+    """Return what names the DDS profile for large images, nothing where one is set already."""
     profile = dds_profile()
-    if DDS_PROFILE not in environment and profile is not None:
-        environment[DDS_PROFILE] = str(profile)
-    return environment
+    if DDS_PROFILE in os.environ or profile is None:
+        return {}
+    return {DDS_PROFILE: str(profile)}
 
 
 def dds_profile() -> Path | None:
@@ -104,10 +108,15 @@ def run_node(request: DriveRequest) -> NoReturn:
     """Become the node: whoever signals or kills this process means the node.
 
     Raises:
-        ConfigError: A parameter is unknown or has a wrong value.
+        ConfigError: A parameter is unknown or has a wrong value, or the parameter file is none.
         EngineUnavailableError: ROS 2 or the interfaces are missing.
     """
     command = node_command(request)
+    if request.params_file is not None and not request.params_file.is_file():
+        raise ConfigError(
+            f"expected a ROS parameter file, got {str(request.params_file)!r}, which is no file: "
+            "correct --params-file"
+        )
     require_ros()
     sys.stdout.flush()
     os.execve(command[0], command, node_environment())

@@ -9,6 +9,7 @@ time of recording, as replaying the recording offline does.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import logging
 import struct
@@ -128,11 +129,12 @@ class Player(Node):
             f"subscribers there want {kinds} (the node's parameter `image_transport`?)"
         )
 
-    def play(self, messages: Sequence[StoredMessage], *, hz: float, speed: float) -> PlayReport:
+    def play(self, messages: Iterable[StoredMessage], *, hz: float, speed: float) -> PlayReport:
         """Publish `messages` at their time; ends early when told to stop."""
         stamps: list[int] = []
         start = time.monotonic()
-        dues = due_times((m.recorded_ns for m in messages), hz=hz, speed=speed)
+        messages, timed = itertools.tee(messages)
+        dues = due_times((m.recorded_ns for m in timed), hz=hz, speed=speed)
         for message, due in zip(messages, dues, strict=True):
             while (left := start + due - time.monotonic()) > 0 and not self._stop:
                 time.sleep(min(left, POLL_S))
@@ -166,18 +168,25 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def _messages(args: argparse.Namespace) -> Iterator[StoredMessage]:
+    """Yield what is to be played, read as it is asked for."""
+    for _ in range(args.loop):
+        messages = read_serialized(args.recording, topic=args.topic)
+        yield from itertools.islice(messages, args.count or None)
+
+
 def _play(args: argparse.Namespace, stop: StopFlag) -> PlayReport:
-    messages = list(read_serialized(args.recording, topic=args.topic))
-    messages = messages[: args.count or None] * args.loop
-    if not messages:
+    messages = _messages(args)
+    first = next(messages, None)
+    if first is None:
         raise BagError(f"recording {str(args.recording)!r} holds no image to play")
     topic = args.to or args.topic or "image"
     player = Player(
-        topic, messages[0].msgtype, reliability=args.reliability, clock=args.clock, stop=stop
+        topic, first.msgtype, reliability=args.reliability, clock=args.clock, stop=stop
     )
     try:
         player.wait_for_subscribers(args.subscribers, args.wait)
-        report = player.play(messages, hz=args.hz, speed=args.speed)
+        report = player.play(itertools.chain([first], messages), hz=args.hz, speed=args.speed)
         time.sleep(0.2)  # a reliable writer still has the last images on their way
     finally:
         player.destroy_node()
@@ -188,8 +197,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Play a recording; return the exit code."""
     args = _arguments(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
-    if args.speed <= 0 or args.hz < 0 or args.loop < 1:
-        _log.error("expected --speed > 0, --hz >= 0 and --loop >= 1")
+    if args.speed <= 0 or args.hz < 0 or args.loop < 1 or args.count < 0:
+        _log.error("expected --speed > 0, --hz >= 0, --loop >= 1 and --count >= 0")
         return 2
     try:
         with ros_process() as stop:

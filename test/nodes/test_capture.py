@@ -10,7 +10,9 @@ import pytest
 
 from semla_ros.core.config import Config
 from semla_ros.core.types import Frame
+from semla_ros.data.captures import ring
 from semla_ros.data.captures.folder import read_captures
+from semla_ros.data.captures.ring import CaptureRing
 from semla_ros.nodes.capture import CAPTURING, FAILING, OFF, Capture
 from semla_ros.pipeline import build_pipeline
 
@@ -111,6 +113,22 @@ def test_like_frames_are_one_and_the_period_holds(run):
     unlike = [frame(i, v) for i, v in enumerate((10, 110, 210, 10, 250))]
     report, _ = run(unlike, capture_period_s=3600.0, capture_spread=0.0, **ALWAYS_LOW)
     assert report.kept == 1
+
+
+@pytest.mark.parametrize("spelt", ["{}/", "{}/.", "/.{}"])
+def test_a_folder_spelt_in_another_way_is_opened_once(run, tmp_path, monkeypatch, spelt):
+    opened = []
+
+    class Counted(CaptureRing):
+        def __init__(self, *words):
+            opened.append(words)
+            super().__init__(*words)
+
+    monkeypatch.setattr(ring, "CaptureRing", Counted)
+    folder = spelt.format(tmp_path / "captures")
+    frames = [frame(i, v) for i, v in enumerate((10, 60, 110, 160))]
+    report, _ = run(frames, capture_dir=folder, capture_spread=0.0, **ALWAYS_LOW)
+    assert (report.frames, report.kept, len(opened)) == (3, 3, 1)
 
 
 def test_a_folder_that_cannot_be_used_is_told_and_tried_again(run, tmp_path):

@@ -4,7 +4,8 @@ import pytest
 
 from semla_ros.core.errors import AdapterError
 from semla_ros.core.types import LoraAdapter
-from semla_ros.pipeline.adapter_access import LONGEST_WAIT_NS, AdapterAccess
+from semla_ros.pipeline.adapter_access import AdapterAccess
+from semla_ros.pipeline.retry import LONGEST_WAIT_NS
 
 
 class Disk:

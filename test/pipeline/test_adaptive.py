@@ -15,7 +15,6 @@ from semla_ros.core.errors import (
 )
 from semla_ros.core.executors import InlineExecutor
 from semla_ros.core.types import AdapterMix, Frame
-from semla_ros.pipeline.library_view import LibraryView
 
 
 def only(name: str) -> AdapterMix:
@@ -346,19 +345,3 @@ def test_without_a_navigator_only_explicit_mixes(world, make_frames):
         assert pipeline.interrupted() == 0
         pipeline.pin(only("red"))
         assert mixes(run(pipeline, make_frames("red", start=2))) == ["red"]
-
-
-def test_centroids_are_prepared_anew_for_another_distance_and_nothing_else(world, monkeypatch):
-    made, of = [], LibraryView.of
-
-    def counting(library, *, distance):
-        made.append(distance)
-        return of(library, distance=distance)
-
-    with world.pipeline() as pipeline:
-        monkeypatch.setattr(LibraryView, "of", counting)
-        pipeline.configure(world_config(pipeline, exclude="red"))
-        assert made == []
-        for distance in ("cosine", "euclidean"):
-            pipeline.configure(world_config(pipeline, distance=distance))
-        assert made == ["cosine", "euclidean"], "not later, in the frame loop"

@@ -1,5 +1,6 @@
 import shutil
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,3 +156,16 @@ def test_without_the_package_that_verifies_nothing_starts(small, tmp_path, monke
     keys = Minisign().public_file(tmp_path / "fleet.pub")
     with pytest.raises(ConfigError, match="python3-cryptography"):
         build_pipeline(Config(bundle=str(small), trusted_keys=str(keys), engine="fake"))
+
+
+@pytest.mark.parametrize("fails", ["_observer", "open_text", "open_engine", "_warm_up"])
+def test_a_build_that_fails_leaves_no_thread(small, monkeypatch, fails):
+    def fail(*_, **__):
+        raise EngineError("cannot be opened")
+
+    monkeypatch.setattr(assembly, fails, fail)
+    before = set(threading.enumerate())
+    config = Config(bundle=str(small), engine="fake", adaptation="background")
+    with pytest.raises(EngineError, match="cannot be opened"):
+        build_pipeline(config)
+    assert not {t.name for t in set(threading.enumerate()) - before}

@@ -12,8 +12,8 @@ S = 1_000_000_000
 START = 1_700_000_000 * S
 
 
-def run(stamps, *, arrivals=None, max_gap_s=5.0):
-    clock = FrameClock(max_gap_s)
+def run(stamps, *, arrivals=None):
+    clock = FrameClock(5.0, max_late_s=2.0)
     arrivals = arrivals or [i * PERIOD for i in range(len(stamps))]
     return clock, [clock.at(s, a) for s, a in zip(stamps, arrivals, strict=True)]
 
@@ -36,7 +36,7 @@ def test_sound_stamps_are_the_streams_time():
 
 @given(st.lists(st.integers(-20 * S, 20 * S), min_size=1, max_size=60), st.booleans())
 def test_time_steps_back_only_where_the_stream_starts_anew(steps, arrive):
-    clock, stamp, before = FrameClock(5.0), START, None
+    clock, stamp, before = FrameClock(5.0, max_late_s=2.0), START, None
     for number, step in enumerate(steps):
         stamp += step
         instant = clock.at(stamp, number * PERIOD if arrive else None)
@@ -93,7 +93,7 @@ def test_every_tenth_stamp_late_costs_only_those_frames():
 
 
 def test_a_clock_set_back_a_little_is_followed_without_a_restart():
-    stamps = [*steady(20), *steady(20, START + 19 * PERIOD - 3 * S)]
+    stamps = [*steady(20), *steady(20, START + 19 * PERIOD - 3 * S // 2)]
     clock, instants = run(stamps)
     assert clock.report.restarts == 0
     assert clock.report.late == 2
@@ -101,7 +101,7 @@ def test_a_clock_set_back_a_little_is_followed_without_a_restart():
     assert sum(not i.judged for i in instants) == 2
 
 
-@pytest.mark.parametrize("jump_s", [-60, 60])
+@pytest.mark.parametrize("jump_s", [-60, -4, 60])
 def test_a_real_jump_starts_anew_at_its_second_frame(jump_s):
     second = steady(5, START + jump_s * S)
     clock, instants = run([*steady(5), *second])
@@ -158,6 +158,6 @@ def test_a_pause_is_time_that_passed(stamps):
 
 
 def test_frames_that_do_not_arrive_are_judged_by_their_stamps():
-    clock = FrameClock(5.0)
+    clock = FrameClock(5.0, max_late_s=2.0)
     assert [clock.at(s).time_ns for s in (0, 0, 0, PERIOD)] == [0, 0, 0, PERIOD]
     assert clock.report.unusable == ""

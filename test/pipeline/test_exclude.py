@@ -1,12 +1,13 @@
 """exclude: a name the library does not have is refused when given, and told when it is lost."""
 
+import itertools
 import shutil
 from dataclasses import replace
 
 import pytest
 
 from semla_ros.core.config import Config
-from semla_ros.core.errors import ConfigError
+from semla_ros.core.errors import ConfigError, EngineError
 from semla_ros.core.types import BASE, AdapterMix
 from semla_ros.pipeline import build_pipeline
 
@@ -38,6 +39,51 @@ def test_a_mix_by_hand_loses_what_is_excluded_afterwards(
         assert result.mix.names == (left,)
         assert pipeline.pinned == result.mix
         assert result.support.level != "OK"
+
+
+def pinned(pipeline, make_frames):
+    pipeline.pin(AdapterMix.from_weights({"red": 0.5, "green": 0.5}))
+    for frame in make_frames("red", "red"):
+        pipeline.step(frame)
+    assert set(pipeline.active.names) == {"red", "green"}
+
+
+def test_what_cannot_be_loaded_leaves_with_what_is_excluded(world, make_config, make_frames):
+    with world.pipeline() as pipeline:
+        pinned(pipeline, make_frames)
+        (world.root / "library" / "green" / "adapter_model.safetensors").write_bytes(b"torn")
+        pipeline.library._memory.clear()
+        pipeline.configure(make_config(exclude="red"))
+        results = [pipeline.step(frame) for frame in make_frames(*["red"] * 20, start=2)]
+        swaps = [swap for result in results for swap in result.swaps]
+        assert [(swap.committed, swap.to_mix.names) for swap in swaps] == [
+            (False, ("green",)),
+            (True, (BASE,)),
+        ]
+        assert pipeline.pinned == AdapterMix.base_only()
+
+
+def test_a_swap_away_from_what_is_excluded_that_fails_is_tried_rarer_and_rarer(
+    world, make_config, make_frames
+):
+    with world.pipeline() as pipeline:
+        pinned(pipeline, make_frames)
+        prepare = world.engine._prepare_impl
+
+        def fail(*_):
+            raise EngineError("no memory")
+
+        world.engine._prepare_impl = fail
+        pipeline.configure(make_config(exclude="red"))
+        tried = []
+        for frame in make_frames(*["red"] * 200, start=2):
+            tried += [swap.stamp_ns * 1e-9 for swap in pipeline.step(frame).swaps]
+        pauses = [b - a for a, b in itertools.pairwise(tried)]
+        assert pauses == pytest.approx([1.0, 2.0, 4.0, 8.0], abs=0.21)
+        world.engine._prepare_impl = prepare
+        for frame in make_frames(*["red"] * 170, start=202):
+            pipeline.step(frame)
+        assert pipeline.pinned == AdapterMix(("green",), (1.0,))
 
 
 def test_a_damaged_adapter_may_be_excluded(world, make_config):

@@ -1,11 +1,15 @@
 """Words weigh adapters until images do, and no longer than they live."""
 
 import itertools
+import threading
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
-from semla_ros.core.errors import BundleError, ConfigError, LibraryError
+from semla_ros.core.errors import BundleError, ConfigError, EngineError, LibraryError
+from semla_ros.core.executors import BackgroundExecutor, InlineExecutor
 from semla_ros.core.types import AdapterMix
 from semla_ros.library.text_prior import TextPrior
 from semla_ros.pipeline import hint as hints
@@ -19,10 +23,13 @@ S = 10**9
 class ColourWords:
     """A text is as much of a colour as it names it; all else is a direction of its own."""
 
+    alone: ClassVar[list[str]] = []  # texts that were encoded one by one: hints
+
     def __init__(self, bundle):
         self.bundle = bundle
 
     def encode(self, texts):
+        self.alone += texts if len(texts) == 1 else []
         rows = [[1.0 + (c in t) * 9.0 for c in COLOURS] for t in texts]
         found = np.array(
             [[*row, 60.0 * ("class" in t)] for row, t in zip(rows, texts, strict=True)]
@@ -33,6 +40,7 @@ class ColourWords:
 @pytest.fixture
 def words(world, monkeypatch):
     monkeypatch.setattr(hints, "OnnxTextEncoder", ColourWords)
+    monkeypatch.setattr(ColourWords, "alone", [])
     for name in COLOURS:
         write_captions(world.root / "library" / name, (f"a {name} street", f"a {name} road"))
     return world
@@ -215,3 +223,62 @@ def test_a_library_without_captions_says_what_to_do(world, monkeypatch):
     monkeypatch.setattr(hints, "OnnxTextEncoder", ColourWords)
     with world.pipeline() as pipeline, pytest.raises(LibraryError, match="semla library caption"):
         pipeline.hint("blue").result()
+
+
+@pytest.fixture
+def busy(words):
+    """A pipeline whose background waits for an event."""
+    gate = threading.Event()
+    with ThreadPoolExecutor(1) as swap:
+        pipeline = words.pipeline(swap, InlineExecutor(), adaptation="background")
+        swap.submit(gate.wait, 30)
+        yield pipeline, gate
+        gate.set()
+        pipeline.close()
+
+
+def test_only_the_newest_words_wait_to_be_read(busy):
+    pipeline, gate = busy
+    answers = [pipeline.hint(text) for text in ("red", "blue", "a green street")]
+    for answer in answers[:2]:
+        with pytest.raises(EngineError, match="superseded by a newer one"):
+            answer.result(0)
+    gate.set()
+    assert answers[2].result(30).startswith("for 20 s near green")
+    assert ColourWords.alone == ["a green street"]
+
+
+def test_the_same_words_again_are_not_read_again_and_live_longer(words, make_frames):
+    frames = make_frames(*["grey"] * 20)
+    with words.pipeline() as pipeline:
+        shown = []
+        for number, frame in enumerate(frames):
+            if number in (0, 5):
+                pipeline.hint("red  street", ttl_s=1.0).result()
+            shown.append(pipeline.step(frame).hint)
+    assert ColourWords.alone == ["red street"]
+    assert shown.index("") == 15
+
+
+def test_words_begin_when_they_are_given_not_when_they_are_read(busy, make_frames):
+    pipeline, gate = busy
+    frames = make_frames(*["grey"] * 30)
+    pipeline.step(frames[0])
+    answer = pipeline.hint("red", ttl_s=1.5)
+    for frame in frames[1:11]:
+        assert pipeline.step(frame).hint == ""
+    gate.set()
+    answer.result(30)
+    shown = [pipeline.step(frame).hint for frame in frames[11:]]
+    assert shown.index("") == 5, "1.5 s after the first frame that came after it"
+
+
+def test_words_that_wait_while_the_pipeline_closes_are_answered(words):
+    gate, swap = threading.Event(), BackgroundExecutor("swap")
+    pipeline = words.pipeline(swap, InlineExecutor(), adaptation="background")
+    swap.submit(gate.wait, 30)
+    answer = pipeline.hint("red")
+    threading.Timer(0.05, gate.set).start()
+    pipeline.close()
+    with pytest.raises(CancelledError):
+        answer.result(30)

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from semla_ros.core.types import AdapterMix
-from semla_ros.pipeline.adapter_access import FIRST_WAIT_NS, LONGEST_WAIT_NS
+from semla_ros.pipeline.retry import FIRST_WAIT_NS, LONGEST_WAIT_NS
 
 ONE_ADAPTER = 32  # bytes of factors: rank 1, one layer of 4 x 4
 

@@ -1,5 +1,6 @@
 import shutil
-from concurrent.futures import Future
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from semla_ros.core.errors import (
     LibraryError,
     VocabularyError,
 )
+from semla_ros.core.executors import InlineExecutor
 from semla_ros.core.types import AdapterMix
+from semla_ros.library.library import AdapterLibrary
 from semla_ros.pipeline.commands import CommandQueue
 
 
@@ -114,6 +117,28 @@ def test_reloading_finds_a_new_adapter(world, make_frames, add_domain):
         assert future.result(0).reason == "library"
         assert "grey" in pipeline.library.names
         assert mixes(results)[-1] == "grey"
+
+
+def test_who_asks_for_a_reload_that_has_not_begun_shares_it(world, monkeypatch):
+    gate, read, reload = threading.Event(), [], AdapterLibrary.reload
+    monkeypatch.setattr(AdapterLibrary, "reload", lambda self: read.append(1) or reload(self))
+    with ThreadPoolExecutor(1) as swap:
+        pipeline = world.pipeline(swap, InlineExecutor(), adaptation="background")
+        swap.submit(gate.wait, 30)
+        refused = pipeline.reload_library()
+        pipeline.refuse_orders("deactivated")
+        assert isinstance(refused.exception(0), EngineError)
+        futures = [pipeline.reload_library() for _ in range(20)]
+        gate.set()
+        while not futures[0].done():
+            pipeline.poll(1)
+        assert {future.result(0).committed for future in futures} == {True}
+        assert len(read) == 1
+        again = pipeline.reload_library()
+        while not again.done():
+            pipeline.poll(1)
+        assert len(read) == 2, "one that was read does not answer for later changes"
+        pipeline.close()
 
 
 def test_reloading_without_the_active_adapter_leaves_it(world, make_frames):

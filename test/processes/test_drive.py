@@ -1,6 +1,7 @@
 """The command line and environment the node is started with."""
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -70,3 +71,10 @@ def test_what_is_missing_is_said(monkeypatch, missing, remedy):
     monkeypatch.setattr(importlib.util, "find_spec", find)
     with pytest.raises(EngineUnavailableError, match=remedy):
         run_node(DriveRequest())
+
+
+def test_a_parameter_file_that_is_not_there_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("the node was started"))
+    with pytest.raises(ConfigError, match="which is no file: correct --params-file") as caught:
+        run_node(DriveRequest(params_file=tmp_path / "missing.yaml"))
+    assert str(tmp_path / "missing.yaml") in str(caught.value)

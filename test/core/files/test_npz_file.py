@@ -128,6 +128,27 @@ def test_members_twice_packed_otherwise_or_without_number_are_refused(tmp_path):
         read_arrays(io.BytesIO(content), max_bytes=100)
 
 
+def large(content, *, said=None):
+    """Return a zip whose directory is also told in the large form, as those beyond 4 GB do."""
+    end = content.rindex(b"PK\x05\x06")
+    (count, size, offset) = struct.unpack("<HII", content[end + 10 : end + 20])
+    record = struct.pack(
+        "<4sQHHIIQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, said or size, offset
+    )
+    locator = struct.pack("<4sIQI", b"PK\x06\x07", 0, end, 1)
+    return content[:end] + record + locator + content[end:]
+
+
+def test_the_directory_of_a_large_zip_is_bounded_too(tmp_path):
+    path = npz(tmp_path / "a.npz", ("a.npy", npy((3,), body=bytes(12))))
+    content = path.read_bytes()
+    assert read_arrays(io.BytesIO(large(content)), max_bytes=100)["a"].shape == (3,)
+    with pytest.raises(ValueError, match="directory of at most"):
+        read_arrays(io.BytesIO(large(content, said=10**9)), max_bytes=100)
+    with pytest.raises(ValueError, match="not where the zip says"):
+        read_arrays(io.BytesIO(b"before" + large(content)), max_bytes=100)
+
+
 def test_a_git_lfs_pointer_says_so(tmp_path):
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
     (tmp_path / "a.npz").write_bytes(pointer)
