@@ -8,7 +8,7 @@ from pathlib import Path
 
 from semla_ros.cli.train import how_arguments, how_of, say
 from semla_ros.cli.verb import Verb, bundle_argument, changes, engine_arguments
-from semla_ros.core.errors import TrainingError
+from semla_ros.core.errors import ConfigError, TrainingError
 from semla_ros.data.labelling import FORMATS, LOCAL_FILES
 
 _RELOAD = (
@@ -190,6 +190,8 @@ def _train(args: argparse.Namespace) -> int:
         ) from error
     bundle = open_bundle(args.bundle or default_bundle(), verify=False)
     name = args.name or args.set.resolve().name
+    if args.labels and not args.others:
+        raise ConfigError(f"expected --others with --labels {args.labels!r}, got none: name both")
     others: dict[str, list[Task]] = {}
     for task in tasks_of(args.others, labels=args.labels) if args.others else ():
         others.setdefault(task.domain, []).append(task)

@@ -77,7 +77,12 @@ def how_arguments(parser: argparse.ArgumentParser) -> None:
         help="CPU threads; default: OMP_NUM_THREADS, else all usable cores",
     )
     add("--fresh", action="store_true", help="do not go on with an interrupted run")
-    add("--dry-run", action="store_true", help="say what would be trained, and stop")
+
+
+def _how_arguments(parser: argparse.ArgumentParser) -> None:
+    how_arguments(parser)
+    text = "say what would be trained, and stop"
+    parser.add_argument("--dry-run", action="store_true", help=text)
 
 
 def _adapter_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,7 +99,7 @@ def _adapter_arguments(parser: argparse.ArgumentParser) -> None:
     add("--compress", type=int, default=0, metavar="RANK", help="shrink the adapter by SVD")
     add("--licence", default="", metavar="TEXT", help="goes onto the adapter's card as given")
     add("--replace", action="store_true", help="take the place of an adapter of that name")
-    how_arguments(parser)
+    _how_arguments(parser)
 
 
 def _adapter(args: argparse.Namespace) -> int:
@@ -122,7 +127,7 @@ def _base_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder of the new bundle"
     )
-    how_arguments(parser)
+    _how_arguments(parser)
 
 
 def _base(args: argparse.Namespace) -> int:
@@ -145,7 +150,7 @@ def _library_arguments(parser: argparse.ArgumentParser) -> None:
     add("--jobs", type=int, default=1, help="domains side by side; default: 1")
     add("--ray", default="", metavar="auto|ADDRESS|local", help="carry out on a Ray cluster")
     add("--replace", action="store_true", help="take the place of adapters of these names")
-    how_arguments(parser)
+    _how_arguments(parser)
 
 
 def _library(args: argparse.Namespace) -> int:

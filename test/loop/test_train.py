@@ -237,6 +237,14 @@ def test_limits_are_numbers(bundle, labelled, capsys, option, value):
     assert "expected finite numbers for --min-gain" in capsys.readouterr().err
 
 
+def test_words_that_would_do_nothing_are_refused(bundle, labelled, capsys):
+    words = ["loop", "train", str(labelled.root), "--bundle", str(bundle.root)]
+    assert main([*words, "--labels", "fog=/truth"]) == 2
+    assert "expected --others with --labels ['fog=/truth']" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*words, "--dry-run"])
+
+
 def test_commands(bundle, labelled, capsys):
     small = ["--set", "steps=2", "--set", "warmup=1", "--set", "batch=2", "--set", "crop=0"]
     words = ["loop", "train", str(labelled.root), "--bundle", str(bundle.root), *small]
