@@ -152,6 +152,7 @@ def test_the_readmes_commands(semla, tmp_path):
     )
     semla(*words, "--out", "study", "--strategies", "zero-shot,semla")
     assert (tmp_path / "study" / "index.html").is_file()
-    semla(*words, "--out", "mapped", "--strategies", "semla", "--label-map", "cityscapes")
+    chosen = ("--label-map", "cityscapes:label_ids")
+    semla(*words, "--out", "mapped", "--strategies", "semla", *chosen)
     bundle = semla.python("from semla_ros.pipeline import default_bundle; print(default_bundle())")
     semla("bundle", "verify", bundle.strip())

@@ -18,7 +18,7 @@ RELIABILITY = "qos_overrides./segmenter/overlay.publisher.reliability"
 @pytest.mark.parametrize(
     ("policy", "value", "expected"),
     [
-        ("reliability", "relible", "one of system_default, reliable, best_effort, best_available"),
+        ("reliability", "perhaps", "one of system_default, reliable, best_effort, best_available"),
         ("reliability", 5, "one of system_default, reliable"),
         ("durability", "unknown", "one of system_default, transient_local, volatile"),
         ("history", "all", "one of system_default, keep_last, keep_all"),
@@ -45,13 +45,13 @@ def test_what_ros_takes_or_nobody_declares_is_not_refused(policy, value):
 
 
 def test_a_wrong_override_is_told_and_leaves_no_publisher(robot):
-    with robot(active=False, extra=("-p", f"{RELIABILITY}:=relible")) as it:
+    with robot(active=False, extra=("-p", f"{RELIABILITY}:=perhaps")) as it:
         status, _ = it.diagnosed("node", lambda s, _: s.level == b"\x02", "ERROR")
         before = len(list(it.node.publishers))
         assert not it.transition("configure")
         assert len(list(it.node.publishers)) == before
     assert f"parameter {RELIABILITY!r}: expected one of system_default" in status.message
-    assert f"got 'relible'; {ONCE}" in status.message
+    assert f"got 'perhaps'; {ONCE}" in status.message
 
 
 def test_an_override_that_no_topic_takes_is_told_with_what_was_meant(robot):
@@ -108,7 +108,7 @@ def test_subscriptions_that_cannot_all_be_made_are_none(robot, monkeypatch, call
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("autostart", "ture", "expected true or false, got 'ture'"),
+        ("autostart", "maybe", "expected true or false, got 'maybe'"),
         ("diagnostics_period_s", 0.01, "expected 0.05 to 60.0, got 0.01"),
         ("executor", "many", "expected one of ('single', 'multi', 'events'), got 'many'"),
     ],
