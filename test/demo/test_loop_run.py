@@ -10,9 +10,9 @@ from semla_ros.core.errors import ConfigError
 from semla_ros.demo.loop_run import BUNDLE, CAPTURES, GAPS, MISSING, LoopPlan, run
 
 pytestmark = pytest.mark.ros
-ROUTE = ((("clear-day", 2.0), ("snow-day", 6.0)), (("snow-night", 6.0),))
+ROUTE = ((("clear-day", 2.0), ("snow-day", 12.0)), (("snow-night", 12.0),))
 STEPS = ("--set", "steps=2", "--set", "warmup=1")
-PLAN = LoopPlan(ROUTE, fps=10.0, known_frames=8, least=32, train=STEPS)
+PLAN = LoopPlan(ROUTE, fps=5.0, known_frames=8, least=32, train=STEPS)
 
 
 @pytest.fixture(scope="module")
