@@ -10,49 +10,24 @@ copy), the state that is found is kept before anything is done to it.
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from semla_ros.bundle import file_sha256
 from semla_ros.core.errors import LibraryError
-from semla_ros.core.files.checks import integer, mapping, table, text
 from semla_ros.core.files.lock import locked
-from semla_ros.core.files.structured_text import from_json
 from semla_ros.core.files.whole_file import write_file
 from semla_ros.core.timing import wall_ns
 from semla_ros.prepare.adapters.changes import staging, take_place
+from semla_ros.prepare.adapters.states import LibraryState, read_state, state_content
 
 FOLDER, FILES, LOCK_FILE = ".history", "files", ".lock"
 FOUND = "found as it was"
-_FORMAT = 1
-_MAX_STATE_BYTES = 100_000_000
 _MAX_WHY = 120
 _STATE = re.compile(r"(\d{6})\.json")
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-Domains = Mapping[str, Mapping[str, str]]
-"""Domain -> file -> sha256."""
-
-
-@dataclass(frozen=True, slots=True)
-class LibraryState:
-    """What a library was after something was done to it.
-
-    Attributes:
-        number: From 1, the oldest.
-        when_ns: By the machine's clock, ns since 1970.
-        why: What was done.
-        domains: What lay there.
-    """
-
-    number: int
-    when_ns: int
-    why: str
-    domains: Domains
 
 
 @contextmanager
@@ -96,7 +71,7 @@ def history(library: Path) -> tuple[LibraryState, ...]:
     if not folder.is_dir():
         return ()
     numbers = sorted(int(m[1]) for p in folder.iterdir() if (m := _STATE.fullmatch(p.name)))
-    return tuple(_read(folder, number) for number in numbers)
+    return tuple(read_state(folder, number) for number in numbers)
 
 
 def roll_back(library: Path, number: int) -> LibraryState:
@@ -170,13 +145,7 @@ def _keep(library: Path, why: str) -> LibraryState:
     if states and states[-1].domains == found:
         return states[-1]
     state = LibraryState(states[-1].number + 1 if states else 1, wall_ns(), why[:_MAX_WHY], found)
-    value = {"format": _FORMAT, "when_ns": state.when_ns, "why": state.why, "domains": found}
-    try:
-        _CHECK(value, "")
-    except ValueError as error:
-        raise LibraryError(
-            f"the history of {str(library)!r} cannot name a file ({error}): rename or remove it"
-        ) from error
+    content = state_content(state)
     try:
         (library / FOLDER / FILES).mkdir(parents=True, exist_ok=True)
         for domain, files in found.items():
@@ -184,7 +153,6 @@ def _keep(library: Path, why: str) -> LibraryState:
                 _keep_file(library, library / domain / name, digest)
     except OSError as error:
         raise LibraryError(f"cannot keep the history of {str(library)!r}: {error}") from error
-    content = (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
     write_file(library / FOLDER / f"{state.number:06d}.json", content, error=LibraryError)
     return state
 
@@ -264,46 +232,3 @@ def _take_along(old: Path, new: Path) -> None:
             shutil.copytree(path, new / path.name, symlinks=True)
         elif path.name.startswith("."):
             shutil.copy2(path, new / path.name, follow_symlinks=False)
-
-
-def _read(folder: Path, number: int) -> LibraryState:
-    path = folder / f"{number:06d}.json"
-    try:
-        if path.stat().st_size > _MAX_STATE_BYTES:
-            raise ValueError(f"expected at most {_MAX_STATE_BYTES} bytes")  # noqa: TRY301
-        value = from_json(path.read_bytes())
-        _CHECK(value, "")
-    except (OSError, ValueError) as error:
-        raise LibraryError(f"{str(path)!r} is damaged ({error}): remove this state") from error
-    return LibraryState(number, value["when_ns"], value["why"], value["domains"])
-
-
-def _name(value: object, path: str) -> None:
-    text(value, path)
-    if not isinstance(value, str) or "/" in value or value.startswith("."):
-        raise ValueError(f"{path}: expected a plain name, got {value!r}")
-
-
-def _digest(value: object, path: str) -> None:
-    if not isinstance(value, str) or not _DIGEST.fullmatch(value):
-        raise ValueError(f"{path}: expected a sha256, got {value!r}")
-
-
-def _files(value: object, path: str) -> None:
-    if value != {}:
-        mapping(_name, _digest)(value, path)
-
-
-def _domains(value: object, path: str) -> None:
-    if value != {}:
-        mapping(_name, _files)(value, path)
-
-
-_CHECK = table(
-    {
-        "format": integer(_FORMAT, _FORMAT),
-        "when_ns": integer(0, 2**63 - 1),
-        "why": text,
-        "domains": _domains,
-    }
-)
