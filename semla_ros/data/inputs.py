@@ -272,10 +272,9 @@ def _open_video(path: Path, options: InputOptions) -> VideoInput:
 
 def _dark_note(rgb: UInt8Array, file: Path, significant_bits: int) -> str:
     """Return `dark_note` of an image read from `file`, "" unless that is a PNG of 16 bits."""
-    note = dark_note(rgb, "16-bit PNG", significant_bits)
+    note = dark_note(rgb, "16-bit PNG", significant_bits) if file.suffix.lower() == ".png" else ""
     head = read_bytes(file)[: _DEPTH_AT + 1] if note else b""
-    deep = head.startswith(PNG_SIGNATURE) and head[_DEPTH_AT] == 16
-    return note if deep else ""
+    return note if head.startswith(PNG_SIGNATURE) and head[_DEPTH_AT] == 16 else ""
 
 
 def _stamp_at(index: int, fps: float) -> int:

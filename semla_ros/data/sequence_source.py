@@ -66,7 +66,9 @@ class SequenceSource:
     def _blocks(self, on_note: NoteSink) -> Iterator[Block]:
         block: Block = []
         size, used, limit = 0, 0, min(_FIRST_FRAMES, BLOCK_FRAMES)
+        known = not self.domains.file or self.most is not None
         for each in islice(self.frames.read(on_note=on_note), self.most):
+            known = known or self.domains.knows(each.stamp_ns, each.name)
             block.append((each, self.truth_of(each)))
             if each.frame is None:
                 continue
@@ -74,4 +76,10 @@ class SequenceSource:
             if used >= limit or size >= BLOCK_BYTES:
                 yield block
                 block, size, used, limit = [], 0, 0, min(2 * limit, BLOCK_FRAMES)
+        if not known:
+            on_note(
+                f"no line of {self.domains.file!r} is for a frame of {self.name!r}, all of which "
+                f"take the domain {self.domains.default!r}: check its names, stamps and column "
+                "recording"
+            )
         yield block

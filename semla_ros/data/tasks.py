@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from pathlib import Path
@@ -11,16 +11,7 @@ from pathlib import Path
 from semla_ros.core.config import PARAMETERS
 from semla_ros.core.errors import EvaluationError
 from semla_ros.core.files.image_codec import FULL_BITS
-from semla_ros.data.bags.opening import NoteSink
-from semla_ros.data.inputs import (
-    BagInput,
-    FolderInput,
-    Input,
-    InputFrame,
-    InputOptions,
-    Keep,
-    open_input,
-)
+from semla_ros.data.inputs import BagInput, FolderInput, Input, InputOptions, open_input
 from semla_ros.data.labels.domains import DomainTable, read_domains
 from semla_ros.data.labels.label_folder import without_labels
 from semla_ros.data.labels.label_map import LabelMap
@@ -97,39 +88,6 @@ class Task:
         return _without_labels(found, self.path, self.label_folder, settings.label_map)
 
 
-@dataclass(frozen=True, slots=True)
-class _Tabled:
-    """Frames with a table of domains; tells of a table that knows none of them."""
-
-    frames: Input
-    domains: DomainTable
-    note: str
-
-    @property
-    def topic(self) -> str:
-        """See `Input`."""
-        return self.frames.topic
-
-    @property
-    def count(self) -> int:
-        """See `Input`."""
-        return self.frames.count
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """See `Input`."""
-        return self.frames.files
-
-    def read(self, *, on_note: NoteSink, keep: Keep | None = None) -> Iterator[InputFrame]:
-        """Yield the frames that are kept; the note comes after the last where all are."""
-        known = keep is not None
-        for each in self.frames.read(on_note=on_note, keep=keep):
-            known = known or self.domains.knows(each.stamp_ns, each.name)
-            yield each
-        if not known:
-            on_note(self.note)
-
-
 def sequence_of(task: Task, settings: ReadSettings, classes: Sequence[str]) -> SequenceSource:
     """Return the frames, truth and domains of a task; labels become `classes`.
 
@@ -144,12 +102,6 @@ def sequence_of(task: Task, settings: ReadSettings, classes: Sequence[str]) -> S
         domains = read_domains(task.domains, recording=task.name, file=file, default=task.domain)
     frames = task.open_input(settings)
     truth = _truth(task, settings, frames, classes)
-    if task.domains is not None:
-        note = (
-            f"no line of {task.domains.name!r} is for a frame of {task.name!r}, all of which take "
-            f"the domain {task.domain!r}: check its names, stamps and column recording"
-        )
-        frames = _Tabled(frames, domains, note)
     return SequenceSource(str(task.path), task.name, frames, truth, domains)
 
 

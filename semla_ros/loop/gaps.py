@@ -11,9 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from semla_ros.bundle import ModelBundle, open_bundle
-from semla_ros.core.config import Config
 from semla_ros.core.errors import BundleError, CaptureError
-from semla_ros.core.files.signature import read_trusted_keys
 from semla_ros.core.types import Float32Array, Float64Array
 from semla_ros.data.captures.record import CaptureIdentity
 from semla_ros.data.labelling.label_set import Labelling, LabelSet, write_label_set
@@ -24,19 +22,19 @@ from semla_ros.evaluation.study.run import StudyRequest, run_study
 from semla_ros.evaluation.study.session import StudySettings
 from semla_ros.evaluation.study.study import Study
 from semla_ros.library.library import AdapterLibrary
-from semla_ros.library.seal import ACCEPT
 from semla_ros.library.statistics import DomainStatistics
 from semla_ros.loop.sources import Sources, gather, parted
 from semla_ros.navigator.distance import DISTANCES
 from semla_ros.navigator.prompts import read_prompts
 from semla_ros.pipeline import default_bundle
+from semla_ros.pipeline.assembly import open_library
 from semla_ros.pipeline.library_view import bank_of
 from semla_ros.pipeline.settings import LiveSettings
 from semla_ros.prepare.curation.describe import likenesses
 
 MAX_SET = 2000
 """Frames of one gap that are written to be labelled: nobody labels more of one kind of scene."""
-_STUDY, _STAGING, _MIB = "study", ".staging-", 2**20
+_STUDY, _STAGING = "study", ".staging-"
 _WORD = re.compile(r"[a-z0-9]+")
 _FILLERS = frozenset({"a", "an", "the", "in", "on", "of", "at", "by", "with", "and", "street"})
 
@@ -117,7 +115,7 @@ def find_gaps(request: GapsRequest) -> GapsFound:
     robots, recordings = parted(request.inputs)
     require_new(request.out)
     study = _evaluated(request, settings, recordings) if recordings else None
-    library = _library(bundle, config)
+    library = open_library(bundle, config)
     if study is not None and study.info.adapters != library.names:
         raise BundleError(
             f"expected the library {list(study.info.adapters)!r} that the recordings were "
@@ -131,17 +129,6 @@ def find_gaps(request: GapsRequest) -> GapsFound:
     )
     gaps = grouped(sources.found, library.names, total=sources.frames)
     return GapsFound(_written(gaps, sources, bundle, request.out), sources, bundle)
-
-
-def _library(bundle: ModelBundle, config: Config) -> AdapterLibrary:
-    """Return the adapters that may serve as recordings are evaluated."""
-    return AdapterLibrary.of(
-        bundle,
-        memory_bytes=config.library_memory_mib * _MIB,
-        unsealed=config.unsealed_adapters,
-        trusted=read_trusted_keys(Path(config.trusted_keys)) if config.trusted_keys else None,
-        use_generated=config.generated_adapters == ACCEPT,
-    )
 
 
 def _distances(library: AdapterLibrary, distance: str) -> Callable[[Float32Array], Float64Array]:

@@ -22,7 +22,7 @@ from semla_ros.bundle import ModelBundle
 from semla_ros.core.errors import LibraryError
 from semla_ros.core.files.checks import items, number, or_none, table, text
 from semla_ros.core.files.lock import locked
-from semla_ros.core.files.structured_text import from_json
+from semla_ros.core.files.structured_text import checked_json
 from semla_ros.core.files.whole_file import write_file
 from semla_ros.library.storage import check_name
 from semla_ros.prepare.adapters.changes import disk
@@ -120,10 +120,7 @@ def read_verdict(bundle: ModelBundle, name: str) -> Verdict:
             "semla loop train"
         )
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ValueError(f"expected at most {_MAX_BYTES} bytes")  # noqa: TRY301
-        value = from_json(path.read_bytes())
-        _CHECK(value, "")
+        value = checked_json(path, _CHECK, max_bytes=_MAX_BYTES)
     except (OSError, ValueError) as error:
         raise LibraryError(f"{str(path)!r} is damaged ({error}): train it again") from error
     trials = tuple(

@@ -155,8 +155,7 @@ def _train(
 def _laid(made: LabelSet, images: Sequence[LabelImage], out: Path) -> Task:
     """Return `images` with their labels as a recording in the folder `out`."""
     for image in images:
-        for folder in (IMAGES, LABELS):
-            file = f"{image.name}.png"
-            if (made.root / folder / file).is_file():
-                link(made.root / folder / file, out / folder / file)
+        file = f"{image.name}.png"
+        for folder in (IMAGES, LABELS) if made.label(image) is not None else (IMAGES,):
+            link(made.root / folder / file, out / folder / file)
     return Task(out / IMAGES, out.name, "", labels=str(out / LABELS))

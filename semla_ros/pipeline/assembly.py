@@ -112,7 +112,7 @@ def open_parts(
     bundle = open_bundle(folder, trusted=trusted)
     if bundle.signer:
         _LOG.info("bundle %s is signed by %s", folder, bundle.signer)
-    adapters = _open_library(bundle, library or bundle.library, config, trusted)
+    adapters = open_library(bundle, config, root=library)
     check_excluded(config.excluded, adapters)
     executors = _executors(config)
     try:
@@ -172,16 +172,22 @@ def _trusted(config: Config) -> TrustedKeys | None:
     return read_trusted_keys(Path(config.trusted_keys))
 
 
-def _open_library(
-    bundle: ModelBundle, root: Path, config: Config, trusted: TrustedKeys | None
+def open_library(
+    bundle: ModelBundle, config: Config, *, root: Path | None = None
 ) -> AdapterLibrary:
+    """Return the adapters of which `config` lets some serve; `root` is another folder of them.
+
+    Raises:
+        LibraryError: It cannot be read.
+    """
+    root = root or bundle.library
     library = AdapterLibrary.of(
         bundle,
         root=root,
         memory_bytes=config.library_memory_mib * _MIB,
         unsealed=config.unsealed_adapters,
         use_generated=config.generated_adapters == ACCEPT,
-        trusted=trusted,
+        trusted=_trusted(config),
     )
     _LOG.info(
         "library %s: %d adapters, %d unusable", root, len(library.names), len(library.problems)

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="needs torch: pip install 'semla-ros[train]'")
@@ -20,6 +21,7 @@ from semla_ros.core.errors import (
     LibraryError,
     TrainingError,
 )
+from semla_ros.core.files.png import png_content
 from semla_ros.data.labelling.label_set import write_label_set
 from semla_ros.data.tasks import tasks_of
 from semla_ros.library.library import AdapterLibrary
@@ -235,6 +237,15 @@ def test_limits_are_numbers(bundle, labelled, capsys, option, value):
     words = ["loop", "train", str(labelled.root), "--bundle", str(bundle.root), option, value]
     assert main(words) == 2
     assert "expected finite numbers for --min-gain" in capsys.readouterr().err
+
+
+def test_a_blank_label_is_not_laid_out(labelled, tmp_path):
+    first, second = labelled.images[:2]
+    blank = np.full((24, 40), labelled.unlabeled, np.uint8)
+    (labelled.root / "labels" / f"{first.name}.png").write_bytes(png_content(blank))
+    train._laid(labelled, (first, second), tmp_path / "out")
+    assert [p.stem for p in (tmp_path / "out" / "labels").iterdir()] == [second.name]
+    assert len(list((tmp_path / "out" / "images").iterdir())) == 2
 
 
 def test_words_that_would_do_nothing_are_refused(bundle, labelled, capsys):

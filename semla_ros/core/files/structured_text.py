@@ -7,6 +7,8 @@ base 60) or for a stack without end. So the text is looked through before anythi
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -51,6 +53,20 @@ def from_json(text: str | bytes) -> Any:  # noqa: ANN401  any JSON value
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not valid JSON: {' '.join(str(error).split())[:500]}") from error
+
+
+def checked_json(path: Path, check: Callable[[object, str], None], *, max_bytes: int) -> Any:  # noqa: ANN401
+    """Return what a JSON file holds, once `check` accepts it.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is larger than `max_bytes`, no JSON, or not accepted.
+    """
+    if path.stat().st_size > max_bytes:
+        raise ValueError(f"expected at most {max_bytes} bytes")
+    value = from_json(path.read_bytes())
+    check(value, "")
+    return value
 
 
 def _value(text: str) -> Any:  # noqa: ANN401

@@ -24,12 +24,14 @@ class DomainTable:
         stamps: Increasing ns from which a domain holds, with `at_stamps`.
         at_stamps: The domain from each of `stamps` on.
         names: Frame name -> domain.
+        file: Name of the table's file, "" without one.
     """
 
     default: str = ""
     stamps: tuple[int, ...] = ()
     at_stamps: tuple[str, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
+    file: str = ""
 
     @property
     def known(self) -> bool:
@@ -84,7 +86,7 @@ def read_domains(path: Path, *, recording: str, file: str = "", default: str = "
             )
     stamps = sorted(k for k in known if isinstance(k, int))
     names = {k: v for k, v in known.items() if isinstance(k, str)}
-    return DomainTable(default, tuple(stamps), tuple(known[s] for s in stamps), names)
+    return DomainTable(default, tuple(stamps), tuple(known[s] for s in stamps), names, path.name)
 
 
 def _key(row: Mapping[str, str], where: str) -> int | str:

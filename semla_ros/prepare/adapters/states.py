@@ -10,7 +10,7 @@ from pathlib import Path
 
 from semla_ros.core.errors import LibraryError
 from semla_ros.core.files.checks import integer, mapping, table, text
-from semla_ros.core.files.structured_text import from_json
+from semla_ros.core.files.structured_text import checked_json
 
 _FORMAT = 1
 _MAX_STATE_BYTES = 100_000_000
@@ -65,10 +65,7 @@ def read_state(folder: Path, number: int) -> LibraryState:
     """
     path = folder / f"{number:06d}.json"
     try:
-        if path.stat().st_size > _MAX_STATE_BYTES:
-            raise ValueError(f"expected at most {_MAX_STATE_BYTES} bytes")  # noqa: TRY301
-        value = from_json(path.read_bytes())
-        _CHECK(value, "")
+        value = checked_json(path, _CHECK, max_bytes=_MAX_STATE_BYTES)
     except (OSError, ValueError) as error:
         raise LibraryError(f"{str(path)!r} is damaged ({error}): remove this state") from error
     return LibraryState(number, value["when_ns"], value["why"], value["domains"])
